@@ -1,0 +1,220 @@
+"""What each modality adds: arms on the same rows and folds, compared with the fusion by paired differences."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from cxremb.errors import TrainError
+from cxremb.evaluate.bootstrap import Difference, Interval, paired_difference
+from cxremb.features import Features, Inputs, caveats, has_store, load_features
+from cxremb.splits import StoredSplit, stored_split
+from cxremb.store.dataset import Dataset
+from cxremb.train.fit import INTERVALS, Plan, fit_run
+from cxremb.train.heads import find_head
+from cxremb.train.presets import find_preset
+from cxremb.train.runs import Run
+from cxremb.types import Progress, unwatched
+
+ARMS = ("image", "text", "fusion")
+REFERENCE = "fusion"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """How to train the arms; `alone` leaves the reference out, so that one arm uses every row it can."""
+
+    preset: str = "default"
+    folds: tuple[int, ...] = (0, 1, 2, 3, 4)
+    seed: int = 0
+    alone: bool = False
+
+
+@dataclass(frozen=True)
+class ArmResult:
+    """One row of the table: out-of-fold test predictions, pooled over the folds."""
+
+    arm: str
+    n: int
+    patients: int
+    auroc: Interval
+    accuracy: Interval
+    f1: Interval
+    difference: Difference | None  # AUROC of this arm minus that of the reference, on the same rows
+    seconds: float  # spent training it, now or when the run was made
+    run_id: str
+    reused: bool
+    caveats: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """Arms compared on one set of rows, with all that a reader needs beside the figures."""
+
+    rows: tuple[ArmResult, ...]
+    reference: str | None  # None: there was nothing to compare with
+    dataset: str
+    unit: str
+    label_set: str
+    label: str
+    n: int
+    patients: int
+    prevalence: float | None
+    majority_accuracy: float | None
+    all_positive_f1: float | None
+    split: str
+    stores: Mapping[str, str]
+    section: str | None
+    left_out: Mapping[str, int]
+    preset: str
+    simulated: bool
+    notes: tuple[str, ...]
+    seconds: float  # wall time of this call
+
+    @property
+    def caption(self) -> tuple[str, ...]:
+        """The lines that must stand below the table wherever it is shown."""
+        shown = {name: "undefined" if value is None else f"{value:.3f}" for name, value in self.baselines.items()}
+        lines = [
+            f"{self.dataset}: {self.n:,} rows, one per {self.unit}, of {self.patients:,} patients; "
+            f"label {self.label} ({self.label_set})",
+            "Without looking: " + ", ".join(f"{name} {value}" for name, value in shown.items()),
+            "Brackets: 95% patient-cluster bootstrap; test rows pooled over the folds",
+            f"Split {self.split}, by patient and identical report text; preset {self.preset}",
+            "Stores " + ", ".join(self.stores.values()) + (f"; section {self.section}" if self.section else ""),
+        ]
+        if self.left_out:
+            lines.append("Left out for all arms: " + ", ".join(f"{n:,} {why}" for why, n in self.left_out.items()))
+        if self.reference is None:
+            lines.append("Nothing to compare with: one arm alone")
+        said: dict[str, list[str]] = {}
+        for row in self.rows:
+            for caveat in row.caveats:
+                said.setdefault(caveat, []).append(row.arm)
+        lines += [f"{', '.join(arms)}: {caveat}" for caveat, arms in said.items()]
+        return (*lines, *self.notes)
+
+    @property
+    def baselines(self) -> dict[str, float | None]:
+        """What needs no model: the share of positives, always the larger class, always positive."""
+        return {
+            "prevalence": self.prevalence,
+            "majority accuracy": self.majority_accuracy,
+            "all-positive F1": self.all_positive_f1,
+        }
+
+
+def ablate(
+    dataset: Dataset,
+    arms: Sequence[str] = ARMS,
+    inputs: Inputs | None = None,
+    trial: Trial | None = None,
+    progress: Progress = unwatched,
+) -> Ablation:
+    """The arms, and the fusion beside them where both modalities have a store, on identical rows and folds.
+
+    A finished run that answers the same is re-used. Raises what `load_features` and `fit_run` raise, and
+    `TrainError` for an unknown arm or preset.
+    """
+    started = time.perf_counter()
+    inputs, trial = inputs or Inputs(), trial or Trial()
+    options = find_preset(trial.preset).options
+    chosen, reference = with_reference(dataset, arms, trial.alone)
+    modalities = sorted({block for arm in chosen for block in find_head(arm).blocks})
+    features = load_features(dataset, modalities=modalities, **asdict(inputs))
+    split = stored_split(dataset, inputs.label_set)
+    runs = {
+        arm: fit_run(dataset, features, split, Plan(arm, trial.preset, options, trial.folds, seed=trial.seed), progress)
+        for arm in chosen
+    }
+    rows = compare(runs, reference, features.section, dataset.simulated)
+    return summary(dataset, features, split, runs, rows, time.perf_counter() - started)
+
+
+def with_reference(dataset: Dataset, arms: Sequence[str], alone: bool) -> tuple[list[str], str | None]:
+    """(arms to train, the reference among them or None). Raises `TrainError` when no arm is named."""
+    chosen = list(dict.fromkeys(arms))  # once each, in order
+    if not chosen:
+        raise TrainError("no arm to train", hint=f"name some of {', '.join(ARMS)}")
+    blocks = find_head(REFERENCE).blocks
+    if REFERENCE not in chosen and not alone and all(has_store(dataset, block) for block in blocks):
+        chosen.append(REFERENCE)
+    return chosen, REFERENCE if REFERENCE in chosen and len(chosen) > 1 else None
+
+
+def compare(runs: Mapping[str, Run], reference: str | None, section: str | None, simulated: bool) -> list[ArmResult]:
+    """One row per arm, in the order given, from the runs' stored predictions and intervals."""
+    tests = {arm: judged_rows(run) for arm, run in runs.items()}
+    base = tests[reference] if reference else None
+    results = []
+    for arm, run in runs.items():
+        test = tests[arm]
+        difference = None
+        if base is not None and arm != reference:
+            if test["item_id"].tolist() != base["item_id"].tolist():  # paired means the same rows: never compare others
+                raise TrainError(f"arms {arm} and {reference} predict other rows", hint="this is a bug in cxremb")
+            probs = test["y_prob"], base["y_prob"]
+            difference = paired_difference(test["y_true"], *probs, test["patient_id"], metrics=("auroc",))["auroc"]
+        auroc, accuracy, f1 = (Interval(*run.metric(name)) for name in INTERVALS)
+        results.append(
+            ArmResult(
+                arm=arm,
+                n=len(test["y_true"]),
+                patients=len(np.unique(test["patient_id"])),
+                auroc=auroc,
+                accuracy=accuracy,
+                f1=f1,
+                difference=difference,
+                seconds=run.seconds,
+                run_id=run.run_id,
+                reused=run.reused,
+                caveats=caveats(find_head(arm).blocks, section, simulated),
+            )
+        )
+    return results
+
+
+def judged_rows(run: Run) -> dict[str, NDArray[np.generic]]:
+    """Column -> values of the run's test predictions, ordered by item."""
+    table = run.predictions
+    table = table.filter(pc.equal(table["part"], "test")).sort_by("item_id")
+    columns = ("item_id", "patient_id", "y_true", "y_prob")
+    return {name: table[name].to_numpy(zero_copy_only=False) for name in columns}
+
+
+def summary(
+    dataset: Dataset,
+    features: Features,
+    split: StoredSplit,
+    runs: Mapping[str, Run],
+    rows: Sequence[ArmResult],
+    seconds: float,
+) -> Ablation:
+    """The rows with what the caption needs. Baselines are those of the test rows, the same for every arm."""
+    first = next(iter(runs.values()))
+    reference = REFERENCE if any(row.difference is not None for row in rows) else None
+    baselines = {name: first.metric(name)[0] for name in ("prevalence", "majority_accuracy", "all_positive_f1")}
+    return Ablation(
+        rows=tuple(rows),
+        reference=reference,
+        dataset=dataset.name,
+        unit=features.unit,
+        label_set=features.label_set,
+        label=features.label,
+        n=rows[0].n,
+        patients=rows[0].patients,
+        prevalence=baselines["prevalence"],
+        majority_accuracy=baselines["majority_accuracy"],
+        all_positive_f1=baselines["all_positive_f1"],
+        split=f"{split.name}@{split.key[:12]}",
+        stores=features.stores,
+        section=features.section,
+        left_out=features.left_out,
+        preset=str(first.record["preset"]),
+        simulated=dataset.simulated,
+        notes=tuple(features.notes),
+        seconds=seconds,
+    )

@@ -1,0 +1,157 @@
+"""`cxremb demo`: the whole route, in the order a user would type it."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cxremb.cli.options import DEFAULT_ROOT, Root
+from cxremb.cli.progress import bar, console
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from cxremb.store.dataset import Dataset
+
+IMAGE_MODEL, TEXT_MODEL = "efficientnet_lite1", "minilm"
+
+QUERIES = {
+    "What is in the data set?": """
+select (select count(*) from studies where dataset = '{name}') as studies, count(*) as images, count(distinct patient_id) as patients,
+       count(*) filter (view = 'Frontal') as frontal
+from images where dataset = '{name}'""",
+    "Which abnormal studies did the fusion miss most clearly?": """
+select study_id, round(max(y_prob), 3) as highest_probability,
+       (select string_agg(label, ', ') from labels l
+        where l.dataset = p.dataset and l.study_id = p.study_id and label_set = 'problems') as problems
+from predictions p
+where run_id = '{run}' and part = 'test' and y_true = 1
+group by dataset, study_id order by highest_probability limit 5""",
+    "Which films does the image encoder find most alike?": """
+select a.item_id as film, b.item_id as neighbour, round(cosine(a.embedding, b.embedding), 4) as cosine
+from {image_model} a join {image_model} b on a.dataset = b.dataset and a.store = b.store and a.study_id <> b.study_id
+where a.dataset = '{name}' and a.item_id = (select min(image_id) from images where dataset = '{name}')
+order by cosine desc limit 3""",
+}
+
+
+def demo(
+    root: Root = DEFAULT_ROOT,
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=1, help="Studies to take; all 3,955 without it.", show_default=False)
+    ] = None,
+) -> None:
+    """Run the whole route on real reports and simulated films: add, embed, train, ablate, query, report.
+
+    Nothing is downloaded: reports and frozen weights come with the packages of the extra `demo`.
+
+    Example: cxremb demo --limit 300
+    """
+    from cxremb.catalog import add_collection
+    from cxremb.datasets.demo import demo_collection
+    from cxremb.store.layout import DatasetPaths
+
+    start = time.perf_counter()
+    name = "demo" if limit is None else f"demo_{limit}"
+    console.rule(f"cxremb demo: data set {name} under {root}", style="dim")
+    console.print("The reports are real (IU X-ray). [bold yellow]The films are simulated[/]: so is every figure that rests on them.\n")
+
+    with step("1  bring the collection in"):
+        collection = demo_collection(name, DatasetPaths(root, name).folder / "films", limit, bar)
+        added = add_collection(collection, root, bar)
+        console.print(f"   {added.studies:,} studies, {added.images_present:,} films, {added.patients:,} patients")
+    with step("2  embed films and texts"):
+        embed_both(added.dataset)
+    with step("3  train the fusion head"):
+        train_fusion(added.dataset)
+    with step("4  ablate: image, text, fusion on the same folds"):
+        runs = ablate_arms(added.dataset)
+    with step("5  ask, in SQL"):
+        show_queries(root, name, runs["fusion"])
+    with step("6  write the report"):
+        page = write_page(root, name, list(runs.values()))
+
+    chosen = f" --root {root}" if root != DEFAULT_ROOT else ""
+    console.rule(f"done in {time.perf_counter() - start:.0f} s", style="dim")
+    console.print(f"Everything lies under {added.dataset.paths.folder.absolute()}", soft_wrap=True)
+    console.print(f"The report: {page.absolute()}", soft_wrap=True)
+    console.print("What to type next:")
+    for line in (
+        f'cxremb sql{chosen} "select arm, metric, value, low, high from metrics join runs using (run_id) where metric = \'auroc\'"',
+        f"cxremb ablate{chosen} --dataset {name} --text-only --section indication",
+        f"cxremb train{chosen} --dataset {name} fusion --preset cnn-llm/as-documented",
+        "cxremb data add iu_xray --images DIR --reports indiana_reports.csv --projections indiana_projections.csv",
+    ):
+        console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def step(title: str) -> Iterator[None]:
+    """A heading before, the seconds after."""
+    console.print(f"[bold]{title}[/]")
+    start = time.perf_counter()
+    yield
+    console.print(f"   [dim]{time.perf_counter() - start:.1f} s[/]\n")
+
+
+def embed_both(dataset: "Dataset") -> None:
+    """Films through EfficientNet-Lite1, texts through MiniLM, both from installed packages."""
+    from cxremb.embed.job import embed
+    from cxremb.encoders.base import load_encoder
+    from cxremb.encoders.runtime import choose_runtime
+
+    runtime = choose_runtime("auto", "auto")
+    for model in (IMAGE_MODEL, TEXT_MODEL):
+        outcome = embed(dataset, load_encoder(model, runtime=runtime), progress=bar, device=runtime.device)
+        store = outcome.store
+        done = (
+            f"re-used as it was, {outcome.asked:,} items"
+            if not outcome.changed
+            else f"{outcome.added:,} of {outcome.asked:,} items encoded in {outcome.seconds:.1f} s, {len(outcome.failures)} failed"
+        )
+        console.print(f"   {store.name} ({runtime.device}, {runtime.precision}): {done}")
+
+
+def train_fusion(dataset: "Dataset") -> None:
+    """One fold of the fusion head, with its last epochs."""
+    from cxremb.cli.train import show_run
+    from cxremb.features import load_features
+    from cxremb.splits import stored_split
+    from cxremb.train.fit import Plan, fit_run
+
+    features = load_features(dataset, modalities=["image", "text"], image_model=IMAGE_MODEL, text_model=TEXT_MODEL)
+    run = fit_run(dataset, features, stored_split(dataset, features.label_set), Plan("fusion", folds=(0,)), bar)
+    show_run(run)
+
+
+def ablate_arms(dataset: "Dataset") -> dict[str, str]:
+    """The comparison, shown. Arm -> run id."""
+    from cxremb.ablate import ablate
+    from cxremb.cli.ablate import show_ablation
+    from cxremb.features import Inputs
+
+    result = ablate(dataset, inputs=Inputs(image_model=IMAGE_MODEL, text_model=TEXT_MODEL), progress=bar)
+    show_ablation(result)
+    return {row.arm: row.run_id for row in result.rows}
+
+
+def show_queries(root: "Path", name: str, run: str) -> None:
+    """Three questions and their answers."""
+    from cxremb.cli.sql import show_table
+    from cxremb.store.sql import query
+
+    for question, text in QUERIES.items():
+        statement = text.strip().format(name=name, run=run, image_model=IMAGE_MODEL)
+        console.print(f"   [italic]{question}[/]")
+        console.print(statement, style="dim", markup=False, highlight=False, soft_wrap=True)
+        show_table(query(root, statement))
+
+
+def write_page(root: "Path", name: str, runs: list[str]) -> "Path":
+    """The one-page report beside the data set."""
+    from cxremb.report.page import page_from_runs, write_report
+
+    path = root / name / "report.html"
+    return write_report(page_from_runs(root, name, runs, "cxremb demo: image, text and fusion on IU X-ray"), path)

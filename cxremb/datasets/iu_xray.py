@@ -1,0 +1,203 @@
+"""Indiana University Chest X-rays (Open-i), in the Kaggle layout or in its own: reports, list and files, paired."""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from cxremb.datasets.iu_reports import (
+    IMAGE_SUFFIXES,
+    canonical_id,
+    is_archive,
+    read_kaggle_reports,
+    read_openi_reports,
+    read_projections,
+    uid_of,
+)
+from cxremb.errors import DataError
+from cxremb.store.files import sha256_of
+from cxremb.types import Collection, Image, Note, Study
+
+NAME = "iu_xray"
+LICENCE = "CC BY-NC-ND 4.0"
+CITATION = (
+    "Demner-Fushman D, Kohli MD, Rosenman MB, et al. Preparing a collection of radiology examinations for "
+    "distribution and retrieval. J Am Med Inform Assoc 2016;23(2):304-310. doi:10.1093/jamia/ocv080"
+)
+EXAMPLES = 10  # enough to see the pattern, few enough for a screen
+
+
+def read(images: Path | None, reports: Path, projections: Path | None) -> Collection:
+    """What pairs, and notes on what does not. A patient is a uid: the collection has one study of each.
+
+    images: a folder, searched recursively; None adds reports and lists alone.
+    reports: indiana_reports.csv, or the folder or .tgz of Open-i XML.
+    projections: indiana_projections.csv, which gives views; with XML reports it is optional.
+    Raises `DataError`, naming the file, for what cannot be read or contradicts itself.
+    """
+    reported, listed, layout = read_reports(reports)
+    studies, notes = merge_studies(reported, reports)
+    rows = merge_listed([*listed, *(read_projections(projections) if projections else ())])
+    files, found_notes = find_films(images) if images else ({}, [])
+    films = pair(rows, files)
+    orphans = [image for image in films if image.study_id not in studies]
+    notes += [
+        *found_notes,
+        *pairing_notes(rows, files, orphans),
+        *study_notes(studies.values(), films),
+    ]
+    for image in orphans:  # kept: a film without a report can still be encoded and searched
+        studies.setdefault(image.study_id, Study(image.study_id, image.patient_id))
+    given = {"images": images, "reports": reports, "projections": projections}
+    source = {"adapter": NAME, "layout": layout, **{name: str(path.resolve()) for name, path in given.items() if path}}
+    return Collection(NAME, tuple(studies.values()), tuple(films), LICENCE, CITATION, source, tuple(notes))
+
+
+def read_reports(path: Path) -> tuple[list[Study], list[Image], str]:
+    """Studies, the films they list, and the layout's name. Raises `DataError` if `path` is of neither layout."""
+    if not path.exists():
+        raise DataError(f"{path}: no such file or folder", hint="check the path given to --reports")
+    if path.is_dir() or is_archive(path):
+        return *read_openi_reports(path), "openi"
+    if path.suffix.lower() == ".csv":
+        return read_kaggle_reports(path), [], "kaggle"
+    raise DataError(
+        f"{path}: neither a .csv, a .tgz nor a folder", hint="give indiana_reports.csv or NLMCXR_reports.tgz"
+    )
+
+
+def merge_studies(studies: Iterable[Study], path: Path) -> tuple[dict[str, Study], list[Note]]:
+    """Each study once, by id. Raises `DataError` if two say different things under one id."""
+    merged: dict[str, Study] = {}
+    repeated = []
+    for study in studies:
+        if merged.setdefault(study.study_id, study) != study:
+            raise DataError(
+                f"{path}: two studies with one id, {study.study_id}, and their contents differ",
+                hint="remove one of the two, or give each its own uid",
+            )
+        if merged[study.study_id] is not study:
+            repeated.append(study.study_id)
+    return merged, notes_of(("reports listed more than once, with the same content", repeated, "kept once"))
+
+
+def merge_listed(listed: Iterable[Image]) -> dict[str, Image]:
+    """Each listed film once, by id; a view is taken from whichever list gives one.
+
+    Raises `DataError` if two lists disagree on a film's study or view.
+    """
+    merged: dict[str, Image] = {}
+    for image in listed:
+        known = merged.setdefault(image.image_id, image)
+        if known.view is None:
+            merged[image.image_id] = image
+        if known.study_id != image.study_id or len({known.view, image.view} - {None}) > 1:
+            raise DataError(
+                f"image {image.image_id} is listed twice: as study {known.study_id}, view {known.view}, "
+                f"and as study {image.study_id}, view {image.view}",
+                hint="correct the list of projections: a film belongs to one study and has one view",
+            )
+    return merged
+
+
+def find_films(folder: Path) -> tuple[dict[str, Path], list[Note]]:
+    """The image files in `folder` and below, by canonical id.
+
+    Raises `DataError` if there is no such folder, no image in it, or one id with two different files.
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder of images", hint="check the path given to --images")
+    films: dict[str, Path] = {}
+    copies = []
+    for path in image_files(folder):
+        first = films.setdefault(canonical_id(path.name), path)
+        if first is path:
+            continue
+        if sha256_of(first) != sha256_of(path):
+            raise DataError(
+                f"two different files are the same image: {first} and {path}",
+                hint="keep one of them, or point --images at the folder of one layout",
+            )
+        copies.append(f"{path} is {first}")
+    if not films:
+        raise DataError(
+            f"{folder}: no image in it (looked for {', '.join(IMAGE_SUFFIXES)}, in folders below too)",
+            hint="check the path given to --images, or leave it out to add the reports alone",
+        )
+    return films, notes_of(("copies of an image that is already there", copies, "the first was kept"))
+
+
+def image_files(folder: Path) -> list[Path]:
+    """Every file with the suffix of an image, hidden ones left out, sorted."""
+
+    def stop(error: OSError) -> None:
+        raise DataError(
+            f"{error.filename}: cannot be searched ({error.strerror})", hint="mend its permissions"
+        ) from error
+
+    return sorted(
+        Path(parent) / name
+        for parent, _, names in os.walk(folder, onerror=stop)
+        for name in names
+        if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")  # ._x.png: left by a Mac's archiver
+    )
+
+
+def pair(listed: Mapping[str, Image], files: Mapping[str, Path]) -> list[Image]:
+    """The listed films, each with its file if it is here, then the files that no list names."""
+    paired = [
+        Image(image.image_id, image.study_id, image.patient_id, image.view, files.get(image.image_id))
+        for image in listed.values()
+    ]
+    unlisted = sorted(files.keys() - listed.keys())
+    return paired + [Image(name, uid_of(name), uid_of(name), None, files[name]) for name in unlisted]
+
+
+def pairing_notes(listed: Mapping[str, Image], files: Mapping[str, Path], orphans: Sequence[Image]) -> list[Note]:
+    """What the list and the folder do not have in common, and the films without a report."""
+    lost = {image.image_id for image in orphans}
+    unlisted = sorted(files.keys() - listed.keys() - lost) if listed else []
+    return notes_of(
+        (
+            "listed images that are not on disk",
+            [name for name in listed if name not in files],
+            "they stay listed; put the files under the --images folder and add again",
+        ),
+        (
+            "images without a report",
+            [str(image.path or image.image_id) for image in orphans],
+            "kept without a label; check that --reports is the whole table",
+        ),
+        (
+            "images on disk that no list names",
+            [str(files[name]) for name in unlisted],
+            "added without a view; list them in --projections to give them one",
+        ),
+    )
+
+
+def study_notes(studies: Iterable[Study], films: Sequence[Image]) -> list[Note]:
+    """The reports without a film, the reports without text, and the films without a view."""
+    studies = list(studies)
+    pictured = {image.study_id for image in films}
+    return notes_of(
+        (
+            "reports without an image",
+            [study.study_id for study in studies if study.study_id not in pictured],
+            "kept: their text can be encoded",
+        ),
+        (
+            "reports with neither findings nor impression",
+            [study.study_id for study in studies if not {"findings", "impression"} & study.sections.keys()],
+            "kept: they have no text vector for findings+impression",
+        ),
+        (
+            "images whose view is not known",
+            [image.image_id for image in films if image.view is None],
+            "give --projections indiana_projections.csv, which lists the views",
+        ),
+    )
+
+
+def notes_of(*found: tuple[str, Sequence[str], str]) -> list[Note]:
+    """A note for each (what, all of them, hint) that happened at all."""
+    return [Note(what, len(items), tuple(items[:EXAMPLES]), hint) for what, items, hint in found if items]

@@ -1,0 +1,1 @@
+"""Frozen encoders: a literal table, and one file per library that loads them."""

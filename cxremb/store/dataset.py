@@ -1,0 +1,119 @@
+"""A data set's tables: written together, described by dataset.json, read back as Arrow."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from cxremb.errors import DataError, StoreError
+from cxremb.store.files import replace_table, replace_text, sha256_of
+from cxremb.store.layout import FORMAT_VERSION, TABLES, DatasetPaths
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """One collection under the store root. Tables are read on first use."""
+
+    paths: DatasetPaths
+    descriptor: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        return self.paths.name
+
+    @property
+    def simulated(self) -> bool:
+        return bool(self.descriptor["simulated"])
+
+    @cached_property
+    def studies(self) -> pa.Table:
+        return read_table(self, "studies")
+
+    @cached_property
+    def images(self) -> pa.Table:
+        return read_table(self, "images")
+
+    @cached_property
+    def reports(self) -> pa.Table:
+        return read_table(self, "reports")
+
+    @cached_property
+    def labels(self) -> pa.Table:
+        return read_table(self, "labels")
+
+
+def write_dataset(paths: DatasetPaths, tables: Mapping[str, pa.Table], about: Mapping[str, Any]) -> Dataset:
+    """The data set as written. dataset.json goes last and names each table's digest: it is the commit.
+
+    tables: one per name in `TABLES`. about: licence, citation, source, notes, simulated.
+    """
+    written = {}
+    for name, schema in TABLES.items():
+        table = tables[name].cast(schema)
+        path = replace_table(paths.table(name), table)
+        written[name] = {"rows": table.num_rows, "sha256": sha256_of(path)}
+    descriptor = {
+        "format": FORMAT_VERSION,
+        "name": paths.name,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        **about,
+        "tables": written,
+    }
+    replace_text(paths.descriptor, json.dumps(descriptor, indent=2, ensure_ascii=False) + "\n")
+    return Dataset(paths, descriptor)
+
+
+def list_datasets(root: Path) -> list[Dataset]:
+    """Every data set under `root`, by name."""
+    return [read_dataset(path) for path in sorted(root.glob("*/dataset.json"))]
+
+
+def open_dataset(root: Path, name: str | None = None) -> Dataset:
+    """The data set called `name`, or the only one there is.
+
+    Raises `DataError` when there is none, or several and no name.
+    """
+    names = [path.parent.name for path in sorted(root.glob("*/dataset.json"))]
+    if name is None and len(names) > 1:
+        raise DataError(f"{root} holds several data sets: {', '.join(names)}", hint="choose one with --dataset NAME")
+    if not names or (name is not None and name not in names):
+        wanted = f"no data set called {name!r}" if name else "no data set"
+        known = f"; it holds {', '.join(names)}" if names else ""
+        raise DataError(
+            f"{root}: {wanted}{known}",
+            hint="add one with `cxremb data add`, or name another store root with --root or CXREMB_STORES",
+        )
+    return read_dataset(DatasetPaths(root, name or names[0]).descriptor)
+
+
+def read_dataset(path: Path) -> Dataset:
+    """The data set that `path`, a dataset.json, describes. Raises `StoreError` if it cannot be read."""
+    try:
+        descriptor = json.loads(path.read_text(encoding="utf-8"))
+        found = descriptor["format"]
+    except (OSError, ValueError, KeyError) as error:
+        raise StoreError(
+            f"{path}: cannot be read ({error})", hint="add the data set again with `cxremb data add`"
+        ) from error
+    if found != FORMAT_VERSION:
+        raise StoreError(
+            f"{path}: format {found}, this cxremb reads {FORMAT_VERSION}", hint="use the cxremb that wrote it"
+        )
+    return Dataset(DatasetPaths(path.parent.parent, path.parent.name), descriptor)
+
+
+def read_table(dataset: Dataset, name: str) -> pa.Table:
+    """One of the data set's tables. Raises `StoreError` if it is not the file that dataset.json names."""
+    path = dataset.paths.table(name)
+    if not path.is_file() or sha256_of(path) != dataset.descriptor["tables"][name]["sha256"]:
+        raise StoreError(
+            f"{path}: missing, or not the file that dataset.json names (was an earlier `data add` interrupted?)",
+            hint="run the same `cxremb data add` again",
+        )
+    return pq.read_table(path)

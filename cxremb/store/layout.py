@@ -1,0 +1,134 @@
+"""Where everything lies under the store root, and the columns of every table. `stores/README.md` is its prose."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+FORMAT_VERSION = 1
+
+# What a text encoder encodes of each report; the joined one is what the reference systems read.
+JOINED = ("findings", "impression")
+SECTIONS = ("indication", "comparison", "findings", "impression", "+".join(JOINED))
+
+STUDIES = pa.schema([("study_id", pa.string()), ("patient_id", pa.string())])
+IMAGES = pa.schema(
+    [
+        ("image_id", pa.string()),
+        ("study_id", pa.string()),
+        ("patient_id", pa.string()),
+        ("view", pa.string()),
+        ("path", pa.string()),  # null: listed by the collection, not on this machine
+        ("sha256", pa.string()),  # of the file's bytes
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+    ]
+)
+REPORTS = pa.schema([("study_id", pa.string()), ("section", pa.string()), ("text", pa.string())])
+LABELS = pa.schema(
+    [("study_id", pa.string()), ("label_set", pa.string()), ("label", pa.string()), ("value", pa.float64())]
+)
+SPLITS = pa.schema(
+    [
+        ("split", pa.string()),
+        ("repeat", pa.int32()),
+        ("fold", pa.int32()),
+        ("patient_id", pa.string()),
+        ("study_id", pa.string()),
+        ("part", pa.string()),  # train, val or test
+    ]
+)
+FAILURES = pa.schema(
+    [
+        ("item_id", pa.string()),
+        ("study_id", pa.string()),
+        ("section", pa.string()),
+        ("path", pa.string()),
+        ("stage", pa.string()),
+        ("message", pa.string()),
+    ]
+)
+HISTORY = pa.schema(
+    [
+        ("repeat", pa.int32()),
+        ("fold", pa.int32()),
+        ("epoch", pa.int32()),
+        ("phase", pa.string()),  # train or val
+        *((name, pa.float64()) for name in ("loss", "accuracy", "precision", "recall", "f1")),
+    ]
+)
+PREDICTIONS = pa.schema(
+    [
+        ("unit", pa.string()),  # image or study: what one row is
+        ("item_id", pa.string()),
+        ("study_id", pa.string()),
+        ("patient_id", pa.string()),
+        ("repeat", pa.int32()),
+        ("fold", pa.int32()),
+        ("part", pa.string()),
+        ("label", pa.string()),
+        ("y_true", pa.float64()),
+        ("y_prob", pa.float64()),
+        ("y_logit", pa.float64()),
+    ]
+)
+METRICS = pa.schema(
+    [
+        ("part", pa.string()),
+        ("label", pa.string()),
+        ("metric", pa.string()),
+        ("value", pa.float64()),
+        ("low", pa.float64()),
+        ("high", pa.float64()),
+    ]
+)
+
+TABLES = {"studies": STUDIES, "images": IMAGES, "reports": REPORTS, "labels": LABELS}
+
+
+def embedding_schema(dim: int, metadata: dict[str, str]) -> pa.Schema:
+    """The columns of a part: `dim` float16 values a row, never null; `metadata` travels with the file."""
+    text = pa.string()
+    return pa.schema(
+        [
+            pa.field("item_id", text, nullable=False),  # image_id, or study_id for a text
+            pa.field("study_id", text, nullable=False),
+            pa.field("section", text, nullable=False),  # "image", or the section of the report
+            pa.field("pooling", text, nullable=False),
+            pa.field("content", text, nullable=False),  # SHA-256 of what was encoded
+            pa.field("embedding", pa.list_(pa.field("element", pa.float16(), nullable=False), dim), nullable=False),
+        ],
+        metadata=metadata,
+    )
+
+
+@dataclass(frozen=True)
+class DatasetPaths:
+    """The paths of one data set."""
+
+    root: Path
+    name: str
+
+    @property
+    def folder(self) -> Path:
+        return self.root / self.name
+
+    @property
+    def descriptor(self) -> Path:
+        return self.folder / "dataset.json"
+
+    def table(self, name: str) -> Path:
+        """The path of one of `TABLES`."""
+        return self.folder / f"{name}.parquet"
+
+    @property
+    def embeddings(self) -> Path:
+        return self.folder / "embeddings"
+
+    @property
+    def splits(self) -> Path:
+        return self.folder / "splits"
+
+    @property
+    def runs(self) -> Path:
+        return self.folder / "runs"

@@ -1,0 +1,125 @@
+"""One version of an embedding store: the parts it lists, what made them, and that the counts add up."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from cxremb.errors import StoreError
+from cxremb.store.files import publish_text
+from cxremb.store.layout import FORMAT_VERSION
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """WHAT is encoded and how; all of it enters the key. WHERE it ran (device, workers, batch) never does."""
+
+    encoder: str  # the short name, which names the store's folder and its SQL view
+    model: str  # full tag and revision
+    weights_sha256: str
+    modality: str  # image or text
+    dim: int
+    poolings: tuple[str, ...]  # the first is what readers get unless they ask
+    sections: tuple[str, ...]
+    input: Mapping[str, Any]  # transform and decoder for images; tokeniser and length for texts
+    precision: str  # full (float32) or half (bfloat16 or float16 arithmetic)
+    dtype: str = "float16"  # as stored
+    format: int = FORMAT_VERSION
+
+    @property
+    def key(self) -> str:
+        """SHA-256 of the recipe: equal keys mean interchangeable vectors."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+
+    @property
+    def store(self) -> str:
+        """The store's folder name."""
+        return f"{self.encoder}@{self.key[:12]}"
+
+
+@dataclass(frozen=True)
+class Part:
+    """An immutable Parquet file of vectors."""
+
+    file: str
+    rows: int
+    size_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a reader needs to know of one version. asked = written + failed, in items: images, or study x section."""
+
+    version: int
+    key: str
+    recipe: Recipe
+    licence: str
+    created: str  # ISO 8601, UTC
+    parts: tuple[Part, ...]
+    asked: int
+    written: int
+    failed: int
+    failures: str | None  # file name
+    provenance: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        """Hold the sum: nothing may go missing between the plan and the store."""
+        rows = sum(part.rows for part in self.parts)
+        if self.asked != self.written + self.failed or rows != self.written * len(self.recipe.poolings):
+            raise StoreError(
+                f"{self.recipe.store}: {self.asked} asked, {self.written} written, {self.failed} failed, "
+                f"{rows} rows do not add up",
+                hint="this is a bug in cxremb: please report it with the command you ran",
+            )
+
+    def to_json(self) -> str:
+        """The manifest as it is published."""
+        return json.dumps({"format": FORMAT_VERSION, "store": self.recipe.store, **asdict(self)}, indent=1) + "\n"
+
+
+def publish(manifest: Manifest, folder: Path) -> Path:
+    """The new version's path. Raises `VersionTaken` if another writer was first; readers never see half of it."""
+    return publish_text(folder / f"{manifest.version:06d}.json", manifest.to_json())
+
+
+def manifest_paths(folder: Path) -> list[Path]:
+    """The published versions in `folder`, oldest first."""
+    return sorted(path for path in folder.glob("[0-9]*.json") if path.stem.isdigit())
+
+
+def read_manifest(path: Path) -> Manifest:
+    """The version that `path` describes. Raises `StoreError` if it is damaged or of another format."""
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8"))
+        fields.pop("store")
+        if (found := fields.pop("format")) != FORMAT_VERSION:
+            raise StoreError(
+                f"{path}: format {found}, this cxremb reads {FORMAT_VERSION}", "use the cxremb that wrote it"
+            )
+        recipe = fields["recipe"]
+        fields["recipe"] = Recipe(
+            **{**recipe, "poolings": tuple(recipe["poolings"]), "sections": tuple(recipe["sections"])}
+        )
+        fields["parts"] = tuple(Part(**part) for part in fields["parts"])
+        manifest = Manifest(**fields)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StoreError(
+            f"{path}: a damaged manifest ({error})", hint="delete this one file to go back to the version before it"
+        ) from error
+    if manifest.recipe.key != manifest.key:
+        raise StoreError(f"{path}: its recipe does not match its key", hint="delete this one file to go back a version")
+    return manifest
+
+
+def latest_manifest(folder: Path) -> Manifest | None:
+    """The current version of the store in `folder`, or None before its first commit."""
+    paths = manifest_paths(folder)
+    return read_manifest(paths[-1]) if paths else None
+
+
+def successor(manifest: Manifest, **changes: Any) -> Manifest:
+    """`manifest` one version on."""
+    return replace(manifest, version=manifest.version + 1, **changes)

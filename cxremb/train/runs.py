@@ -1,0 +1,155 @@
+"""Run folders: written whole or not at all, listed, found by what they answer, read back. Needs no torch."""
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save
+
+from cxremb.errors import StoreError
+from cxremb.store.dataset import Dataset
+from cxremb.store.files import replace_file, replace_table, replace_text, sync_folder, unwritable
+from cxremb.store.layout import FORMAT_VERSION, HISTORY, METRICS, PREDICTIONS
+
+Weights = Mapping[str, NDArray[np.generic]]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What training leaves behind: the record without id and dates, the tables, the weights, the model card."""
+
+    record: Mapping[str, Any]
+    history: pa.Table
+    predictions: pa.Table
+    metrics: pa.Table
+    weights: Weights  # "repeat0.fold0.<parameter>" -> array
+    card: str
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run. `record` is its run.json; `reused` says that nothing was trained to get it."""
+
+    folder: Path
+    record: Mapping[str, Any]
+    reused: bool = False
+
+    @property
+    def run_id(self) -> str:
+        return str(self.record["run_id"])
+
+    @property
+    def arm(self) -> str:
+        return str(self.record["arm"])
+
+    @property
+    def seconds(self) -> float:
+        return float(self.record["seconds"])
+
+    @property
+    def history(self) -> pa.Table:
+        """Columns `layout.HISTORY`."""
+        return self.table("history", HISTORY)
+
+    @property
+    def predictions(self) -> pa.Table:
+        """Columns `layout.PREDICTIONS`: validation and test rows of every fold."""
+        return self.table("predictions", PREDICTIONS)
+
+    @property
+    def metrics(self) -> pa.Table:
+        """Columns `layout.METRICS`: part `test` pools the run's folds, `test.fold0` is one of them."""
+        return self.table("metrics", METRICS)
+
+    def metric(self, name: str, part: str = "test") -> tuple[float | None, float | None, float | None]:
+        """(value, low, high) of one metric; None where undefined or not computed."""
+        rows = [row for row in self.metrics.to_pylist() if row["metric"] == name and row["part"] == part]
+        return (rows[0]["value"], rows[0]["low"], rows[0]["high"]) if rows else (None, None, None)
+
+    def weights(self, repeat: int, fold: int) -> dict[str, NDArray[np.generic]]:
+        """The parameters and buffers of one fold's model. Raises `StoreError` if the run has no such fold."""
+        path, prefix = self.folder / "model.safetensors", f"repeat{repeat}.fold{fold}."
+        try:
+            stored = load_file(path)
+        except (OSError, SafetensorError) as error:
+            raise damaged(path, error) from error
+        found = {name.removeprefix(prefix): array for name, array in stored.items() if name.startswith(prefix)}
+        if not found:
+            raise StoreError(f"{path}: no fold {fold} of repeat {repeat}", hint=f"its folds: {self.record['folds']}")
+        return found
+
+    def table(self, name: str, schema: pa.Schema) -> pa.Table:
+        """One of the run's tables. Raises `StoreError` if it is gone, damaged or has other columns."""
+        path = self.folder / f"{name}.parquet"
+        try:
+            return pq.ParquetFile(path).read().cast(schema)
+        except (OSError, ValueError, pa.ArrowException) as error:
+            raise damaged(path, error) from error
+
+
+def write_run(dataset: Dataset, key: str, outcome: Outcome) -> Run:
+    """The run, whole: it is written to a draft folder that takes its name in one step.
+
+    key: SHA-256 of what was asked. Raises `StoreError` if it cannot be written; nothing is left then.
+    """
+    now = datetime.now(UTC)
+    run_id = f"{now:%Y%m%dT%H%M%S}-{key[:8]}"
+    record = {"format": FORMAT_VERSION, "run_id": run_id, "key": key, "created": now.isoformat(timespec="seconds")}
+    record |= {"dataset": dataset.name, **outcome.record}
+    draft, folder = dataset.paths.runs / f".draft-{uuid4().hex}", dataset.paths.runs / run_id
+    try:
+        for name in ("history", "predictions", "metrics"):
+            replace_table(draft / f"{name}.parquet", getattr(outcome, name))
+        weights = save(dict(outcome.weights))
+        replace_file(draft / "model.safetensors", lambda path: path.write_bytes(weights) and None)
+        replace_text(draft / "README.md", outcome.card.replace("RUN_ID", run_id))
+        replace_text(draft / "run.json", json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+        draft.rename(folder)
+        sync_folder(folder.parent)
+    except OSError as error:
+        if not (folder / "run.json").is_file():  # else the same run finished elsewhere in the same second
+            raise unwritable(folder, error) from error
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return read_run(folder)
+
+
+def read_run(folder: Path) -> Run:
+    """The run in `folder`. Raises `StoreError` if its run.json is missing or damaged."""
+    path = folder / "run.json"
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        record["run_id"], record["key"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise damaged(path, error) from error
+    return Run(folder, record)
+
+
+def list_runs(dataset: Dataset) -> list[Run]:
+    """Every finished run, newest first. Drafts are not runs."""
+    folders = (path.parent for path in dataset.paths.runs.glob("[!.]*/run.json"))
+    return [read_run(folder) for folder in sorted(folders, key=lambda folder: folder.name, reverse=True)]
+
+
+def find_run(dataset: Dataset, key: str) -> Run | None:
+    """The newest finished run that answers exactly what `key` stands for."""
+    folders = sorted(dataset.paths.runs.glob(f"[!.]*-{key[:8]}"), reverse=True)
+    return next((run for run in map(read_run, folders) if run.record["key"] == key), None)
+
+
+def damaged(path: Path, error: Exception) -> StoreError:
+    """The error to raise when part of a run cannot be read."""
+    return StoreError(
+        f"{path}: missing or damaged ({str(error).splitlines()[0]})",
+        hint=f"delete the folder {path.parent} and train again",
+    )

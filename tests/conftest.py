@@ -1,0 +1,62 @@
+"""What tests share: the real data where it is, and a small real store of phantoms built once."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image as PilImage
+
+from cxremb.catalog import add_collection
+from cxremb.store.dataset import Dataset
+from cxremb.types import Collection, Image, Study
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real data, or a skip with the reason."""
+    folder = os.environ.get("CXREMB_REAL_DATA")
+    if not folder:
+        pytest.skip("CXREMB_REAL_DATA is not set: no real data on this machine")
+    return Path(folder)
+
+
+def film(seed: int, side: int = 80) -> np.ndarray:
+    """A film of smooth noise, different for every seed."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (8, 8), dtype=np.uint8)
+    return np.asarray(PilImage.fromarray(coarse).resize((side, side + 16), PilImage.Resampling.BICUBIC))
+
+
+def save_film(path: Path, seed: int) -> Path:
+    """A PNG of `film(seed)`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    PilImage.fromarray(film(seed)).save(path)
+    return path
+
+
+def collection(folder: Path, n: int = 12, name: str = "small") -> Collection:
+    """n studies of n patients, two films each (of which the last film repeats the first), abnormal every third."""
+    studies, images = [], []
+    for number in range(n):
+        study = str(number)
+        abnormal = number % 3 == 0
+        texts = {
+            "indication": "Chest pain.",
+            "findings": f"Opacity number {number}." if abnormal else f"Clear lungs {number}.",
+            "impression": "Abnormal." if abnormal else "Normal.",
+        }
+        if number == 1:
+            del texts["findings"]
+        terms = ("Opacity/lung",) if abnormal else ("normal",)
+        studies.append(Study(study, study, texts, {"mesh": terms, "problems": (terms[0].split("/")[0],)}))
+        for view, seed in (("Frontal", 2 * number), ("Lateral", 2 * number + 1)):
+            same = 0 if (number, view) == (n - 1, "Lateral") else seed
+            path = save_film(folder / f"{number}_{view}.png", same)
+            images.append(Image(f"{number}_{view}", study, study, view, path))
+    return Collection(name, studies, images, "none", "made by the tests", {"images": str(folder)})
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Dataset:
+    """The data set of `collection`, added to a store root of its own."""
+    return add_collection(collection(tmp_path / "films"), tmp_path / "root").dataset

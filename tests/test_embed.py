@@ -1,0 +1,276 @@
+"""The embed job: equal to the obvious loop, incremental, resumable, and its counts add up."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow.parquet as pq
+import pytest
+from conftest import collection, film, save_film
+from PIL import Image as PilImage
+
+from cxremb.catalog import add_collection
+from cxremb.embed.encode import Options, budgeted
+from cxremb.embed.job import embed
+from cxremb.embed.plan import orphans, wanted_items
+from cxremb.encoders.base import load_encoder
+from cxremb.errors import StoreError, VersionTaken
+from cxremb.store.dataset import Dataset, open_dataset
+from cxremb.store.manifest import latest_manifest, manifest_paths, publish, read_manifest
+from cxremb.store.reader import open_store
+
+
+def plain_vectors(seeds: list[int]) -> np.ndarray:
+    """The slow obvious way: one film at a time through Pillow and the projection."""
+    projection = load_encoder("tiny").projection
+    rows = []
+    for seed in seeds:
+        picture = PilImage.fromarray(film(seed)).resize((64, 64), PilImage.Resampling.BICUBIC)
+        rows.append((np.asarray(picture, np.float32).ravel() / 255 - 0.5) @ projection)
+    return np.stack(rows)
+
+
+@pytest.mark.parametrize("options", [Options(), Options(batch_size=1, workers=1, part_items=1), Options(batch_size=5)])
+def test_vectors_equal_the_obvious_loop(small: Dataset, options: Options) -> None:
+    outcome = embed(small, load_encoder("tiny"), options)
+    ids, X = outcome.store.vectors()
+    seeds = [0 if name == "11_Lateral" else 2 * int(name.split("_")[0]) + (name.endswith("Lateral")) for name in ids]
+    np.testing.assert_allclose(X, plain_vectors(seeds).astype(np.float16).astype(np.float32), atol=0, rtol=0)
+    assert sorted(ids) == sorted(small.images["image_id"].to_pylist())
+    assert (outcome.asked, outcome.added, outcome.encoded, len(outcome.failures)) == (24, 24, 23, 0)
+
+
+def test_equal_texts_are_encoded_once_and_stored_for_each(small: Dataset) -> None:
+    outcome = embed(small, load_encoder("tiny_text"))
+    texts = [item.source for item in wanted_items(small, "text", outcome.store.manifest.recipe.sections)]
+    assert outcome.asked == len(texts) == 12 + 11 + 12 + 12
+    assert outcome.encoded == len(set(texts)) < len(texts)
+    ids, X = outcome.store.vectors("indication")
+    assert len(ids) == 12
+    assert (X == X[0]).all()
+
+
+def test_a_missing_section_never_becomes_text(small: Dataset) -> None:
+    items = {item.key: item.source for item in wanted_items(small, "text", ("findings", "findings+impression"))}
+    assert ("1", "findings") not in items
+    assert items["1", "findings+impression"] == "Normal."
+    assert items["2", "findings+impression"] == "Clear lungs 2. Normal."
+
+
+def test_both_poolings_are_stored(small: Dataset) -> None:
+    store = embed(small, load_encoder("tiny_text")).store
+    projection = load_encoder("tiny_text")
+    ids, mean = store.vectors("findings")
+    _, first = store.vectors("findings", "first")
+    row = ids.index("2")
+    np.testing.assert_array_equal(mean[row], projection.encode(["clear lungs 2."])["mean"][0].astype(np.float16))
+    np.testing.assert_array_equal(first[row], projection.encode(["clear"])["first"][0].astype(np.float16))
+
+
+def test_a_second_run_changes_nothing(small: Dataset) -> None:
+    first = embed(small, load_encoder("tiny"))
+    second = embed(small, load_encoder("tiny"))
+    assert not second.changed
+    assert (second.reused, second.added, second.encoded) == (24, 0, 0)
+    assert second.store == first.store
+
+
+def test_added_changed_and_removed_films(tmp_path: Path) -> None:
+    whole = collection(tmp_path / "films")
+    root = tmp_path / "root"
+    part = replace(whole, images=whole.images[:20])
+    first = embed(add_collection(part, root).dataset, load_encoder("tiny"))
+    assert first.asked == 20
+    save_film(whole.images[3].path, 999)  # changed
+    changed = replace(whole, images=whole.images[2:])  # two removed, four added
+    outcome = embed(add_collection(changed, root).dataset, load_encoder("tiny"))
+    ids, X = outcome.store.vectors()
+    assert (outcome.asked, outcome.reused, outcome.added, outcome.store.version) == (22, 17, 5, 2)
+    assert sorted(ids) == sorted(image.image_id for image in changed.images)
+    np.testing.assert_array_equal(
+        X[ids.index(whole.images[3].image_id)], plain_vectors([999])[0].astype(np.float16).astype(np.float32)
+    )
+    old = read_manifest(manifest_paths(outcome.store.folder)[0])
+    assert old == first.store.manifest  # the first version can still be read
+    assert first.store.table().num_rows == 20
+
+
+def test_content_known_under_another_id_is_copied(tmp_path: Path) -> None:
+    whole = collection(tmp_path / "films")
+    root = tmp_path / "root"
+    embed(add_collection(whole, root).dataset, load_encoder("tiny"))
+    renamed = replace(whole, images=[replace(image, image_id="new" + image.image_id) for image in whole.images])
+    outcome = embed(add_collection(renamed, root).dataset, load_encoder("tiny"))
+    assert (outcome.added, outcome.asked) == (24, 24)
+    ids, X = outcome.store.vectors()
+    np.testing.assert_array_equal(X[ids.index("new0_Frontal")], plain_vectors([0])[0].astype(np.float16))
+
+
+@pytest.mark.parametrize(
+    ("damage", "stage"),
+    [
+        (lambda path: path.write_bytes(b""), "read"),
+        (lambda path: path.write_bytes(path.read_bytes()[:200]), "decode"),
+        (lambda path: path.write_text("this is no image"), "decode"),
+        (lambda path: PilImage.new("L", (80, 80), 7).save(path), "content"),
+    ],
+)
+def test_one_bad_film_becomes_a_failure_row(tmp_path: Path, damage: object, stage: str) -> None:
+    whole = collection(tmp_path / "films")
+    bad = whole.images[5]
+    damage(bad.path)  # type: ignore[operator]
+    data = add_collection(whole, tmp_path / "root").dataset
+    outcome = embed(data, load_encoder("tiny"))
+    manifest = outcome.store.manifest
+    assert (manifest.asked, manifest.written, manifest.failed) == (24, 23, 1)
+    rows = pq.read_table(outcome.store.failure_path).to_pylist()
+    assert [(row["item_id"], row["stage"]) for row in rows] == [(bad.image_id, stage)]
+    assert bad.path.name in rows[0]["message"]
+    assert bad.image_id not in outcome.store.vectors()[0]
+    assert not embed(data, load_encoder("tiny")).changed  # the same failure again is no news
+    save_film(bad.path, 11)
+    mended = embed(add_collection(whole, tmp_path / "root").dataset, load_encoder("tiny"))
+    assert (mended.added, len(mended.failures), mended.store.manifest.failures) == (1, 0, None)
+
+
+def test_a_file_that_changed_or_vanished_since_it_was_added(small: Dataset) -> None:
+    paths = [Path(path) for path in small.images["path"].to_pylist()]
+    save_film(paths[4], 77)
+    paths[6].unlink()
+    failures = embed(small, load_encoder("tiny")).failures
+    assert [(failure.stage, failure.item.source) for failure in failures] == [("read", str(paths[4])), ("read", str(paths[6]))]
+    assert "changed since" in failures[0].message
+
+
+def test_nothing_but_failures_is_an_error_and_is_recorded(small: Dataset) -> None:
+    for path in small.images["path"].to_pylist():
+        Path(path).write_bytes(b"")
+    with pytest.raises(StoreError, match="none of 24 items"):
+        embed(small, load_encoder("tiny"))
+    assert open_store(small, "tiny").failed == 24
+
+
+class Stopped(Exception):
+    """Stands for any sudden end."""
+
+
+def test_a_stopped_run_is_taken_up(small: Dataset) -> None:
+    def stop_midway(items: object, total: int, what: str) -> object:
+        for count, item in enumerate(items):  # type: ignore[arg-type]
+            if count == 10:
+                raise Stopped
+            yield item
+
+    options = Options(batch_size=4, part_items=4)
+    with pytest.raises(Stopped):
+        embed(small, load_encoder("tiny"), options, stop_midway)  # type: ignore[arg-type]
+    folder = next(small.paths.embeddings.iterdir())
+    assert latest_manifest(folder) is None
+    left = sum(pq.read_metadata(path).num_rows for path in orphans(folder))
+    assert left >= 8
+    outcome = embed(small, load_encoder("tiny"), options)
+    assert (outcome.reused, outcome.added) == (left, 24 - left)
+    assert sorted(outcome.store.vectors()[0]) == sorted(small.images["image_id"].to_pylist())
+
+
+def test_kill_dash_nine_loses_nothing_committed(tmp_path: Path) -> None:
+    data = add_collection(collection(tmp_path / "films", 150), tmp_path / "root").dataset
+    script = (
+        "import sys, pathlib\n"
+        "from cxremb.store.dataset import open_dataset\n"
+        "from cxremb.encoders.base import load_encoder\n"
+        "from cxremb.embed.job import embed\n"
+        "from cxremb.embed.encode import Options\n"
+        "embed(open_dataset(pathlib.Path(sys.argv[1])), load_encoder('tiny'), Options(batch_size=2, part_items=2))\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", script, str(tmp_path / "root")])
+    embeddings = data.paths.embeddings
+    deadline = time.monotonic() + 60
+    while len(list(embeddings.glob("*/part-*.parquet"))) < 3 and time.monotonic() < deadline:
+        time.sleep(0.005)
+    os.kill(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    outcome = embed(open_dataset(tmp_path / "root"), load_encoder("tiny"))
+    assert outcome.reused >= 6
+    ids, X = outcome.store.vectors()
+    other = add_collection(collection(tmp_path / "films", 150), tmp_path / "other").dataset
+    expected = dict(zip(*embed(other, load_encoder("tiny")).store.vectors(), strict=True))
+    assert sorted(ids) == sorted(expected)
+    assert all((vector == expected[name]).all() for name, vector in zip(ids, X, strict=True))
+
+
+def test_two_writers_cannot_both_win(small: Dataset) -> None:
+    store = embed(small, load_encoder("tiny")).store
+    with pytest.raises(VersionTaken):
+        publish(store.manifest, store.folder)
+    assert [path.name for path in store.folder.glob(".*")] == []  # no draft is left behind
+
+
+def test_counts_that_do_not_add_up_are_refused(small: Dataset) -> None:
+    manifest = embed(small, load_encoder("tiny")).store.manifest
+    with pytest.raises(StoreError, match="do not add up"):
+        replace(manifest, asked=25)
+
+
+def test_a_damaged_manifest_or_part_is_named(small: Dataset) -> None:
+    store = embed(small, load_encoder("tiny")).store
+    path = manifest_paths(store.folder)[0]
+    fields = json.loads(path.read_text())
+    fields["recipe"]["input"]["side"] = 65
+    path.write_text(json.dumps(fields))
+    with pytest.raises(StoreError, match="does not match its key"):
+        open_store(small, "tiny")
+    store.part_paths[0].write_bytes(b"PAR1 damaged")
+    with pytest.raises(StoreError, match=store.part_paths[0].name):
+        store.vectors()
+
+
+def test_other_engines_read_a_part_without_cxremb(small: Dataset) -> None:
+    store = embed(small, load_encoder("tiny")).store
+    path = str(store.part_paths[0])
+    ids, X = store.vectors()
+    for read in (
+        lambda: np.stack(pd.read_parquet(path)["embedding"]),
+        lambda: np.stack(pl.read_parquet(path)["embedding"].to_list()),
+        lambda: np.stack(
+            duckdb.sql(f"select embedding from '{path}'").to_arrow_table()["embedding"].to_numpy()
+        ),
+    ):
+        np.testing.assert_array_equal(np.asarray(read(), np.float32), X)
+    described = pq.read_schema(path)
+    assert described.field("embedding").type.list_size == 32
+    assert described.metadata[b"encoder"] == b"tiny-image-1"
+    assert described.metadata[b"key"].decode() == store.manifest.key
+    assert len(ids) == 24
+
+
+def test_the_key_holds_what_and_not_where() -> None:
+    recipe = load_encoder("tiny").recipe
+    assert recipe.key == load_encoder("tiny").recipe.key
+    other = [
+        replace(recipe, weights_sha256="0" * 64),
+        replace(recipe, input={**recipe.input, "side": 65}),
+        replace(recipe, precision="half"),
+        replace(recipe, sections=("other",)),
+        replace(recipe, poolings=("max",)),
+        replace(recipe, dtype="float32"),
+    ]
+    assert len({recipe.key, *(changed.key for changed in other)}) == len(other) + 1
+
+
+def test_batches_of_texts_stay_within_the_budget() -> None:
+    lengths = sorted(np.random.default_rng(0).integers(3, 200, 500).tolist())
+    batches = list(budgeted(range(500), lengths, Options(token_budget=1000)))
+    assert [index for batch in batches for index in batch] == list(range(500))
+    assert all(len(batch) * lengths[batch[-1]] <= 1000 for batch in batches)
+    padded = sum(len(batch) * lengths[batch[-1]] for batch in batches)
+    assert padded / sum(lengths) < 1.05
