@@ -120,8 +120,10 @@ def decode_dicom(content: bytes) -> Grey:
     values = np.asarray(apply_modality_lut(tags.pixel_array, tags))
     if tags.get("VOILUTSequence"):
         grey = apply_voi(values, tags)
-    elif tags.get("WindowCenter") not in {None, ""} and tags.get("WindowWidth") not in {None, ""}:
-        grey = apply_window(values, float(first(tags.WindowCenter)), float(first(tags.WindowWidth)))
+    elif (center := first(tags.get("WindowCenter"))) is not None and (
+        width := first(tags.get("WindowWidth"))
+    ) is not None:
+        grey = apply_window(values, float(center), float(width))
     else:
         grey = stretch(values.astype(np.float32))
     return 255 - grey if tags.PhotometricInterpretation == "MONOCHROME1" else grey
@@ -141,8 +143,10 @@ def apply_window(values: NDArray[Any], center: float, width: float) -> Grey:
 
 
 def first(value: Any) -> Any:
-    """The first of several windows: the one a viewer shows."""
-    return value[0] if isinstance(value, Sequence) and not isinstance(value, str) else value
+    """The first of several windows, the one a viewer shows; None where the tag is missing or empty."""
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        value = value[0] if len(value) else None
+    return None if value == "" else value
 
 
 def stretch(values: NDArray[np.float32]) -> Grey:

@@ -148,8 +148,9 @@ def test_table_fits_100_columns_and_carries_the_caption(app, dataset, result):
     assert "…" not in said.stdout
     image = next(line for line in table if line.strip().startswith("image"))
     row = result.rows[0]
-    assert f"{row.auroc.value:.3f} [{row.auroc.low:.3f}, {row.auroc.high:.3f}]" in image
-    assert f"{row.difference.value:+.3f} [{row.difference.low:+.3f}, {row.difference.high:+.3f}]" in image
+    assert f"{row.auroc.value:.3f} [.{row.auroc.low * 1000:03.0f}, .{row.auroc.high * 1000:03.0f}]" in image
+    gap = row.difference
+    assert f"{gap.value:+.3f} [-.{-gap.low * 1000:03.0f}, -.{-gap.high * 1000:03.0f}]" in image
     assert all(line in lines for line in result.caption)
 
 

@@ -147,7 +147,10 @@ def test_a_file_that_changed_or_vanished_since_it_was_added(small: Dataset) -> N
     save_film(paths[4], 77)
     paths[6].unlink()
     failures = embed(small, load_encoder("tiny")).failures
-    assert [(failure.stage, failure.item.source) for failure in failures] == [("read", str(paths[4])), ("read", str(paths[6]))]
+    assert [(failure.stage, failure.item.source) for failure in failures] == [
+        ("read", str(paths[4])),
+        ("read", str(paths[6])),
+    ]
     assert "changed since" in failures[0].message
 
 
@@ -241,9 +244,7 @@ def test_other_engines_read_a_part_without_cxremb(small: Dataset) -> None:
     for read in (
         lambda: np.stack(pd.read_parquet(path)["embedding"]),
         lambda: np.stack(pl.read_parquet(path)["embedding"].to_list()),
-        lambda: np.stack(
-            duckdb.sql(f"select embedding from '{path}'").to_arrow_table()["embedding"].to_numpy()
-        ),
+        lambda: np.stack(duckdb.sql(f"select embedding from '{path}'").to_arrow_table()["embedding"].to_numpy()),
     ):
         np.testing.assert_array_equal(np.asarray(read(), np.float32), X)
     described = pq.read_schema(path)

@@ -90,7 +90,7 @@ def cells(row: "ArmResult", reference: str | None) -> list[str]:
     if row.difference is None:
         return [row.arm, *figures, "reference", ""]
     gap = row.difference
-    p = "-" if gap.p is None else "<0.001" if gap.p < 0.001 else f"{gap.p:.3f}"
+    p = "-" if gap.p is None else "<.001" if gap.p < 0.001 else bare(gap.p)
     return [row.arm, *figures, span(gap.value, gap.low, gap.high, sign="+"), p]
 
 
@@ -106,9 +106,9 @@ def show_table(result: "Ablation") -> None:
 
     from cxremb.cli.progress import console
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, collapse_padding=True)
     for name in headings(result.reference):
-        table.add_column(name, no_wrap=True)
+        table.add_column(name)
     for row in result.rows:
         table.add_row(*(cell.replace("[", "\\[") for cell in cells(row, result.reference)))
     console.print(table, width=max(console.width, WIDTH), crop=False)  # a pipe would get 80 columns
@@ -155,8 +155,13 @@ def as_csv(result: "Ablation") -> str:
 
 
 def span(value: float | None, low: float | None, high: float | None, sign: str = "") -> str:
-    """`0.912 [0.901, 0.922]`, or a dash where undefined."""
+    """`0.912 [.901, .922]`, or a dash where undefined."""
     if value is None:
         return "-"
-    interval = "" if low is None or high is None else f" [{low:{sign}.3f}, {high:{sign}.3f}]"
+    interval = "" if low is None or high is None else f" [{bare(low, sign)}, {bare(high, sign)}]"
     return f"{value:{sign}.3f}{interval}"
+
+
+def bare(value: float, sign: str = "") -> str:
+    """Three decimals without the zero before the point: five columns of them fit a line of 100."""
+    return f"{value:{sign}.3f}".replace("0.", ".", 1) if abs(value) < 0.9995 else f"{value:{sign}.3f}"

@@ -134,7 +134,7 @@ def epoch_table(history: Sequence[Mapping[str, Any]], kept: int) -> "Table":
     from rich import box
     from rich.table import Table
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, collapse_padding=True)
     table.add_column("epoch", justify="right")
     for phase in ("train", "val"):
         for name in FIGURES:

@@ -121,7 +121,7 @@ def read_csv(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
             hint="save it as CSV in UTF-8, or fetch the original again",
         ) from error
     except csv.Error as error:
-        raise DataError(f"{path}: damaged near line {reader.line_num} ({error})", hint=FETCH_AGAIN) from error
+        raise DataError(f"{path}: damaged after line {reader.line_num} ({error})", hint=FETCH_AGAIN) from error
     if not rows:
         raise DataError(f"{path}: a header and no rows", hint=FETCH_AGAIN)
     return rows

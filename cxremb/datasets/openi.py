@@ -62,6 +62,12 @@ class Watch:
         return self.url.rpartition("/")[2]
 
 
+def obtain(folder: Path, base_url: str = OPENI_URL, progress: OnBytes = unseen) -> tuple[Path, Path]:
+    """The folder of unpacked images and the archive of reports (it is read in place), as the adapter takes them."""
+    images, reports = fetch(folder, base_url, progress)
+    return unpack(images, folder / "images", progress), reports
+
+
 def fetch(folder: Path, base_url: str = OPENI_URL, progress: OnBytes = unseen) -> tuple[Path, Path]:
     """The archives of images and of reports in `folder`; one that is complete is not downloaded again.
 
@@ -257,7 +263,7 @@ def extract(archive: Path, draft: Path, progress: OnBytes) -> None:
         for member in members:
             check_member(member, archive)
             members.extract(member, draft, filter="data")  # refuses escapes too, and drops owners and odd modes
-            progress(raw.tell(), total, archive.name)
+            progress(raw.tell(), total, f"unpacking {archive.name}")
         while unzipped.read(BLOCK_BYTES):  # to the end: only there does gzip compare its checksum
             pass
 

@@ -87,7 +87,7 @@ def run_epoch(
 ) -> None:
     """One pass over the rows in a new order; the last batch may be short."""
     model.train()
-    for rows in torch.randperm(len(X), generator=order).split(batch_size):
+    for rows in torch.split(torch.randperm(len(X), generator=order), batch_size):
         optimiser.zero_grad()
         loss = cross_entropy(model(X[rows]), y[rows])
         loss.backward()  # type: ignore[no-untyped-call]
@@ -98,7 +98,7 @@ def run_epoch(
 def logits_of(model: nn.Module, X: Tensor) -> Tensor:
     """(n, classes) logits in evaluation mode."""
     model.eval()
-    return torch.cat([model(rows) for rows in X.split(CHUNK)])
+    return torch.cat([model(rows) for rows in torch.split(X, CHUNK)])
 
 
 def predict(model: nn.Module, X: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

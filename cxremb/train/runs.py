@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -110,8 +111,7 @@ def write_run(dataset: Dataset, key: str, outcome: Outcome) -> Run:
     try:
         for name in ("history", "predictions", "metrics"):
             replace_table(draft / f"{name}.parquet", getattr(outcome, name))
-        weights = save(dict(outcome.weights))
-        replace_file(draft / "model.safetensors", lambda path: path.write_bytes(weights) and None)
+        replace_file(draft / "model.safetensors", partial(write_weights, outcome.weights))
         replace_text(draft / "README.md", outcome.card.replace("RUN_ID", run_id))
         replace_text(draft / "run.json", json.dumps(record, indent=2, ensure_ascii=False) + "\n")
         draft.rename(folder)
@@ -122,6 +122,11 @@ def write_run(dataset: Dataset, key: str, outcome: Outcome) -> Run:
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return read_run(folder)
+
+
+def write_weights(weights: Weights, path: Path) -> None:
+    """`path`, a safetensors file."""
+    path.write_bytes(save(dict(weights)))
 
 
 def read_run(folder: Path) -> Run:

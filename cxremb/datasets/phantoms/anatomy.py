@@ -1,41 +1,18 @@
-"""A chest without findings, drawn as X-ray density: what `cxremb.datasets.phantoms` puts its findings on.
+"""A chest without findings, from the front and from the side: what the findings are drawn on.
 
-Coordinates: x runs from -1 (left edge of the film, the patient's right; on a lateral film the patient's front) to 1,
-y from -1 (top) to 1. Density adds up along the beam: 0 is air outside the body, about 1 the middle of the abdomen.
 No measurement is taken from a patient: shapes and numbers are drawn by eye.
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image as PilImage
-from PIL import ImageDraw, ImageFilter
 
-Density = NDArray[np.float32]
-Points = Sequence[tuple[float, float]]
-Stroke = tuple[Points, float, float]  # points, width, density
+from cxremb.datasets.phantoms.canvas import Canvas, Points, Stroke, arc
 
 RIGHT, LEFT = -1, 1  # the patient's sides, as signs of x on a frontal film
 RIBS = 10  # pairs that show above the diaphragm
 VERTEBRAE = 13
-
-
-@dataclass(frozen=True)
-class Pose:
-    """How the patient stands to the film: degrees, and shifts in half film widths."""
-
-    tilt: float = 0.0
-    zoom: float = 1.0
-    shift: tuple[float, float] = (0.0, 0.0)
-
-    def place(self, points: Points, side: int) -> list[tuple[float, float]]:
-        """`points` as pixel positions on a film of `side` pixels."""
-        cos, sin = math.cos(math.radians(self.tilt)) * self.zoom, math.sin(math.radians(self.tilt)) * self.zoom
-        (dx, dy), half = self.shift, side / 2
-        return [((x * cos - y * sin + dx + 1) * half, (x * sin + y * cos + dy + 1) * half) for x, y in points]
 
 
 @dataclass(frozen=True)
@@ -64,81 +41,6 @@ class Body:
         return self.bend * math.sin(2.6 * y + 0.6)
 
 
-@dataclass
-class Canvas:
-    """A film that density is added to: `soft` tissue at half the film's resolution, `sharp` detail at all of it."""
-
-    side: int
-    pose: Pose
-    soft: Density = field(init=False)
-    sharp: Density = field(init=False)
-    lungs: Density = field(init=False)  # 0 to 1 at half resolution: where there is air to be seen through
-
-    def __post_init__(self) -> None:
-        self.soft = np.zeros((self.side // 2, self.side // 2), np.float32)
-        self.sharp = np.zeros((self.side, self.side), np.float32)
-        self.lungs = np.zeros_like(self.soft)
-
-    def area(self, outlines: Sequence[Points], blur: float) -> Density:
-        """0 to 1 at half resolution: inside the closed curves through `outlines`; `blur` as a length."""
-        side = self.side // 2
-        picture = PilImage.new("L", (side, side))
-        draw = ImageDraw.Draw(picture)
-        for outline in outlines:
-            draw.polygon(self.pose.place(smooth(outline), side), fill=255)
-        return np.asarray(picture.filter(ImageFilter.GaussianBlur(blur * side / 2)), np.float32) / 255
-
-    def strokes(self, strokes: Sequence[Stroke], blur: float = 0.008) -> None:
-        """Add lines to the sharp part. Where they cross, the later one counts; no line is denser than 0.5."""
-        picture = PilImage.new("L", (self.side, self.side))
-        draw = ImageDraw.Draw(picture)
-        for points, width, density in strokes:
-            pixels = max(1, round(width * self.side / 2))
-            draw.line(self.pose.place(points, self.side), fill=round(min(density, 0.5) * 510), width=pixels)
-        blurred = picture.filter(ImageFilter.BoxBlur(blur * self.side / 2))
-        self.sharp += np.asarray(blurred, np.float32) / 510
-
-    def blob(self, centre: tuple[float, float], radii: tuple[float, float]) -> Density:
-        """A Gaussian of height 1 at half resolution; `radii` are one standard deviation across and down."""
-        side = self.side // 2
-        (x, y), grid = self.pose.place([centre], side)[0], np.arange(side, dtype=np.float32)
-        across = np.exp(-0.5 * ((grid - x) / (radii[0] * side / 2)) ** 2)
-        down = np.exp(-0.5 * ((grid - y) / (radii[1] * side / 2)) ** 2)
-        return np.asarray(down[:, None] * across[None, :], np.float32)
-
-    def density(self) -> Density:
-        """Both parts together, (side, side)."""
-        return enlarge(self.soft, self.side) + self.sharp
-
-
-def enlarge(values: Density, side: int) -> Density:
-    """`values` (n, n) interpolated to (side, side)."""
-    picture = PilImage.fromarray(values)
-    return np.asarray(picture.resize((side, side), PilImage.Resampling.BICUBIC), np.float32)
-
-
-def catmull_rom(steps: int) -> NDArray[np.float64]:
-    """(steps, 4) weights of the points before, at, after and after that, along one piece of the curve."""
-    t = np.arange(steps)[:, None] / steps
-    return 0.5 * np.hstack([t * (t * (2 - t) - 1), t * t * (3 * t - 5) + 2, t * (t * (4 - 3 * t) + 1), t * t * (t - 1)])
-
-
-CURVE = catmull_rom(6)  # at 256 pixels the corners between six pieces cannot be seen
-
-
-def smooth(outline: Points) -> list[tuple[float, float]]:
-    """The closed Catmull-Rom curve through `outline`."""
-    p = np.asarray(outline, np.float64)
-    around = np.stack([np.concatenate([p[-1:], p[:-1]]), p, np.concatenate([p[1:], p[:1]]), np.concatenate([p[2:], p[:2]])])
-    return [(x, y) for x, y in np.einsum("sk,kpc->psc", CURVE, around).reshape(-1, 2).tolist()]
-
-
-def arc(start: tuple[float, float], through: tuple[float, float], end: tuple[float, float]) -> Points:
-    """A quadratic curve that leaves `start` towards `through` and ends at `end`, eight points."""
-    weights = [((1 - t) ** 2, 2 * t * (1 - t), t * t) for t in (i / 7 for i in range(8))]
-    return [(a * start[0] + b * through[0] + c * end[0], a * start[1] + b * through[1] + c * end[1]) for a, b, c in weights]
-
-
 def draw_frontal(canvas: Canvas, body: Body, rng: np.random.Generator) -> None:
     """Add a chest seen from the front."""
     w, rim = body.width, body.width + 0.06 + body.fat
@@ -151,14 +53,18 @@ def draw_frontal(canvas: Canvas, body: Body, rng: np.random.Generator) -> None:
     canvas.lungs = canvas.area([frontal_lung(body, RIGHT), frontal_lung(body, LEFT)], 0.018) * (1 - 0.75 * heart)
     canvas.soft += 0.04 * heart - (0.50 + 0.05 * body.air) * canvas.lungs
     middle = [(body.spine(y), y) for y in (-0.95, -0.5, 0.0, 0.5, 1.1)]
-    canvas.soft += 0.13 * canvas.area([[(x - 0.13, y) for x, y in middle] + [(x + 0.13, y) for x, y in reversed(middle)]], 0.03)
+    canvas.soft += 0.13 * canvas.area(
+        [[(x - 0.13, y) for x, y in middle] + [(x + 0.13, y) for x, y in reversed(middle)]], 0.03
+    )
     knob = 0.13 + 0.06 * body.aorta
     arch = [(0.02, -0.46), (knob + 0.02, -0.40), (knob + 0.04, -0.27), (0.12, -0.12), (0.1, 0.3), (0.0, 0.2)]
     canvas.soft += 0.14 * canvas.area([arch], 0.03)
     for sign in (RIGHT, LEFT):
         canvas.soft += 0.10 * body.markings * canvas.blob((sign * 0.22, -0.05 - 0.03 * sign), (0.06, 0.1))
     canvas.soft -= 0.12 * canvas.area([box(0.0, 0.045, -1.3, -0.28)], 0.03)  # the trachea
-    canvas.soft -= 0.16 * canvas.blob((0.45, body.base + 0.32 + rng.normal(0, 0.05)), (0.12, 0.05))  # gas in the stomach
+    canvas.soft -= 0.16 * canvas.blob(
+        (0.45, body.base + 0.32 + rng.normal(0, 0.05)), (0.12, 0.05)
+    )  # gas in the stomach
     branches = [vessel for sign in (RIGHT, LEFT) for vessel in vessels(body, (sign * 0.2, -0.04), sign, rng)]
     canvas.strokes([*branches, *frontal_bones(body)])
 
@@ -183,8 +89,8 @@ def frontal_heart(body: Body) -> Points:
     size, base = 2 * body.heart * body.width, body.base
     left, right, top = 0.64 * size, -0.36 * size, base - 0.28 - 0.3 * size
     return [
-        (0.06, top), (0.55 * left, top + 0.16), (0.9 * left, base - 0.12), (left, base + 0.08), (0.7 * left, base + 0.2),
-        (0.0, base + 0.2), (0.8 * right, base + 0.1), (right, base - 0.12), (0.6 * right, top + 0.12),
+        (0.06, top), (0.55 * left, top + 0.16), (0.9 * left, base - 0.12), (left, base + 0.08),
+        (0.7 * left, base + 0.2), (0.0, base + 0.2), (0.8 * right, base + 0.1), (right, base - 0.12), (0.6 * right, top + 0.12),
     ]  # fmt: skip
 
 
@@ -217,7 +123,9 @@ def vessels(body: Body, hilum: tuple[float, float], sign: int, rng: np.random.Ge
     for angle in rng.uniform(-spread, spread, 11 if sign else 16):
         direction = np.array([np.cos(angle) * (sign or 1), np.sin(angle)])
         length = rng.uniform(0.2, 0.5)
-        start, bow, end = (np.array(hilum) + direction * length * part + rng.normal(0, 0.04, 2) for part in (0.1, 0.6, 1))
+        start, bow, end = (
+            np.array(hilum) + direction * length * part + rng.normal(0, 0.04, 2) for part in (0.1, 0.6, 1)
+        )
         curve = arc((start[0], start[1]), (bow[0], bow[1]), (end[0], end[1]))
         strokes += [(curve, 0.012, 0.035 * body.markings), (curve[:5], 0.02, 0.05 * body.markings)]
     return strokes
@@ -231,7 +139,9 @@ def draw_lateral(canvas: Canvas, body: Body, rng: np.random.Generator) -> None:
         (b + 0.1, 1.4), (b + 0.14, 0.5), (b + 0.18, -0.2), (b - 0.02, -0.8), (0.22, -1.3),
     ]  # fmt: skip
     canvas.soft += 0.5 * canvas.area([trunk], 0.03)
-    canvas.soft += 0.2 * canvas.area([[(-0.55, body.base), (0.0, body.base), (0.6, 0.66), (0.7, 1.5), (-0.7, 1.5)]], 0.06)
+    canvas.soft += 0.2 * canvas.area(
+        [[(-0.55, body.base), (0.0, body.base), (0.6, 0.66), (0.7, 1.5), (-0.7, 1.5)]], 0.06
+    )
     arm = [(-1.2, -1.0), (-0.2, -0.72), (0.35, -0.62), (0.5, -0.9), (0.2, -1.4), (-1.2, -1.4)]
     canvas.soft += 0.3 * canvas.area([arm], 0.06)
     dome = body.base - 0.5 * sum(body.raised) + 0.04

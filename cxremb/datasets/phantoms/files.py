@@ -1,0 +1,186 @@
+"""Simulated films as files: PNG or DICOM, each marked as simulated, in a folder that says which simulator drew it."""
+
+import json
+import os
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from functools import partial
+from itertools import repeat
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+from PIL import Image as PilImage
+from PIL.PngImagePlugin import PngInfo
+
+from cxremb.datasets.phantoms.canvas import Density
+from cxremb.datasets.phantoms.film import VERSION, check_view, expose, stable_hash
+from cxremb.errors import DataError
+from cxremb.types import Image, Progress, Study, unwatched
+
+SIDE = 256  # pixels of a written film: above the 240 an encoder asks for
+CHUNK = 32  # films a worker draws at a time: a third of a second
+DICOM_SHARE = 50  # one film in so many becomes DICOM, so that this way in is used too
+DEEPEST = 4095  # 12 bits, as digital radiography stores
+VIEW_POSITIONS = {"Frontal": "PA", "Lateral": "LL"}  # PS3.3 C.8.7.1.1.3
+NOTICE = "simulated film, no patient (cxremb phantom)"
+RECORD = "phantoms.json"
+
+Job = tuple[Study, str, str]  # study, image_id, view
+
+
+def write_films(
+    studies: Sequence[Study],
+    folder: Path,
+    views: Mapping[str, Sequence[tuple[str, str]]],
+    progress: Progress = unwatched,
+    workers: int | None = None,
+    seed: int = 0,
+) -> list[Image]:
+    """The films of `studies`, written to `folder`, in the order of studies and views; `progress` counts films drawn.
+
+    views: study_id -> (image_id, view) pairs. Most films become 8-bit PNG, one in `DICOM_SHARE` a DICOM file. A film that is
+    there is kept: it is known by its name alone, so give studies with other terms another folder. Films of another seed or
+    simulator are removed first. workers: processes, None for one a core. Raises `DataError` if a view is unknown, or the
+    folder holds other films or cannot be written.
+    """
+    images = [image_of(study, folder, *film) for study in studies for film in views.get(study.study_id, ())]
+    by_id = {study.study_id: study for study in studies}
+    try:
+        claim_folder(folder, {"simulator": VERSION, "seed": seed, "side": SIDE, "notice": NOTICE})
+        there = {entry.name for entry in os.scandir(folder)}
+        missing = [(by_id[i.study_id], i.image_id, str(i.view)) for i in images if file_name(i.image_id) not in there]
+        chunks = [missing[start : start + CHUNK] for start in range(0, len(missing), CHUNK)]
+        done = draw_chunks(partial(draw_chunk, folder, seed), chunks, workers or os.cpu_count() or 1)
+        for _ in progress(done, len(missing), "drawing simulated films"):
+            pass
+    except BrokenProcessPool as error:
+        raise DataError(
+            f"{folder}: a process that draws films was killed (out of memory?)",
+            hint="run the same command again: the films that are drawn are kept",
+        ) from error
+    except OSError as error:
+        raise DataError(
+            f"{folder}: films cannot be written ({error.strerror or error})",
+            hint="free space, mend the folder's permissions, or name another folder",
+        ) from error
+    return images
+
+
+def image_of(study: Study, folder: Path, image_id: str, view: str) -> Image:
+    """The record of one film. Raises `DataError` if its view cannot be drawn."""
+    check_view(view)
+    return Image(image_id, study.study_id, study.patient_id, view, folder / file_name(image_id))
+
+
+def draw_chunks(draw: Callable[[Sequence[Job]], int], chunks: Sequence[Sequence[Job]], workers: int) -> Iterator[None]:
+    """None for each film drawn, chunk by chunk; in this process where others would not pay for their start."""
+    if workers == 1 or len(chunks) < 2:
+        for chunk in chunks:
+            yield from repeat(None, draw(chunk))
+        return
+    # spawned, not forked: the caller may hold threads (torch, progress bars), which a fork would copy half
+    pool = ProcessPoolExecutor(min(workers, len(chunks)), mp_context=get_context("spawn"))
+    try:
+        for count in pool.map(draw, chunks):
+            yield from repeat(None, count)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def draw_chunk(folder: Path, seed: int, jobs: Sequence[Job]) -> int:
+    """How many films were drawn and written: all of `jobs`."""
+    for study, image_id, view in jobs:
+        write_film(folder / file_name(image_id), expose(study, view, seed, SIDE), image_id, view)
+    return len(jobs)
+
+
+def file_name(image_id: str) -> str:
+    """The name of a film's file; its suffix says which of the two formats the film is in."""
+    return f"{image_id}.dcm" if stable_hash("format", image_id) % DICOM_SHARE == 0 else f"{image_id}.png"
+
+
+def photometric(image_id: str) -> str:
+    """MONOCHROME1 (white is 0) for about half of the films, MONOCHROME2 for the others."""
+    return f"MONOCHROME{1 + stable_hash('photometric', image_id) % 2}"
+
+
+def claim_folder(folder: Path, record: Mapping[str, object]) -> None:
+    """Make `folder` one of films drawn as `record` says: films drawn otherwise are removed, others are never touched.
+
+    Raises `DataError` if it holds films and no record that they are phantoms.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / RECORD
+    if path.exists():
+        if read_record(path) == record:
+            return
+        for film in films_in(folder):
+            film.unlink()
+    elif (stranger := next(films_in(folder), None)) is not None:
+        raise DataError(
+            f"{folder} holds {stranger.name}, and no {RECORD} that says it is a phantom",
+            hint="name an empty folder for the simulated films",
+        )
+    draft = folder / f".{RECORD}.{os.getpid()}.draft"
+    draft.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    draft.replace(path)
+
+
+def read_record(path: Path) -> object:
+    """What `path` holds, None if it is damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return None
+
+
+def films_in(folder: Path) -> Iterator[Path]:
+    """The films in `folder`."""
+    return (path for path in folder.iterdir() if path.suffix in (".png", ".dcm"))
+
+
+def write_film(path: Path, light: Density, image_id: str, view: str) -> None:
+    """Write a film, (side, side) from 0 to 1, in one step, in the format that the suffix of `path` names."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
+    if path.suffix == ".dcm":
+        write_dicom(draft, light, image_id, view)
+    else:
+        info = PngInfo()
+        info.add_text("Comment", NOTICE)
+        picture = PilImage.fromarray((light * 255 + 0.5).astype(np.uint8))
+        # noise does not compress: Huffman alone takes two thirds of the time for the same size
+        picture.save(draft, "PNG", pnginfo=info, compress_level=1, compress_type=zlib.Z_HUFFMAN_ONLY)
+    draft.replace(path)
+
+
+def write_dicom(path: Path, light: Density, image_id: str, view: str) -> None:
+    """Write a film as a computed radiograph (PS3.3 A.2), 12 bits in 16, whose window spans the full scale."""
+    try:
+        from pydicom.dataset import Dataset, FileMetaDataset
+        from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian, generate_uid
+    except ImportError as error:
+        raise DataError("DICOM files need pydicom", hint='pip install "cxremb[dicom]"') from error
+    values = np.rint(light * DEEPEST).astype(np.uint16)
+    tags = Dataset()
+    tags.file_meta = FileMetaDataset()
+    tags.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    tags.SOPClassUID = ComputedRadiographyImageStorage
+    for level in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"):
+        setattr(tags, level, generate_uid(entropy_srcs=["cxremb phantom", level, image_id]))
+    tags.PatientName, tags.PatientID = "PHANTOM", "PHANTOM"
+    tags.ImageComments, tags.Manufacturer = NOTICE, "cxremb phantom"
+    for empty in ("PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID", "AccessionNumber"):
+        setattr(tags, empty, "")
+    tags.ReferringPhysicianName, tags.Laterality = "", ""
+    tags.Modality, tags.BodyPartExamined, tags.ViewPosition = "CR", "CHEST", VIEW_POSITIONS[view]
+    tags.SeriesNumber, tags.InstanceNumber, tags.PatientOrientation = 1, 1, ""
+    tags.SamplesPerPixel, tags.PhotometricInterpretation = 1, photometric(image_id)
+    tags.Rows, tags.Columns = values.shape
+    tags.BitsAllocated, tags.BitsStored, tags.HighBit, tags.PixelRepresentation = 16, 12, 11, 0
+    tags.WindowCenter, tags.WindowWidth = 2048, 4096
+    stored = DEEPEST - values if tags.PhotometricInterpretation == "MONOCHROME1" else values
+    tags.PixelData = stored.astype("<u2").tobytes()
+    tags.save_as(path, enforce_file_format=True)
