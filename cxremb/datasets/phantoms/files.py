@@ -3,9 +3,11 @@
 import json
 import os
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
 from functools import partial
 from itertools import repeat
 from multiprocessing import get_context
@@ -28,7 +30,16 @@ VIEW_POSITIONS = {"Frontal": "PA", "Lateral": "LL"}  # PS3.3 C.8.7.1.1.3
 NOTICE = "simulated film, no patient (cxremb phantom)"
 RECORD = "phantoms.json"
 
-Job = tuple[Study, str, str]  # study, image_id, view
+
+@dataclass(frozen=True)
+class Job:
+    """One film to draw: the `take`-th of this view of the study, counted from 0."""
+
+    study: Study
+    image_id: str
+    view: str
+    take: int
+
 
 
 def write_films(
@@ -41,17 +52,16 @@ def write_films(
 ) -> list[Image]:
     """The films of `studies`, written to `folder`, in the order of studies and views; `progress` counts films drawn.
 
-    views: study_id -> (image_id, view) pairs. Most films become 8-bit PNG, one in `DICOM_SHARE` a DICOM file. A film that is
-    there is kept: it is known by its name alone, so give studies with other terms another folder. Films of another seed or
-    simulator are removed first. workers: processes, None for one a core. Raises `DataError` if a view is unknown, or the
-    folder holds other films or cannot be written.
+    views: study_id -> (image_id, view) pairs. Most films become 8-bit PNG, one in `DICOM_SHARE` a DICOM file. A film
+    that is there is kept: it is known by its name alone, so give studies with other terms another folder. Films of
+    another seed or simulator are removed first. workers: processes, None for one a core. Raises `DataError` if a view
+    is unknown, or the folder holds other films or cannot be written.
     """
-    images = [image_of(study, folder, *film) for study in studies for film in views.get(study.study_id, ())]
-    by_id = {study.study_id: study for study in studies}
+    jobs = [job for study in studies for job in jobs_of(study, views.get(study.study_id, ()))]
     try:
         claim_folder(folder, {"simulator": VERSION, "seed": seed, "side": SIDE, "notice": NOTICE})
         there = {entry.name for entry in os.scandir(folder)}
-        missing = [(by_id[i.study_id], i.image_id, str(i.view)) for i in images if file_name(i.image_id) not in there]
+        missing = [job for job in jobs if file_name(job.image_id) not in there]
         chunks = [missing[start : start + CHUNK] for start in range(0, len(missing), CHUNK)]
         done = draw_chunks(partial(draw_chunk, folder, seed), chunks, workers or os.cpu_count() or 1)
         for _ in progress(done, len(missing), "drawing simulated films"):
@@ -66,13 +76,19 @@ def write_films(
             f"{folder}: films cannot be written ({error.strerror or error})",
             hint="free space, mend the folder's permissions, or name another folder",
         ) from error
-    return images
+    return [
+        Image(job.image_id, job.study.study_id, job.study.patient_id, job.view, folder / file_name(job.image_id))
+        for job in jobs
+    ]
 
 
-def image_of(study: Study, folder: Path, image_id: str, view: str) -> Image:
-    """The record of one film. Raises `DataError` if its view cannot be drawn."""
-    check_view(view)
-    return Image(image_id, study.study_id, study.patient_id, view, folder / file_name(image_id))
+def jobs_of(study: Study, films: Sequence[tuple[str, str]]) -> Iterator[Job]:
+    """A job for each (image_id, view) of a study. Raises `DataError` if a view cannot be drawn."""
+    takes: Counter[str] = Counter()
+    for image_id, view in films:
+        check_view(view)
+        yield Job(study, image_id, view, takes[view])
+        takes[view] += 1
 
 
 def draw_chunks(draw: Callable[[Sequence[Job]], int], chunks: Sequence[Sequence[Job]], workers: int) -> Iterator[None]:
@@ -92,8 +108,9 @@ def draw_chunks(draw: Callable[[Sequence[Job]], int], chunks: Sequence[Sequence[
 
 def draw_chunk(folder: Path, seed: int, jobs: Sequence[Job]) -> int:
     """How many films were drawn and written: all of `jobs`."""
-    for study, image_id, view in jobs:
-        write_film(folder / file_name(image_id), expose(study, view, seed, SIDE), image_id, view)
+    for job in jobs:
+        light = expose(job.study, job.view, seed, SIDE, job.take)
+        write_film(folder / file_name(job.image_id), light, job.image_id, job.view)
     return len(jobs)
 
 

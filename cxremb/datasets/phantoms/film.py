@@ -42,10 +42,13 @@ def draw_film(study: Study, view: str, seed: int = 0, side: int = 256) -> NDArra
     return (expose(study, view, seed, side) * 255 + 0.5).astype(np.uint8)
 
 
-def expose(study: Study, view: str, seed: int = 0, side: int = 256) -> Density:
-    """What `draw_film` rounds to 8 bits: (side, side), from exactly 0 to exactly 1."""
+def expose(study: Study, view: str, seed: int = 0, side: int = 256, take: int = 0) -> Density:
+    """What `draw_film` rounds to 8 bits: (side, side), from exactly 0 to exactly 1.
+
+    take: 0 for the first film of this view; for a further one the same patient stands there anew.
+    """
     check_view(view)
-    person, film = dice(seed, study.study_id), dice(seed, study.study_id, view)
+    person, film = dice(seed, study.study_id), dice(seed, study.study_id, view, take)
     terms = sorted(set(study.terms.get("mesh", ())))
     read = {term: read_finding(term, dice(seed, study.study_id, term)) for term in terms}
     findings = {term: finding for term, finding in read.items() if finding is not None}
@@ -107,4 +110,5 @@ def develop(canvas: Canvas, rng: np.random.Generator) -> Density:
     low, high = np.percentile(light[::4, ::4], (0.5, 99.7))
     light = np.clip((light - low) / (high - low), 0, 1, dtype=np.float32)
     light[-1, 0], light[0, 0] = 0.0, 1.0  # the ends of the scale are always there: full-range readers change nothing
-    return np.power(light, np.float32(math.exp(rng.normal(0.0, 0.14))), dtype=np.float32)
+    tone: Density = np.power(light, np.float32(math.exp(rng.normal(0.0, 0.14))), dtype=np.float32)
+    return tone
