@@ -86,6 +86,8 @@ class Ablation:
             f"Split {self.split}, by patient and identical report text; preset {self.preset}",
             "Stores " + ", ".join(self.stores.values()) + (f"; section {self.section}" if self.section else ""),
         ]
+        if any(row.auroc.value is None or row.auroc.low is None for row in self.rows):
+            lines.append("No interval: fewer than ten positives, negatives or patients")
         if self.left_out:
             lines.append("Left out for all arms: " + ", ".join(f"{n:,} {why}" for why, n in self.left_out.items()))
         if self.reference is None:
@@ -209,7 +211,7 @@ def summary(
         prevalence=baselines["prevalence"],
         majority_accuracy=baselines["majority_accuracy"],
         all_positive_f1=baselines["all_positive_f1"],
-        split=f"{split.name}@{split.key[:12]}",
+        split=f"{split.name}@{split.key}",
         stores=features.stores,
         section=features.section,
         left_out=features.left_out,

@@ -246,7 +246,7 @@ def refuse_impossible(groups: Numbers, classes: Numbers, spec: SplitSpec) -> Non
         )
     if sizes.max() > n / spec.folds:
         raise SplitError(
-            f"{sizes.max()} of {n} studies hang together by {' and '.join(spec.group)}: more than one of {spec.folds} folds",
+            f"{sizes.max()} of {n} studies hang together by {' and '.join(spec.group)}; a fold is {n // spec.folds}",
             hint="check the patient ids; if one stock report links them, group by patient alone and say so",
         )
 

@@ -46,6 +46,11 @@ class Site:
     asked: list[dict[str, str]] = field(default_factory=list)
     url: str = ""
 
+    def start_of(self, request: dict[str, str], tag: str | None) -> int:
+        wanted = re.fullmatch(r"bytes=(\d+)-", request.get("range", ""))
+        changed = request.get("if-range", tag) != tag
+        return int(wanted[1]) if wanted and self.ranges and not changed else 0
+
     def handler(site) -> type[BaseHTTPRequestHandler]:  # noqa: N805, the handler has its own self
         class Handler(BaseHTTPRequestHandler):
             def log_message(self, *args: object) -> None: ...
@@ -57,10 +62,7 @@ class Site:
                 if site.statuses or content is None:
                     self.send_error(site.statuses.pop(0) if site.statuses else 404)
                     return
-                wanted = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
-                start = int(wanted[1]) if wanted and site.ranges else 0
-                if self.headers.get("If-Range", tag) != tag:
-                    start = 0
+                start = site.start_of(site.asked[-1], tag)
                 if start and start >= len(content):
                     self.send_response(416)
                     self.send_header("Content-Range", f"bytes */{len(content)}")
@@ -105,7 +107,9 @@ def ranges_asked(site: Site) -> list[str | None]:
 def test_a_cut_connection_is_resumed_where_it_broke(site, tmp_path):
     site.cuts = [100_000, 50_000]
     seen = []
-    path = download(f"{site.url}/{IMAGES}", tmp_path / IMAGES, lambda done, total, name: seen.append((done, total, name)))
+    path = download(
+        f"{site.url}/{IMAGES}", tmp_path / IMAGES, lambda done, total, name: seen.append((done, total, name))
+    )
     assert path.read_bytes() == ARCHIVE
     assert ranges_asked(site) == [None, "bytes=100000-", "bytes=150000-"]
     assert [request.get("if-range") for request in site.asked] == [None, '"v1"', '"v1"']

@@ -8,12 +8,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 import torch
-from cxremb.splits import fold_parts, stored_split
 from planted import Planted, known_auc, plant
 from sklearn.metrics import f1_score, log_loss, precision_score, recall_score, roc_auc_score
 
 from cxremb.errors import StoreError, TrainError
 from cxremb.features import Features, load_features
+from cxremb.splits import fold_parts, stored_split
 from cxremb.train import loop
 from cxremb.train.fit import Plan, fit_run
 from cxremb.train.heads import HEADS, HeadSpec, find_head

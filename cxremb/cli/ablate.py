@@ -102,6 +102,7 @@ def headings(reference: str | None) -> list[str]:
 def show_table(result: "Ablation") -> None:
     """A table of at most 100 columns, and its caption."""
     from rich import box
+    from rich.console import Console
     from rich.table import Table
 
     from cxremb.cli.progress import console
@@ -111,7 +112,7 @@ def show_table(result: "Ablation") -> None:
         table.add_column(name)
     for row in result.rows:
         table.add_row(*(cell.replace("[", "\\[") for cell in cells(row, result.reference)))
-    console.print(table, width=max(console.width, WIDTH), crop=False)  # a pipe would get 80 columns
+    Console(width=max(console.width, WIDTH)).print(table)  # a pipe would get 80 columns
     for line in result.caption:
         typer.echo(line)
     reused = [row.arm for row in result.rows if row.reused]

@@ -99,11 +99,13 @@ def figures_of(run: "Run") -> dict[str, dict[str, float | None]]:
 
 def show_run(run: "Run") -> None:
     """The epoch table, then the test line and where everything lies."""
+    from rich.console import Console
+
     from cxremb.cli.progress import console
 
     record = run.record
     table = epoch_table(run.history.to_pylist(), record["epochs"][0])
-    console.print(table, width=max(console.width, WIDTH), crop=False)  # a pipe would get 80 columns
+    Console(width=max(console.width, WIDTH)).print(table)  # a pipe would get 80 columns
     typer.echo(
         f"{record['head']} head, {record['parameters']:,} trainable parameters, preset {record['preset']}; "
         f"* epoch {record['epochs'][0]} kept\nTrain and val are measured in evaluation mode at the end of each epoch."

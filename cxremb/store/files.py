@@ -3,6 +3,7 @@
 import hashlib
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -43,7 +44,7 @@ def replace_file(path: Path, write: Callable[[Path], None]) -> Path:
     except OSError as error:
         raise unwritable(path, error) from error
     finally:
-        draft.unlink(missing_ok=True)
+        discard(draft)
     return path
 
 
@@ -88,8 +89,14 @@ def publish_text(path: Path, text: str) -> Path:
     except OSError as error:
         raise unwritable(path, error) from error
     finally:
-        draft.unlink(missing_ok=True)
+        discard(draft)
     return path
+
+
+def discard(draft: Path) -> None:
+    """Remove a draft if it is there; where even that fails, the error that led here says more."""
+    with suppress(OSError):
+        draft.unlink()
 
 
 def unwritable(path: Path, error: OSError) -> StoreError:

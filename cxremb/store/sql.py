@@ -10,7 +10,7 @@ import duckdb
 import pyarrow as pa
 
 from cxremb.errors import QueryError, StoreError
-from cxremb.store.views import create_views, quoted, survey
+from cxremb.store.views import create_views, literal, quoted, survey
 
 SHOW_TABLES = 'see what there is: cxremb sql "show tables"'
 
@@ -42,12 +42,14 @@ def connect(root: Path) -> duckdb.DuckDBPyConnection:
         create_views(con, survey(root))
         con.execute(COSINE)
         con.execute("SET python_enable_replacements = false")  # else a query sees the variables of this program
-        con.execute(f"SET allowed_directories = [{quoted(root)}]")
+        con.execute(f"SET allowed_directories = [{quoted(str(root))}, {quoted(literal(root))}]")
         con.execute("SET enable_external_access = false")
         con.execute("SET lock_configuration = true")
     except duckdb.Error as error:
         con.close()
-        raise StoreError(f"{root}: {said(error)}", hint="restore that file, or delete its folder and make it again") from error
+        raise StoreError(
+            f"{root}: {said(error)}", hint="restore that file, or delete its folder and make it again"
+        ) from error
     except BaseException:
         con.close()
         raise
@@ -69,8 +71,8 @@ def query(root: Path, text: str) -> pa.Table:
 def reading(con: duckdb.DuckDBPyConnection, text: str) -> str:
     """The one statement in `text`, which only reads. Raises `QueryError` if it does not.
 
-    The kind of statement is not enough to know: `WITH d AS (COPY ... TO ...) SELECT 1` is a SELECT, and writes. But DuckDB
-    refuses to write from inside a subquery, and it plans without running: so the query is planned as one.
+    The kind of statement is not enough to know: `WITH d AS (COPY ... TO ...) SELECT 1` is a SELECT, and writes. But
+    DuckDB refuses to write from inside a subquery, and it plans without running: so the query is planned as one.
     """
     statements = con.extract_statements(text)
     if len(statements) != 1:
@@ -78,15 +80,16 @@ def reading(con: duckdb.DuckDBPyConnection, text: str) -> str:
             f"expected one statement, found {len(statements)}",
             hint="give one SELECT at a time" if statements else 'example: cxremb sql "select * from stores"',
         )
-    statement = statements[0].query.strip().rstrip(";")
-    query = explained(con, statement) if statements[0].type == duckdb.StatementType.EXPLAIN else statement
-    if con.extract_statements(query)[0].type != duckdb.StatementType.SELECT:
-        raise refusal(query)
+    statement = unended(statements[0].query)
+    query = explained(statement) if statements[0].type == duckdb.StatementType.EXPLAIN else statement
+    kinds = [inner.type for inner in con.extract_statements(query)]
+    if kinds != [duckdb.StatementType.SELECT]:
+        raise refusal(kinds[0].name)
     try:
         plan = con.execute(f"EXPLAIN (FORMAT json) SELECT * FROM (\n{query}\n)").fetchall()[0][1]
     except duckdb.BinderException as error:
         if "must be at the top level" in str(error):
-            raise refusal(query) from error
+            raise refusal("WITH that writes") from error
         raise
     calls = {name for root in json.loads(plan) for name in operators(root)} & table_functions(con)
     if forbidden := sorted(name for name in calls - READERS if not name.startswith("duckdb_")):
@@ -94,21 +97,30 @@ def reading(con: duckdb.DuckDBPyConnection, text: str) -> str:
     return statement
 
 
-def explained(con: duckdb.DuckDBPyConnection, statement: str) -> str:
+def unended(statement: str) -> str:
+    """`statement` without the semicolon and the comments at its end, so that it fits into brackets."""
+    end = len(statement.encode())
+    for offset, kind in reversed(duckdb.tokenize(statement)):
+        if kind != duckdb.token_type.comment and statement.encode()[offset : offset + 1] != b";":
+            break
+        end = offset
+    return statement.encode()[:end].decode()
+
+
+def explained(statement: str) -> str:
     """The query that an EXPLAIN is about: EXPLAIN ANALYZE runs it, so it has to be one that only reads."""
     found = EXPLAIN.fullmatch(statement)
-    if found is None or len(con.extract_statements(found["query"])) != 1:
+    if found is None:
         raise QueryError("this form of EXPLAIN is not supported", hint="write: explain select ...")
     return found["query"]
 
 
-def refusal(query: str) -> QueryError:
+def refusal(kind: str) -> QueryError:
     """The error for a statement that would change something."""
-    word = query.split(maxsplit=1)[0].upper()
-    if word == "PIVOT":  # without IN it is two statements, of which the first makes a type
+    if kind == "MULTI":  # a PIVOT without IN is two statements, of which the first makes a type
         return QueryError("PIVOT needs its values", hint="write: pivot ... on part in ('val', 'test') using ...")
     return QueryError(
-        f"{word}: SQL over the stores only reads",
+        f"{kind}: SQL over the stores only reads",
         hint="begin with SELECT, FROM, WITH, DESCRIBE, SHOW, SUMMARIZE or EXPLAIN; write results with --output FILE",
     )
 

@@ -112,13 +112,16 @@ def create_views(con: duckdb.DuckDBPyConnection, held: Holdings) -> None:
 
 
 def view(name: str, origin: Sequence[str], kept: Sequence[str], files: Iterable[Path]) -> str:
-    """SQL that makes the view `name`: what the path tells (`origin`), then the columns `kept`, each as `type AS name`."""
-    paths = [quoted(path) for path in files if path.is_file()]
+    """SQL that makes the view `name`: what the path tells (`origin`), then the columns `kept`, each as `x::TYPE AS x`."""
+    paths = [quoted(literal(path)) for path in files]
     if paths:
         chosen, source = [*origin, *kept], f"read_parquet([{', '.join(paths)}], filename=true)"
     else:
         empty = [f"NULL::{cast.rpartition('::')[2]}" for cast in kept]
-        chosen, source = [*(f"NULL::VARCHAR AS {text.rpartition(' ')[2]}" for text in origin), *empty], "(SELECT 1) WHERE false"
+        chosen, source = (
+            [*(f"NULL::VARCHAR AS {text.rpartition(' ')[2]}" for text in origin), *empty],
+            "(SELECT 1) WHERE false",
+        )
     return f'CREATE VIEW "{name}" AS SELECT {", ".join(chosen)} FROM {source}'
 
 
@@ -127,9 +130,14 @@ def columns(schema: pa.Schema) -> list[str]:
     return [f"{field.name}::{TYPES[field.type]} AS {field.name}" for field in schema]
 
 
-def quoted(path: Path) -> str:
-    """`path` as an SQL string."""
-    return "'" + str(path).replace("'", "''") + "'"
+def literal(path: Path) -> str:
+    """`path` as a pattern that matches it alone: DuckDB would read `data [1]` as the folder `data 1`."""
+    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in str(path))
+
+
+def quoted(value: str) -> str:
+    """`value` as an SQL string."""
+    return "'" + value.replace("'", "''") + "'"
 
 
 def create_vectors(con: duckdb.DuckDBPyConnection, stores: Sequence[tuple[str, Store]]) -> None:
@@ -142,11 +150,13 @@ def create_vectors(con: duckdb.DuckDBPyConnection, stores: Sequence[tuple[str, S
         dims = {store.dim for store in members}
         con.execute(vectors_view(name, members, f"FLOAT[{dims.pop()}]" if len(dims) == 1 else "FLOAT[]"))
     held = [text("item_id"), text("section"), text("content")]
-    con.execute(view("held", [DATASET_OF_DEEP, STORE], held, parts(s for _, s in stores)).replace('"held"', "meta.held"))
+    con.execute(
+        view("held", [DATASET_OF_DEEP, STORE], held, parts(s for _, s in stores)).replace('"held"', "meta.held")
+    )
 
 
 def vectors_view(name: str, stores: Sequence[Store], kind: str) -> str:
-    """SQL of a view over all parts of `stores`. Parquet's fixed-size lists read as FLOAT[]: only a cast tells the size."""
+    """SQL of a view over all parts of `stores`. Fixed-size lists read as FLOAT[]: only a cast tells their size."""
     kept = [text("item_id"), text("study_id"), text("section"), text("pooling"), f"embedding::{kind} AS embedding"]
     return view(name, [DATASET_OF_DEEP, STORE], kept, parts(stores))
 
@@ -195,7 +205,9 @@ def run_row(folder: Path) -> list[Any]:
         record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
         record |= {"run_id": folder.name, "dataset": folder.parent.parent.name, "created": moment(record["created"])}
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StoreError(f"{folder / 'run.json'}: cannot be read ({error})", hint=f"delete the folder {folder}") from error
+        raise StoreError(
+            f"{folder / 'run.json'}: cannot be read ({error})", hint=f"delete the folder {folder}"
+        ) from error
     return [record.get(name) for name in RUN_COLUMNS]
 
 

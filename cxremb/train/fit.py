@@ -216,7 +216,7 @@ def run_record(
         "options": asdict(plan.options),
         "label_set": features.label_set,
         "label": features.label,
-        "split": f"{split.name}@{split.key[:12]}",
+        "split": f"{split.name}@{split.key}",
         "stores": [features.stores[block] for block in head.blocks],
         "rows_from": dict(features.stores),  # the stores that decide which rows there are: the same for all arms
         "section": features.section if "text" in head.blocks else None,

@@ -90,7 +90,8 @@ def frontal_heart(body: Body) -> Points:
     left, right, top = 0.64 * size, -0.36 * size, base - 0.28 - 0.3 * size
     return [
         (0.06, top), (0.55 * left, top + 0.16), (0.9 * left, base - 0.12), (left, base + 0.08),
-        (0.7 * left, base + 0.2), (0.0, base + 0.2), (0.8 * right, base + 0.1), (right, base - 0.12), (0.6 * right, top + 0.12),
+        (0.7 * left, base + 0.2), (0.0, base + 0.2), (0.8 * right, base + 0.1), (right, base - 0.12),
+        (0.6 * right, top + 0.12),
     ]  # fmt: skip
 
 

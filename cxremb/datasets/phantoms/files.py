@@ -41,7 +41,6 @@ class Job:
     take: int
 
 
-
 def write_films(
     studies: Sequence[Study],
     folder: Path,

@@ -1,5 +1,6 @@
 """The findings that are marks on a film rather than a change of the body: one function for each kind."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -72,19 +73,11 @@ def draw_bands(site: Site, finding: Finding) -> None:
 
 def draw_fluid(site: Site, finding: Finding) -> None:
     """Fluid that fills the lung from its lowest point up to a meniscus, higher at the chest wall."""
-    w, base = site.body.width, site.body.base
-    top = base + 0.16 - 0.17 * finding.strength
-    for side in finding.sides:
-        wall = side * (w + 0.05)
-        frontal = [
-            (wall, top - 0.15),
-            (side * 0.75 * w, top + 0.02),
-            (side * 0.2, top + 0.08),
-            (side * 0.2, 0.9),
-            (wall, 0.9),
-        ]
-        lateral = [(0.75, top), (0.45, top + 0.12), (0.0, top + 0.2), (0.0, 1.0), (0.75, 1.0)]
-        site.add(site.canvas.area([frontal if site.frontal else lateral], 0.03), min(0.5, 0.45 * finding.strength**0.5))
+    w, top = site.body.width, site.body.base + 0.16 - 0.17 * finding.strength
+    wall = [(w + 0.05, top - 0.15), (0.75 * w, top + 0.02), (0.2, top + 0.08), (0.2, 0.9), (w + 0.05, 0.9)]
+    back = [(0.75, top), (0.45, top + 0.12), (0.0, top + 0.2), (0.0, 1.0), (0.75, 1.0)]  # both sides lie in one shadow
+    outlines = [[(side * x, y) for x, y in wall] for side in finding.sides] if site.frontal else [back]
+    site.add(site.canvas.area(outlines, 0.03), min(0.5, 0.45 * math.sqrt(finding.strength)))
 
 
 def draw_nodule(site: Site, finding: Finding) -> None:
@@ -145,7 +138,7 @@ def draw_pneumothorax(site: Site, finding: Finding) -> None:
 def draw_hernia(site: Site, finding: Finding) -> None:
     """A round shadow behind the heart."""
     x = 0.06 if site.frontal else 0.2
-    site.canvas.soft += 0.12 * finding.strength * site.canvas.blob((x, site.body.base), (0.09, 0.08))
+    site.canvas.soft += 0.16 * finding.strength * site.canvas.blob((x, site.body.base), (0.09, 0.08))
 
 
 def draw_cap(site: Site, finding: Finding) -> None:

@@ -1,0 +1,287 @@
+import hashlib
+import io
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import duckdb
+import pytest
+from conftest import collection
+from PIL import Image as PilImage
+from typer.testing import CliRunner
+
+from cxremb.catalog import ADAPTERS, FETCHERS, add_collection, describe, open_adapter, open_fetcher
+from cxremb.cli.data import app
+from cxremb.datasets import iu_xray, openi
+from cxremb.errors import DataError, FetchError, StoreError
+from cxremb.store.dataset import open_dataset
+from cxremb.types import Collection, Image, Study
+
+REAL = Path(os.environ["CXREMB_REAL_DATA"]) / "iu_xray" if "CXREMB_REAL_DATA" in os.environ else None
+needs_real = pytest.mark.skipif(REAL is None, reason="CXREMB_REAL_DATA is not set: no real IU X-ray here")
+
+
+def sql(root: Path, name: str, question: str) -> list[tuple]:
+    """The answer of DuckDB alone, over the Parquet files; each table by its name."""
+    with duckdb.connect() as connection:
+        for table in ("studies", "images", "reports", "labels"):
+            connection.execute(f"create view {table} as from '{root / name / table}.parquet'")
+        return connection.execute(question).fetchall()
+
+
+def snapshot(folder: Path) -> dict[str, tuple[int, bytes]]:
+    return {path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in folder.iterdir() if path.is_file()}
+
+
+def test_tables_hold_what_the_collection_says(tmp_path):
+    given = collection(tmp_path / "films", n=3)
+    listed = Image("absent", "0", "0", None, None)
+    added = add_collection(replace(given, images=[*given.images, listed]), tmp_path / "root")
+    assert added.counts == {
+        "studies": 3,
+        "patients": 3,
+        "images": 7,
+        "images_present": 6,
+        "reports_with_text": 3,
+    }
+    assert added.changes == {"studies added": 3, "images added": 7}
+    rows = sql(tmp_path / "root", "small", "from images")
+    expected = []
+    for image in given.images:
+        with PilImage.open(image.path) as picture:
+            size = picture.size
+        digest = hashlib.sha256(image.path.read_bytes()).hexdigest()
+        expected.append((image.image_id, image.study_id, image.patient_id, image.view, str(image.path), digest, *size))
+    assert rows == [*expected, ("absent", "0", "0", None, None, None, None, None)]
+    texts = [(study.study_id, section, text) for study in given.studies for section, text in study.sections.items()]
+    assert sql(tmp_path / "root", "small", "from reports") == texts
+    assert sql(tmp_path / "root", "small", "from studies") == [("0", "0"), ("1", "1"), ("2", "2")]
+    assert sql(tmp_path / "root", "small", "select sum(value) from labels where label = 'abnormal'") == [(1.0,)]
+    descriptor = json.loads((tmp_path / "root" / "small" / "dataset.json").read_text())
+    assert (descriptor["licence"], descriptor["citation"]) == (given.licence, given.citation)
+    assert descriptor["source"] == given.source
+    assert descriptor["simulated"] is False
+
+
+def test_adding_again_writes_only_what_changed_and_says_it(tmp_path):
+    given = collection(tmp_path / "films", n=4)
+    root = tmp_path / "root"
+    add_collection(given, root)
+    before = snapshot(root / "small")
+    again = add_collection(given, root)
+    assert again.changes == {}
+    assert snapshot(root / "small") == before
+    changed_study = replace(given.studies[1], sections={"findings": "Something else."})
+    given.images[0].path.write_bytes(given.images[2].path.read_bytes())
+    fewer = replace(given, studies=[given.studies[0], changed_study, given.studies[2]], images=given.images[:6])
+    third = add_collection(fewer, root)
+    assert third.changes == {
+        "studies removed": 1,
+        "studies changed": 1,
+        "images removed": 2,
+        "images changed": 1,
+    }
+    assert sql(root, "small", "select text from reports where study_id = '1'") == [("Something else.",)]
+    relicensed = add_collection(replace(fewer, licence="CC0"), root)
+    assert relicensed.changes == {"description changed": 1}
+    assert open_dataset(root).descriptor["licence"] == "CC0"
+
+
+def test_a_damaged_data_set_is_mended_by_adding_it_again(tmp_path):
+    given = collection(tmp_path / "films", n=3)
+    root = tmp_path / "root"
+    add_collection(given, root)
+    (root / "small" / "images.parquet").write_bytes(b"damaged")
+    assert add_collection(given, root).changes["images added"] == 6
+    (root / "small" / "dataset.json").write_text("{")
+    add_collection(given, root)
+    assert open_dataset(root).images.num_rows == 6
+
+
+def test_a_data_set_of_another_format_is_not_overwritten(tmp_path):
+    given = collection(tmp_path / "films", n=3)
+    add_collection(given, tmp_path / "root")
+    path = tmp_path / "root" / "small" / "dataset.json"
+    path.write_text(path.read_text().replace('"format": 1', '"format": 99'))
+    before = path.read_bytes()
+    with pytest.raises(StoreError, match="format 99"):
+        add_collection(given, tmp_path / "root")
+    assert path.read_bytes() == before
+
+
+def test_files_without_a_header_are_listed_and_noted(tmp_path):
+    given = collection(tmp_path / "films", n=3)
+    given.images[0].path.write_bytes(b"")
+    given.images[1].path.write_bytes(b"no image at all")
+    given.images[2].path.unlink()
+    added = add_collection(given, tmp_path / "root")
+    (note,) = added.notes
+    assert (note.what, note.count) == ("image files without a readable header", 3)
+    assert note.examples == [str(image.path) for image in given.images[:3]]
+    rows = sql(tmp_path / "root", "small", "select sha256, width, height from images limit 3")
+    assert rows == [
+        (hashlib.sha256(b"").hexdigest(), None, None),
+        (hashlib.sha256(b"no image at all").hexdigest(), None, None),
+        (None, None, None),
+    ]
+    assert open_dataset(tmp_path / "root").descriptor["notes"][0]["count"] == 3
+
+
+def test_what_contradicts_itself_is_refused_and_leaves_nothing(tmp_path):
+    one, film = Study("1", "1", {"findings": "a"}), Image("1_a", "1", "1", None, None)
+    made = Collection("made", [one], [film], "none", "", {})
+    root = tmp_path / "root"
+    cases = {
+        "two studies with one id, 1": replace(made, studies=[one, replace(one, sections={})]),
+        "two images with one id, 1_a": replace(made, images=[film, replace(film, view="Frontal")]),
+        "of study 2 and patient 1": replace(made, images=[replace(film, study_id="2")]),
+        "of study 1 and patient 2": replace(made, images=[replace(film, patient_id="2")]),
+        "no study and no image": replace(made, studies=[], images=[]),
+        "cannot name a data set": replace(made, name="../made"),
+    }
+    for message, wrong in cases.items():
+        with pytest.raises(DataError, match=message):
+            add_collection(wrong, root)
+    assert not root.exists()
+    assert add_collection(replace(made, studies=[one, one], images=[film, film]), root).counts["images"] == 1
+    assert sql(root, "made", "select count(*) from reports") == [(1,)]
+
+
+def test_a_root_that_cannot_be_written_is_said(tmp_path):
+    (tmp_path / "root").write_text("a file is in the way")
+    with pytest.raises(StoreError, match="cannot be written") as caught:
+        add_collection(collection(tmp_path / "films", n=2), tmp_path / "root")
+    assert "--root" in caught.value.hint
+
+
+def test_progress_sees_every_file(tmp_path):
+    seen = []
+
+    def watch(items, total, what):
+        for item in items:
+            seen.append((total, what))
+            yield item
+
+    add_collection(collection(tmp_path / "films", n=3), tmp_path / "root", watch)
+    assert seen == [(6, "reading image files")] * 6
+
+
+def test_describe_counts_views_and_labels(tmp_path):
+    found = describe(add_collection(collection(tmp_path / "films", n=6), tmp_path / "root").dataset)
+    assert found["views"] == {"Frontal": 6, "Lateral": 6}
+    assert found["labels"]["normal_abnormal"]["most"] == [
+        {"label": "abnormal", "value": 0.0, "studies": 4},
+        {"label": "abnormal", "value": 1.0, "studies": 2},
+    ]
+    assert found["labels"]["mesh"]["labels"] == 2
+
+
+def test_the_tables_of_adapters_name_what_exists():
+    assert {open_adapter(name) for name in ADAPTERS} == {iu_xray.read}
+    assert {open_fetcher(name) for name in FETCHERS} == {openi.obtain}
+    with pytest.raises(DataError, match="no kind of collection is called 'mimic'; there is iu_xray"):
+        open_adapter("mimic")
+
+
+REPORTS = "uid,MeSH,Problems,image,indication,comparison,findings,impression\n1,normal,normal,PA,,,Clear.,\n"
+
+
+def run(*words: str | Path, stores: Path):
+    return CliRunner().invoke(app, [*map(str, words), "--root", str(stores)])
+
+
+def test_the_command_line_adds_lists_and_shows(tmp_path):
+    (tmp_path / "r.csv").write_text(REPORTS)
+    PilImage.new("L", (4, 3)).save(tmp_path / "1_IM-1-1.png")
+    stores = tmp_path / "stores"
+    words = ("add", "iu_xray", "--reports", tmp_path / "r.csv", "--images", tmp_path, "--name", "mine")
+    first = run(*words, stores=stores)
+    assert first.exit_code == 0, first.output
+    assert "1 listed, 1 present" in first.stdout
+    assert "images whose view is not known: 1" in first.stdout
+    assert "cxremb embed --model efficientnet_b1" in first.stdout
+    assert "nothing was written" in run(*words, stores=stores).stdout
+    assert json.loads(run(*words, "--json", stores=stores).stdout)["changes"] == {}
+    assert [row["name"] for row in json.loads(run("ls", "--json", stores=stores).stdout)] == ["mine"]
+    assert "mine" in run("ls", stores=stores).stdout
+    shown = json.loads(run("show", "--json", stores=stores).stdout)
+    assert shown["counts"]["images_present"] == 1
+    assert shown["licence"] == iu_xray.LICENCE
+    text = run("show", "mine", stores=stores).stdout
+    assert iu_xray.LICENCE in text
+    assert iu_xray.CITATION in text
+    assert isinstance(run("show", "other", stores=stores).exception, DataError)
+    assert isinstance(run("add", "mimic", "--reports", "x", stores=stores).exception, DataError)
+
+
+def test_an_empty_store_lists_nothing(tmp_path):
+    empty = run("ls", stores=tmp_path)
+    assert (empty.exit_code, empty.stdout) == (0, "")
+    assert json.loads(run("ls", "--json", stores=tmp_path).stdout) == []
+
+
+def test_the_command_line_fetches_and_adds(tmp_path):
+    import tarfile
+    from functools import partial
+    from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+    from threading import Thread
+
+    picture = io.BytesIO()
+    PilImage.new("L", (4, 3)).save(picture, "png")
+    report = (
+        b'<eCitation><uId id="CXR1"/><MeSH><major>normal</major></MeSH><parentImage id="CXR1_1_IM-1-1"/></eCitation>'
+    )
+    (tmp_path / "site").mkdir()
+    contents = {openi.IMAGES: ("CXR1_1_IM-1-1.png", picture.getvalue()), openi.REPORTS: ("e/1.xml", report)}
+    for archive, (name, content) in contents.items():
+        with tarfile.open(tmp_path / "site" / archive, "w:gz") as files:
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            files.addfile(member, io.BytesIO(content))
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *args: object) -> None: ...
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(tmp_path / "site")))
+    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        url = f"http://127.0.0.1:{server.server_port}"
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("no_proxy", "127.0.0.1")
+            done = run("fetch", "iu_xray", "--base-url", url, stores=tmp_path / "stores")
+            missing = run("fetch", "iu_xray", "--base-url", f"{url}/no", "--to", tmp_path / "x", stores=tmp_path / "s")
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+    assert done.exit_code == 0, done.output
+    film = tmp_path / "stores" / "downloads" / "iu_xray" / "images" / "CXR1_1_IM-1-1.png"
+    assert sql(tmp_path / "stores", "iu_xray", "select image_id, path, width, height from images") == [
+        ("1_IM-1-1", str(film), 4, 3)
+    ]
+    assert isinstance(missing.exception, FetchError)
+    assert not (tmp_path / "s").exists()
+
+
+@needs_real
+@pytest.mark.parametrize(("folder", "present"), [("images", 8), (".", 12)])
+def test_the_real_collection_in_sql(tmp_path, folder, present):
+    given = iu_xray.read(REAL / folder, REAL / "indiana_reports.csv", REAL / "indiana_projections.csv")
+    add_collection(given, tmp_path)
+    question = """select (select count(*) from studies),
+        (select count(*) from images), (select count(path) from images),
+        (select count(width) from images), (select count(*) from labels where label = 'abnormal' and value = 0),
+        (select count(*) from images where view = 'Frontal'),
+        (select count(*) from images join studies using (study_id, patient_id))"""
+    assert sql(tmp_path, "iu_xray", question) == [(3851, 7466, present, present, 1379, 3818, 7466)]
+    empty = "select 3851 - count(distinct study_id) from reports where section in "
+    assert sql(tmp_path, "iu_xray", empty + "('findings')") == [(514,)]
+    assert sql(tmp_path, "iu_xray", empty + "('impression')") == [(31,)]
+    assert sql(tmp_path, "iu_xray", empty + "('findings', 'impression')") == [(25,)]
+    assert sql(tmp_path, "iu_xray", "select count(*) from reports where trim(text) in ('', 'nan', '#NAME?')") == [(0,)]
+    sizes = "select width from images where path like '%CXR%'"
+    assert {width for (width,) in sql(tmp_path, "iu_xray", sizes)} == {512}
+    again = iu_xray.read(REAL / folder, REAL / "indiana_reports.csv", REAL / "indiana_projections.csv")
+    assert add_collection(again, tmp_path).changes == {}
