@@ -412,11 +412,11 @@ def test_reading_is_allowed(root: Path, text: str, answer) -> None:
         ("", "found 0"),
         ("select 1; select 2", "found 2"),
         ("pivot metrics on part using max(value)", "PIVOT needs its values"),
-        ("explain (format json) select 1", "this form of EXPLAIN"),
+        ("explain (format json) select 1", "syntax error"),
     ],
 )
 def test_mistakes_are_told(root: Path, text: str, said: str) -> None:
-    with pytest.raises(QueryError, match=".") as caught:
+    with pytest.raises(QueryError) as caught:
         query(root, text)
     assert said in str(caught.value)
     assert "LINE" not in str(caught.value)
@@ -451,11 +451,9 @@ def test_there_are_shipped_queries() -> None:
 
 
 def run(root: Path, *words: str, **more) -> subprocess.CompletedProcess:
-    script = "from cxremb.cli.main import app; app()"
-    script = f"import typer; from cxremb.cli.sql import sql; app = typer.Typer(); app.command()(sql); {script[36:]}"
     environment = {**os.environ, "CXREMB_STORES": str(root), "COLUMNS": "80"}
     return subprocess.run(
-        [sys.executable, "-c", script, *words], capture_output=True, env=environment, check=False, **more
+        [sys.executable, "-m", "cxremb", "sql", *words], capture_output=True, env=environment, check=False, **more
     )
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from cxremb.store.dataset import Dataset
 
-IMAGE_MODEL, TEXT_MODEL = "efficientnet_lite1", "minilm"
+IMAGE_MODEL, TEXT_MODEL, LABEL_SET = "efficientnet_lite1", "minilm", "normal_abnormal"
 
 QUERIES = {
     "What is in the data set?": """
@@ -56,12 +56,17 @@ def demo(
     start = time.perf_counter()
     name = "demo" if limit is None else f"demo_{limit}"
     console.rule(f"cxremb demo: data set {name} under {root}", style="dim")
-    console.print("The reports are real (IU X-ray). [bold yellow]The films are simulated[/]: so is every figure that rests on them.\n")
+    console.print(
+        "The reports are real (IU X-ray). [bold yellow]The films are simulated[/]: so is every figure that rests on them.\n"
+    )
 
     with step("1  bring the collection in"):
         collection = demo_collection(name, DatasetPaths(root, name).folder / "films", limit, bar)
         added = add_collection(collection, root, bar)
-        console.print(f"   {added.studies:,} studies, {added.images_present:,} films, {added.patients:,} patients")
+        counts = added.counts
+        console.print(
+            f"   {counts['studies']:,} studies, {counts['images_present']:,} films, {counts['patients']:,} patients"
+        )
     with step("2  embed films and texts"):
         embed_both(added.dataset)
     with step("3  train the fusion head"):
@@ -79,7 +84,7 @@ def demo(
     console.print(f"The report: {page.absolute()}", soft_wrap=True)
     console.print("What to type next:")
     for line in (
-        f'cxremb sql{chosen} "select arm, metric, value, low, high from metrics join runs using (run_id) where metric = \'auroc\'"',
+        f"cxremb sql{chosen} \"select arm, metric, value, low, high from metrics join runs using (run_id) where metric = 'auroc'\"",
         f"cxremb ablate{chosen} --dataset {name} --text-only --section indication",
         f"cxremb train{chosen} --dataset {name} fusion --preset cnn-llm/as-documented",
         "cxremb data add iu_xray --images DIR --reports indiana_reports.csv --projections indiana_projections.csv",
@@ -121,8 +126,8 @@ def train_fusion(dataset: "Dataset") -> None:
     from cxremb.splits import stored_split
     from cxremb.train.fit import Plan, fit_run
 
-    features = load_features(dataset, modalities=["image", "text"], image_model=IMAGE_MODEL, text_model=TEXT_MODEL)
-    run = fit_run(dataset, features, stored_split(dataset, features.label_set), Plan("fusion", folds=(0,)), bar)
+    features = load_features(dataset, LABEL_SET, ("image", "text"), IMAGE_MODEL, TEXT_MODEL)
+    run = fit_run(dataset, features, stored_split(dataset, LABEL_SET), Plan("fusion", folds=(0,)), bar)
     show_run(run)
 
 
@@ -139,14 +144,14 @@ def ablate_arms(dataset: "Dataset") -> dict[str, str]:
 
 def show_queries(root: "Path", name: str, run: str) -> None:
     """Three questions and their answers."""
-    from cxremb.cli.sql import show_table
+    from cxremb.cli.sql import print_table
     from cxremb.store.sql import query
 
     for question, text in QUERIES.items():
         statement = text.strip().format(name=name, run=run, image_model=IMAGE_MODEL)
         console.print(f"   [italic]{question}[/]")
         console.print(statement, style="dim", markup=False, highlight=False, soft_wrap=True)
-        show_table(query(root, statement))
+        print_table(query(root, statement))
 
 
 def write_page(root: "Path", name: str, runs: list[str]) -> "Path":

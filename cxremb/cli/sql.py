@@ -198,5 +198,8 @@ def write(data: bytes, output: Path | None) -> None:
     from cxremb.cli.progress import log
     from cxremb.store.files import replace_file
 
-    replace_file(output, lambda draft: None if draft.write_bytes(data) else None)
+    def fill(draft: Path) -> None:
+        draft.write_bytes(data)
+
+    replace_file(output, fill)
     log.print(f"wrote {output}", markup=False, highlight=False)

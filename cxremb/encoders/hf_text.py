@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from transformers import AutoConfig, AutoModel, AutoTokenizer
+from transformers.utils import logging
 
 from cxremb.encoders.base import Runtime, Vectors
 from cxremb.encoders.table import EncoderSpec
@@ -56,6 +57,7 @@ class HfTextEncoder:
     @cached_property
     def network(self) -> Any:
         """The network with its weights, on its device."""
+        logging.disable_progress_bar()  # ours is the one that counts
         network, report = AutoModel.from_pretrained(self.weights.path, output_loading_info=True)
         missing = sorted(
             key for key in report["missing_keys"] if not key.startswith("pooler.")

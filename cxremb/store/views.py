@@ -112,7 +112,7 @@ def create_views(con: duckdb.DuckDBPyConnection, held: Holdings) -> None:
 
 
 def view(name: str, origin: Sequence[str], kept: Sequence[str], files: Iterable[Path]) -> str:
-    """SQL that makes the view `name`: what the path tells (`origin`), then the columns `kept`, each as `x::TYPE AS x`."""
+    """SQL that makes the view `name`: what the path tells (`origin`), then the columns, each as `x::TYPE AS x`."""
     paths = [quoted(literal(path)) for path in files]
     if paths:
         chosen, source = [*origin, *kept], f"read_parquet([{', '.join(paths)}], filename=true)"

@@ -56,7 +56,7 @@ def draw_opacity(site: Site, finding: Finding) -> None:
 def draw_haze(site: Site, finding: Finding) -> None:
     """A net of fine shadows over both lungs, denser towards the base."""
     coarse = site.rng.standard_normal((site.canvas.side // 8,) * 2, dtype=np.float32)
-    net = np.maximum(enlarge(coarse, site.canvas.side // 2), -0.5) + np.float32(0.5)
+    net = np.maximum(np.float32(0.7) + np.float32(0.5) * enlarge(coarse, site.canvas.side // 2), 0)
     site.add(net * np.linspace(0.3, 1.2, len(net), dtype=np.float32)[:, None], 0.10 * finding.strength)
 
 

@@ -1,0 +1,310 @@
+"""Folds keep what they promise: against slow obvious groups, on made-up collections and on the real reports."""
+
+import csv
+import json
+from collections import Counter, defaultdict
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cxremb.errors import CxrembError, DataError, SplitError, StoreError
+from cxremb.splits import DEFAULT, SplitSpec, fold_parts, make_split, normalised, stored_split
+from cxremb.store.dataset import Dataset, write_dataset
+from cxremb.store.layout import IMAGES, LABELS, REPORTS, SPLITS, STUDIES, DatasetPaths
+
+
+@dataclass(frozen=True)
+class MadeUp:
+    """studies: study -> patient. The texts of `stock` reports are shared, with other case and punctuation."""
+
+    studies: dict[str, str]
+    texts: dict[str, str]
+    labels: dict[str, float]
+
+
+def made_up(seed: int, patients: int = 150, extra: int = 80, stock: int = 10, copies: int = 3) -> MadeUp:
+    """Each patient has a study, `extra` more go to some of them; `stock` texts have `copies` copies each."""
+    rng = np.random.default_rng(seed)
+    holders = [*range(patients), *rng.integers(patients, size=extra).tolist()]
+    studies = {f"s{number:04d}": f"p{holder}" for number, holder in enumerate(holders)}
+    texts = {study: f"Film {study}." for study in studies}
+    for number, study in enumerate(rng.permutation(list(studies))[: stock * copies].tolist()):
+        texts[study] = (f"Stock, report {number % stock}.", f" stock REPORT\n{number % stock} ")[rng.integers(2)]
+    for study in rng.permutation(list(studies))[:20].tolist():
+        texts[study] = (" ", ". -")[rng.integers(2)]
+    return MadeUp(studies, texts, {study: float(rng.random() < 0.6) for study in studies})
+
+
+def slow_groups(collection: MadeUp) -> list[set[str]]:
+    """Connected studies, by walking from each to whatever shares its patient or its text."""
+    texts = {study: normalised(text) for study, text in collection.texts.items()}
+    groups, seen = [], set()
+    for start in collection.studies:
+        if start in seen:
+            continue
+        group, edge = {start}, [start]
+        while edge:
+            here = edge.pop()
+            for study, patient in collection.studies.items():
+                same = patient == collection.studies[here] or (texts[here] and texts[study] == texts[here])
+                if same and study not in group:
+                    group.add(study)
+                    edge.append(study)
+        groups.append(group)
+        seen |= group
+    return groups
+
+
+def parts_per_fold(table: pa.Table) -> dict[tuple[int, int], dict[str, str]]:
+    """(repeat, fold) -> study -> part, row by row."""
+    found: dict[tuple[int, int], dict[str, str]] = defaultdict(dict)
+    for row in table.to_pylist():
+        place = found[row["repeat"], row["fold"]]
+        assert row["study_id"] not in place
+        place[row["study_id"]] = row["part"]
+    return found
+
+
+def split_of(collection: MadeUp, spec: SplitSpec = DEFAULT) -> pa.Table:
+    return make_split(collection.studies, collection.texts, collection.labels, spec)
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    seed=st.integers(0, 10_000),
+    extra=st.integers(0, 100),
+    stock=st.integers(0, 12),
+    copies=st.integers(1, 4),
+    repeats=st.integers(1, 2),
+    folds=st.sampled_from([2, 3, 5]),
+)
+def test_nobody_and_no_report_is_on_two_sides(seed, extra, stock, copies, repeats, folds):  # noqa: PLR0917
+    collection = made_up(seed, extra=extra, stock=stock, copies=copies)
+    groups = slow_groups(collection)
+    spec = SplitSpec(repeats=repeats, folds=folds, seed=seed)
+    if max(map(len, groups)) > len(collection.studies) / folds:
+        with pytest.raises(SplitError, match="hang together by patient and report"):
+            split_of(collection, spec)
+        return
+    table = split_of(collection, spec)
+    assert table.schema.equals(SPLITS)
+    places = parts_per_fold(table)
+    assert set(places) == {(repeat, fold) for repeat in range(repeats) for fold in range(folds)}
+    for (repeat, fold), place in places.items():
+        assert set(place) == set(collection.studies)
+        assert all(len({place[study] for study in group}) == 1 for group in groups)
+        assert {(place[s], collection.labels[s]) for s in place} == {(p, c) for p in PARTS for c in (0.0, 1.0)}
+        assert fold_parts(table, repeat, fold) == place
+    tested = Counter((repeat, s) for (repeat, _), place in places.items() for s in place if place[s] == "test")
+    assert tested == Counter({(repeat, s): 1 for repeat in range(repeats) for s in collection.studies})
+    assert {row["patient_id"] for row in table.to_pylist()} == set(collection.studies.values())
+
+
+PARTS = ("train", "val", "test")
+
+
+@settings(deadline=None, max_examples=25)
+@given(seed=st.integers(0, 10_000), n=st.integers(100, 400), classes=st.integers(2, 3))
+def test_singletons_are_spread_evenly(seed, n, classes):
+    rng = np.random.default_rng(seed)
+    studies = {f"s{number}": f"p{number}" for number in range(n)}
+    labels = {study: float(rng.choice(classes, p=[0.3, 0.7] if classes == 2 else [0.2, 0.3, 0.5])) for study in studies}
+    totals = Counter(labels.values())
+    for place in parts_per_fold(make_split(studies, {}, labels)).values():
+        for part, share in (("train", 0.7), ("val", 0.1), ("test", 0.2)):
+            found = Counter(labels[study] for study in place if place[study] == part)
+            assert found.total() == pytest.approx(share * n, abs=3)
+            assert all(found[value] == pytest.approx(share * totals[value], abs=3) for value in totals)
+
+
+def test_the_bins_are_those_promised():
+    places = parts_per_fold(split_of(made_up(0)))
+    tests = {fold: {s for s, part in place.items() if part == "test"} for (_, fold), place in places.items()}
+    for (_, fold), place in places.items():
+        chosen = {study for study, part in place.items() if part == "val"}
+        assert chosen < tests[(fold + 1) % 5]  # bin 2k + 2 is the first half of the next fold's test
+        assert len(chosen) == pytest.approx(len(tests[(fold + 1) % 5]) / 2, abs=2)
+
+
+def test_the_seed_decides_and_the_order_of_the_input_does_not():
+    collection = made_up(4)
+    turned = [dict(reversed(mapping.items())) for mapping in (collection.studies, collection.texts, collection.labels)]
+    table = split_of(collection)
+    assert table.equals(make_split(*turned)) and table.equals(split_of(collection))
+    repeated = parts_per_fold(split_of(collection, SplitSpec(repeats=2)))
+    other = parts_per_fold(split_of(collection, SplitSpec(seed=1)))
+    for fold in range(5):
+        assert repeated[0, fold] == parts_per_fold(table)[0, fold]
+        assert repeated[1, fold] == other[0, fold] != repeated[0, fold]
+
+
+def test_links_are_followed_through_and_can_be_left_out():
+    # a patient of two films, whose second has the report of a stranger's first: three studies, one group
+    collection = made_up(0, extra=0, stock=0)
+    studies = {**collection.studies, "s0001": "p0"}
+    texts = {**collection.texts, "s0001": "No focal consolidation!", "s0002": "no  focal consolidation"}
+    together = lambda table: {  # noqa: E731
+        tuple(place[study] for study in ("s0000", "s0001", "s0002")) for place in parts_per_fold(table).values()
+    }
+    spec = SplitSpec(repeats=10)
+    assert all(len(set(parts)) == 1 for parts in together(make_split(studies, texts, collection.labels, spec)))
+    alone = together(make_split(studies, texts, collection.labels, replace(spec, group=("patient",))))
+    assert all(parts[0] == parts[1] for parts in alone)
+    assert any(parts[1] != parts[2] for parts in alone)
+    reports = together(make_split(studies, texts, collection.labels, replace(spec, group=("report",))))
+    assert all(parts[1] == parts[2] for parts in reports)
+    assert any(parts[0] != parts[1] for parts in reports)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("No  PNEUMOTHORAX,\n\tno effusion.", "no pneumothorax no effusion"),
+        ("a_b-c", "a b c"),
+        (" .\n", ""),
+        ("Ä1", "ä1"),
+    ],
+)
+def test_normalised(text, expected):
+    assert normalised(text) == expected
+
+
+def test_studies_without_a_label_take_no_part():
+    collection = made_up(0)
+    labels = {**dict(list(collection.labels.items())[5:]), "s0010": float("nan")}
+    table = make_split(collection.studies, collection.texts, labels)
+    assert set(table["study_id"].to_pylist()) == set(labels) - {"s0010"}
+
+
+SINGLE = {f"s{number:02d}": f"p{number}" for number in range(40)}
+HALF = {study: float(number % 2) for number, study in enumerate(SINGLE)}
+
+
+@pytest.mark.parametrize(
+    ("studies", "labels", "spec", "told"),
+    [
+        (SINGLE, dict.fromkeys(SINGLE, 1.0), DEFAULT, "40 labelled studies, all of one class"),
+        (SINGLE, {}, DEFAULT, "no study has a label"),
+        (SINGLE, {**dict.fromkeys(SINGLE, 1.0), "s00": 0.0}, DEFAULT, "fold 0: no study of class 0 is in .*1 in all"),
+        ({study: f"p{number % 9}" for number, study in enumerate(SINGLE)}, HALF, DEFAULT, "40 studies make 9 groups"),
+        ({s: p if s > "s08" else "p" for s, p in SINGLE.items()}, HALF, DEFAULT, "9 of 40 studies hang together"),
+        (SINGLE, HALF, SplitSpec(group=("ward",)), "cannot be grouped by ward"),
+        (SINGLE, HALF, SplitSpec(folds=1), "1 folds"),
+        (SINGLE, {**HALF, "s99": 1.0}, DEFAULT, "1 labels are of no known study, such as 's99'"),
+    ],
+)
+def test_what_cannot_be_split_is_refused(studies, labels, spec, told):
+    with pytest.raises(CxrembError, match=told) as caught:
+        make_split(studies, {}, labels, spec)
+    assert isinstance(caught.value, DataError if "s99" in told else SplitError)
+    assert caught.value.hint
+
+
+def test_a_group_as_large_as_a_fold_still_fits():
+    studies = {s: p if s > "s07" else "p" for s, p in SINGLE.items()}  # 8 of 40
+    for place in parts_per_fold(make_split(studies, {}, HALF)).values():
+        assert len({place[f"s0{number}"] for number in range(8)}) == 1
+
+
+def stored(folder: Path, collection: MadeUp) -> Dataset:
+    """The collection as a data set: the text halved into findings and impression, with an indication that differs."""
+    sections = []
+    for study, text in collection.texts.items():
+        first, _, rest = text.partition(" ")
+        for name, said in (("impression", rest), ("indication", study), ("findings", first)):
+            sections.append({"study_id": study, "section": name, "text": said})
+    rows = {
+        "studies": [{"study_id": study, "patient_id": patient} for study, patient in collection.studies.items()],
+        "images": [],
+        "reports": sections,
+        "labels": [
+            {"study_id": study, "label_set": "normal_abnormal", "label": "abnormal", "value": value}
+            for study, value in collection.labels.items()
+        ]
+        + [{"study_id": "s0000", "label_set": "mesh", "label": label, "value": 1.0} for label in ("Opacity", "Scar")],
+    }
+    schemas = {"studies": STUDIES, "images": IMAGES, "reports": REPORTS, "labels": LABELS}
+    tables = {name: pa.Table.from_pylist(rows[name], schema=schemas[name]) for name in rows}
+    return write_dataset(DatasetPaths(folder, "made_up"), tables, {"simulated": True})
+
+
+def test_a_stored_split_is_made_once_and_read_again(tmp_path):
+    collection = made_up(2)
+    first = stored_split(stored(tmp_path, collection), "normal_abnormal")
+    assert first.path == tmp_path / "made_up" / "splits" / f"grouped-5fold@{first.key}.parquet"
+    assert first.table.equals(split_of(collection))  # the joined sections link as the whole text does
+    assert pq.read_table(first.path).equals(first.table)
+    metadata = pq.read_schema(first.path).metadata
+    assert metadata[b"key"].decode() == first.key
+    assert json.loads(metadata[b"spec"])["group"] == ["patient", "report"]
+    written = first.path.stat().st_mtime_ns
+    again = stored_split(stored(tmp_path, collection), "normal_abnormal")
+    assert (again.key, again.path.stat().st_mtime_ns) == (first.key, written)
+    assert [path.name for path in first.path.parent.iterdir()] == [first.path.name]
+
+
+def test_whatever_could_change_the_folds_changes_the_key(tmp_path):
+    base = made_up(2)
+    changed = {
+        "nothing": base,
+        "patient": replace(base, studies={**base.studies, "s0003": "p5"}),
+        "label": replace(base, labels={**base.labels, "s0003": 1 - base.labels["s0003"]}),
+        "unlabelled": replace(base, labels={study: value for study, value in base.labels.items() if study != "s0003"}),
+        "text": replace(base, texts={**base.texts, "s0003": "Another report."}),
+    }
+    keys = {what: stored_split(stored(tmp_path / what, it), "normal_abnormal").key for what, it in changed.items()}
+    dataset = stored(tmp_path / "spec", base)
+    for spec in (SplitSpec(seed=1), SplitSpec(repeats=2), SplitSpec(folds=4), SplitSpec(group=("patient",))):
+        keys[str(spec)] = stored_split(dataset, "normal_abnormal", spec).key
+    assert len(set(keys.values())) == len(keys)
+    same = replace(base, texts={**base.texts, "s0003": base.texts["s0003"].upper() + " !"})
+    assert stored_split(stored(tmp_path / "same", same), "normal_abnormal").key == keys["nothing"]
+
+
+def test_a_stored_split_is_refused_with_the_reason(tmp_path):
+    dataset = stored(tmp_path, made_up(2))
+    with pytest.raises(DataError, match=r"'moon'; it has normal_abnormal, mesh"):
+        stored_split(dataset, "moon")
+    with pytest.raises(DataError, match="'mesh' holds 2 labels"):
+        stored_split(dataset, "mesh")
+    path = stored_split(dataset, "normal_abnormal").path
+    for damage in (path.read_bytes()[:100], b""):
+        path.write_bytes(damage)
+        with pytest.raises(StoreError, match="cannot be read") as caught:
+            stored_split(dataset, "normal_abnormal")
+        assert "delete it" in caught.value.hint
+    pq.write_table(pa.table({"study_id": ["a"]}), path)
+    with pytest.raises(StoreError, match="not the columns of a split"):
+        stored_split(dataset, "normal_abnormal")
+
+
+def test_a_fold_that_is_not_there():
+    with pytest.raises(SplitError, match="no repeat 0, fold 5") as caught:
+        fold_parts(split_of(made_up(0)), 0, 5)
+    assert "[0, 1, 2, 3, 4]" in caught.value.hint
+
+
+def test_the_real_reports(real_data):
+    with (real_data / "iu_xray" / "indiana_reports.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    texts = {row["uid"]: f"{row['findings']} {row['impression']}" for row in rows}
+    labels = {row["uid"]: float(row["MeSH"] != "normal") for row in rows}
+    verbatim = defaultdict(set)
+    for uid, text in texts.items():
+        if text.strip():
+            verbatim[text].add(uid)
+    repeated = [uids for uids in verbatim.values() if len(uids) > 1]
+    assert (len(rows), sum(map(len, repeated)), list(labels.values()).count(0.0)) == (3851, 914, 1379)
+    places = parts_per_fold(make_split({uid: uid for uid in texts}, texts, labels))
+    for place in places.values():
+        assert all(len({place[uid] for uid in uids}) == 1 for uids in repeated)
+        for part, size in (("train", 2696), ("val", 385), ("test", 770)):
+            values = [labels[uid] for uid in place if place[uid] == part]
+            assert len(values) == pytest.approx(size, abs=2)
+            assert np.mean(values) == pytest.approx(2472 / 3851, abs=0.002)
