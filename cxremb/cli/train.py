@@ -156,7 +156,7 @@ def show_presets(listing: Sequence[Mapping[str, Any]]) -> None:
         options = preset["options"]
         stop = f", stop after {options['patience']} epochs without gain" if options["patience"] else ""
         inputs = "standardised" if options["standardise"] else "as stored"
-        console.print(f"[bold]{preset['name']}[/bold]: {preset['summary']}", highlight=False)
+        console.print(f"[bold]{preset['name']}[/bold]: {preset['summary']}", highlight=False, soft_wrap=True)
         widths = " + ".join(str(width) for width in preset["dims"].values())
         typer.echo(f"  head {preset['head']} on {widths}: {preset['parameters']:,} parameters")
         typer.echo(

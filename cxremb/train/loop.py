@@ -17,8 +17,6 @@ from cxremb.train.presets import Options
 from cxremb.types import Progress, unwatched
 
 CHUNK = 8192  # rows per forward pass when only predicting: bounds memory, changes no value
-MOST_THREADS = 8  # a head this small gets slower beyond, for the threads wait for each other
-SMALL_STEP = 20_000_000  # multiplications of a step (about 1 ms) below which a second thread only waits
 
 
 class Part(NamedTuple):
@@ -65,7 +63,7 @@ def fit(
     order = torch.Generator().manual_seed(seed)
     history: list[Epoch] = []
     kept, lowest, chosen = model.state_dict(), float("inf"), 0
-    with few_threads(model, options.batch_size), torch.random.fork_rng(devices=[]):
+    with one_thread(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)  # dropout
         for epoch in progress(range(1, options.epochs + 1), options.epochs, "epochs"):
             run_epoch(model, X, y, optimiser, options.batch_size, order)
@@ -136,11 +134,14 @@ def tensors(part: Part) -> tuple[Tensor, Tensor]:
 
 
 @contextmanager
-def few_threads(model: nn.Module, batch_size: int) -> Iterator[None]:
-    """As many threads for the arithmetic inside as a step of this size can use, never more than there were."""
+def one_thread() -> Iterator[None]:
+    """One thread for the arithmetic inside.
+
+    A step of a head is a millisecond: a second thread gains little, waits for the first, and on a machine with other
+    work makes it five times slower (measured). The result then does not depend on the number of cores either.
+    """
     before = torch.get_num_threads()
-    step = batch_size * sum(parameter.numel() for parameter in model.parameters())
-    torch.set_num_threads(1 if step < SMALL_STEP else min(before, MOST_THREADS))
+    torch.set_num_threads(1)
     try:
         yield
     finally:

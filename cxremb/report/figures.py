@@ -1,0 +1,164 @@
+"""Figures as SVG text: no library, no script, colours from the page's style so that they follow light and dark."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+
+Point = tuple[float, float]
+
+DASHES = ("none", "7 3", "2 3", "9 3 2 3")  # with the colour, so that arms are told apart in grey print as well
+COLOURS = 6  # as many as the page's style has: --line0 to --line5
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One row of a forest plot: an estimate with its interval, None where there is none."""
+
+    name: str
+    value: float | None
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Where data coordinates lie on the drawing, in pixels. `x` and `y` are (low, high) of the data."""
+
+    width: int
+    height: int
+    x: Point
+    y: Point
+    left: int = 48
+    right: int = 12
+    top: int = 12
+    bottom: int = 40
+
+    def at(self, point: Point) -> Point:
+        """A data point in pixels; y grows upward in the data and downward on the drawing."""
+        across = (point[0] - self.x[0]) / (self.x[1] - self.x[0])
+        up = (point[1] - self.y[0]) / (self.y[1] - self.y[0])
+        inner = self.width - self.left - self.right, self.height - self.top - self.bottom
+        return self.left + across * inner[0], self.height - self.bottom - up * inner[1]
+
+
+def roc_curves(curves: Mapping[str, Sequence[Point]]) -> str:
+    """ROC curves by name, each a path of (1 - specificity, sensitivity), over the diagonal of a guess."""
+    frame = Frame(420, 400, (0, 1), (0, 1))
+    ticks = [0, 0.25, 0.5, 0.75, 1]
+    marks = [*axes(frame, ticks, ticks, "1 − specificity", "sensitivity"), path([(0, 0), (1, 1)], frame, "chance")]
+    for index, (name, points) in enumerate(curves.items()):
+        marks.append(path(points, frame, f"line line{index % COLOURS}", DASHES[index % len(DASHES)]))
+        marks += key_entry(frame, index, len(curves), name)
+    return svg(
+        frame, "ROC curves", f"Sensitivity against 1 − specificity for {', '.join(curves)}; diagonal: chance.", marks
+    )
+
+
+def forest(bars: Sequence[Bar], measure: str, chance: float) -> str:
+    """Estimates with their intervals, one row each, and a line at `chance`."""
+    known = [value for bar in bars for value in (bar.low, bar.value, bar.high) if value is not None]
+    low, high = min([chance, *known]), max([chance, *known])
+    pad = max(0.05 * (high - low), 0.01)
+    frame = Frame(520, 64 + 34 * len(bars), (low - pad, high + pad), (0, max(len(bars), 1)), left=90, right=150)
+    marks = axes(frame, round_ticks(*frame.x), [], measure, "")
+    marks.append(path([(chance, 0), (chance, frame.y[1])], frame, "chance"))
+    for index, bar in enumerate(bars):
+        marks += forest_row(frame, index, bar, len(bars) - index - 0.5)
+    said = "; ".join(f"{bar.name} {estimate(bar)}" for bar in bars)
+    return svg(frame, f"{measure} per arm with 95% intervals", f"{said}. The dashed line is chance, {chance}.", marks)
+
+
+def forest_row(frame: Frame, index: int, bar: Bar, height: float) -> Iterator[str]:
+    """One estimate at `height` of the plot: name, interval, point, figures."""
+    _, y = frame.at((frame.x[0], height))
+    colour = f"line{index % COLOURS}"
+    yield label(frame.left - 8, y + 4, bar.name, "end")
+    yield label(frame.width - frame.right + 8, y + 4, estimate(bar))
+    if bar.low is not None and bar.high is not None:
+        yield path([(bar.low, height), (bar.high, height)], frame, f"line {colour}")
+    if bar.value is not None:
+        x, _ = frame.at((bar.value, height))
+        yield f'<rect class="dot {colour}" x="{x - 5:.1f}" y="{y - 5:.1f}" width="10" height="10"/>'
+
+
+def loss_curves(arm: str, train: Sequence[Point], val: Sequence[Point], top: float) -> str:
+    """Loss per epoch on training and validation rows. `top`: the end of the axis, so that several figures compare."""
+    last = max([x for x, _ in (*train, *val)], default=1)
+    frame = Frame(300, 230, (0, max(last, 1)), (0, top or 1))
+    marks = axes(frame, round_ticks(*frame.x), round_ticks(*frame.y), "epoch", "loss")
+    for index, (name, points) in enumerate({"train": train, "validation": val}.items()):
+        marks.append(path(points, frame, f"line line{index}", DASHES[index]))
+        if len(points) == 1:
+            x, y = frame.at(points[0])
+            marks.append(f'<circle class="dot line{index}" cx="{x:.1f}" cy="{y:.1f}" r="3"/>')
+        marks += key_entry(frame, index, 2, name, high=True)
+    said = [
+        f"{name} {points[0][1]:.3f} to {points[-1][1]:.3f}"
+        for name, points in (("train", train), ("validation", val))
+        if points
+    ]
+    return svg(frame, f"Loss of the {arm} arm", f"Mean over folds by epoch: {', '.join(said) or 'none'}.", marks)
+
+
+def key_entry(frame: Frame, index: int, of: int, name: str, high: bool = False) -> Iterator[str]:
+    """One line of the key, bottom right where ROC curves leave room, or top right."""
+    x = frame.width - frame.right - 112
+    y = frame.top + 14 + 18 * index if high else frame.height - frame.bottom - 12 - 18 * (of - 1 - index)
+    dash = DASHES[index % len(DASHES)]
+    yield f'<path class="line line{index % COLOURS}" stroke-dasharray="{dash}" d="M{x} {y}h26"/>'
+    yield label(x + 34, y + 4, name)
+
+
+def axes(frame: Frame, across: Sequence[float], up: Sequence[float], x_name: str, y_name: str) -> list[str]:
+    """Grid lines with their numbers, and the names of both axes."""
+    marks = []
+    for value in across:
+        x, y = frame.at((value, frame.y[0]))
+        marks += [f'<path class="grid" d="M{x:.1f} {y:.1f}V{frame.top}"/>', label(x, y + 16, f"{value:g}", "middle")]
+    for value in up:
+        x, y = frame.at((frame.x[0], value))
+        marks += [
+            f'<path class="grid" d="M{x:.1f} {y:.1f}H{frame.width - frame.right}"/>',
+            label(x - 6, y + 4, f"{value:g}", "end"),
+        ]
+    marks.append(label((frame.left + frame.width - frame.right) / 2, frame.height - 6, x_name, "middle"))
+    middle = (frame.top + frame.height - frame.bottom) / 2
+    return [*marks, f'<g transform="rotate(-90 12 {middle})">{label(12, middle, y_name, "middle")}</g>']
+
+
+def round_ticks(low: float, high: float) -> list[float]:
+    """Three to seven round numbers from `low` to `high`."""
+    steps = (digit * 10.0**power for power in range(-6, 9) for digit in (1, 2, 5))
+    step = next((step for step in steps if (high - low) / step <= 6), high - low)
+    first = -int(-low // step) if low % step else int(low // step)
+    return [round(n * step, 9) for n in range(first, int(high / step + 1e-9) + 1)]
+
+
+def path(points: Sequence[Point], frame: Frame, kind: str, dash: str = "") -> str:
+    """A line through data points."""
+    if not points:
+        return ""
+    joined = "L".join(f"{x:.1f} {y:.1f}" for x, y in map(frame.at, points))
+    return f'<path class="{kind}" d="M{joined}"' + (f' stroke-dasharray="{dash}"/>' if dash else "/>")
+
+
+def label(x: float, y: float, text: str, anchor: str = "start") -> str:
+    """A piece of text, escaped."""
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>'
+
+
+def estimate(bar: Bar) -> str:
+    """`0.812 (0.790–0.833)`, or what is missing."""
+    if bar.value is None:
+        return "undefined"
+    return f"{bar.value:.3f}" + ("" if bar.low is None else f" ({bar.low:.3f}–{bar.high:.3f})")
+
+
+def svg(frame: Frame, title: str, description: str, marks: Sequence[str]) -> str:
+    """The drawing, with a title and a description for those who hear it."""
+    told = f"<title>{escape(title)}</title><desc>{escape(description)}</desc>"
+    size = f'viewBox="0 0 {frame.width} {frame.height}" width="{frame.width}" height="{frame.height}"'
+    spoken = escape(f"{title}. {description}", quote=True)
+    return (
+        f'<svg role="img" aria-label="{spoken}" {size} xmlns="http://www.w3.org/2000/svg">{told}{"".join(marks)}</svg>'
+    )

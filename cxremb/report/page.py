@@ -1,0 +1,266 @@
+"""The one-page report of some runs: `page_from_runs` gathers it as plain data, `write_report` makes the HTML file."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from html import escape
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxremb.ablate import REFERENCE, ArmResult, compare
+from cxremb.errors import DataError
+from cxremb.features import caveats
+from cxremb.report import html
+from cxremb.report.curves import FIGURES, Epoch, mean_history, roc_points, test_rows
+from cxremb.report.figures import Bar, Point, estimate, forest, loss_curves, roc_curves
+from cxremb.store.dataset import Dataset, open_dataset
+from cxremb.store.files import replace_text
+from cxremb.store.sql import query
+from cxremb.store.views import quoted
+from cxremb.train.heads import find_head
+from cxremb.train.runs import Run, list_runs
+
+Cell = str | float | None
+
+SIMULATED = (
+    "The films of this data set are simulated: drawn by a program, not taken of anybody. "
+    "Figures of arms that read images say nothing about real patients."
+)
+RESEARCH = "For research on methods. Nothing here has been shown to help in the care of a patient."
+
+EXAMPLES = {
+    "How many rows of each view does each arm get right, at a threshold of 0.5?": """
+SELECT r.arm, coalesce(i.view, 'unknown') AS view, count(*) AS rows,
+       avg(((p.y_prob >= 0.5) = (p.y_true = 1))::INTEGER) AS accuracy
+FROM predictions p JOIN runs r USING (run_id, dataset)
+JOIN images i ON i.dataset = p.dataset AND i.image_id = p.item_id
+WHERE p.part = 'test' AND p.run_id IN ({runs})
+GROUP BY ALL ORDER BY ALL""",
+    "Which test rows is each arm most wrong about?": """
+SELECT r.arm, p.item_id, p.y_true, p.y_prob
+FROM predictions p JOIN runs r USING (run_id, dataset)
+WHERE p.part = 'test' AND p.run_id IN ({runs})
+QUALIFY row_number() OVER (PARTITION BY p.run_id ORDER BY abs(p.y_true - p.y_prob) DESC, p.item_id) <= 3
+ORDER BY r.arm, abs(p.y_true - p.y_prob) DESC""",
+}
+
+
+@dataclass(frozen=True)
+class Example:
+    """A query and what it gave when the page was made."""
+
+    question: str
+    statement: str
+    names: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+
+
+@dataclass(frozen=True)
+class Page:
+    """Everything on the page."""
+
+    title: str
+    simulated: bool
+    facts: tuple[tuple[str, str], ...]
+    arms: tuple[ArmResult, ...]
+    curves: Mapping[str, Sequence[Point]]  # arm -> (1 - specificity, sensitivity), from (0, 0) to (1, 1)
+    baselines: tuple[tuple[str, float | None], ...]  # what needs no model
+    history: tuple[Epoch, ...]
+    examples: tuple[Example, ...]
+    caveats: tuple[str, ...]
+    provenance: tuple[tuple[str, str], ...]
+
+
+def write_report(page: Page, path: Path) -> Path:
+    """`path`, the page as one HTML file without scripts or outside resources, replaced in one step."""
+    return replace_text(path, render(page))
+
+
+def render(page: Page) -> str:
+    """The page as HTML. All text is escaped."""
+    recovery = [f"{row.arm}: {said}." for row in page.arms for said in row.caveats if said.startswith("label recovery")]
+    sections = [
+        html.section("Arms compared", *arms_part(page)),
+        html.section("Read this with it", html.bullets([*page.caveats, RESEARCH])),
+        html.section("The data", html.definitions(page.facts)),
+        html.section("Training", *training_part(page)),
+        html.section("Ask further, in SQL", *map(example_part, page.examples)),
+        html.section("Where the figures come from", html.definitions(page.provenance)),
+    ]
+    return html.document(page.title, [*([SIMULATED] if page.simulated else []), *recovery], sections)
+
+
+def arms_part(page: Page) -> list[str]:
+    """The table of arms, what answering without looking reaches, and two figures."""
+    names = ["arm", "rows", "patients", "AUROC", "accuracy", "F1", f"AUROC minus {REFERENCE}", "caveat"]
+    rows = [arm_row(row) for row in page.arms]
+    without = ", ".join(f"{name} {'undefined' if value is None else f'{value:.3f}'}" for name, value in page.baselines)
+    bars = [Bar(row.arm, row.auroc.value, row.auroc.low, row.auroc.high) for row in page.arms]
+    told = "Test rows pooled over the folds. Brackets: 95% patient-cluster bootstrap; differences are paired."
+    drawn = [html.figure(forest(bars, "AUROC", 0.5), "AUROC per arm with its interval. Dashed: chance.")]
+    if page.curves:
+        drawn.append(html.figure(roc_curves(page.curves), "ROC curves on test rows. Dashed: chance."))
+    return [
+        html.table(told, names, rows),
+        html.paragraph(f"Without looking at any input: {without}.", "soft") if without else "",
+        '<div class="figures">' + "".join(drawn) + "</div>",
+    ]
+
+
+def arm_row(row: ArmResult) -> list[Cell]:
+    """One arm's line of the table."""
+    figures = [estimate(Bar("", part.value, part.low, part.high)) for part in (row.auroc, row.accuracy, row.f1)]
+    gap = row.difference
+    difference = "" if gap is None else estimate(Bar("", gap.value, gap.low, gap.high))
+    if gap is not None and gap.p is not None:
+        difference += f", p = {gap.p:.3f}"
+    return [row.arm, row.n, row.patients, *figures, difference, "; ".join(said.split(":")[0] for said in row.caveats)]
+
+
+def training_part(page: Page) -> list[str]:
+    """Loss curves on one scale, and every epoch as a table."""
+    losses = [row.loss for row in page.history if row.loss is not None]
+    drawn = []
+    for arm in dict.fromkeys(row.arm for row in page.history):
+        train, val = (
+            [
+                (row.epoch, row.loss)
+                for row in page.history
+                if (row.arm, row.phase) == (arm, phase) and row.loss is not None
+            ]
+            for phase in ("train", "val")
+        )
+        drawn.append(html.figure(loss_curves(arm, train, val, max(losses)), f"Loss of the {arm} arm."))
+    if not drawn:
+        return []
+    names = ["arm", "epoch", "phase", "folds", *FIGURES]
+    rows: list[list[Cell]] = [
+        [row.arm, str(row.epoch), row.phase, str(row.folds), *(getattr(row, name) for name in FIGURES)]
+        for row in page.history
+    ]
+    note = (
+        "Means over the folds that reached the epoch: folds stop by themselves, so the late epochs are means of fewer."
+    )
+    figures = '<div class="figures">' + "".join(drawn) + "</div>"
+    return [html.paragraph(note, "soft"), figures, html.folded("Every epoch as a table", html.table("", names, rows))]
+
+
+def example_part(example: Example) -> str:
+    """A question, its query and the answer."""
+    return f"<h3>{escape(example.question)}</h3>\n{html.code(example.statement)}\n" + html.table(
+        "", example.names, example.rows
+    )
+
+
+def page_from_runs(root: Path, dataset: str, run_ids: Sequence[str], title: str) -> Page:
+    """The page of these runs, one per arm, in this order.
+
+    Differences to the fusion are there if it is among them and predicts the same rows. Raises `DataError` for an
+    unknown run or two of one arm.
+    """
+    collection = open_dataset(root, dataset)
+    runs = chosen_runs(collection, run_ids)
+    simulated = collection.simulated and any("image" in find_head(arm).blocks for arm in runs)
+    first = next(iter(runs.values()))
+    return Page(
+        title=title,
+        simulated=simulated,
+        facts=data_facts(root, collection),
+        arms=compared(runs, collection.simulated),
+        curves={arm: curve for arm, run in runs.items() if (curve := roc_points(*judged(run)))},
+        baselines=tuple(
+            (name.replace("_", " "), first.metric(name)[0])
+            for name in ("prevalence", "majority_accuracy", "all_positive_f1")
+        ),
+        history=tuple(epoch for arm, run in runs.items() for epoch in mean_history(arm, run.history)),
+        examples=tuple(ask(root, question, text, run_ids) for question, text in EXAMPLES.items()),
+        caveats=said_of(runs),
+        provenance=run_facts(runs),
+    )
+
+
+def chosen_runs(dataset: Dataset, run_ids: Sequence[str]) -> dict[str, Run]:
+    """Arm -> run. Raises `DataError` for none, an unknown one or two of one arm."""
+    known = {run.run_id: run for run in list_runs(dataset)}
+    missing = [run_id for run_id in run_ids if run_id not in known]
+    if missing or not run_ids:
+        raise DataError(
+            f"{dataset.name} has no run {missing[0]}" if missing else "a report needs a run",
+            hint='list them: cxremb sql "select run_id, arm, created from runs"',
+        )
+    runs = {known[run_id].arm: known[run_id] for run_id in run_ids}
+    if len(runs) < len(run_ids):
+        raise DataError("two of the runs are of the same arm", hint="name one run per arm")
+    return runs
+
+
+def compared(runs: Mapping[str, Run], simulated: bool) -> tuple[ArmResult, ...]:
+    """One row per arm, with the caveats of its own section."""
+    items = [sorted(test_rows(run.predictions)["item_id"].to_pylist()) for run in runs.values()]
+    paired = REFERENCE in runs and len(runs) > 1 and all(rows == items[0] for rows in items)
+    rows = compare(runs, REFERENCE if paired else None, None, simulated)
+    return tuple(
+        replace(row, caveats=caveats(find_head(row.arm).blocks, runs[row.arm].record.get("section"), simulated))
+        for row in rows
+    )
+
+
+def judged(run: Run) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(y_true, y_prob) of the run's test rows."""
+    rows = test_rows(run.predictions)
+    return rows["y_true"].to_numpy(), rows["y_prob"].to_numpy()
+
+
+def ask(root: Path, question: str, text: str, run_ids: Sequence[str]) -> Example:
+    """The question's answer about these runs."""
+    statement = text.strip().format(runs=", ".join(quoted(run_id) for run_id in run_ids))
+    found = query(root, statement)
+    rows = zip(*(column.to_pylist() for column in found.columns), strict=True)
+    return Example(question, statement, tuple(found.schema.names), tuple(rows))
+
+
+def data_facts(root: Path, dataset: Dataset) -> tuple[tuple[str, str], ...]:
+    """What the data set holds, and whose it is."""
+    text = f"""
+    SELECT (SELECT count(*) FROM studies WHERE dataset = {quoted(dataset.name)}) AS studies,
+           (SELECT count(DISTINCT patient_id) FROM studies WHERE dataset = {quoted(dataset.name)}) AS patients,
+           (SELECT count(DISTINCT study_id) FROM reports WHERE dataset = {quoted(dataset.name)}) AS reports,
+           count(*) AS images, count(path) AS present
+    FROM images WHERE dataset = {quoted(dataset.name)}"""
+    counts = query(root, text).to_pylist()[0]
+    films = f"{counts['images']:,} listed, {counts['present']:,} on disk"
+    notes = [f"{note['count']:,} {note['what']}" for note in dataset.descriptor.get("notes", [])]
+    return (
+        ("data set", dataset.name),
+        ("studies", f"{counts['studies']:,} of {counts['patients']:,} patients"),
+        ("films", films + (" (simulated)" if dataset.simulated else "")),
+        ("reports with text", f"{counts['reports']:,}"),
+        *((("noted", "; ".join(notes)),) if notes else ()),
+        ("licence", str(dataset.descriptor.get("licence", ""))),
+        ("citation", str(dataset.descriptor.get("citation", ""))),
+    )
+
+
+def said_of(runs: Mapping[str, Run]) -> tuple[str, ...]:
+    """What must be read beside the figures: each arm's caveats, and the rows that no arm could use."""
+    said: dict[str, list[str]] = {}
+    for arm, run in runs.items():
+        for caveat in filter(None, str(run.record.get("note") or "").split("; ")):
+            said.setdefault(caveat, []).append(arm)
+    left_out = {
+        f"{n:,} rows left out: {why}" for run in runs.values() for why, n in run.record.get("left_out", {}).items()
+    }
+    return (*(f"{', '.join(arms)}: {caveat}" for caveat, arms in said.items()), *sorted(left_out))
+
+
+def run_facts(runs: Mapping[str, Run]) -> tuple[tuple[str, str], ...]:
+    """How each run was made: enough to find it and to make it again."""
+    facts = []
+    for arm, run in runs.items():
+        record = run.record
+        stores, seeds = ", ".join(record.get("stores", [])), ", ".join(map(str, record.get("seeds", [])))
+        versions = ", ".join(f"{name} {number}" for name, number in record.get("versions", {}).items())
+        made = f"run {run.run_id}, {record['created']}; split {record.get('split')}; preset {record.get('preset')}; "
+        facts.append((arm, f"{made}seeds {seeds}; stores {stores}; {run.seconds:g} s; {versions}"))
+    return tuple(facts)
