@@ -76,7 +76,9 @@ def documented() -> list[str]:
     for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
         for block in re.findall(r"^```\w*\n(.*?)^```|((?:^    .*\n)+)", path.read_text(encoding="utf-8"), re.M | re.S):
             text = "".join(block).replace("\\\n", " ")
-            lines += [line.strip() for line in text.splitlines() if line.strip().startswith("cxremb ")]
+            lines += [
+                re.split(r"\s{2,}", line.strip())[0] for line in text.splitlines() if line.strip().startswith("cxremb ")
+            ]
     return lines
 
 
@@ -92,7 +94,8 @@ def write_kaggle(folder: Path, reports: str, projections: str = "1,1_IM-0001-400
     save_film(folder / "images" / "1_IM-0001-4001.dcm.png", 1)
     (folder / "reports.csv").write_text(reports)
     (folder / "projections.csv").write_text(PROJECTIONS + projections)
-    return ["--images", str(folder / "images"), "--reports", str(folder / "reports.csv"), "--projections", str(folder / "projections.csv")]
+    files = {"--images": "images", "--reports": "reports.csv", "--projections": "projections.csv"}
+    return [word for option, name in files.items() for word in (option, str(folder / name))]
 
 
 def check_failure(result: Result, words: str) -> None:

@@ -56,7 +56,7 @@ def test_equal_texts_are_encoded_once_and_stored_for_each(small: Dataset) -> Non
     assert outcome.encoded == len(set(texts)) < len(texts)
     ids, X = outcome.store.vectors("indication")
     assert len(ids) == 12
-    assert (X == X[0]).all()
+    assert (X[0] == X).all()
 
 
 def test_a_missing_section_never_becomes_text(small: Dataset) -> None:

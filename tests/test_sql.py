@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -445,6 +446,20 @@ def test_shipped_queries_run(root: Path, empty: Path, file: Path) -> None:
 
 def test_there_are_shipped_queries() -> None:
     assert len(QUERIES) >= 3
+
+
+DOCUMENT = (Path(__file__).parent.parent / "docs" / "sql.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("text", re.findall(r"```sql\n(.*?)```", DOCUMENT, flags=re.DOTALL))
+def test_documented_queries_run(root: Path, text: str) -> None:
+    assert query(root, text).num_rows > 0
+
+
+def test_documented_columns_are_the_columns(empty: Path) -> None:
+    documented = dict(re.findall(r"^\| `(\w+)` \| ([\w, ]+) \|", DOCUMENT, flags=re.MULTILINE))
+    found = {name: ", ".join(column for column, _ in columns) for name, columns in described(empty).items()}
+    assert documented == found
 
 
 # The command line, as a process: its output is a contract.

@@ -99,7 +99,7 @@ def ls(root: Root = DEFAULT_ROOT, as_json: AsJson = False) -> None:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for heading, value in rows[0].items():
         number = type(value) is int  # and not a bool
-        table.add_column(heading.replace("_", "\n", 1), justify="right" if number else "left", no_wrap=not number)
+        table.add_column(heading.split("_")[-1], justify="right" if number else "left", no_wrap=not number)
     for row in rows:
         table.add_row(*(text_of(value) for value in row.values()))
     console.print(table)

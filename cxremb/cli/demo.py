@@ -19,8 +19,8 @@ IMAGE_MODEL, TEXT_MODEL, LABEL_SET = "efficientnet_lite1", "minilm", "normal_abn
 
 QUERIES = {
     "What is in the data set?": """
-select (select count(*) from studies where dataset = '{name}') as studies, count(*) as images, count(distinct patient_id) as patients,
-       count(*) filter (view = 'Frontal') as frontal
+select (select count(*) from studies where dataset = '{name}') as studies, count(*) as images,
+       count(distinct patient_id) as patients, count(*) filter (view = 'Frontal') as frontal
 from images where dataset = '{name}'""",
     "Which abnormal studies did the fusion miss most clearly?": """
 select study_id, round(max(y_prob), 3) as highest_probability,
@@ -56,9 +56,8 @@ def demo(
     start = time.perf_counter()
     name = "demo" if limit is None else f"demo_{limit}"
     console.rule(f"cxremb demo: data set {name} under {root}", style="dim")
-    console.print(
-        "The reports are real (IU X-ray). [bold yellow]The films are simulated[/]: so is every figure that rests on them.\n"
-    )
+    console.print("The reports are real (IU X-ray). [bold yellow]The films are simulated[/], ", end="")
+    console.print("and so is every figure that rests on them.\n")
 
     with step("1  bring the collection in"):
         collection = demo_collection(name, DatasetPaths(root, name).folder / "films", limit, bar)
@@ -84,7 +83,7 @@ def demo(
     console.print(f"The report: {page.absolute()}", soft_wrap=True)
     console.print("What to type next:")
     for line in (
-        f"cxremb sql{chosen} \"select arm, metric, value, low, high from metrics join runs using (run_id) where metric = 'auroc'\"",
+        f'cxremb sql{chosen} "select arm, value, low, high from metrics join runs using (run_id)"',
         f"cxremb ablate{chosen} --dataset {name} --text-only --section indication",
         f"cxremb train{chosen} --dataset {name} fusion --preset cnn-llm/as-documented",
         "cxremb data add iu_xray --images DIR --reports indiana_reports.csv --projections indiana_projections.csv",
@@ -111,11 +110,9 @@ def embed_both(dataset: "Dataset") -> None:
     for model in (IMAGE_MODEL, TEXT_MODEL):
         outcome = embed(dataset, load_encoder(model, runtime=runtime), progress=bar, device=runtime.device)
         store = outcome.store
-        done = (
-            f"re-used as it was, {outcome.asked:,} items"
-            if not outcome.changed
-            else f"{outcome.added:,} of {outcome.asked:,} items encoded in {outcome.seconds:.1f} s, {len(outcome.failures)} failed"
-        )
+        done = f"re-used as it was, {outcome.asked:,} items"
+        if outcome.changed:
+            done = f"{outcome.added:,} of {outcome.asked:,} items encoded, {len(outcome.failures)} failed"
         console.print(f"   {store.name} ({runtime.device}, {runtime.precision}): {done}")
 
 

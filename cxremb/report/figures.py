@@ -43,7 +43,7 @@ class Frame:
 
 def roc_curves(curves: Mapping[str, Sequence[Point]]) -> str:
     """ROC curves by name, each a path of (1 - specificity, sensitivity), over the diagonal of a guess."""
-    frame = Frame(420, 400, (0, 1), (0, 1))
+    frame = Frame(410, 390, (0, 1), (0, 1))
     ticks = [0, 0.25, 0.5, 0.75, 1]
     marks = [*axes(frame, ticks, ticks, "1 − specificity", "sensitivity"), path([(0, 0), (1, 1)], frame, "chance")]
     for index, (name, points) in enumerate(curves.items()):
@@ -59,7 +59,7 @@ def forest(bars: Sequence[Bar], measure: str, chance: float) -> str:
     known = [value for bar in bars for value in (bar.low, bar.value, bar.high) if value is not None]
     low, high = min([chance, *known]), max([chance, *known])
     pad = max(0.05 * (high - low), 0.01)
-    frame = Frame(520, 64 + 34 * len(bars), (low - pad, high + pad), (0, max(len(bars), 1)), left=90, right=150)
+    frame = Frame(460, 64 + 34 * len(bars), (low - pad, high + pad), (0, max(len(bars), 1)), left=72, right=150)
     marks = axes(frame, round_ticks(*frame.x), [], measure, "")
     marks.append(path([(chance, 0), (chance, frame.y[1])], frame, "chance"))
     for index, bar in enumerate(bars):
@@ -84,7 +84,7 @@ def forest_row(frame: Frame, index: int, bar: Bar, height: float) -> Iterator[st
 def loss_curves(arm: str, train: Sequence[Point], val: Sequence[Point], top: float) -> str:
     """Loss per epoch on training and validation rows. `top`: the end of the axis, so that several figures compare."""
     last = max([x for x, _ in (*train, *val)], default=1)
-    frame = Frame(300, 230, (0, max(last, 1)), (0, top or 1))
+    frame = Frame(285, 230, (0, max(last, 1)), (0, top or 1))
     marks = axes(frame, round_ticks(*frame.x), round_ticks(*frame.y), "epoch", "loss")
     for index, (name, points) in enumerate({"train": train, "validation": val}.items()):
         marks.append(path(points, frame, f"line line{index}", DASHES[index]))
@@ -148,10 +148,11 @@ def label(x: float, y: float, text: str, anchor: str = "start") -> str:
 
 
 def estimate(bar: Bar) -> str:
-    """`0.812 (0.790–0.833)`, or what is missing."""
+    """`0.812 (0.790 to 0.833)`, or what is missing."""
     if bar.value is None:
         return "undefined"
-    return f"{bar.value:.3f}" + ("" if bar.low is None else f" ({bar.low:.3f}–{bar.high:.3f})")
+    told = f"{bar.value:.3f}" + ("" if bar.low is None else f" ({bar.low:.3f} to {bar.high:.3f})")
+    return told.replace("-", "\N{MINUS SIGN}")
 
 
 def svg(frame: Frame, title: str, description: str, marks: Sequence[str]) -> str:

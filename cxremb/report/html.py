@@ -35,7 +35,8 @@ ul { padding-left: 1.2rem; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .92rem; }
 caption { text-align: left; padding-bottom: .3rem; }
-th, td { padding: .3rem .9rem .3rem 0; text-align: left; vertical-align: top; border-bottom: 1px solid var(--rule); }
+th, td { padding: .3rem .9rem .3rem 0; text-align: left; vertical-align: top; white-space: pre-line;
+  border-bottom: 1px solid var(--rule); }
 th { font-weight: 600; }
 thead th { white-space: nowrap; }
 .number { text-align: right; white-space: nowrap; }

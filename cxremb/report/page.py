@@ -27,8 +27,14 @@ SIMULATED = (
     "The films of this data set are simulated: drawn by a program, not taken of anybody. "
     "Figures of arms that read images say nothing about real patients."
 )
+RECOVERY = "label recovery"  # how the caveat of an arm begins that reads where the label came from
 RESEARCH = "For research on methods. Nothing here has been shown to help in the care of a patient."
 
+BASELINES = {
+    "prevalence": "prevalence",
+    "majority_accuracy": "accuracy of always the larger class",
+    "all_positive_f1": "F1 of always positive",
+}
 EXAMPLES = {
     "How many rows of each view does each arm get right, at a threshold of 0.5?": """
 SELECT r.arm, coalesce(i.view, 'unknown') AS view, count(*) AS rows,
@@ -79,7 +85,12 @@ def write_report(page: Page, path: Path) -> Path:
 
 def render(page: Page) -> str:
     """The page as HTML. All text is escaped."""
-    recovery = [f"{row.arm}: {said}." for row in page.arms for said in row.caveats if said.startswith("label recovery")]
+    banners = [SIMULATED] if page.simulated else []
+    said: dict[str, list[str]] = {}
+    for row in page.arms:
+        for caveat in row.caveats:
+            said.setdefault(caveat, []).append(row.arm)
+    banners += [f"Arms {', '.join(arms)}: {caveat}." for caveat, arms in said.items() if caveat.startswith(RECOVERY)]
     sections = [
         html.section("Arms compared", *arms_part(page)),
         html.section("Read this with it", html.bullets([*page.caveats, RESEARCH])),
@@ -88,7 +99,7 @@ def render(page: Page) -> str:
         html.section("Ask further, in SQL", *map(example_part, page.examples)),
         html.section("Where the figures come from", html.definitions(page.provenance)),
     ]
-    return html.document(page.title, [*([SIMULATED] if page.simulated else []), *recovery], sections)
+    return html.document(page.title, banners, sections)
 
 
 def arms_part(page: Page) -> list[str]:
@@ -110,38 +121,39 @@ def arms_part(page: Page) -> list[str]:
 
 def arm_row(row: ArmResult) -> list[Cell]:
     """One arm's line of the table."""
-    figures = [estimate(Bar("", part.value, part.low, part.high)) for part in (row.auroc, row.accuracy, row.f1)]
+    figures = [stacked(part.value, part.low, part.high) for part in (row.auroc, row.accuracy, row.f1)]
     gap = row.difference
-    difference = "" if gap is None else estimate(Bar("", gap.value, gap.low, gap.high))
+    difference = "" if gap is None else stacked(gap.value, gap.low, gap.high)
     if gap is not None and gap.p is not None:
-        difference += f", p = {gap.p:.3f}"
+        difference += f"\np = {gap.p:.3f}"
     return [row.arm, row.n, row.patients, *figures, difference, "; ".join(said.split(":")[0] for said in row.caveats)]
+
+
+def stacked(value: float | None, low: float | None, high: float | None) -> str:
+    """A figure, and on a line below its interval, which must not break."""
+    return estimate(Bar("", value, low, high)).replace(" (", "\n(").replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def training_part(page: Page) -> list[str]:
     """Loss curves on one scale, and every epoch as a table."""
-    losses = [row.loss for row in page.history if row.loss is not None]
+    if not page.history:
+        return []
+    folds = {row.arm: max(other.folds for other in page.history if other.arm == row.arm) for row in page.history}
+    whole = [(row, row.loss) for row in page.history if row.loss is not None and row.folds == folds[row.arm]]
+    top = 1.25 * max((loss for _, loss in whole), default=1.0)  # leaves room for the key
     drawn = []
-    for arm in dict.fromkeys(row.arm for row in page.history):
+    for arm in folds:
         train, val = (
-            [
-                (row.epoch, row.loss)
-                for row in page.history
-                if (row.arm, row.phase) == (arm, phase) and row.loss is not None
-            ]
+            [(row.epoch, loss) for row, loss in whole if (row.arm, row.phase) == (arm, phase)]
             for phase in ("train", "val")
         )
-        drawn.append(html.figure(loss_curves(arm, train, val, max(losses)), f"Loss of the {arm} arm."))
-    if not drawn:
-        return []
+        drawn.append(html.figure(loss_curves(arm, train, val, top), f"Loss of the {arm} arm."))
     names = ["arm", "epoch", "phase", "folds", *FIGURES]
     rows: list[list[Cell]] = [
         [row.arm, str(row.epoch), row.phase, str(row.folds), *(getattr(row, name) for name in FIGURES)]
         for row in page.history
     ]
-    note = (
-        "Means over the folds that reached the epoch: folds stop by themselves, so the late epochs are means of fewer."
-    )
+    note = "Means over the folds. Curves end where the first fold stopped; the table goes on with the folds left."
     figures = '<div class="figures">' + "".join(drawn) + "</div>"
     return [html.paragraph(note, "soft"), figures, html.folded("Every epoch as a table", html.table("", names, rows))]
 
@@ -169,10 +181,7 @@ def page_from_runs(root: Path, dataset: str, run_ids: Sequence[str], title: str)
         facts=data_facts(root, collection),
         arms=compared(runs, collection.simulated),
         curves={arm: curve for arm, run in runs.items() if (curve := roc_points(*judged(run)))},
-        baselines=tuple(
-            (name.replace("_", " "), first.metric(name)[0])
-            for name in ("prevalence", "majority_accuracy", "all_positive_f1")
-        ),
+        baselines=tuple((told, first.metric(name)[0]) for name, told in BASELINES.items()),
         history=tuple(epoch for arm, run in runs.items() for epoch in mean_history(arm, run.history)),
         examples=tuple(ask(root, question, text, run_ids) for question, text in EXAMPLES.items()),
         caveats=said_of(runs),

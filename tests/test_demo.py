@@ -1,0 +1,62 @@
+"""The demo, small: the whole route on real reports, real frozen weights and simulated films, twice."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cxremb.store.sql import query
+
+LIMIT = 120
+
+
+def run_demo(root: Path) -> str:
+    """What the demo prints."""
+    command = [sys.executable, "-m", "cxremb", "demo", "--limit", str(LIMIT), "--root", str(root)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=None)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    root = tmp_path_factory.mktemp("demo root") / "stores"
+    return root, run_demo(root)
+
+
+def test_the_whole_route(demo: tuple[Path, str]) -> None:
+    root, printed = demo
+    name = f"demo_{LIMIT}"
+    assert query(root, "select count(*) as n from studies").to_pylist() == [{"n": LIMIT}]
+    stores = query(root, "select encoder, dim, failed, rows from stores order by encoder").to_pylist()
+    assert [(store["encoder"], store["dim"], store["failed"]) for store in stores] == [
+        ("efficientnet_lite1", 1280, 0),
+        ("minilm", 384, 0),
+    ]
+    films = query(root, "select count(path) as n from images").to_pylist()[0]["n"]
+    assert stores[0]["rows"] == films
+    arms = query(root, "select arm, count(*) as n from runs group by arm order by arm").to_pylist()
+    assert arms == [{"arm": "fusion", "n": 2}, {"arm": "image", "n": 1}, {"arm": "text", "n": 1}]
+    assert printed.count("simulated") >= 3
+    assert "label recovery, not diagnosis" in printed
+    page = (root / name / "report.html").read_text(encoding="utf-8")
+    assert "simulated" in page
+    assert "http://" not in page.replace("http://www.w3.org", "")  # self-contained: hospitals have no network
+
+
+def test_real_text_recovers_the_label(demo: tuple[Path, str]) -> None:
+    """The label is coded from the report: a text arm that does not find it is broken."""
+    sql = "select value from metrics join runs using (run_id) where arm = 'text' and part = 'test' and metric = 'auroc'"
+    assert query(demo[0], sql).to_pylist()[0]["value"] > 0.75
+
+
+def test_a_second_time_it_reuses_the_stores_and_says_so(demo: tuple[Path, str]) -> None:
+    root, first = demo
+    before = {path: path.stat().st_mtime_ns for path in root.rglob("*.parquet")}
+    second = run_demo(root)
+    assert len(re.findall("re-used as it was", second)) == 2
+    assert "re-used as it was" not in first
+    assert "re-used: image, text, fusion" in second
+    assert {path: path.stat().st_mtime_ns for path in root.rglob("*.parquet")} == before
