@@ -141,7 +141,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     make_run(one, "20261102T000000-aaaaaaaa", "image")
     make_run(one, "20261102T000001-bbbbbbbb", "fusion")
     (one.paths.runs / ".draft-x").mkdir()
-    (root.parent / root.name.replace("[a]", "a")).mkdir()  # what the brackets would match, were they a pattern
+    make_dataset(root.parent / root.name.replace("[a]", "a"), "one", IMAGES[:1])  # what a pattern would read instead
     return root
 
 
