@@ -23,7 +23,9 @@ def embed(
     precision: Annotated[
         str, typer.Option("--precision", help="fp32, bf16, fp16, or auto: half where the hardware multiplies in it.")
     ] = "fp32",
-    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Images in one forward pass.")] = 64,
+    batch_size: Annotated[
+        int | None, typer.Option("--batch-size", min=1, help="Images in one forward pass.", show_default="8; GPU: 128")
+    ] = None,
     workers: Annotated[int, typer.Option("--workers", min=1, help="Threads that decode images.")] = 2,
     as_json: AsJson = False,
 ) -> None:
@@ -47,7 +49,8 @@ def embed(
     runtime = choose_runtime(device, precision)
     encoder = load_encoder(model, weights, runtime)
     try:
-        outcome = run(data, encoder, Options(batch_size=batch_size, workers=workers), bar, runtime.device)
+        options = Options(batch_size=batch_size or (8 if runtime.device == "cpu" else 128), workers=workers)
+        outcome = run(data, encoder, options, bar, runtime.device)
     except KeyboardInterrupt:
         log.print("stopped: finished parts are kept; run the same command to go on from there")
         raise typer.Exit(130) from None

@@ -27,7 +27,7 @@ Group = tuple[Item, ...]  # items of equal content: encoded once, stored for eac
 class Options:
     """WHERE-side settings: none of them changes a vector."""
 
-    batch_size: int = 64
+    batch_size: int = 8  # on a CPU; a larger one falls out of its caches and runs at little more than half the speed
     workers: int = 2  # decoding threads; Pillow and pydicom release the interpreter lock
     token_budget: int = 8192  # tokens in one batch of texts, padding included
     part_items: int = 4096  # groups in one part: what a stopped run can lose at most

@@ -14,7 +14,7 @@ from cxremb.datasets.phantoms.marks import Site, draw_mark
 from cxremb.errors import DataError
 from cxremb.types import Study
 
-VERSION = 1  # of the simulator: raise it when a film comes out differently, and old films are drawn anew
+VERSION = 2  # of the simulator: raise it when a film comes out differently, and old films are drawn anew
 VIEWS = {"Frontal": draw_frontal, "Lateral": draw_lateral}
 
 

@@ -1,7 +1,7 @@
 """From indexing terms to findings, and what findings change about the body; `marks` draws the others.
 
 A term such as "Opacity/lung/base/left" names a finding, and in any order its place, side and severity. What shows is
-kept weak on purpose: about a third of the findings are next to invisible, as on real films, and other terms
+kept weak on purpose: more than a quarter of the findings are next to invisible, as on real films, and other terms
 ("Arthritis", "No Indexing", ...) draw nothing at all.
 """
 
@@ -47,8 +47,8 @@ LEVELS = {
     "lower lobe": 0.2,
     "base": 0.3,
 }
-SHOWN = 0.62  # share of findings that can be seen; calibrated with SHARE_LEFT on a frozen ImageNet encoder
-SHARE_LEFT = 0.12  # of its strength, for a finding that cannot
+SHOWN = 0.72  # share of findings that can be seen; calibrated with SHARE_LEFT on a frozen ImageNet encoder
+SHARE_LEFT = 0.15  # of its strength, for a finding that cannot
 PLAIN = 1.5  # severe and large findings always show
 
 
