@@ -78,6 +78,23 @@ def test_loop_equals_a_plain_torch_loop(standardise):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
+def test_a_unit_silent_in_training_cannot_decide_a_fold():
+    """One waking row hundreds of deviations out gave a validation loss of 32 on a fold of real vectors."""
+    train, val = arrays(300), arrays(60, seed=1)
+    for part in (train, val):
+        part.X[:, 4] = 0
+    train.X[0, 4], val.X[0, 4] = 1e-3, 5.0
+    model = new_perceptron(HEADS["image"], 5, 0)
+    model.standardise(train.X)
+    raw = (val.X - train.X.mean(0)) / train.X.std(0)
+    assert raw.max() > 1000
+    with torch.no_grad():
+        expected = model.eval().layers(torch.from_numpy(np.clip(raw, -10, 10)))
+        torch.testing.assert_close(model(torch.from_numpy(val.X)), expected, rtol=1e-4, atol=1e-4)
+        plain = new_perceptron(HEADS["image"], 5, 0).eval()  # not standardised: vectors go in as they are
+        torch.testing.assert_close(plain(torch.full((1, 5), 99.0)), plain.layers(torch.full((1, 5), 99.0)))
+
+
 def test_history_holds_what_sklearn_says():
     train, val = arrays(150), arrays(60, seed=1)
     options = Options(epochs=3, batch_size=32, select="last", patience=None)

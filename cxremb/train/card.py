@@ -24,7 +24,7 @@ Test rows pool the folds {folds}; one row is one {unit}. Brackets: 95% patient-c
 - made with {versions}
 
 `model.safetensors` holds one model per fold under `repeat0.fold0.` and so on. It takes raw store vectors, image before
-text, and standardises them itself with its `mean` and `scale`.
+text, and standardises them itself with its `mean`, `scale` and `limit`.
 """
 
 
