@@ -18,7 +18,7 @@ from cxremb.images import image_size
 from cxremb.labels import LABEL_SETS, label_rows
 from cxremb.store.dataset import Dataset, read_dataset, write_dataset
 from cxremb.store.files import sha256_of
-from cxremb.store.layout import IMAGES, REPORTS, STUDIES, TABLES, DatasetPaths
+from cxremb.store.layout import IMAGES, LABEL_SOURCE, REPORTS, ROLES, STUDIES, TABLES, DatasetPaths
 from cxremb.types import Collection, Image, Note, Progress, Study, unwatched
 
 ADAPTERS = {"iu_xray": "cxremb.datasets.iu_xray:read"}
@@ -78,11 +78,17 @@ def add_collection(collection: Collection, root: Path, progress: Progress = unwa
     images = once(collection.images, "images", lambda image: image.image_id)
     check_studies(studies, images)
     image_table, file_notes = read_images(images, progress)
+    roles = {**ROLES, **collection.roles}
     tables = {
         "studies": table_of(STUDIES, [(study.study_id, study.patient_id) for study in studies]),
         "images": image_table,
         "reports": table_of(
-            REPORTS, [(study.study_id, name, text) for study in studies for name, text in study.sections.items()]
+            REPORTS,
+            [
+                (study.study_id, name, roles.get(name, LABEL_SOURCE), text)
+                for study in studies
+                for name, text in study.sections.items()
+            ],
         ),
         "labels": label_rows(replace(collection, studies=studies)),
     }

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from cxremb.errors import DataError, StoreError
-from cxremb.labels import read_labels
+from cxremb.labels import binary_labels
 from cxremb.store.dataset import Dataset
 from cxremb.store.reader import Store, list_stores, open_store
 
@@ -92,7 +92,7 @@ def load_features(
     a row is a study. Raises `DataError` for an unknown label set or when no row is left, `StoreError` when a
     modality has no store.
     """
-    labels = read_labels(dataset, label_set)
+    labels = binary_labels(dataset, label_set)
     stores, notes = choose_stores(dataset, modalities, {"image": image_model, "text": text_model})
     unit = "image" if "image" in modalities else "study"
     table = dataset.images if unit == "image" else dataset.studies

@@ -3,7 +3,10 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from cxremb.errors import DataError
 from cxremb.store.dataset import Dataset
@@ -63,7 +66,44 @@ def label_rows(collection: Collection) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=LABELS)
 
 
-def read_labels(dataset: Dataset, label_set: str) -> dict[str, float]:
+@dataclass(frozen=True)
+class Labels:
+    """A label set as a matrix: n studies that have a value, k labels."""
+
+    label_set: str
+    task: str  # as in `types.LabelSet`
+    version: str  # 12 hexadecimal digits of the SHA-256 of its definition and rows
+    names: tuple[str, ...]  # (k,)
+    study_ids: tuple[str, ...]  # (n,) in the order of the table
+    values: NDArray[np.float64]  # (n, k) 0 or 1; NaN where missing
+
+
+def read_labels(dataset: Dataset, label_set: str) -> Labels:
+    """A label set to train on. Raises `DataError`, listing the sets there are, if it is unknown or only lists terms."""
+    about = dataset.descriptor["label_sets"]
+    trainable = [name for name in about if about[name]["task"] != "terms"]
+    hint = f"name one of: {', '.join(trainable)}" if trainable else "add a collection that has labels"
+    if label_set not in about:
+        raise DataError(f"{dataset.name}: no label set called {label_set!r}; it has {', '.join(about) or 'none'}", hint)
+    if label_set not in trainable:
+        raise DataError(f"{dataset.name}: {label_set!r} only lists terms: there is nothing to train on", hint)
+    rows = dataset.labels.filter(pc.equal(dataset.labels["label_set"], label_set))
+    studies, names = (rows[name].combine_chunks().dictionary_encode() for name in ("study_id", "label"))
+    order = tuple(about[label_set]["labels"])
+    column = np.array([order.index(name) for name in names.dictionary.to_pylist()], dtype=np.int64)
+    values = np.full((len(studies.dictionary), len(order)), np.nan)
+    values[studies.indices.to_numpy(), column[names.indices.to_numpy()]] = rows["value"].to_numpy()
+    return Labels(
+        label_set=label_set,
+        task=about[label_set]["task"],
+        version=about[label_set]["version"],
+        names=order,
+        study_ids=tuple(studies.dictionary.to_pylist()),
+        values=values,
+    )
+
+
+def binary_labels(dataset: Dataset, label_set: str) -> dict[str, float]:
     """Study id -> value of a label set that has one label a study.
 
     Raises `DataError`, listing the sets there are, if this one is unknown or has several labels a study.

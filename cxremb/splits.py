@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from cxremb.errors import DataError, SplitError, StoreError
-from cxremb.labels import read_labels
+from cxremb.labels import binary_labels
 from cxremb.store.dataset import Dataset
 from cxremb.store.files import replace_table
 from cxremb.store.layout import JOINED, SPLITS
@@ -69,7 +69,7 @@ def stored_split(dataset: Dataset, label_set: str, spec: SplitSpec = DEFAULT) ->
     Raises `DataError` for a label set that is unknown or has several labels a study, `SplitError` as
     `make_split`, `StoreError` if the file is damaged or cannot be written.
     """
-    labels = read_labels(dataset, label_set)
+    labels = binary_labels(dataset, label_set)
     studies = dict(zip(*(dataset.studies[name].to_pylist() for name in ("study_id", "patient_id")), strict=True))
     texts = report_texts(dataset.reports)
     key = split_key(enrol(studies, texts, labels, spec), spec)
@@ -224,10 +224,16 @@ def part_names(bins: Numbers, fold: int, count: int) -> NDArray[np.str_]:
 def fold_table(roll: Roll, parts: NDArray[np.str_], name: str, repeat: int, fold: int) -> pa.Table:
     """One fold as rows of `SPLITS`, by study_id."""
     n = len(parts)
-    columns = [[name] * n, [repeat] * n, [fold] * n, list(roll.patient_ids), list(roll.study_ids), parts.tolist()]
-    return pa.Table.from_arrays(
-        [pa.array(column, field.type) for column, field in zip(columns, SPLITS, strict=True)], schema=SPLITS
-    )
+    columns = {
+        "split": [name] * n,
+        "repeat": [repeat] * n,
+        "fold": [fold] * n,
+        "patient_id": list(roll.patient_ids),
+        "study_id": list(roll.study_ids),
+        "image_id": [None] * n,
+        "part": parts.tolist(),
+    }
+    return pa.Table.from_pydict(columns, schema=SPLITS)
 
 
 def refuse_impossible(groups: Numbers, classes: Numbers, spec: SplitSpec) -> None:

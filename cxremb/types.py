@@ -19,17 +19,19 @@ def unwatched(items: Iterable[T], total: int, what: str) -> Iterator[T]:
     yield from items
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Study:
-    """One examination: who, what the report says per section, and its indexing terms per vocabulary."""
+    """One examination: who, what the report says per section, its labels, and its place in published splits."""
 
     study_id: str
     patient_id: str
     sections: Mapping[str, str] = field(default_factory=dict)  # only sections with text
     terms: Mapping[str, Sequence[str]] = field(default_factory=dict)  # "mesh" -> ("Cardiomegaly/mild", ...)
+    labels: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # label set -> label -> 0 or 1
+    parts: Mapping[str, str] = field(default_factory=dict)  # published split -> train, val or test
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Image:
     """One film. `path` is None when the collection lists it and the file is not here."""
 
@@ -51,14 +53,34 @@ class Note:
 
 
 @dataclass(frozen=True)
-class Collection:
-    """Everything an adapter found, before any pixel is read."""
+class LabelSet:
+    """What a label set says. A value that is absent is missing: neither yes nor no.
+
+    task: `binary` (one label), `multiclass` (exactly one label of a study is 1; an adapter may leave the zeros out),
+    `multilabel` (any may be 1), or `terms` (only what is there is listed: to be queried, not to be trained on).
+    """
 
     name: str
-    studies: Sequence[Study]
-    images: Sequence[Image]
+    task: str
+    means: str  # in one sentence
+    labels: Sequence[str] = ()  # in this order; empty: as found
+    policy: str = ""  # a choice that was made, such as "uncertain (-1) is missing"
+
+
+@dataclass(frozen=True)
+class Collection:
+    """Everything an adapter found, before any pixel is read.
+
+    `studies` and `images` are each read once, studies first, and may be generators that fill `notes` as they go.
+    """
+
+    name: str
+    studies: Iterable[Study]
+    images: Iterable[Image]
     licence: str
     citation: str
     source: Mapping[str, str]  # where it came from: argument -> value, kept in dataset.json
     notes: Sequence[Note] = ()
     simulated: bool = False  # True marks every figure that rests on these images
+    label_sets: Sequence[LabelSet] = ()  # one for each name in `Study.labels`
+    roles: Mapping[str, str] = field(default_factory=dict)  # section -> a role of `store.layout`, if not the usual one

@@ -3,7 +3,7 @@ import pytest
 
 from cxremb.catalog import add_collection
 from cxremb.errors import DataError
-from cxremb.labels import LABEL_SETS, label_rows, normal_abnormal, read_labels
+from cxremb.labels import LABEL_SETS, binary_labels, label_rows, normal_abnormal
 from cxremb.store.layout import LABELS
 from cxremb.types import Collection, Study
 
@@ -62,7 +62,7 @@ def test_no_terms_at_all_is_an_empty_table():
 
 def test_labels_are_read_by_study(tmp_path):
     dataset = add_collection(COLLECTION, tmp_path).dataset
-    assert read_labels(dataset, "normal_abnormal") == {"1": 0.0, "2": 1.0, "3": 1.0, "5": 1.0, "6": 1.0}
+    assert binary_labels(dataset, "normal_abnormal") == {"1": 0.0, "2": 1.0, "3": 1.0, "5": 1.0, "6": 1.0}
 
 
 def test_an_unknown_set_and_one_of_many_labels_are_refused_with_a_hint(tmp_path):
@@ -70,13 +70,13 @@ def test_an_unknown_set_and_one_of_many_labels_are_refused_with_a_hint(tmp_path)
     with pytest.raises(
         DataError, match="no label set called 'normal'; it has normal_abnormal, mesh, problems"
     ) as caught:
-        read_labels(dataset, "normal")
+        binary_labels(dataset, "normal")
     assert caught.value.hint.endswith("normal_abnormal")
     with pytest.raises(DataError, match="'mesh' holds 6 labels"):
-        read_labels(dataset, "mesh")
+        binary_labels(dataset, "mesh")
 
 
 def test_a_data_set_without_labels_says_so(tmp_path):
     dataset = add_collection(Collection("made", [STUDIES[3]], [], "none", "", {}), tmp_path).dataset
     with pytest.raises(DataError, match="it has none"):
-        read_labels(dataset, "normal_abnormal")
+        binary_labels(dataset, "normal_abnormal")

@@ -7,8 +7,22 @@ import pyarrow as pa
 
 FORMAT_VERSION = 1
 
+# A section was written before the film was read, or it is what the labels are coded from. A section that is not
+# named here counts as a source of labels unless its collection says otherwise: the careful way round.
+BEFORE_READING, LABEL_SOURCE = "before reading", "label source"
+ROLES = {
+    "examination": BEFORE_READING,
+    "indication": BEFORE_READING,
+    "history": BEFORE_READING,
+    "technique": BEFORE_READING,
+    "comparison": BEFORE_READING,
+    "findings": LABEL_SOURCE,
+    "impression": LABEL_SOURCE,
+}
+
 # What a text encoder encodes of each report; the joined one is what the reference systems read.
 JOINED = ("findings", "impression")
+PRE_READ = "pre-read"  # all sections of a study that were written before reading, joined in the order of `ROLES`
 SECTIONS = ("indication", "comparison", "findings", "impression", "+".join(JOINED))
 
 STUDIES = pa.schema([("study_id", pa.string()), ("patient_id", pa.string())])
@@ -24,7 +38,7 @@ IMAGES = pa.schema(
         ("height", pa.int32()),
     ]
 )
-REPORTS = pa.schema([("study_id", pa.string()), ("section", pa.string()), ("text", pa.string())])
+REPORTS = pa.schema([("study_id", pa.string()), ("section", pa.string()), ("role", pa.string()), ("text", pa.string())])
 LABELS = pa.schema(
     [("study_id", pa.string()), ("label_set", pa.string()), ("label", pa.string()), ("value", pa.float64())]
 )
@@ -35,6 +49,7 @@ SPLITS = pa.schema(
         ("fold", pa.int32()),
         ("patient_id", pa.string()),
         ("study_id", pa.string()),
+        ("image_id", pa.string()),  # null: all images of the study; only a split by image names them
         ("part", pa.string()),  # train, val or test
     ]
 )
@@ -80,6 +95,22 @@ METRICS = pa.schema(
         ("value", pa.float64()),
         ("low", pa.float64()),
         ("high", pa.float64()),
+    ]
+)
+# One line of an audit: what was measured, the figure, whether it holds, why it matters, what to do.
+AUDIT = pa.schema(
+    [
+        ("created", pa.timestamp("s", "UTC")),
+        ("split", pa.string()),  # name@key
+        ("label_set", pa.string()),
+        ("section", pa.string()),  # overlap, look-ups, labels, collection
+        ("check", pa.string()),
+        ("measured", pa.string()),  # in words, with the parts compared
+        ("value", pa.float64()),
+        ("status", pa.string()),  # ok, note, fail
+        ("why", pa.string()),
+        ("remedy", pa.string()),
+        ("examples", pa.list_(pa.string())),
     ]
 )
 
@@ -132,3 +163,12 @@ class DatasetPaths:
     @property
     def runs(self) -> Path:
         return self.folder / "runs"
+
+    @property
+    def audits(self) -> Path:
+        return self.folder / "audits"
+
+    @property
+    def cache(self) -> Path:
+        """Derived files; whoever deletes them loses time and nothing else."""
+        return self.folder / "cache"
