@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
 
 from cxremb.errors import ImageError
-from cxremb.images import decode_bytes, decode_file, image_size, squash
+from cxremb.images import Frame, decode_bytes, decode_file, fit, image_size
 
 RAMP = np.arange(256, dtype=np.uint8).reshape(16, 16)
 
@@ -152,7 +153,7 @@ def test_bad_bytes_are_named(content: bytes, words: str, stage: str) -> None:
 
 
 def test_a_decompression_bomb_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cxremb.images.MAX_PIXELS", 255)
+    monkeypatch.setattr("cxremb.images.grey.MAX_PIXELS", 255)
     with pytest.raises(ImageError, match="256 pixels, the limit is 255"):
         decode_bytes(encoded(PilImage.fromarray(RAMP)), "x.png")
 
@@ -168,10 +169,176 @@ def test_the_digest_is_of_the_file_and_the_size_of_its_header(tmp_path: Path) ->
         decode_file(tmp_path / "nowhere.png")
 
 
-def test_squash_is_pillows_bicubic_on_both_axes() -> None:
+@pytest.mark.parametrize(("mode", "bits"), [("1", 1), ("P", 8), ("I;16", 16)])
+def test_a_png_of_another_kind_is_read_too(mode: str, bits: int) -> None:
+    values = (np.indices((20, 30)).sum(0) % 2 * 255).astype(np.uint8)
+    picture = PilImage.fromarray(values).convert(mode) if bits < 16 else PilImage.fromarray(values.astype(np.uint16))
+    np.testing.assert_array_equal(decode_bytes(encoded(picture), "x.png"), values)
+
+
+def test_a_transparent_colour_does_not_change_pixels() -> None:
+    buffer = io.BytesIO()
+    PilImage.fromarray(RAMP).save(buffer, "PNG", transparency=7)
+    assert b"tRNS" in buffer.getvalue()
+    np.testing.assert_array_equal(decode_bytes(buffer.getvalue(), "x.png"), RAMP)
+
+
+@pytest.mark.parametrize("subsampling", [0, 2])
+def test_a_coloured_jpeg_is_its_luma(subsampling: int) -> None:
+    coarse = PilImage.fromarray(np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8))
+    buffer = io.BytesIO()
+    coarse.resize((200, 160), PilImage.Resampling.BICUBIC).save(buffer, "JPEG", quality=95, subsampling=subsampling)
+    picture = PilImage.open(io.BytesIO(buffer.getvalue()))
+    picture.draft("YCbCr", None)
+    np.testing.assert_array_equal(decode_bytes(buffer.getvalue(), "x.jpg"), np.asarray(picture)[:, :, 0])
+
+
+def test_a_cmyk_jpeg_is_left_to_pillow() -> None:
+    picture = PilImage.fromarray(np.kron(RAMP, np.ones((4, 4), np.uint8))).convert("CMYK")
+    content = encoded(picture, "JPEG")
+    expected = np.asarray(PilImage.open(io.BytesIO(content)).convert("L"))
+    np.testing.assert_array_equal(decode_bytes(content, "x.jpg"), expected)
+
+
+def test_a_scaled_jpeg_keeps_twice_the_side_and_looks_the_same() -> None:
+    smooth = PilImage.fromarray(np.random.default_rng(1).integers(0, 256, (9, 9), dtype=np.uint8))
+    content = encoded(smooth.resize((1600, 2000), PilImage.Resampling.BICUBIC), "JPEG")
+    frame = Frame(224, scaled_jpeg=True)
+    small = decode_bytes(content, "x.jpg", frame.least)
+    assert small.shape == (500, 400) or min(small.shape) >= 448
+    assert small.shape < (2000, 1600)
+    full = fit(decode_bytes(content, "x.jpg"), Frame(224))
+    assert np.abs(fit(small, frame).astype(int) - full).mean() < 1
+    assert frame.recipe != Frame(224).recipe  # other pixels, so another key
+
+
+def test_tiff_as_pillow_reads_it_and_one_frame_only() -> None:
+    np.testing.assert_array_equal(decode_bytes(encoded(PilImage.fromarray(RAMP), "TIFF"), "x.tif"), RAMP)
+    buffer = io.BytesIO()
+    PilImage.fromarray(RAMP).save(buffer, "TIFF", save_all=True, append_images=[PilImage.fromarray(RAMP.T.copy())])
+    with pytest.raises(ImageError, match="2 frames"):
+        decode_bytes(buffer.getvalue(), "x.tif")
+
+
+def saved(**arrays: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    return buffer.getvalue()
+
+
+def npy(values: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, values)
+    return buffer.getvalue()
+
+
+def test_arrays(tmp_path: Path) -> None:
+    for content in (npy(RAMP), npy(RAMP[:, :, None]), saved(film=RAMP)):
+        np.testing.assert_array_equal(decode_bytes(content, "x.npy"), RAMP)
+    wide = np.linspace(-3, 8, 12000).reshape(100, 120)
+    low, high = np.percentile(wide, (0.5, 99.5))
+    expected = np.clip((wide - low) / (high - low), 0, 1) * 255
+    assert np.abs(decode_bytes(npy(wide), "x.npy") - expected).max() <= 0.51
+    (tmp_path / "x.npy").write_bytes(npy(wide))
+    assert image_size(tmp_path / "x.npy") == (120, 100)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (saved(a=RAMP, b=RAMP), "2 arrays: a film is one"),
+        (npy(np.zeros((3, 4, 5))), "shape \\(3, 4, 5\\): no film"),
+        (npy(np.array([["a", "b"]])), "no film"),
+        (npy(np.array([[1.0, np.nan]])), "no numbers"),
+        (npy(np.array([[{"code": 1}]], dtype=object)), "not a readable image"),  # never unpickled
+        (npy(RAMP)[:-10], "not a readable image"),
+    ],
+)
+def test_bad_arrays_are_named(content: bytes, words: str) -> None:
+    with pytest.raises(ImageError, match=words):
+        decode_bytes(content, "x.npz")
+
+
+@pytest.mark.parametrize("syntax", ["JPEG2000Lossless", "JPEGLSLossless", "RLELossless", "JPEGLosslessSV1"])
+def test_compressed_dicom_is_the_same_film(syntax: str) -> None:
+    values = np.random.default_rng(0).integers(0, 4096, (40, 50)).astype(np.uint16)
+    tags = pydicom.dcmread(io.BytesIO(dicom(values)))
+    if syntax == "JPEGLosslessSV1":
+        content = gdcm_lossless(dicom(values))
+    else:
+        tags.compress(getattr(pydicom.uid, syntax), generate_instance_uid=False)
+        buffer = io.BytesIO()
+        tags.save_as(buffer, enforce_file_format=True)
+        content = buffer.getvalue()
+    assert pydicom.dcmread(io.BytesIO(content)).file_meta.TransferSyntaxUID == getattr(pydicom.uid, syntax)
+    np.testing.assert_array_equal(decode_bytes(content, "x.dcm"), decode_bytes(dicom(values), "x.dcm"))
+
+
+def gdcm_lossless(content: bytes) -> bytes:
+    """The same file in JPEG lossless, which pydicom reads and does not write."""
+    gdcm = pytest.importorskip("gdcm")
+    with tempfile.TemporaryDirectory() as folder:
+        source, target = f"{folder}/a.dcm", f"{folder}/b.dcm"
+        Path(source).write_bytes(content)
+        reader = gdcm.ImageReader()
+        reader.SetFileName(source)
+        assert reader.Read()
+        change = gdcm.ImageChangeTransferSyntax()
+        change.SetTransferSyntax(gdcm.TransferSyntax(gdcm.TransferSyntax.JPEGLosslessProcess14_1))
+        change.SetInput(reader.GetImage())
+        assert change.Change()
+        writer = gdcm.ImageWriter()
+        writer.SetFileName(target)
+        writer.SetFile(reader.GetFile())
+        writer.SetImage(change.GetOutput())
+        assert writer.Write()
+        return Path(target).read_bytes()
+
+
+def test_a_codec_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_codec(_: object) -> None:
+        raise RuntimeError("Unable to decompress: all plugins are missing dependencies")
+
+    monkeypatch.setattr(pydicom.Dataset, "pixel_array", property(no_codec))
+    with pytest.raises(ImageError, match="no codec for Explicit VR Little Endian") as caught:
+        decode_bytes(dicom(RAMP.astype(np.uint16)), "x.dcm")
+    assert "cxremb[dicom]" in caught.value.hint
+
+
+def test_a_coloured_dicom_is_its_luma() -> None:
+    colour = np.random.default_rng(0).integers(0, 256, (12, 10, 3), dtype=np.uint8)
+    tags = pydicom.dcmread(io.BytesIO(dicom(np.zeros((12, 10)))))
+    tags.SamplesPerPixel, tags.PlanarConfiguration, tags.PhotometricInterpretation = 3, 0, "RGB"
+    tags.BitsAllocated, tags.BitsStored, tags.HighBit = 8, 8, 7
+    tags.PixelData = colour.tobytes()
+    buffer = io.BytesIO()
+    tags.save_as(buffer, enforce_file_format=True)
+    expected = colour.astype(float) @ [0.299, 0.587, 0.114]
+    assert np.abs(decode_bytes(buffer.getvalue(), "x.dcm") - expected).max() <= 1
+
+
+def test_squash_resizes_both_axes() -> None:
+    """Small films equal Pillow's bicubic; large ones are shrunk by a box filter first and stay within a few greys."""
     grey = np.random.default_rng(0).integers(0, 256, (90, 70), dtype=np.uint8)
     expected = np.asarray(PilImage.fromarray(grey).resize((32, 32), PilImage.Resampling.BICUBIC))
-    np.testing.assert_array_equal(squash(grey, 32), expected)
+    np.testing.assert_array_equal(fit(grey, Frame(32)), expected)
+    large = np.asarray(PilImage.fromarray(grey).resize((700, 900), PilImage.Resampling.BICUBIC))
+    expected = np.asarray(PilImage.fromarray(large).resize((32, 32), PilImage.Resampling.BICUBIC))
+    assert np.abs(fit(large, Frame(32)).astype(int) - expected).max() <= 4
+
+
+def test_pad_keeps_all_and_crop_keeps_the_middle() -> None:
+    wide = np.full((40, 80), 200, np.uint8)
+    wide[:, :20] = wide[:, 60:] = 90  # what a crop to the middle cuts off
+    padded = fit(wide, Frame(20, "pad"))
+    np.testing.assert_array_equal(padded[:5], 0)
+    np.testing.assert_array_equal(padded[15:], 0)
+    assert (padded[7, [0, 10, 19]] == [90, 200, 90]).all()
+    cropped = fit(wide, Frame(20, "crop"))
+    np.testing.assert_array_equal(cropped, 200)
+    np.testing.assert_array_equal(fit(wide.T.copy(), Frame(20, "crop")), cropped)
+    np.testing.assert_array_equal(fit(wide.T.copy(), Frame(20, "pad")), padded.T)
+    assert len({str(Frame(20, aspect).recipe) for aspect in ("squash", "pad", "crop")}) == 3
 
 
 def test_real_films(real_data: Path) -> None:
