@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from cxremb.errors import TrainError
 from cxremb.evaluate.bootstrap import Difference, Interval, paired_difference
-from cxremb.features import Features, Inputs, caveats, has_store, load_features
-from cxremb.splits import StoredSplit, stored_split
+from cxremb.features import Features, Inputs, has_store, load_features, text_told
+from cxremb.splits import DEFAULT, StoredSplit, choose_split
 from cxremb.store.dataset import Dataset
 from cxremb.train.fit import INTERVALS, Plan, fit_run
 from cxremb.train.heads import find_head
@@ -28,7 +28,10 @@ class Trial:
     """How to train the arms; `alone` leaves the reference out, so that one arm uses every row it can."""
 
     preset: str = "default"
-    folds: tuple[int, ...] = (0, 1, 2, 3, 4)
+    split: str = DEFAULT.name
+    allow_leaky: bool = False
+    repeat: int = 0
+    folds: tuple[int, ...] | None = None  # None: all that the split has
     seed: int = 0
     alone: bool = False
 
@@ -47,7 +50,13 @@ class ArmResult:
     seconds: float  # spent training it, now or when the run was made
     run_id: str
     reused: bool
+    leaky: bool
     caveats: tuple[str, ...]
+
+    @property
+    def title(self) -> str:
+        """The arm as tables name it: a leaky figure never stands without the word."""
+        return f"{self.arm} LEAKY" if self.leaky else self.arm
 
 
 @dataclass(frozen=True)
@@ -65,9 +74,13 @@ class Ablation:
     prevalence: float | None
     majority_accuracy: float | None
     all_positive_f1: float | None
-    split: str
+    split: str  # name@key
+    split_means: str
+    leaky: bool
+    folds: int
     stores: Mapping[str, str]
-    section: str | None
+    text: str | None
+    text_role: str | None
     left_out: Mapping[str, int]
     preset: str
     simulated: bool
@@ -82,9 +95,10 @@ class Ablation:
             f"{self.dataset}: {self.n:,} rows, one per {self.unit}, of {self.patients:,} patients; "
             f"label {self.label} ({self.label_set})",
             "Without looking: " + ", ".join(f"{name} {value}" for name, value in shown.items()),
-            "Brackets: 95% patient-cluster bootstrap; test rows pooled over the folds",
-            f"Split {self.split}, by patient and identical report text; preset {self.preset}",
-            "Stores " + ", ".join(self.stores.values()) + (f"; section {self.section}" if self.section else ""),
+            "Brackets: 95% patient-cluster bootstrap; test rows "
+            + (f"pooled over {self.folds} folds" if self.folds > 1 else "of one fold"),
+            f"Split {self.split}: {self.split_means}; preset {self.preset}",
+            "Stores " + ", ".join(self.stores.values()) + "; " + text_told(self.text, self.text_role),
         ]
         if any(row.auroc.value is None or row.auroc.low is None for row in self.rows):
             lines.append("No interval: fewer than ten positives, negatives or patients")
@@ -118,8 +132,8 @@ def ablate(
 ) -> Ablation:
     """The arms, and the fusion beside them where both modalities have a store, on identical rows and folds.
 
-    A finished run that answers the same is re-used. Raises what `load_features` and `fit_run` raise, and
-    `TrainError` for an unknown arm or preset.
+    A finished run that answers the same is re-used. Raises what `load_features`, `choose_split` and `fit_run` raise,
+    and `TrainError` for an unknown arm or preset.
     """
     started = time.perf_counter()
     inputs, trial = inputs or Inputs(), trial or Trial()
@@ -127,12 +141,11 @@ def ablate(
     chosen, reference = with_reference(dataset, arms, trial.alone)
     modalities = sorted({block for arm in chosen for block in find_head(arm).blocks})
     features = load_features(dataset, modalities=modalities, **asdict(inputs))
-    split = stored_split(dataset, inputs.label_set)
-    runs = {
-        arm: fit_run(dataset, features, split, Plan(arm, trial.preset, options, trial.folds, seed=trial.seed), progress)
-        for arm in chosen
-    }
-    rows = compare(runs, reference, features.section, dataset.simulated)
+    split = choose_split(dataset, inputs.label_set, trial.split, allow_leaky=trial.allow_leaky)
+    folds = trial.folds or split.folds
+    plans = {arm: Plan(arm, trial.preset, options, folds, trial.repeat, trial.seed) for arm in chosen}
+    runs = {arm: fit_run(dataset, features, split, plan, progress) for arm, plan in plans.items()}
+    rows = compare(runs, reference)
     return summary(dataset, features, split, runs, rows, time.perf_counter() - started)
 
 
@@ -147,7 +160,7 @@ def with_reference(dataset: Dataset, arms: Sequence[str], alone: bool) -> tuple[
     return chosen, REFERENCE if REFERENCE in chosen and len(chosen) > 1 else None
 
 
-def compare(runs: Mapping[str, Run], reference: str | None, section: str | None, simulated: bool) -> list[ArmResult]:
+def compare(runs: Mapping[str, Run], reference: str | None) -> list[ArmResult]:
     """One row per arm, in the order given, from the runs' stored predictions and intervals."""
     tests = {arm: judged_rows(run) for arm, run in runs.items()}
     base = tests[reference] if reference else None
@@ -173,7 +186,8 @@ def compare(runs: Mapping[str, Run], reference: str | None, section: str | None,
                 seconds=run.seconds,
                 run_id=run.run_id,
                 reused=run.reused,
-                caveats=caveats(find_head(arm).blocks, section, simulated),
+                leaky=bool(run.record.get("leaky")),
+                caveats=run.caveats,
             )
         )
     return results
@@ -211,12 +225,16 @@ def summary(
         prevalence=baselines["prevalence"],
         majority_accuracy=baselines["majority_accuracy"],
         all_positive_f1=baselines["all_positive_f1"],
-        split=f"{split.name}@{split.key}",
+        split=split.title,
+        split_means=split.means,
+        leaky=split.leaky,
+        folds=len(first.record["folds"]),
         stores=features.stores,
-        section=features.section,
-        left_out=features.left_out,
+        text=features.text,
+        text_role=features.text_role,
+        left_out=first.record["left_out"],
         preset=str(first.record["preset"]),
         simulated=dataset.simulated,
-        notes=tuple(features.notes),
+        notes=(*features.notes, *(f"{note.what}: {note.count:,}" for note in split.notes)),
         seconds=seconds,
     )

@@ -1,34 +1,27 @@
-"""A collection into the store: four tables, what they count, and what changed since the last time."""
+"""A collection into the store: read once, a record at a time, into four tables that are committed together."""
 
+import json
 import re
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
-from importlib import import_module
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+from dataclasses import asdict, dataclass, field
+from hashlib import blake2b
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
+from cxremb.errors import DataError, StoreError
+from cxremb.splits import store_published
+from cxremb.store.changes import changes
+from cxremb.store.dataset import Dataset, commit_dataset, read_dataset, verified
+from cxremb.store.describe import count
+from cxremb.store.drafts import Draft, drafting
+from cxremb.store.facts import file_facts, in_order
+from cxremb.store.label_rows import LabelRows
+from cxremb.store.layout import LABEL_SOURCE, ROLES, TABLES, DatasetPaths
+from cxremb.store.own_labels import keep_own, own_sets
+from cxremb.types import Collection, Image, Note, Progress, unwatched
 
-from cxremb.datasets.openi import OnBytes
-from cxremb.errors import DataError, ImageError, StoreError
-from cxremb.images import image_size
-from cxremb.labels import LABEL_SETS, label_rows
-from cxremb.store.dataset import Dataset, read_dataset, write_dataset
-from cxremb.store.files import sha256_of
-from cxremb.store.layout import IMAGES, LABEL_SOURCE, REPORTS, ROLES, STUDIES, TABLES, DatasetPaths
-from cxremb.types import Collection, Image, Note, Progress, Study, unwatched
-
-ADAPTERS = {"iu_xray": "cxremb.datasets.iu_xray:read"}
-FETCHERS = {"iu_xray": "cxremb.datasets.openi:obtain"}
-READERS = 8  # threads: hashing leaves the interpreter lock, and a network disk answers slowly
 EXAMPLES = 10
-Item = TypeVar("Item", Study, Image)
-Adapter = Callable[[Path | None, Path, Path | None], Collection]  # images, reports, projections
-Fetcher = Callable[[Path, str, OnBytes], tuple[Path, Path]]  # folder, address, progress -> images, reports
-Said = dict[str, dict[str, list[tuple[Any, ...]]]]  # "studies" or "images" -> id -> all that the tables say of it
+PARTS = ("train", "val", "test")
 
 
 @dataclass(frozen=True)
@@ -41,224 +34,189 @@ class Added:
     changes: Mapping[str, int]
 
 
-def open_adapter(name: str) -> Adapter:
-    """The function that reads a collection of this kind. Raises `DataError`, listing them, if there is none."""
-    adapter: Adapter = look_up(ADAPTERS, name)
-    return adapter
+@dataclass
+class Seen:
+    """What is remembered of every record while the next ones stream by: ids and digests, never contents."""
 
-
-def open_fetcher(name: str) -> Fetcher:
-    """The function that downloads a collection of this kind. Raises `DataError`, listing them, if there is none."""
-    fetcher: Fetcher = look_up(FETCHERS, name)
-    return fetcher
-
-
-def look_up(table: Mapping[str, str], name: str) -> Any:
-    """What the table's import path names."""
-    if name not in table:
-        raise DataError(
-            f"no kind of collection is called {name!r}; there is {', '.join(table)}",
-            hint=f"type `{next(iter(table))}` in its place; `--name` is what calls the data set as you like",
-        )
-    module, _, function = table[name].partition(":")
-    return getattr(import_module(module), function)
+    studies: dict[str, int] = field(default_factory=dict)  # id -> digest of the record
+    images: dict[str, int] = field(default_factory=dict)
+    patients: dict[str, str] = field(default_factory=dict)  # study -> patient
+    parts: dict[str, dict[str, str]] = field(default_factory=dict)  # published split -> study -> part
 
 
 def add_collection(collection: Collection, root: Path, progress: Progress = unwatched) -> Added:
     """The collection as a data set under `root`; every image file is hashed, none is decoded.
 
-    Adding it again replaces the tables and says what changed; nothing is written if nothing did.
+    Adding it again replaces the tables and says what changed; nothing is written if nothing did. Label sets that the
+    user made stay, for the studies that are still there. What grows in memory is ids, not contents.
     Raises `DataError` if it is empty or contradicts itself, `StoreError` if `root` cannot be written.
     """
     if not re.fullmatch(r"\w[\w.-]*", collection.name, flags=re.ASCII):
         raise DataError(f"{collection.name!r} cannot name a data set", hint="use letters, digits, _ - and . in --name")
-    if not collection.studies and not collection.images:
-        raise DataError(f"{collection.name}: no study and no image in it", hint="check the paths you gave")
-    studies = once(collection.studies, "studies", lambda study: study.study_id)
-    images = once(collection.images, "images", lambda image: image.image_id)
-    check_studies(studies, images)
-    image_table, file_notes = read_images(images, progress)
-    roles = {**ROLES, **collection.roles}
-    tables = {
-        "studies": table_of(STUDIES, [(study.study_id, study.patient_id) for study in studies]),
-        "images": image_table,
-        "reports": table_of(
-            REPORTS,
-            [
-                (study.study_id, name, roles.get(name, LABEL_SOURCE), text)
-                for study in studies
-                for name, text in study.sections.items()
-            ],
-        ),
-        "labels": label_rows(replace(collection, studies=studies)),
-    }
-    notes = [*collection.notes, *file_notes]
-    about = {
+    paths = DatasetPaths(root, collection.name)
+    described = read_described(paths)
+    own = own_sets(described, {about.name for about in collection.label_sets})
+    before = described if described and whole(described) else None
+    seen = Seen()
+    with drafting(paths) as drafts:
+        rows = LabelRows([*((about, {}) for about in collection.label_sets), *own.sets], drafts["labels"].add)
+        write_studies(collection, seen, drafts, rows, progress)
+        notes = write_images(collection.images, seen, drafts["images"], progress)
+        if not seen.studies and not seen.images:
+            raise DataError(f"{collection.name}: no study and no image in it", hint="check the paths you gave")
+        notes = [*collection.notes, *notes, *own.notes, *keep_own(own, rows, seen.studies)]
+        about = {**told(collection, notes), "label_sets": rows.finish()}
+        dataset, found = settle(before, paths, drafts, about)
+    for name, parts in seen.parts.items():
+        store_published(dataset, name, parts)
+    return Added(dataset, count(dataset), notes, found)
+
+
+def told(collection: Collection, notes: Sequence[Note]) -> dict[str, Any]:
+    """What dataset.json says of the collection itself."""
+    return {
         "licence": collection.licence,
         "citation": collection.citation,
         "source": dict(collection.source),
         "notes": [{**asdict(note), "examples": list(note.examples)} for note in notes],
         "simulated": collection.simulated,
     }
-    return commit(DatasetPaths(root, collection.name), tables, about, notes)
 
 
-def commit(
-    paths: DatasetPaths, tables: Mapping[str, pa.Table], about: Mapping[str, Any], notes: Sequence[Note]
-) -> Added:
-    """The data set, written unless all of it is there already."""
-    before = previous(paths)
-    changes = compare(before, tables)
-    if before and not changes and any(before.descriptor.get(name) != value for name, value in about.items()):
-        changes = {"description changed": 1}
-    dataset = before if before and not changes else write_dataset(paths, tables, about)
-    return Added(dataset, count(dataset), notes, changes)
+def settle(
+    before: Dataset | None, paths: DatasetPaths, drafts: Mapping[str, Draft], about: Mapping[str, Any]
+) -> tuple[Dataset, dict[str, int]]:
+    """The data set, written unless all of it is there already, and what changed."""
+    found = compare(before, drafts)
+    if before and not found and any(before.descriptor.get(name) != value for name, value in about.items()):
+        found = {"description changed": 1}
+    return (before if before and not found else commit_dataset(paths, drafts, about)), found
 
 
-def once(items: Iterable[Item], what: str, key: Callable[[Item], str]) -> list[Item]:
-    """Each item once. Raises `DataError` if two differ under one id."""
-    kept: dict[str, Item] = {}
-    for item in items:
-        if kept.setdefault(key(item), item) != item:
-            raise DataError(
-                f"two {what} with one id, {key(item)}, and their contents differ", hint="remove or rename one of them"
-            )
-    return list(kept.values())
+def compare(before: Dataset | None, drafts: Mapping[str, Draft]) -> dict[str, int]:
+    """What committing the drafts would change."""
+    for draft in drafts.values():
+        draft.finish()
+    if before is None:
+        added = {f"{name} added": drafts[name].rows for name in ("studies", "images")}
+        return {what: n for what, n in added.items() if n}
+    return changes(
+        {name: before.paths.table(name) for name in TABLES}, {name: draft.draft for name, draft in drafts.items()}
+    )
 
 
-def check_studies(studies: Sequence[Study], images: Sequence[Image]) -> None:
-    """Raises `DataError` unless every image belongs to a study that is there, and to the patient of that study."""
-    patients = {study.study_id: study.patient_id for study in studies}
+def write_studies(
+    collection: Collection, seen: Seen, drafts: Mapping[str, Draft], labels: LabelRows, progress: Progress
+) -> None:
+    """Every study once: its patient, its sections with their roles, its labels. Fills `seen`."""
+    roles = {**ROLES, **collection.roles}
+    for study in progress(collection.studies, length(collection.studies), "reading studies"):
+        told = [study.patient_id, study.sections, study.terms, study.labels, study.parts]
+        if repeated(seen.studies, study.study_id, told, "studies"):
+            continue
+        seen.patients[study.study_id] = study.patient_id
+        drafts["studies"].add(study.study_id, study.patient_id)
+        for section, text in study.sections.items():
+            drafts["reports"].add(study.study_id, section, roles.get(section, LABEL_SOURCE), text)
+        labels.add(study.study_id, study.labels)
+        for split, part in study.parts.items():
+            if part not in PARTS:
+                raise DataError(
+                    f"study {study.study_id}, split {split!r}: no part is called {part!r}", f"use {', '.join(PARTS)}"
+                )
+            seen.parts.setdefault(split, {})[study.study_id] = part
+
+
+def write_images(images: Iterable[Image], seen: Seen, draft: Draft, progress: Progress) -> list[Note]:
+    """Every image once, with what its file says. Notes on the files that cannot be read or have no header."""
+    unread, unsized = Examples(), Examples()
+    watched = progress(images, length(images), "reading image files")
+    for image, facts in in_order(file_facts, distinct(watched, seen)):
+        path, digest, width, _ = facts
+        if path and digest is None:
+            unread.add(path)
+        elif path and width is None:
+            unsized.add(path)
+        draft.add(image.image_id, image.study_id, image.patient_id, image.view, *facts)
+    later = "until then embedding records them as failures and goes on"
+    return [
+        *unread.note("image files that are not there or cannot be read", f"restore them and add again; {later}"),
+        *unsized.note("image files without a readable header", f"replace or remove them; {later}"),
+    ]
+
+
+def distinct(images: Iterable[Image], seen: Seen) -> Iterator[Image]:
+    """Each image once. Raises `DataError` if no study says that it is there and of that patient."""
     for image in images:
-        if patients.get(image.study_id) != image.patient_id:
+        if seen.patients.get(image.study_id) != image.patient_id:
             raise DataError(
                 f"image {image.image_id} is of study {image.study_id} and patient {image.patient_id}: no study says so",
                 hint="give the collection a study with that id and patient",
             )
+        told = [image.study_id, image.patient_id, image.view, str(image.path)]
+        if not repeated(seen.images, image.image_id, told, "images"):
+            yield image
 
 
-def table_of(schema: pa.Schema, rows: Sequence[tuple[Any, ...]]) -> pa.Table:
-    """`rows` as a table."""
-    columns = zip(*rows, strict=True) if rows else ([] for _ in schema)
-    arrays = [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)]
-    return pa.table(arrays, schema=schema)
+def repeated(seen: dict[str, int], name: str, told: Sequence[Any], what: str) -> bool:
+    """Whether this id was there before. Raises `DataError` if it said something else then.
 
-
-def read_images(images: Sequence[Image], progress: Progress) -> tuple[pa.Table, list[Note]]:
-    """The images table, and notes on files without a readable header or that cannot be read at all."""
-    here = [image for image in images if image.path]
-    with ThreadPoolExecutor(READERS) as readers:
-        facts = dict(progress(readers.map(file_facts, here), len(here), "reading image files"))
-    rows = [
-        (image.image_id, image.study_id, image.patient_id, image.view, *facts.get(image.image_id, (None,) * 4))
-        for image in images
-    ]
-    unsized = [str(path) for path, _, width, _ in facts.values() if width is None]
-    notes = [
-        Note(
-            "image files without a readable header",
-            len(unsized),
-            unsized[:EXAMPLES],
-            "replace or remove them; until then embedding records them as failures and goes on",
+    Compared are 64 bits of a digest: of two records that differ, one pair in 10^19 would pass as the same.
+    """
+    record = json.dumps(told, sort_keys=True, default=dict).encode()
+    digest = int.from_bytes(blake2b(record, digest_size=8).digest())
+    known = seen.get(name)
+    seen[name] = digest
+    if known is not None and known != digest:
+        raise DataError(
+            f"two {what} with one id, {name}, and their contents differ", hint="remove or rename one of them"
         )
-    ]
-    return table_of(IMAGES, rows), notes if unsized else []
+    return known is not None
 
 
-def file_facts(image: Image) -> tuple[str, tuple[str, str | None, int | None, int | None]]:
-    """Image id -> (absolute path, SHA-256, width, height); null for what cannot be read."""
-    path = Path(image.path or "").resolve()
-    try:
-        digest = sha256_of(path)
-        width, height = image_size(path)
-    except OSError:
-        return image.image_id, (str(path), None, None, None)
-    except ImageError:
-        return image.image_id, (str(path), digest, None, None)
-    return image.image_id, (str(path), digest, width, height)
+def length(items: Iterable[Any]) -> int | None:
+    """How many, if they know it."""
+    return len(items) if isinstance(items, Sized) else None
 
 
-def previous(paths: DatasetPaths) -> Dataset | None:
-    """The data set as it was, or None if there is none that can be read: adding it is how a damaged one is mended.
+def read_described(paths: DatasetPaths) -> Dataset | None:
+    """The data set as dataset.json describes it, whatever its tables are like; None if there is none to read.
 
     Raises `StoreError` for a data set of another format, which must not be overwritten.
     """
     if not paths.descriptor.is_file():
         return None
     try:
-        dataset = read_dataset(paths.descriptor)
+        return read_dataset(paths.descriptor)
     except StoreError as error:
         if error.__cause__ is None:  # readable, and of another format
             raise
         return None
+
+
+def whole(dataset: Dataset) -> bool:
+    """Whether every table is the file that dataset.json names. If not, adding the collection again mends it."""
     try:
-        _ = [getattr(dataset, name) for name in TABLES]
+        for name in TABLES:
+            verified(dataset, name)
     except (StoreError, KeyError):
-        return None
-    return dataset
+        return False
+    return True
 
 
-def compare(before: Dataset | None, tables: Mapping[str, pa.Table]) -> dict[str, int]:
-    """How many studies and images were added, removed and changed."""
-    old = said({name: getattr(before, name) for name in TABLES}) if before else {"studies": {}, "images": {}}
-    new = said(tables)
-    found = {}
-    for what, ids in new.items():
-        known = old[what]
-        found[f"{what} added"] = len(ids.keys() - known.keys())
-        found[f"{what} removed"] = len(known.keys() - ids.keys())
-        found[f"{what} changed"] = sum(known[name] != ids[name] for name in ids.keys() & known.keys())
-    return {what: n for what, n in found.items() if n}
+class Examples:
+    """A count, and the first few of what was counted."""
 
+    def __init__(self) -> None:
+        self.count = 0
+        self.first: list[str] = []
 
-def said(tables: Mapping[str, pa.Table]) -> Said:
-    """All rows of each study, whichever table they are in, and of each image."""
-    found: Said = {"studies": defaultdict(list), "images": defaultdict(list)}
-    for name, table in tables.items():
-        about = found["images" if name == "images" else "studies"]
-        for row in zip(*table.to_pydict().values(), strict=True):
-            about[row[0]].append((name, *row))
-    return found
+    def add(self, name: str) -> None:
+        """One more."""
+        self.count += 1
+        if len(self.first) < EXAMPLES:
+            self.first.append(name)
 
-
-def count(dataset: Dataset) -> dict[str, int]:
-    """Studies, patients, images listed, images present, and studies with findings or impression."""
-    written = pc.is_in(dataset.reports["section"], pa.array(["findings", "impression"]))
-    return {
-        "studies": dataset.studies.num_rows,
-        "patients": len(dataset.studies["patient_id"].unique()),
-        "images": dataset.images.num_rows,
-        "images_present": dataset.images.num_rows - dataset.images["path"].null_count,
-        "reports_with_text": len(dataset.reports.filter(written)["study_id"].unique()),
-    }
-
-
-def describe(dataset: Dataset) -> dict[str, Any]:
-    """What `data show` shows: the descriptor's words, the counts, the views, and how the labels are spread.
-
-    labels: per label set its meaning, the number of labels and of studies, and rows per (label, value), most first.
-    """
-    kept = ("name", "created", "licence", "citation", "simulated", "source", "notes")
-    views = pc.value_counts(pc.fill_null(dataset.images["view"], "unknown")).to_pylist()
-    return {
-        **{name: dataset.descriptor[name] for name in kept},
-        "counts": count(dataset),
-        "views": {row["values"]: row["counts"] for row in views},
-        "labels": {name: spread(dataset, name) for name in dataset.labels["label_set"].unique().to_pylist()},
-    }
-
-
-def spread(dataset: Dataset, label_set: str) -> dict[str, Any]:
-    """How one label set is spread over the studies."""
-    rows = dataset.labels.filter(pc.equal(dataset.labels["label_set"], label_set))
-    counted = rows.group_by(["label", "value"]).aggregate([("study_id", "count")]).to_pylist()
-    counted.sort(key=lambda row: (-row["study_id_count"], row["label"]))
-    return {
-        "means": LABEL_SETS[label_set].means if label_set in LABEL_SETS else "",
-        "labels": len(rows["label"].unique()),
-        "studies": len(rows["study_id"].unique()),
-        "most": [
-            {"label": row["label"], "value": row["value"], "studies": row["study_id_count"]}
-            for row in counted[:EXAMPLES]
-        ],
-    }
+    def note(self, what: str, hint: str) -> list[Note]:
+        """The note, if there was any."""
+        return [Note(what, self.count, self.first, hint)] if self.count else []

@@ -12,10 +12,13 @@ from numpy.typing import NDArray
 from cxremb.errors import DataError, StoreError
 from cxremb.labels import binary_labels
 from cxremb.store.dataset import Dataset
+from cxremb.store.layout import BEFORE_READING, LABEL_SOURCE
 from cxremb.store.reader import Store, list_stores, open_store
+from cxremb.store.texts import REPORT, section_roles, text_parts, text_role
 
 EXAMPLE_MODEL = {"image": "efficientnet_b1", "text": "biobert"}  # what the hints suggest
-REPORT_SECTIONS = {"findings", "impression"}  # written after reading the film: labels are coded from them
+SOURCED = "label recovery, not diagnosis: the text that this arm reads is a source of the label"
+ROLE_TOLD = {BEFORE_READING: "written before the film was read", LABEL_SOURCE: "a source of the label"}
 
 Ids = NDArray[np.str_]
 Matrix = NDArray[np.float32]
@@ -28,7 +31,7 @@ class Inputs:
     label_set: str = "normal_abnormal"
     image_model: str | None = None
     text_model: str | None = None
-    section: str = "findings+impression"
+    text: str = REPORT  # a section, `findings+impression` or `pre-read`
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,8 @@ class Features:
     left_out: Mapping[str, int]  # reason -> rows; a row counts under the first reason that holds
     label_set: str
     label: str
-    section: str | None = None
+    text: str | None = None  # which text; None without one
+    text_role: str | None = None  # `BEFORE_READING` or `LABEL_SOURCE`
     pooling: Mapping[str, str] | None = None  # modality -> pooling
     notes: Sequence[str] = ()  # choices made for the user
 
@@ -56,7 +60,7 @@ class Features:
     @property
     def digest(self) -> str:
         """SHA-256 of which rows, of whom, with which label, from which vectors: equal digests train equal heads."""
-        told = "\n".join(map(str, [self.unit, self.label_set, self.section, self.stores, self.pooling]))
+        told = "\n".join(map(str, [self.unit, self.label_set, self.text, self.text_role, self.stores, self.pooling]))
         digest = hashlib.sha256(told.encode())
         for column in (self.item_ids, self.study_ids, self.patient_ids):
             digest.update("\n".join(column.tolist()).encode())
@@ -68,14 +72,19 @@ class Features:
         return np.hstack([self.blocks[name] for name in blocks])
 
 
-def caveats(blocks: Sequence[str], section: str | None, simulated: bool) -> tuple[str, ...]:
-    """What must stand beside every figure that rests on these inputs."""
+def caveats(blocks: Sequence[str], role: str | None, simulated: bool) -> tuple[str, ...]:
+    """What must stand beside every figure that rests on these inputs. role: that of the text, if there is one."""
     said = []
     if "image" in blocks and simulated:
         said.append("simulated images")
-    if "text" in blocks and REPORT_SECTIONS & set((section or "").split("+")):
-        said.append("label recovery, not diagnosis: the label is coded from the report that the text arm reads")
+    if "text" in blocks and role != BEFORE_READING:
+        said.append(SOURCED)
     return tuple(said)
+
+
+def text_told(text: str | None, role: str | None) -> str:
+    """Which text it is and how it stands to the label, such as `text pre-read (written before ...)`; or `no text`."""
+    return f"text {text} ({ROLE_TOLD[role]})" if text and role else "no text"
 
 
 def load_features(
@@ -84,7 +93,7 @@ def load_features(
     modalities: Sequence[str],
     image_model: str | None = None,
     text_model: str | None = None,
-    section: str = "findings+impression",
+    text: str = REPORT,
 ) -> Features:
     """The rows that have a label and a vector of every modality; the others are counted in `left_out`.
 
@@ -103,9 +112,12 @@ def load_features(
     missing = {"no label": ~np.isfinite(y)}
     found: dict[str, tuple[Matrix, NDArray[np.int64]]] = {}
     for modality, store in stores.items():
-        asked = "image" if modality == "image" else section
-        vectors, rows = locate(store, asked, item_ids if modality == "image" else study_ids)
-        missing["no image embedding" if modality == "image" else f"no {section} text"] = rows < 0
+        if modality == "image":
+            vectors, rows = locate(store, "image", item_ids)
+        else:
+            check_text(dataset, store, text)
+            vectors, rows = locate(store, text, study_ids)
+        missing["no image embedding" if modality == "image" else f"no {text} text"] = rows < 0
         found[modality] = vectors, rows
     kept, left_out = rows_kept(missing)
     if not kept.any():
@@ -125,7 +137,8 @@ def load_features(
         left_out=left_out,
         label_set=label_set,
         label=label_name(dataset, label_set),
-        section=section if "text" in modalities else None,
+        text=text if "text" in modalities else None,
+        text_role=text_role(dataset.reports, text) if "text" in modalities else None,
         pooling={modality: store.pooling for modality, store in stores.items()},
         notes=notes,
     )
@@ -160,14 +173,19 @@ def has_store(dataset: Dataset, modality: str) -> bool:
     return any(store.modality == modality for store in list_stores(dataset))
 
 
-def locate(store: Store, section: str, ids: Ids) -> tuple[Matrix, NDArray[np.int64]]:
-    """(vectors, the row of each id in them or -1). Raises `StoreError` if the store holds nothing of that section."""
-    stored, vectors = store.vectors(section)
-    if not stored:
+def check_text(dataset: Dataset, store: Store, text: str) -> None:
+    """Raises `StoreError`, listing the texts that the store holds, if this one is not among them."""
+    if text not in store.sections:
+        late = text in text_parts(section_roles(dataset.reports))  # the collection has it: the store is behind
         raise StoreError(
-            f"{store.name} holds no vectors of section {section!r}; it has {', '.join(store.manifest.recipe.sections)}",
-            hint="name one of them with --section",
+            f"{store.name} holds no text called {text!r}; it has {', '.join(store.sections)}",
+            hint=f"run `cxremb embed --model {store.encoder}`" if late else "name one of them with --text",
         )
+
+
+def locate(store: Store, section: str, ids: Ids) -> tuple[Matrix, NDArray[np.int64]]:
+    """(vectors, the row of each id in them or -1)."""
+    stored, vectors = store.vectors(section)
     place = {item: row for row, item in enumerate(stored)}
     return vectors, np.array([place.get(item, -1) for item in ids.tolist()], dtype=np.int64)
 

@@ -1,69 +1,33 @@
-"""Label sets: what a study is called, by which rule, as rows of the labels table."""
+"""Label sets: read as matrices, and made by the user from SQL or from a file."""
 
-from collections.abc import Callable, Mapping
+import csv
+import io
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from cxremb.errors import DataError
-from cxremb.store.dataset import Dataset
-from cxremb.store.layout import LABELS
-from cxremb.types import Collection, Study
+from cxremb.store.dataset import Dataset, commit_dataset, verified
+from cxremb.store.drafts import drafting
+from cxremb.store.label_rows import LabelRows, made_here
+from cxremb.store.sql import query
+from cxremb.types import LabelSet
 
+EXAMPLES = 10
+COLUMNS = ("study_id", "label", "value")
+DELIMITERS = ",;\t"
+SHAPE = "give the columns study_id, label and value (0 or 1; leave the row out where it is missing)"
 
-@dataclass(frozen=True)
-class LabelSet:
-    """`means` in one sentence; `values` maps a study to label -> value, nothing if the rule does not apply to it."""
-
-    means: str
-    values: Callable[[Study], Mapping[str, float]]
-
-
-def normal_abnormal(study: Study) -> float:
-    """0.0 if the MeSH column is exactly "normal", else 1.0: so "No Indexing" counts as abnormal.
-
-    The rule of the reference systems, kept to the letter so that figures compare. It is coded from the report:
-    predicting it from the report's text recovers a label, it does not diagnose.
-    """
-    return 0.0 if tuple(study.terms.get("mesh", ())) == ("normal",) else 1.0
-
-
-def abnormal_label(study: Study) -> dict[str, float]:
-    """The binary label, for a study that was indexed at all."""
-    return {"abnormal": normal_abnormal(study)} if study.terms.get("mesh") else {}
-
-
-def mesh_labels(study: Study) -> dict[str, float]:
-    """Every distinct MeSH heading with its qualifiers."""
-    return dict.fromkeys(study.terms.get("mesh", ()), 1.0)
-
-
-def problem_labels(study: Study) -> dict[str, float]:
-    """Every distinct MeSH heading without its qualifiers."""
-    return dict.fromkeys(study.terms.get("problems", ()), 1.0)
-
-
-LABEL_SETS = {
-    "normal_abnormal": LabelSet(
-        '0 if MeSH is exactly "normal", else 1 (with "No Indexing" among them)', abnormal_label
-    ),
-    "mesh": LabelSet("one row per MeSH heading with qualifiers, such as Opacity/lung/base/left", mesh_labels),
-    "problems": LabelSet("one row per MeSH heading without qualifiers, such as Opacity", problem_labels),
-}
-
-
-def label_rows(collection: Collection) -> pa.Table:
-    """The labels table: per study and label set, one row per label. Schema `LABELS`, in the order of the studies."""
-    rows = [
-        {"study_id": study.study_id, "label_set": name, "label": label, "value": value}
-        for name, label_set in LABEL_SETS.items()
-        for study in collection.studies
-        for label, value in label_set.values(study).items()
-    ]
-    return pa.Table.from_pylist(rows, schema=LABELS)
+Row = tuple[str, str, float]  # study, label, value
 
 
 @dataclass(frozen=True)
@@ -80,14 +44,14 @@ class Labels:
 
 def read_labels(dataset: Dataset, label_set: str) -> Labels:
     """A label set to train on. Raises `DataError`, listing the sets there are, if it is unknown or only lists terms."""
-    about = dataset.descriptor["label_sets"]
+    about = dataset.descriptor.get("label_sets", {})
     trainable = [name for name in about if about[name]["task"] != "terms"]
     hint = f"name one of: {', '.join(trainable)}" if trainable else "add a collection that has labels"
     if label_set not in about:
         raise DataError(f"{dataset.name}: no label set called {label_set!r}; it has {', '.join(about) or 'none'}", hint)
     if label_set not in trainable:
         raise DataError(f"{dataset.name}: {label_set!r} only lists terms: there is nothing to train on", hint)
-    rows = dataset.labels.filter(pc.equal(dataset.labels["label_set"], label_set))
+    rows = rows_of(dataset, label_set)
     studies, names = (rows[name].combine_chunks().dictionary_encode() for name in ("study_id", "label"))
     order = tuple(about[label_set]["labels"])
     column = np.array([order.index(name) for name in names.dictionary.to_pylist()], dtype=np.int64)
@@ -108,17 +72,137 @@ def binary_labels(dataset: Dataset, label_set: str) -> dict[str, float]:
 
     Raises `DataError`, listing the sets there are, if this one is unknown or has several labels a study.
     """
-    rows = dataset.labels.select(["study_id", "label_set", "label", "value"]).to_pylist()
-    labels: dict[str, set[str]] = {}
-    for row in rows:
-        labels.setdefault(row["label_set"], set()).add(row["label"])
-    single = [name for name, found in labels.items() if len(found) == 1]
+    found = dataset.labels.group_by(["label_set", "label"]).aggregate([]).to_pylist()
+    labels = Counter(row["label_set"] for row in found)
+    single = sorted(name for name, n in labels.items() if n == 1)
     hint = f"train on one of: {', '.join(single)}" if single else "add a collection that has labels"
     if label_set not in labels:
-        known = ", ".join(labels) or "none"
+        known = ", ".join(sorted(labels)) or "none"
         raise DataError(f"{dataset.name}: no label set called {label_set!r}; it has {known}", hint=hint)
     if label_set not in single:
         raise DataError(
-            f"{dataset.name}: label set {label_set!r} holds {len(labels[label_set])} labels, not one a study", hint=hint
+            f"{dataset.name}: label set {label_set!r} holds {labels[label_set]} labels, not one a study", hint=hint
         )
-    return {row["study_id"]: row["value"] for row in rows if row["label_set"] == label_set}
+    rows = rows_of(dataset, label_set)
+    return dict(zip(rows["study_id"].to_pylist(), rows["value"].to_pylist(), strict=True))
+
+
+def rows_of(dataset: Dataset, label_set: str) -> pa.Table:
+    """The rows of one label set, in the order of the table."""
+    return dataset.labels.filter(pc.equal(dataset.labels["label_set"], label_set))
+
+
+def label_with_sql(dataset: Dataset, about: LabelSet, text: str) -> Dataset:
+    """The data set with a label set from SQL that selects study_id, label and value. Its order of rows means nothing.
+
+    about: an empty task is inferred. Raises `QueryError` if the SQL is wrong, `DataError` for rows that cannot be
+    labels: unknown studies, a (study, label) that comes twice, nulls, values other than 0 and 1.
+    """
+    table = query(dataset.paths.root, text)
+    if missing := [name for name in COLUMNS if name not in table.column_names]:
+        raise DataError(f"the SQL selects no {', '.join(missing)}; it selects {', '.join(table.column_names)}", SHAPE)
+    rows = zip(*(table[name].to_pylist() for name in COLUMNS), strict=True)
+    return store_labels(dataset, about, checked(dataset, rows), {"sql": text})
+
+
+def label_from_file(dataset: Dataset, about: LabelSet, path: Path) -> Dataset:
+    """The data set with a label set from a UTF-8 CSV (comma, semicolon or tab) with study_id, label and value.
+
+    Other columns are not read. Raises `DataError`, as `label_with_sql` does, and for a file that cannot be read.
+    """
+    return store_labels(dataset, about, checked(dataset, read_rows(path)), {"file": str(path.resolve())})
+
+
+def read_rows(path: Path) -> list[tuple[Any, ...]]:
+    """(study, label, value) of each line; a blank cell is None."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})", hint="check the path given to --file") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8 (byte {error.start})", hint="save it as CSV in UTF-8") from error
+    header = text.partition("\n")[0]
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=max(DELIMITERS, key=header.count), strict=True)
+    try:
+        if missing := [name for name in COLUMNS if name not in (reader.fieldnames or ())]:
+            raise DataError(f"{path}: lacks the column {', '.join(missing)}; it has {header.strip()!r}", SHAPE)
+        return [tuple((row[name] or "").strip() or None for name in COLUMNS) for row in reader]
+    except csv.Error as error:
+        raise DataError(f"{path}: damaged at line {reader.line_num} ({error})", hint="export it again") from error
+
+
+def checked(dataset: Dataset, rows: Iterable[Sequence[Any]]) -> list[Row]:
+    """The rows, once they can be labels. Raises `DataError` that counts what cannot, and names the first ten."""
+    rows = list(rows)
+    if not rows:
+        raise DataError("no rows: nothing to label with", hint="run the SQL with `cxremb sql` to see why")
+    refuse(
+        [row for row in rows if None in row or "" in row], "with a null", "leave a row out where its value is missing"
+    )
+    known = set(dataset.studies["study_id"].to_pylist())
+    named = [(str(study), str(label), number(value)) for study, label, value in rows]
+    refuse(
+        [study for study, _, _ in named if study not in known],
+        f"of studies that {dataset.name} does not have",
+        f"where the store holds several data sets, add: where dataset = '{dataset.name}'",
+    )
+    refuse([row for row in named if row[2] not in (0, 1)], "whose value is neither 0 nor 1", SHAPE)
+    seen = Counter((study, label) for study, label, _ in named)
+    refuse([pair for pair, n in seen.items() if n > 1], "that come more than once", "select distinct, or group by")
+    return named
+
+
+def refuse(found: Sequence[Any], what: str, hint: str) -> None:
+    """Raises `DataError` if anything was found."""
+    if found:
+        first = ", ".join(dict.fromkeys(map(str, found[:EXAMPLES])))
+        raise DataError(f"{len(found):,} rows {what}: {first}{', ...' if len(found) > EXAMPLES else ''}", hint=hint)
+
+
+def number(value: Any) -> float:
+    """A cell as a number; NaN for what is none, which the check that follows refuses."""
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return float("nan")
+
+
+def infer_task(rows: Sequence[Row]) -> str:
+    """One label: binary. More than two, of which exactly one is 1 in every study: multiclass. Else multilabel."""
+    labels = {label for _, label, _ in rows}
+    ones = Counter(study for study, _, value in rows if value == 1)
+    one_each = set(ones.values()) == {1} and ones.keys() == {study for study, _, _ in rows}
+    if len(labels) == 1:
+        return "binary"
+    return "multiclass" if len(labels) > 2 and one_each else "multilabel"
+
+
+def store_labels(dataset: Dataset, about: LabelSet, rows: Sequence[Row], origin: Mapping[str, str]) -> Dataset:
+    """The data set with this label set in it, in place of an earlier one of that name that was made here too.
+
+    Raises `DataError` if the collection brought a set of that name with it, or the task does not fit the rows.
+    """
+    sets = dict(dataset.descriptor.get("label_sets", {}))
+    if not re.fullmatch(r"\w[\w.-]*", about.name, flags=re.ASCII):
+        raise DataError(f"{about.name!r} cannot name a label set", hint="use letters, digits, _ - and .")
+    if about.name in sets and not made_here(sets[about.name]):
+        raise DataError(
+            f"{dataset.name}: the label set {about.name!r} came with the collection and stays as it is",
+            hint="choose another name",
+        )
+    about = LabelSet(about.name, about.task or infer_task(rows), about.means, policy=about.policy)
+    by_study: dict[str, dict[str, float]] = {}
+    for study, label, value in rows:
+        by_study.setdefault(study, {})[label] = value
+    descriptor = {name: value for name, value in dataset.descriptor.items() if name not in ("created", "tables")}
+    kept = {name: facts for name, facts in dataset.descriptor["tables"].items() if name != "labels"}
+    with drafting(dataset.paths, ["labels"]) as drafts:
+        draft = drafts["labels"]
+        for batch in pq.ParquetFile(verified(dataset, "labels")).iter_batches():
+            others = batch.filter(pc.not_equal(batch["label_set"], about.name))
+            draft.extend(pa.Table.from_batches([others]))
+        labelled = LabelRows([(about, origin)], draft.add)
+        for study, values in by_study.items():
+            labelled.add(study, {about.name: values})
+        descriptor["label_sets"] = {**sets, **labelled.finish()}
+        return commit_dataset(dataset.paths, drafts, descriptor, kept)

@@ -1,6 +1,6 @@
 """What adapters hand over: a collection of studies and images, and notes on what did not pair."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -9,12 +9,15 @@ T = TypeVar("T")
 
 
 class Progress(Protocol):
-    """Hands the items through and lets somebody watch: the command line draws a bar, the library draws nothing."""
+    """Hands the items through and lets somebody watch: the command line draws a bar, the library draws nothing.
 
-    def __call__(self, items: Iterable[T], total: int, what: str) -> Iterator[T]: ...
+    total: None where nobody knows it. what: in words; a function where the words change as the work goes on.
+    """
+
+    def __call__(self, items: Iterable[T], total: int | None, what: str | Callable[[], str]) -> Iterator[T]: ...
 
 
-def unwatched(items: Iterable[T], total: int, what: str) -> Iterator[T]:
+def unwatched(items: Iterable[T], total: int | None, what: str | Callable[[], str]) -> Iterator[T]:
     """The items as they come."""
     yield from items
 

@@ -1,6 +1,7 @@
 """What tests share: the real data where it is, and a small real store of phantoms built once."""
 
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,8 @@ import pytest
 from PIL import Image as PilImage
 
 from cxremb.catalog import add_collection
+from cxremb.cli.main import main
+from cxremb.datasets.iu_labels import label_studies
 from cxremb.store.dataset import Dataset
 from cxremb.types import Collection, Image, Study
 
@@ -53,10 +56,36 @@ def collection(folder: Path, n: int = 12, name: str = "small") -> Collection:
             same = 0 if (number, view) == (n - 1, "Lateral") else seed
             path = save_film(folder / f"{number}_{view}.png", same)
             images.append(Image(f"{number}_{view}", study, study, view, path))
-    return Collection(name, studies, images, "none", "made by the tests", {"images": str(folder)})
+    labelled, label_sets, _ = label_studies(studies, least=2)
+    source = {"images": str(folder)}
+    return Collection(name, labelled, images, "none", "made by the tests", source, label_sets=label_sets)
 
 
 @pytest.fixture
 def small(tmp_path: Path) -> Dataset:
     """The data set of `collection`, added to a store root of its own."""
     return add_collection(collection(tmp_path / "films"), tmp_path / "root").dataset
+
+
+class Result:
+    """What one call printed, and its exit code."""
+
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+
+
+@pytest.fixture
+def cxremb(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> object:
+    """The command `cxremb`, in this process."""
+    monkeypatch.setenv("COLUMNS", "100")
+
+    def call(*words: object) -> Result:
+        monkeypatch.setattr(sys, "argv", ["cxremb", *map(str, words)])
+        code = 0
+        try:
+            main()
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        return Result(code, *capsys.readouterr())
+
+    return call

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from cxremb.store.dataset import Dataset, write_dataset
 from cxremb.store.files import replace_table, sha256_of
-from cxremb.store.layout import IMAGES, LABELS, REPORTS, STUDIES, DatasetPaths, embedding_schema
+from cxremb.store.layout import IMAGES, LABEL_SOURCE, LABELS, REPORTS, STUDIES, DatasetPaths, embedding_schema
 from cxremb.store.manifest import Manifest, Part, Recipe, publish
 
 
@@ -57,7 +57,8 @@ def planted_tables(plan: Planted) -> tuple[dict[str, pa.Table], np.ndarray]:
         for view in (["frontal", "lateral"] if i % 3 == 0 else ["frontal"])
     ]
     reports = [
-        {"study_id": row["study_id"], "section": "findings", "text": f"film {i}"} for i, row in enumerate(studies)
+        {"study_id": row["study_id"], "section": "findings", "role": LABEL_SOURCE, "text": f"film {i}"}
+        for i, row in enumerate(studies)
     ]
     labels = [
         {"study_id": row["study_id"], "label_set": "normal_abnormal", "label": "abnormal", "value": value}
@@ -80,7 +81,6 @@ def write_store(
         modality=modality,
         dim=vectors.shape[1],
         poolings=("avg" if modality == "image" else "cls",),
-        sections=(section,),
         input={},
         precision="full",
     )
@@ -102,7 +102,9 @@ def write_store(
 def plant(root: Path, plan: Planted, modalities: tuple[str, ...] = ("image", "text")) -> Dataset:
     """The data set `planted` under `root`, with a store per modality."""
     tables, y = planted_tables(plan)
+    abnormal = {"task": "binary", "means": "planted", "labels": ["abnormal"], "policy": "", "version": "0"}
     about = {"licence": "none", "citation": "none", "source": {}, "notes": [], "simulated": plan.simulated}
+    about["label_sets"] = {"normal_abnormal": abnormal}
     dataset = write_dataset(DatasetPaths(root, "planted"), tables, about)
     rng = np.random.default_rng(plan.seed + 1)
     place = {study: i for i, study in enumerate(tables["studies"]["study_id"].to_pylist())}

@@ -14,8 +14,9 @@ from typer.testing import CliRunner
 
 from cxremb.ablate import Ablation, Trial, ablate
 from cxremb.cli.ablate import ablate as command
-from cxremb.errors import StoreError, TrainError
+from cxremb.errors import SplitError, StoreError, TrainError
 from cxremb.features import Inputs
+from cxremb.splits import SplitSpec, new_split
 from cxremb.store.dataset import Dataset
 from cxremb.train.runs import list_runs
 
@@ -108,13 +109,47 @@ def test_caption_says_what_the_figures_rest_on(result):
         "800 rows, one per image, of 600 patients",
         f"prevalence {result.prevalence:.3f}",
         f"majority accuracy {result.majority_accuracy:.3f}",
-        "95% patient-cluster bootstrap",
+        "95% patient-cluster bootstrap; test rows pooled over 5 folds",
+        "5 folds, 70:10:20, grouped by patient and identical report text, seed 0",
         "image, fusion: simulated images",
         "text, fusion: label recovery, not diagnosis",
         result.split,
         *result.stores.values(),
     ):
         assert text in caption
+
+
+def test_a_leaky_ablation_has_the_word_beside_every_arm(app, tmp_path, result):
+    assert not result.leaky
+    dataset = plant(tmp_path, Planted(studies=100, image=1.0, text=1.0))
+    with pytest.raises(SplitError, match="films of one patient"):
+        ablate(dataset, trial=Trial("cnn-llm/as-coded", split="image-80-20"))
+    trial = Trial("cnn-llm/as-coded", "image-80-20", allow_leaky=True, folds=(0,))
+    leaky = ablate(dataset, ["image"], trial=trial)
+    assert leaky.leaky
+    assert [row.title for row in leaky.rows] == ["image LEAKY", "fusion LEAKY"]
+    caption = "\n".join(leaky.caption)
+    assert "image, fusion: leaky split: patients are shared between train and test" in caption
+    assert "80:20 by image at random" in caption
+    assert "test rows of one fold" in caption
+    words = ["--split", "image-80-20", "--allow-leaky", "--preset", "cnn-llm/as-coded", "--image-only"]
+    for style, marks in {"table": 2, "markdown": 2, "csv": 0}.items():
+        said = CliRunner().invoke(app, [*words, "--format", style, "--root", str(dataset.paths.root)]).stdout
+        assert said.count("image LEAKY") + said.count("fusion LEAKY") == marks
+        if style == "csv":
+            assert [row["leaky"] for row in csv.DictReader(io.StringIO(said))] == ["True", "True"]
+
+
+def test_a_hold_out_and_a_second_repeat_are_used_as_they_are(tmp_path):
+    dataset = plant(tmp_path, Planted(studies=150, text=1.0), modalities=("text",))
+    new_split(dataset, "normal_abnormal", SplitSpec("twice", repeats=2))
+    held = ablate(dataset, ["text"], trial=Trial(split="holdout"))
+    assert held.folds == 1
+    assert held.n == pytest.approx(30, abs=1)  # a fifth of the studies
+    first, second = (ablate(dataset, ["text"], trial=Trial(split="twice", repeat=repeat)) for repeat in (0, 1))
+    assert first.split == second.split
+    assert first.rows[0].n == second.rows[0].n == 150
+    assert first.rows[0].auroc != second.rows[0].auroc
 
 
 @pytest.mark.parametrize(

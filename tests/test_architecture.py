@@ -15,7 +15,7 @@ STOREYS = [
     {"images", "datasets", "encoders", "store"},
     {"catalog", "labels", "splits", "features", "evaluate", "embed", "doctor"},
     {"train"},
-    {"ablate"},
+    {"ablate", "audit"},
     {"report"},
     {"cli"},
 ]

@@ -3,45 +3,20 @@
 import json
 import re
 import shlex
-import sys
 from pathlib import Path
 
 import click
 import pytest
 import typer
-from conftest import collection, save_film
+from conftest import Result, collection, save_film
 
 from cxremb.catalog import add_collection
-from cxremb.cli.main import app, main
+from cxremb.cli.main import app
 from cxremb.store.dataset import Dataset
 
 ROOT = Path(__file__).parent.parent
 REPORTS = "uid,MeSH,Problems,image,indication,comparison,findings,impression\n"
 PROJECTIONS = "uid,filename,projection\n"
-
-
-class Result:
-    """What one call printed, and its exit code."""
-
-    def __init__(self, code: int, out: str, err: str) -> None:
-        self.code, self.out, self.err = code, out, err
-
-
-@pytest.fixture
-def cxremb(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> object:
-    """The command `cxremb`, in this process."""
-    monkeypatch.setenv("COLUMNS", "100")
-
-    def call(*words: object) -> Result:
-        monkeypatch.setattr(sys, "argv", ["cxremb", *map(str, words)])
-        code = 0
-        try:
-            main()
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        return Result(code, *capsys.readouterr())
-
-    return call
 
 
 def commands(group: click.Group, path: tuple[str, ...] = ()) -> dict[tuple[str, ...], click.Command]:

@@ -30,6 +30,10 @@ def test_the_whole_route(demo: tuple[Path, str]) -> None:
     root, printed = demo
     name = f"demo_{LIMIT}"
     assert query(root, "select count(*) as n from studies").to_pylist() == [{"n": LIMIT}]
+    labelled = query(root, "select label_set, count(distinct study_id) as n from labels group by label_set").to_pylist()
+    assert {"normal_abnormal", "normal_abnormal_clean", "actionable", "mesh", "problems"} <= {
+        row["label_set"] for row in labelled if row["n"] > LIMIT * 0.8
+    }
     stores = query(root, "select encoder, dim, failed, rows from stores order by encoder").to_pylist()
     assert [(store["encoder"], store["dim"], store["failed"]) for store in stores] == [
         ("efficientnet_lite1", 1280, 0),

@@ -51,8 +51,8 @@ def test_vectors_equal_the_obvious_loop(small: Dataset, options: Options) -> Non
 
 def test_equal_texts_are_encoded_once_and_stored_for_each(small: Dataset) -> None:
     outcome = embed(small, load_encoder("tiny_text"))
-    texts = [item.source for item in wanted_items(small, "text", outcome.store.manifest.recipe.sections)]
-    assert outcome.asked == len(texts) == 12 + 11 + 12 + 12
+    texts = [item.source for item in wanted_items(small, "text")]
+    assert outcome.asked == len(texts) == 12 + 11 + 12 + 12 + 12  # the last two: findings+impression, pre-read
     assert outcome.encoded == len(set(texts)) < len(texts)
     ids, X = outcome.store.vectors("indication")
     assert len(ids) == 12
@@ -60,10 +60,31 @@ def test_equal_texts_are_encoded_once_and_stored_for_each(small: Dataset) -> Non
 
 
 def test_a_missing_section_never_becomes_text(small: Dataset) -> None:
-    items = {item.key: item.source for item in wanted_items(small, "text", ("findings", "findings+impression"))}
+    items = {item.key: item.source for item in wanted_items(small, "text")}
     assert ("1", "findings") not in items
     assert items["1", "findings+impression"] == "Normal."
     assert items["2", "findings+impression"] == "Clear lungs 2. Normal."
+    assert items["2", "pre-read"] == items["2", "indication"] == "Chest pain."
+
+
+def test_a_new_section_joins_the_store_and_nothing_else_is_encoded(tmp_path: Path) -> None:
+    whole = collection(tmp_path / "films")
+    root = tmp_path / "root"
+    first = embed(add_collection(whole, root).dataset, load_encoder("tiny_text"))
+    told = [replace(study, sections={**study.sections, "letter": f"Dear {study.study_id}"}) for study in whole.studies]
+    outcome = embed(add_collection(replace(whole, studies=told), root).dataset, load_encoder("tiny_text"))
+    assert outcome.store.name == first.store.name
+    assert (outcome.store.version, outcome.reused, outcome.added, outcome.encoded) == (2, first.asked, 12, 12)
+    assert outcome.store.sections == [
+        "indication",
+        "findings",
+        "impression",
+        "findings+impression",
+        "letter",
+        "pre-read",
+    ]
+    gone = embed(add_collection(whole, root).dataset, load_encoder("tiny_text"))
+    assert (gone.store.version, gone.encoded, "letter" in gone.store.sections) == (3, 0, False)
 
 
 def test_both_poolings_are_stored(small: Dataset) -> None:
@@ -215,7 +236,7 @@ def test_two_writers_cannot_both_win(small: Dataset) -> None:
     store = embed(small, load_encoder("tiny")).store
     with pytest.raises(VersionTaken):
         publish(store.manifest, store.folder)
-    assert [path.name for path in store.folder.glob(".*")] == []  # no draft is left behind
+    assert [path.name for path in store.folder.glob(".*")] == [".lock"]  # no draft is left behind
 
 
 def test_counts_that_do_not_add_up_are_refused(small: Dataset) -> None:
@@ -261,7 +282,6 @@ def test_the_key_holds_what_and_not_where() -> None:
         replace(recipe, weights_sha256="0" * 64),
         replace(recipe, input={**recipe.input, "side": 65}),
         replace(recipe, precision="half"),
-        replace(recipe, sections=("other",)),
         replace(recipe, poolings=("max",)),
         replace(recipe, dtype="float32"),
     ]

@@ -108,7 +108,7 @@ def test_biobert_equals_a_plain_transformers_pass(small: Dataset, biobert_weight
             assert cosine(vector, expected.numpy()) > 0.9999
     assert store.manifest.recipe.input["lower_case"] is False
     assert store.manifest.recipe.poolings == ("cls", "mean")
-    assert set(store.table()["section"].to_pylist()) == {"indication", "findings", "impression", "findings+impression"}
+    assert store.sections == ["indication", "findings", "impression", "findings+impression", "pre-read"]
 
 
 def test_biobert_is_cased_and_holds_512_tokens(biobert_weights: Path) -> None:

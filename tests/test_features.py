@@ -10,6 +10,7 @@ from planted import Planted, plant, write_store
 from cxremb.errors import CxrembError, DataError, StoreError
 from cxremb.features import caveats, load_features
 from cxremb.store.dataset import Dataset, write_dataset
+from cxremb.store.layout import BEFORE_READING, LABEL_SOURCE
 from cxremb.store.reader import open_store
 
 SMALL = Planted(studies=30, image=1.0, text=1.0)
@@ -99,7 +100,9 @@ def test_digest_follows_labels_rows_and_store_versions(dataset):
     flipped = replace(features, y=1 - features.y)
     newer = replace(features, stores={**features.stores, "text": "biobert@0 v2"})
     fewer = replace(features, item_ids=features.item_ids[::-1])
-    assert len({features.digest, flipped.digest, newer.digest, fewer.digest}) == 4
+    other = replace(features, text_role=BEFORE_READING)  # else a run with the wrong caveat would be re-used
+    assert features.text_role == LABEL_SOURCE
+    assert len({features.digest, flipped.digest, newer.digest, fewer.digest, other.digest}) == 5
 
 
 @pytest.mark.parametrize(
@@ -108,7 +111,8 @@ def test_digest_follows_labels_rows_and_store_versions(dataset):
         ((), {"modalities": ("image",)}, StoreError, "cxremb embed --model efficientnet_b1"),
         (("image",), {"modalities": BOTH}, StoreError, "cxremb embed --model biobert"),
         (BOTH, {"modalities": BOTH, "label_set": "unheard_of"}, CxrembError, ""),
-        (BOTH, {"modalities": ("text",), "section": "indication"}, StoreError, "--section"),
+        (BOTH, {"modalities": ("text",), "text": "indication"}, StoreError, "--text"),
+        (BOTH, {"modalities": ("text",), "text": "findings"}, StoreError, "cxremb embed --model biobert"),
         (BOTH, {"modalities": ("text",), "text_model": "efficientnet_b1"}, StoreError, "--text-model"),
         (BOTH, {"modalities": ("text",), "text_model": "unheard_of"}, StoreError, "cxremb embed --model unheard_of"),
     ],
@@ -129,15 +133,17 @@ def test_no_row_left_is_an_error(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("blocks", "section", "simulated", "said"),
+    ("blocks", "role", "simulated", "said"),
     [
-        (BOTH, "findings+impression", True, ["simulated images", "label recovery, not diagnosis"]),
-        (("text",), "impression", True, ["label recovery, not diagnosis"]),
-        (("text",), "indication", True, []),
+        (BOTH, LABEL_SOURCE, True, ["simulated images", "label recovery, not diagnosis"]),
+        (("text",), LABEL_SOURCE, True, ["label recovery, not diagnosis"]),
+        (("text",), BEFORE_READING, True, []),
+        (BOTH, BEFORE_READING, True, ["simulated images"]),
+        (("image",), LABEL_SOURCE, False, []),  # the fusion beside it reads the text; this arm does not
         (("image",), None, True, ["simulated images"]),
         (("image",), None, False, []),
     ],
 )
-def test_caveats_follow_what_the_arm_reads(blocks, section, simulated, said):
-    found = caveats(blocks, section, simulated)
+def test_caveats_follow_what_the_arm_reads(blocks, role, simulated, said):
+    found = caveats(blocks, role, simulated)
     assert [line.split(":")[0] for line in found] == said

@@ -1,15 +1,21 @@
 import csv
 import io
 import os
+import re
 import tarfile
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
+from cxremb.catalog import add_collection
+from cxremb.datasets.iu_labels import NOT_ACTIONABLE, calls, label_studies, normal_abnormal, plain, read_harmless
 from cxremb.datasets.iu_reports import canonical_id, read_kaggle_reports, read_openi_reports, read_projections, uid_of
 from cxremb.datasets.iu_xray import read
 from cxremb.errors import DataError
+from cxremb.labels import read_labels
+from cxremb.store.sql import query
+from cxremb.types import Study
 
 REAL = Path(os.environ["CXREMB_REAL_DATA"]) / "iu_xray" if "CXREMB_REAL_DATA" in os.environ else None
 needs_real = pytest.mark.skipif(REAL is None, reason="CXREMB_REAL_DATA is not set: no real IU X-ray here")
@@ -156,8 +162,9 @@ def test_what_pairs_is_paired_and_what_does_not_is_noted(kaggle):
         "images on disk that no list names": (1, (str(films / "3_IM-0003-1001.dcm"),)),
         "reports with neither findings nor impression": (1, ("3",)),
         "images whose view is not known": (2, ("3_IM-0003-1001", "77_IM-0077-1001")),
+        "no term is in 20 studies: there is no label set findings": (5, ()),
     }
-    assert all(note.hint for note in collection.notes)
+    assert all(note.hint for note in collection.notes if note.examples)
     assert collection.licence == "CC BY-NC-ND 4.0"
     assert "2016;23(2):304-310" in collection.citation
     assert collection.source["layout"] == "kaggle"
@@ -356,3 +363,186 @@ def test_both_layouts_are_the_same_collection():
     assert all(study.terms["problems"] == by_id[study.study_id].terms["problems"] for study in tables)
     differing = [study.study_id for study in tables if study.sections != by_id[study.study_id].sections]
     assert differing == ["1555", "3477", "3784"]  # their indications begin with "+": a spreadsheet wrote #NAME?
+
+
+def study(uid: str, *mesh: str, text: str = "Seen.") -> Study:
+    terms = {"mesh": mesh, "problems": tuple(term.partition("/")[0] for term in mesh)} if mesh else {}
+    return Study(uid, uid, {"impression": text} if text else {"indication": "Cough."}, terms)
+
+
+STUDIES = [
+    study("1", "normal"),
+    study("2", "Opacity/lung/base", "Opacity/lung/apex", "Spondylosis"),
+    study("3", "No Indexing"),
+    study("4"),  # no terms recorded
+    study("5", "normal", "Lung/hypoinflation"),
+    study("6", "Normal"),
+    study("7", "thoracic  Vertebrae/degenerative/mild", "Atherosclerosis/aorta", text=""),
+    study("8", "Thoracic Vertebrae/deformity", "Spondylosis"),
+]
+
+
+@pytest.mark.parametrize(("uid", "value"), [("1", 0), ("2", 1), ("3", 1), ("4", 1), ("5", 1), ("6", 1)])
+def test_only_exactly_normal_is_normal(uid, value):
+    assert normal_abnormal(STUDIES[int(uid) - 1]) == {"abnormal": value}
+
+
+def test_the_label_sets_of_a_few_studies():
+    labelled, sets, notes = label_studies(STUDIES, least=2)
+    assert notes == []
+    assert {about.name: about.task for about in sets} == {
+        **dict.fromkeys(("normal_abnormal", "normal_abnormal_clean", "actionable"), "binary"),
+        "findings": "multilabel",
+        **dict.fromkeys(("mesh", "problems"), "terms"),
+    }
+    said = {
+        about.name: {s.study_id: s.labels[about.name] for s in labelled if about.name in s.labels} for about in sets
+    }
+    assert said["normal_abnormal"] == {uid: {"abnormal": float(uid != "1")} for uid in "1235678"}
+    assert said["normal_abnormal_clean"] == {uid: {"abnormal": float(uid != "1")} for uid in "12568"}
+    assert said["actionable"] == {uid: {"actionable": float(uid in "28")} for uid in "125678"}
+    assert said["findings"] == {uid: {"Spondylosis": float(uid in "28")} for uid in "125678"}
+    assert said["mesh"]["2"] == {"Opacity/lung/base": 1, "Opacity/lung/apex": 1, "Spondylosis": 1}
+    assert said["problems"]["2"] == {"Opacity": 1, "Spondylosis": 1}
+    assert labelled[3].labels == {}
+
+
+def test_without_a_frequent_term_there_is_no_set_of_findings():
+    labelled, sets, (note,) = label_studies(STUDIES)
+    assert "findings" not in {about.name for about in sets}
+    assert not any("findings" in study.labels for study in labelled)
+    assert "20 studies" in note.what
+
+
+def test_the_list_is_read_by_heading_and_qualifier(tmp_path):
+    path = tmp_path / "list.txt"
+    path.write_text("# --- a heading ---\n\nStents # ok\nSpine/degenerative\nSpine/old\nAorta/tortuous\nAorta\n")
+    harmless = read_harmless(path)
+    called = {"Stents/heart", "spine/mild/degenerative", "Spine/old", "Aorta/large", "normal"}
+    assert not any(calls(term, harmless) for term in called)
+    assert all(calls(term, harmless) for term in ("Spine", "Spine/mild", "Spine/degenerativ", "Stent"))
+    path.write_text("Stents\nSpine/lung/degenerative\n")
+    with pytest.raises(DataError, match="line 2: two qualifiers"):
+        read_harmless(path)
+
+
+@needs_real
+def test_every_term_of_the_list_is_in_the_real_data():
+    studies = read_kaggle_reports(REAL / "indiana_reports.csv")
+    said = {tuple(map(plain, term.split("/"))) for study in studies for term in study.terms["mesh"]}
+    harmless = read_harmless(NOT_ACTIONABLE)
+    assert len(harmless) >= 39
+    for heading, qualifiers in harmless.items():
+        assert any(heading == term[0] for term in said), heading
+        for qualifier in qualifiers:
+            assert any(heading == term[0] and qualifier in term[1:] for term in said), f"{heading}/{qualifier}"
+
+
+@needs_real
+def test_real_counts_per_label_set_are_those_of_the_csv(tmp_path):
+    """Counted again with pandas, from the CSV and the list of terms, by other code."""
+    import pandas as pd
+
+    table = pd.read_csv(REAL / "indiana_reports.csv", dtype=str, keep_default_na=False).set_index("uid")
+    mesh = table.MeSH.str.split(";").apply(lambda terms: [term.strip() for term in terms])
+    indexed = ~table.MeSH.str.contains("No Indexing")
+    with_text = (table.findings.str.strip() != "") | (table.impression.str.strip() != "")
+    abnormal = table.MeSH != "normal"
+    lines = [line.split("#")[0].strip() for line in NOT_ACTIONABLE.read_text().splitlines()]
+    listed = {line.lower() for line in lines if line}
+
+    def harmless(term: str) -> bool:
+        heading, *rest = " ".join(term.lower().split()).split("/")
+        return heading in {*listed, "normal"} or any(f"{heading}/{word.strip()}" in listed for word in rest)
+
+    action = ~mesh.apply(lambda terms: all(map(harmless, terms)))
+    problems = table.Problems.str.split(";").apply(lambda terms: {term.strip() for term in terms})
+    carried = problems[indexed].explode().value_counts().drop("normal")
+    carried = carried[carried >= 20]
+
+    collection = read(None, REAL / "indiana_reports.csv", None)
+    dataset = add_collection(collection, tmp_path).dataset
+    counted = {
+        row["label_set"]: (row["zeros"], row["ones"])
+        for row in query(
+            tmp_path,
+            "select label_set, count(*) filter (value = 0) as zeros, count(*) filter (value = 1) as ones "
+            "from labels group by label_set",
+        ).to_pylist()
+    }
+    n = int(indexed.sum())
+    assert counted == {
+        "normal_abnormal": (int((~abnormal).sum()), int(abnormal.sum())),
+        "normal_abnormal_clean": tuple(int((indexed & with_text & side).sum()) for side in (~abnormal, abnormal)),
+        "actionable": tuple(int((indexed & side).sum()) for side in (~action, action)),
+        "findings": (n * len(carried) - int(carried.sum()), int(carried.sum())),
+        "mesh": (0, int(mesh.apply(lambda terms: len(set(terms))).sum())),
+        "problems": (0, int(problems.apply(len).sum())),
+    }
+    assert counted["normal_abnormal"] == (1379, 2472)
+    assert counted["normal_abnormal_clean"] == (1354, 2380)
+    findings = read_labels(dataset, "findings")
+    assert dict(zip(findings.names, findings.values.sum(axis=0).astype(int).tolist(), strict=True)) == carried.to_dict()
+    assert len(findings.study_ids) == n == 3759
+    card = (Path(__file__).parent.parent / "docs" / "datasets.md").read_text(encoding="utf-8")
+    for name, (zeros, ones) in counted.items():
+        assert re.search(rf"^\| `{name}` \| [\w-]+ \| {f'{zeros:,}' if zeros else ''} ?\| {ones:,} \|", card, re.M), (
+            name
+        )
+
+
+def dicom(path: Path, **tags: str) -> Path:
+    """A DICOM file with a header and eight grey pixels."""
+    from pydicom.dataset import Dataset, FileMetaDataset
+    from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+
+    film = Dataset()
+    film.file_meta = FileMetaDataset()
+    film.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    film.SOPClassUID = film.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.1"
+    film.SOPInstanceUID = film.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+    film.Rows, film.Columns, film.BitsAllocated, film.BitsStored, film.HighBit = 2, 4, 8, 8, 7
+    film.SamplesPerPixel, film.PixelRepresentation, film.PhotometricInterpretation = 1, 0, "MONOCHROME2"
+    film.PixelData = bytes(range(8))
+    for name, value in tags.items():
+        setattr(film, name, value)
+    film.save_as(path, enforce_file_format=True)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("tags", "view"),
+    [
+        ({"ViewPosition": "PA"}, "Frontal"),
+        ({"ViewPosition": "AP"}, "Frontal"),
+        ({"ViewPosition": "LL"}, "Lateral"),
+        ({"ViewPosition": "LATERAL"}, "Lateral"),
+        ({"ViewPosition": ""}, None),
+        ({}, None),
+    ],
+)
+def test_a_dicom_film_has_the_view_of_its_tag(kaggle, tags, view):
+    path = dicom(kaggle / "films" / "a" / "3_IM-0003-1001.dcm", **tags)
+    collection = read_kaggle(kaggle)
+    views = {image.image_id: (image.view, image.path) for image in collection.images}
+    assert views["3_IM-0003-1001"] == (view, path)
+    unknown = {note.what: note.examples for note in collection.notes}["images whose view is not known"]
+    assert ("3_IM-0003-1001" in unknown) == (view is None)
+
+
+def test_a_list_beats_the_tag_and_sizes_come_from_the_header(kaggle):
+    (kaggle / "films" / "a" / "CXR1_1_IM-0001-3001.png").unlink()
+    dicom(kaggle / "films" / "a" / "1_IM-0001-3001.dcm", ViewPosition="PA")
+    collection = read_kaggle(kaggle)
+    assert {i.image_id: i.view for i in collection.images}["1_IM-0001-3001"] == "Lateral"
+    images = add_collection(collection, kaggle / "root").dataset.images.to_pylist()
+    sizes = {row["image_id"]: (row["width"], row["height"]) for row in images}
+    assert sizes["1_IM-0001-3001"] == (4, 2)
+
+
+def test_without_pydicom_the_view_is_missing_and_a_note_says_so(kaggle, monkeypatch):
+    monkeypatch.setattr("cxremb.datasets.iu_views.find_spec", lambda name: None)
+    notes = {note.what: note for note in read_kaggle(kaggle).notes}
+    note = notes["DICOM files whose view was not read: pydicom is missing"]
+    assert note.count == 1
+    assert "cxremb[dicom]" in note.hint

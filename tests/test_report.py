@@ -18,9 +18,9 @@ from cxremb.features import load_features
 from cxremb.report.curves import CURVE_POINTS, mean_history, roc_points
 from cxremb.report.figures import Bar, Frame, estimate, forest, loss_curves, roc_curves, round_ticks
 from cxremb.report.page import SIMULATED, Page, page_from_runs, render, write_report
-from cxremb.splits import stored_split
+from cxremb.splits import choose_split, stored_split
 from cxremb.train.fit import Plan, fit_run
-from cxremb.train.presets import Options
+from cxremb.train.presets import Options, find_preset
 
 ARMS = ("image", "text", "fusion")
 VOID = {"meta", "br", "link", "img"}
@@ -156,6 +156,25 @@ def test_banners_stand_where_they_must(made, page: Page) -> None:
     assert banners(real) == []
 
 
+def test_a_leaky_run_says_so_wherever_its_figures_stand(made) -> None:
+    root, _ = made
+    dataset = plant(root, Planted(studies=240, image=1.0, text=1.5))
+    features = load_features(dataset, "normal_abnormal", ("image", "text"))
+    options = replace(find_preset("cnn-llm/as-coded").options, epochs=2, batch_size=64)
+    split = choose_split(dataset, "normal_abnormal", "image-80-20", allow_leaky=True)
+    plan = Plan("image", "cnn-llm/as-coded", options, (0,))
+    leaky = page_from_runs(root, "planted", [fit_run(dataset, features, split, plan).run_id], "leaky")
+    document = render(leaky)
+    assert list(leaky.curves) == [leaky.arms[0].title] == ["image LEAKY"]
+    assert "Arms image: leaky split: patients are shared between train and test." in document
+    assert document.count("image LEAKY") >= 3  # the table, the forest and the key of the curves
+    assert "80:20 by image at random" in document
+    assert {row.phase for row in leaky.history} == {"train", "test"}
+    shown = " ".join(read(document).text)
+    assert "validation" not in re.findall(r"Mean over folds by epoch: (.*?)\.\s", shown)[0]
+    assert "LEAKY" not in render(page_from_runs(root, "planted", [made[1]["image"].run_id], "sound"))
+
+
 def test_wrong_runs_are_told(made) -> None:
     root, runs = made
     with pytest.raises(DataError, match="no run nope"):
@@ -210,8 +229,9 @@ def drawing(svg: str) -> ElementTree.Element:
         roc_curves({"a & b": [(0, 0), (0.2, 0.9), (1, 1)]}),
         forest([Bar("<x>", 0.8, 0.7, 0.9), Bar("y", None, None, None)], "AUROC", 0.5),
         forest([], "AUROC", 0.5),
-        loss_curves("a", [(1, 0.5), (2, 0.4)], [(1, 0.6)], 0.75),
-        loss_curves("a", [], [], 0.0),
+        loss_curves("a", {"train": [(1, 0.5), (2, 0.4)], "validation": [(1, 0.6)]}, 0.75),
+        loss_curves("a", {"train": [], "test": []}, 0.0),
+        loss_curves("a", {}, 0.0),
     ],
 )
 def test_drawings_are_whole_and_can_be_heard(svg: str) -> None:

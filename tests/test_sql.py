@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import duckdb
@@ -41,9 +42,9 @@ IMAGES = [
 ]
 LISTED = {**IMAGES[0], "image_id": "i9", "path": None, "sha256": None}
 REPORTS = [
-    {"study_id": "s0", "section": "impression", "text": "Normal."},
-    {"study_id": "s0", "section": "findings", "text": "Clear lungs."},
-    {"study_id": "s1", "section": "impression", "text": "Efusión."},
+    {"study_id": "s0", "section": "impression", "role": layout.LABEL_SOURCE, "text": "Normal."},
+    {"study_id": "s0", "section": "findings", "role": layout.LABEL_SOURCE, "text": "Clear lungs."},
+    {"study_id": "s1", "section": "impression", "role": layout.LABEL_SOURCE, "text": "Efusión."},
 ]
 LABELS = [
     {"study_id": row["study_id"], "label_set": "normal_abnormal", "label": "abnormal", "value": float(i % 2)}
@@ -76,16 +77,16 @@ def make_store(dataset: Dataset, recipe: Recipe, items: list[tuple], failed: lis
     publish(Manifest(version, recipe.key, recipe, "none", "2026-11-01T12:00:00+02:00", (part,), *counts, {}), folder)
 
 
-def recipe(encoder: str, modality: str, dim: int, *sections: str) -> Recipe:
-    return Recipe(encoder, encoder, "0", modality, dim, ("cls",), sections, {}, "full")
+def recipe(encoder: str, modality: str, dim: int) -> Recipe:
+    return Recipe(encoder, encoder, "0", modality, dim, ("cls",), {}, "full")
 
 
 def vector(i: int, dim: int) -> list[float]:
     return [float(i + 1), *([0.5] * (dim - 1))]
 
 
-FILMS = recipe("Tiny-B1", "image", 4, "image")
-TEXTS = recipe("biobert", "text", 3, "findings", "findings+impression")
+FILMS = recipe("Tiny-B1", "image", 4)
+TEXTS = recipe("biobert", "text", 3)
 FAILED = {
     "item_id": "i3",
     "study_id": "s3",
@@ -93,6 +94,20 @@ FAILED = {
     "path": "/films/3.png",
     "stage": "decode",
     "message": "!",
+}
+
+FOUND = {
+    "created": datetime(2026, 7, 1, 12, tzinfo=UTC),
+    "split": "grouped@0",
+    "label_set": "normal_abnormal",
+    "section": "overlap",
+    "check": "patients in two parts",
+    "measured": "patients in train and test",
+    "value": 0.0,
+    "status": "ok",
+    "why": "a model may know the patient",
+    "remedy": "none",
+    "examples": ["p1", "p2"],
 }
 
 
@@ -103,7 +118,9 @@ def image_items(n: int = 3) -> list[tuple]:
 def text_items() -> list[tuple]:
     texts = [
         ("s0", "findings", "Clear lungs."),
+        ("s0", "impression", "Normal."),
         ("s0", "findings+impression", "Clear lungs. Normal."),
+        ("s1", "impression", "Efusión."),
         ("s1", "findings+impression", "Efusión."),
     ]
     return [(s, s, part, hashlib.sha256(t.encode()).hexdigest(), vector(i, 3)) for i, (s, part, t) in enumerate(texts)]
@@ -138,6 +155,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     make_store(one, TEXTS, text_items())
     split = [{"split": "grouped", "repeat": 0, "fold": i % 2, **row, "part": "test"} for i, row in enumerate(STUDIES)]
     replace_table(one.paths.splits / "grouped@0.parquet", pa.Table.from_pylist(split, schema=layout.SPLITS))
+    replace_table(one.paths.audits / "20261102T000000.parquet", pa.Table.from_pylist([FOUND], schema=layout.AUDIT))
     make_run(one, "20261102T000000-aaaaaaaa", "image")
     make_run(one, "20261102T000001-bbbbbbbb", "fusion")
     (one.paths.runs / ".draft-x").mkdir()
@@ -170,7 +188,7 @@ def test_tables_hold_what_was_written(root: Path) -> None:
         ("two", 5, 4),
     ]
     assert rows(root, "select * from reports where dataset = 'two' and study_id = 's1'") == [
-        ("two", "s1", "impression", "Efusión.")
+        ("two", "s1", "impression", "label source", "Efusión.")
     ]
     assert rows(root, "select study_id, value from labels where dataset = 'one' order by 1") == [
         ("s0", 0.0),
@@ -187,6 +205,19 @@ def test_tables_hold_what_was_written(root: Path) -> None:
     ]
 
 
+def test_audits_are_told_in_utc_wherever_the_reader_sits(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "America/New_York")
+    found = json.loads(run(root, "from audits", "--json").stdout)
+    assert found == [{"dataset": "one", **FOUND, "created": "2026-07-01 12:00:00"}]
+
+
+def test_a_split_by_image_names_its_images(tmp_path: Path) -> None:
+    dataset = make_dataset(tmp_path, "one")
+    split = [{"split": "s", "repeat": 0, "fold": 0, "part": "test", **IMAGES[0]}, {"split": "s", **STUDIES[1]}]
+    replace_table(dataset.paths.splits / "s@0.parquet", pa.Table.from_pylist(split, schema=layout.SPLITS))
+    assert rows(tmp_path, "select study_id, image_id from splits order by all") == [("s0", "i0"), ("s1", None)]
+
+
 def test_vectors_are_those_of_the_current_version(root: Path) -> None:
     found = rows(
         root, "select dataset, store, item_id, study_id, section, pooling, embedding from tiny_b1 order by item_id"
@@ -195,7 +226,7 @@ def test_vectors_are_those_of_the_current_version(root: Path) -> None:
     assert rows(root, "select typeof(embedding) from tiny_b1 limit 1") == [("FLOAT[4]",)]
     assert rows(root, "select store, len(embedding), count(*) from embeddings group by all order by all") == [
         (FILMS.store, 4, 3),
-        (TEXTS.store, 3, 3),
+        (TEXTS.store, 3, 5),
     ]
 
 
@@ -212,7 +243,7 @@ def test_stores_and_runs(root: Path) -> None:
                        "from stores order by encoder")  # fmt: skip
     assert found == [
         ("one", FILMS.store, "Tiny-B1", "image", 2, 3, 4, 1, "2026-11-01 10:00:00", False),
-        ("one", TEXTS.store, "biobert", "text", 1, 3, 3, 0, "2026-11-01 10:00:00", False),
+        ("one", TEXTS.store, "biobert", "text", 1, 5, 3, 0, "2026-11-01 10:00:00", False),
     ]
     assert rows(root, "select arm, stores, seeds, seconds, simulated from runs order by run_id") == [
         ("image", [FILMS.store], [0], 1.5, None),
@@ -242,11 +273,11 @@ def stale(root: Path) -> dict[str, bool]:
         (IMAGES, REPORTS[:2], {"Tiny-B1": False, "biobert": True}),
         (
             IMAGES,
-            [*REPORTS, {"study_id": "s3", "section": "indication", "text": "New."}],
-            {"Tiny-B1": False, "biobert": False},
+            [*REPORTS, {"study_id": "s3", "section": "letter", "role": layout.LABEL_SOURCE, "text": "New."}],
+            {"Tiny-B1": False, "biobert": True},
         ),
     ],
-    ids=["same", "changed film", "new film", "film gone", "file gone", "edited", "text gone", "section not encoded"],
+    ids=["same", "changed film", "new film", "film gone", "file gone", "edited", "text gone", "new section"],
 )
 def test_stale_says_that_encoding_again_would_change_something(tmp_path, images, reports, expected) -> None:
     dataset = make_dataset(tmp_path, "one")
@@ -259,12 +290,44 @@ def test_stale_says_that_encoding_again_would_change_something(tmp_path, images,
 def test_stale_agrees_with_the_plan_of_the_real_thing(small: Dataset) -> None:
     from cxremb.embed.plan import wanted_items
 
-    sections = ("indication", "findings", "impression", "findings+impression")
-    items = [(i.item_id, i.study_id, i.section, i.content, [1.0, 0.0]) for i in wanted_items(small, "text", sections)]
-    make_store(small, recipe("texts", "text", 2, *sections), items)
-    films = [(i.item_id, i.study_id, i.section, i.content, [1.0, 0.0]) for i in wanted_items(small, "image", ())]
-    make_store(small, recipe("films", "image", 2, "image"), films)
+    items = [(i.item_id, i.study_id, i.section, i.content, [1.0, 0.0]) for i in wanted_items(small, "text")]
+    make_store(small, recipe("texts", "text", 2), items)
+    films = [(i.item_id, i.study_id, i.section, i.content, [1.0, 0.0]) for i in wanted_items(small, "image")]
+    make_store(small, recipe("films", "image", 2), films)
     assert stale(small.paths.root) == {"texts": False, "films": False}
+
+
+def random_reports(seed: int) -> list[dict]:
+    """Reports with own sections, roles that differ from the usual ones, empty texts, accents, in any order."""
+    rng = np.random.default_rng(seed)
+    sections = [*layout.ROLES, "clinical", "Überweisung", "letter", "age, sex"]
+    roles = {name: (layout.BEFORE_READING, layout.LABEL_SOURCE)[rng.integers(2)] for name in sections}
+    words = ["Clear.", "Efusión.", "XXXX", "it's", '"quoted"', "", " spaced "]
+    return [
+        {"study_id": row["study_id"], "section": name, "role": roles[name], "text": words[rng.integers(len(words))]}
+        for row in STUDIES
+        for name in rng.permutation(sections).tolist()
+        if rng.random() < 0.6
+    ]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_stale_knows_the_same_texts_as_the_plan(tmp_path: Path, seed: int) -> None:
+    from cxremb.embed.plan import wanted_items
+
+    reports = random_reports(seed)
+    dataset = make_dataset(tmp_path, "one", reports=reports)
+    items = wanted_items(dataset, "text")
+    wanted = sorted((item.item_id, item.section, item.source) for item in items)
+    assert rows(tmp_path, "select study_id, section, text from meta.texts order by all") == wanted
+    assert {"findings+impression", "pre-read", "clinical"} <= {item.section for item in items}
+    make_store(dataset, TEXTS, [(i.item_id, i.study_id, i.section, i.content, [1.0, 0.0, 0.0]) for i in items])
+    assert stale(tmp_path) == {"biobert": False}
+    told = next(row for row in reports if row["text"] and row["role"] == layout.BEFORE_READING)
+    make_dataset(
+        tmp_path, "one", reports=[{**row, "role": layout.LABEL_SOURCE} if row is told else row for row in reports]
+    )
+    assert stale(tmp_path) == {"biobert": True}  # the section is as it was, and no longer part of `pre-read`
 
 
 def test_empty_root_has_the_same_tables(root: Path, empty: Path) -> None:
@@ -278,13 +341,13 @@ def test_empty_root_has_the_same_tables(root: Path, empty: Path) -> None:
 def test_two_sizes_under_one_encoder_name(tmp_path: Path) -> None:
     dataset = make_dataset(tmp_path, "one")
     make_store(dataset, FILMS, image_items(1))
-    make_store(dataset, recipe("tiny-b1", "image", 2, "image"), [("i0", "s0", "image", "sum0", [1.0, 2.0])])
+    make_store(dataset, recipe("tiny-b1", "image", 2), [("i0", "s0", "image", "sum0", [1.0, 2.0])])
     found = rows(tmp_path, "select len(embedding), typeof(embedding) from tiny_b1 order by 1")
     assert found == [(2, "FLOAT[]"), (4, "FLOAT[]")]
 
 
 def test_an_encoder_hides_no_table(tmp_path: Path) -> None:
-    make_store(make_dataset(tmp_path, "one"), recipe("images", "image", 4, "image"), image_items(1))
+    make_store(make_dataset(tmp_path, "one"), recipe("images", "image", 4), image_items(1))
     assert rows(tmp_path, "select count(*) from images") == [(5,)]
     assert rows(tmp_path, "select count(*) from encoder_images") == [(1,)]
 
@@ -478,7 +541,10 @@ def test_formats_agree(root: Path, tmp_path: Path) -> None:
     expected = query(root, text).to_pylist()
     parsed = json.loads(run(root, text, "--format", "json").stdout)
     assert [row["store"] for row in parsed] == [row["store"] for row in expected]
-    assert [(row["rows"], row["stale"], row["nothing"], row["total"]) for row in parsed] == [(3, False, None, 3)] * 2
+    assert [(row["rows"], row["stale"], row["nothing"], row["total"]) for row in parsed] == [
+        (3, False, None, 3),
+        (5, False, None, 3),
+    ]
     assert parsed == json.loads(run(root, text, "--json").stdout)
     table = list(csv.DictReader(io.StringIO(run(root, text, "--format", "csv").stdout.decode())))
     assert [(row["store"], row["dim"]) for row in table] == [(row["store"], str(row["dim"])) for row in expected]

@@ -13,7 +13,7 @@ from sklearn.metrics import f1_score, log_loss, precision_score, recall_score, r
 
 from cxremb.errors import StoreError, TrainError
 from cxremb.features import Features, load_features
-from cxremb.splits import fold_parts, stored_split
+from cxremb.splits import LEAKY, choose_split, fold_parts, store_published, stored_split
 from cxremb.train import loop
 from cxremb.train.fit import Plan, fit_run
 from cxremb.train.heads import HEADS, HeadSpec, find_head
@@ -282,6 +282,67 @@ def test_a_damaged_run_says_which_folder_to_delete(tmp_path, planted):
         read_run(run.folder)
 
 
+LAST = replace(QUICK, select="last", patience=None)
+
+
+def test_without_a_val_part_the_last_epoch_is_kept_and_test_is_only_watched(planted, tmp_path):
+    dataset, features, _ = planted
+    split = choose_split(dataset, "normal_abnormal", "image-80-20", allow_leaky=True)
+    run = fit_run(dataset, features, split, Plan("fusion", options=LAST, folds=(0,)))
+    assert [(row["epoch"], row["phase"]) for row in run.history.to_pylist()] == [
+        (epoch, phase) for epoch in (1, 2, 3) for phase in ("train", "test")
+    ]
+    place = fold_parts(split.table, 0, 0)
+    tests = run.predictions.to_pylist()
+    assert sorted(row["item_id"] for row in tests) == sorted(item for item in place if place[item] == "test")
+    assert {row["part"] for row in tests} == {"test"}
+    loss = log_loss([row["y_true"] for row in tests], [row["y_prob"] for row in tests])
+    assert run.history.to_pylist()[-1]["loss"] == pytest.approx(loss, abs=1e-5)  # the model kept is that of epoch 3
+    with pytest.raises(TrainError, match="no val part, and preset default chooses its epoch there") as caught:
+        fit_run(dataset, features, split, Plan("fusion", options=QUICK, folds=(0,)))
+    assert "cnn-llm/as-coded" in caught.value.hint
+    with pytest.raises(TrainError, match="must not be chosen on test rows"):
+        loop.fit(new_perceptron(HEADS["image"], 5, 0), arrays(), loop.Part(*arrays()[:2], "test"), QUICK, seed=0)
+
+
+def test_a_leaky_run_is_marked_in_its_record_and_card(planted):
+    dataset, features, sound = planted
+    split = choose_split(dataset, "normal_abnormal", "image-80-20", allow_leaky=True)
+    plan = Plan("image", options=LAST, folds=(0,))
+    leaky, clean = (fit_run(dataset, features, which, plan) for which in (split, sound))
+    assert (leaky.record["leaky"], clean.record["leaky"]) == (True, False)
+    assert leaky.record["split"] == split.title
+    assert LEAKY in leaky.caveats
+    assert LEAKY not in clean.caveats
+    cards = [(run.folder / "README.md").read_text() for run in (leaky, clean)]
+    assert ["(LEAKY)" in card for card in cards] == [True, False]
+    assert LEAKY in cards[0]
+    assert "80:20 by image at random" in cards[0]
+    assert "grouped by patient and identical report text" in cards[1]
+
+
+def test_a_split_by_image_needs_rows_that_are_images(planted):
+    dataset, _, _ = planted
+    split = choose_split(dataset, "normal_abnormal", "image-80-20", allow_leaky=True)
+    with pytest.raises(TrainError, match="a row of these inputs is a study") as caught:
+        fit_run(dataset, load_features(dataset, "normal_abnormal", ("text",)), split, Plan("text", options=LAST))
+    assert "reads images" in caught.value.hint
+
+
+def test_rows_that_a_published_split_does_not_list_are_left_out_and_counted(planted):
+    dataset, features, _ = planted
+    studies = dataset.studies["study_id"].to_pylist()
+    parts = {study: ("train", "val", "test")[number % 3] for number, study in enumerate(studies[:200])}
+    split = store_published(dataset, "official", parts)
+    run = fit_run(dataset, features, split, Plan("image", options=QUICK, folds=(0,)))
+    rows = [study for study in features.study_ids.tolist() if study in parts]
+    assert run.record["left_out"] == {"not in split official": len(features.y) - len(rows)}
+    assert run.record["rows"] == len(rows)
+    for row in run.predictions.to_pylist():
+        assert parts[row["study_id"]] == row["part"] != "train"
+    assert run.predictions.num_rows == sum(parts[study] != "train" for study in rows)
+
+
 def shrunk(features: Features, keep: np.ndarray) -> Features:
     blocks = {name: block[keep] for name, block in features.blocks.items()}
     columns = {name: getattr(features, name)[keep] for name in ("item_ids", "study_ids", "patient_ids", "y")}
@@ -338,6 +399,15 @@ def test_train_command_prints_every_epoch_and_the_test_line(planted):
         "cxremb sql",
     ):
         assert text in said
+    refused = CliRunner().invoke(app, ["train", "fusion", "--split", "image-80-20", "--root", root])
+    assert "--allow-leaky" in refused.exception.hint
+    leaky = ["--split", "image-80-20", "--allow-leaky", "--preset", "cnn-llm/as-coded", "--epochs", "1"]
+    said_leaky = CliRunner().invoke(app, ["train", "fusion", *leaky, "--root", root]).stdout
+    assert "Test, fold 0 (LEAKY)" in said_leaky
+    assert LEAKY in said_leaky
+    heading = said_leaky.splitlines()[:4]
+    assert any("test" in line for line in heading)
+    assert not any("val" in line for line in heading)
     told = json.loads(CliRunner().invoke(app, ["train", "fusion", "--epochs", "2", "--root", root, "--json"]).stdout)
     assert told["reused"]
     assert [(row["epoch"], row["phase"]) for row in told["history"]] == [

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cxremb.cli.options import DEFAULT_ROOT, AsJson, DatasetName, Root
-from cxremb.cli.train import ImageModel, LabelSet, PresetName, Section, Seed, TextModel
+from cxremb.cli.train import AllowLeaky, ImageModel, LabelSet, PresetName, Repeat, Seed, SplitName, Text, TextModel
 
 if TYPE_CHECKING:
     from cxremb.ablate import Ablation, ArmResult
@@ -37,14 +37,17 @@ def ablate(
     label_set: LabelSet = "normal_abnormal",
     image_model: ImageModel = None,
     text_model: TextModel = None,
-    section: Section = "findings+impression",
+    text: Text = "findings+impression",
+    split: SplitName = "grouped-5fold",
+    allow_leaky: AllowLeaky = False,
+    repeat: Repeat = 0,
     seed: Seed = 0,
     style: Annotated[Format, typer.Option("--format", help="How to print it.")] = Format.TABLE,
     root: Root = DEFAULT_ROOT,
     dataset: DatasetName = None,
     as_json: AsJson = False,
 ) -> None:
-    """Compare arms on identical folds: AUROC, accuracy and F1 with intervals, and the difference to the fusion.
+    """Compare arms on all folds of one split: AUROC, accuracy and F1 with intervals, and the difference to the fusion.
 
     Example: cxremb ablate --text-only
     """
@@ -60,8 +63,8 @@ def ablate(
     result = compare_arms(
         open_dataset(root, dataset),
         [only] if only else [name for arm in arms.split(",") if (name := arm.strip())],
-        Inputs(label_set, image_model, text_model, section),
-        Trial(preset, seed=seed, alone=alone),
+        Inputs(label_set, image_model, text_model, text),
+        Trial(preset, split, allow_leaky, repeat, seed=seed, alone=alone),
         bar,
     )
     show_ablation(result, Format.JSON if as_json else style)
@@ -86,12 +89,12 @@ def cells(row: "ArmResult", reference: str | None) -> list[str]:
     figures = [span(row.auroc.value, row.auroc.low, row.auroc.high)]
     figures += [span(figure.value, figure.low, figure.high) for figure in (row.accuracy, row.f1)]
     if reference is None:
-        return [row.arm, *figures]
+        return [row.title, *figures]
     if row.difference is None:
-        return [row.arm, *figures, "reference", ""]
+        return [row.title, *figures, "reference", ""]
     gap = row.difference
     p = "-" if gap.p is None else "<.001" if gap.p < 0.001 else bare(gap.p)
-    return [row.arm, *figures, span(gap.value, gap.low, gap.high, sign="+"), p]
+    return [row.title, *figures, span(gap.value, gap.low, gap.high, sign="+"), p]
 
 
 def headings(reference: str | None) -> list[str]:
@@ -145,7 +148,12 @@ def as_csv(result: "Ablation") -> str:
                 column = name if field == "value" else f"{name}_{field}"
                 flat[column] = None if figure is None else getattr(figure, field)
         flat["difference_p"] = None if row.difference is None else row.difference.p
-        flat |= result.baselines | {"split": result.split, "stores": "; ".join(result.stores.values())}
+        flat |= result.baselines | {
+            "split": result.split,
+            "leaky": row.leaky,
+            "stores": "; ".join(result.stores.values()),
+        }
+        flat |= {"text": result.text, "text_role": result.text_role}
         flat |= {"run_id": row.run_id, "seconds": row.seconds, "reused": row.reused, "caveats": "; ".join(row.caveats)}
         rows.append({name.replace(" ", "_").replace("-", "_").lower(): value for name, value in flat.items()})
     text = io.StringIO()

@@ -84,7 +84,7 @@ def demo(
     console.print("What to type next:")
     for line in (
         f'cxremb sql{chosen} "select arm, value, low, high from metrics join runs using (run_id)"',
-        f"cxremb ablate{chosen} --dataset {name} --text-only --section indication",
+        f"cxremb ablate{chosen} --dataset {name} --text-only --text pre-read",
         f"cxremb train{chosen} --dataset {name} fusion --preset cnn-llm/as-documented",
         "cxremb data add iu_xray --images DIR --reports indiana_reports.csv --projections indiana_projections.csv",
     ):
@@ -108,7 +108,7 @@ def embed_both(dataset: "Dataset") -> None:
 
     runtime = choose_runtime("auto", "auto")
     for model in (IMAGE_MODEL, TEXT_MODEL):
-        outcome = embed(dataset, load_encoder(model, runtime=runtime), progress=bar, device=runtime.device)
+        outcome = embed(dataset, load_encoder(model, runtime=runtime), progress=bar, about={"device": runtime.device})
         store = outcome.store
         done = f"re-used as it was, {outcome.asked:,} items"
         if outcome.changed:
@@ -120,11 +120,11 @@ def train_fusion(dataset: "Dataset") -> None:
     """One fold of the fusion head, with its last epochs."""
     from cxremb.cli.train import show_run
     from cxremb.features import load_features
-    from cxremb.splits import stored_split
+    from cxremb.splits import choose_split
     from cxremb.train.fit import Plan, fit_run
 
     features = load_features(dataset, LABEL_SET, ("image", "text"), IMAGE_MODEL, TEXT_MODEL)
-    run = fit_run(dataset, features, stored_split(dataset, LABEL_SET), Plan("fusion", folds=(0,)), bar)
+    run = fit_run(dataset, features, choose_split(dataset, LABEL_SET), Plan("fusion", folds=(0,)), bar)
     show_run(run)
 
 

@@ -50,7 +50,7 @@ def embed(
     encoder = load_encoder(model, weights, runtime)
     try:
         options = Options(batch_size=batch_size or (8 if runtime.device == "cpu" else 128), workers=workers)
-        outcome = run(data, encoder, options, bar, runtime.device)
+        outcome = run(data, encoder, options, bar, {"device": runtime.device})
     except KeyboardInterrupt:
         log.print("stopped: finished parts are kept; run the same command to go on from there")
         raise typer.Exit(130) from None

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from cxremb import __version__
-from cxremb.cli import ablate, data, demo, doctor, embed, sql, train
+from cxremb.cli import ablate, audit, data, demo, doctor, embed, sql, train
 from cxremb.cli.progress import log
 from cxremb.errors import CxrembError
 
@@ -26,6 +26,7 @@ app.command()(embed.embed)
 app.command()(train.train)
 app.command()(train.presets)
 app.command()(ablate.ablate)
+app.command()(audit.audit)
 app.command()(sql.sql)
 
 

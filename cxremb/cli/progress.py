@@ -1,6 +1,6 @@
 """Two consoles and one progress bar."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 from rich.console import Console
@@ -32,14 +32,17 @@ class Rate(ProgressColumn):
         return Text(f"{speed:,.0f}/s" if speed else "", style="cyan")
 
 
-def bar(items: Iterable[T], total: int, what: str) -> Iterator[T]:
-    """The items as they come, with a bar on stderr that shows count, rate, time spent and time left.
+def bar(items: Iterable[T], total: int | None, what: str | Callable[[], str]) -> Iterator[T]:
+    """The items as they come, with a bar on stderr: count, rate, time spent and, if `total` is known, time left.
 
     Where stderr is no terminal (a log file), one line at the end instead.
     """
+    told: Callable[[], str] = what if callable(what) else lambda: what
     if not log.is_terminal:
-        yield from items
-        log.print(f"{what}: {total:,} done")
+        done = 0
+        for done, item in enumerate(items, 1):  # noqa: B007
+            yield item
+        log.print(f"{told()}: {done:,} done")
         return
     columns = (
         SpinnerColumn(),
@@ -52,7 +55,7 @@ def bar(items: Iterable[T], total: int, what: str) -> Iterator[T]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=log) as progress:
-        task = progress.add_task(what, total=total)
+        task = progress.add_task(told(), total=total)
         for item in items:
             yield item
-            progress.advance(task)
+            progress.update(task, advance=1, description=told())

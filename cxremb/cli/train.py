@@ -16,7 +16,18 @@ if TYPE_CHECKING:
 LabelSet = Annotated[str, typer.Option(help="What to predict.")]
 ImageModel = Annotated[str | None, typer.Option(help="Image encoder or store; the newest if left out.")]
 TextModel = Annotated[str | None, typer.Option(help="Text encoder or store; the newest if left out.")]
-Section = Annotated[str, typer.Option(help="Report section: indication is what is known before the film is read.")]
+Text = Annotated[
+    str,
+    typer.Option(help="A section, findings+impression, or pre-read: what was known before the film was read."),
+]
+SplitName = Annotated[
+    str,
+    typer.Option("--split", help="grouped-5fold, holdout, image-80-20, one of `cxremb data split`, or NAME@KEY."),
+]
+AllowLeaky = Annotated[
+    bool, typer.Option("--allow-leaky", help="Use a split that shares patients; all it gives is marked leaky.")
+]
+Repeat = Annotated[int, typer.Option(help="Which repeat of the split, if it has several.")]
 PresetName = Annotated[str, typer.Option("--preset", help="A recipe of `cxremb presets`.")]
 Seed = Annotated[int, typer.Option(help="Decides initial weights, order and dropout.")]
 
@@ -27,12 +38,15 @@ FIGURES = ("loss", "accuracy", "precision", "recall", "f1")
 def train(
     head: Annotated[str, typer.Argument(help="fusion, image or text.")],
     preset: PresetName = "default",
-    fold: Annotated[int, typer.Option(help="Which fold of the stored split to leave out for testing.")] = 0,
+    split: SplitName = "grouped-5fold",
+    fold: Annotated[int, typer.Option(help="Which fold of the split to leave out for testing.")] = 0,
+    repeat: Repeat = 0,
+    allow_leaky: AllowLeaky = False,
     epochs: Annotated[int | None, typer.Option(help="Another number of epochs than the preset's.")] = None,
     label_set: LabelSet = "normal_abnormal",
     image_model: ImageModel = None,
     text_model: TextModel = None,
-    section: Section = "findings+impression",
+    text: Text = "findings+impression",
     seed: Seed = 0,
     root: Root = DEFAULT_ROOT,
     dataset: DatasetName = None,
@@ -46,7 +60,7 @@ def train(
 
     from cxremb.cli.progress import bar, log
     from cxremb.features import load_features
-    from cxremb.splits import stored_split
+    from cxremb.splits import choose_split
     from cxremb.store.dataset import open_dataset
     from cxremb.train.fit import Plan, fit_run
     from cxremb.train.heads import find_head
@@ -56,11 +70,11 @@ def train(
     if epochs is not None:
         options = replace(options, epochs=epochs)
     collection = open_dataset(root, dataset)
-    features = load_features(collection, label_set, blocks, image_model, text_model, section)
-    for note in features.notes:
+    features = load_features(collection, label_set, blocks, image_model, text_model, text)
+    folds = choose_split(collection, label_set, split, allow_leaky=allow_leaky)
+    for note in (*features.notes, *(f"{note.what}: {note.count:,}" for note in folds.notes)):
         log.print(note)
-    plan = Plan(head, preset, options, folds=(fold,), seed=seed)
-    run = fit_run(collection, features, stored_split(collection, label_set), plan, bar)
+    run = fit_run(collection, features, folds, Plan(head, preset, options, (fold,), repeat, seed), bar)
     if as_json:
         show_json({**run.record, "reused": run.reused, "history": run.history.to_pylist(), "test": figures_of(run)})
     else:
@@ -102,49 +116,52 @@ def show_run(run: "Run") -> None:
     from rich.console import Console
 
     from cxremb.cli.progress import console
+    from cxremb.features import text_told
 
     record = run.record
     table = epoch_table(run.history.to_pylist(), record["epochs"][0])
     Console(width=max(console.width, WIDTH)).print(table)  # a pipe would get 80 columns
     typer.echo(
         f"{record['head']} head, {record['parameters']:,} trainable parameters, preset {record['preset']}; "
-        f"* epoch {record['epochs'][0]} kept\nTrain and val are measured in evaluation mode at the end of each epoch."
+        f"* epoch {record['epochs'][0]} kept\nBoth parts are measured in evaluation mode at the end of each epoch."
     )
     tests = [row for row in run.predictions.to_pylist() if row["part"] == "test"]
     patients, figures = len({row["patient_id"] for row in tests}), figures_of(run)
+    leaky = " (LEAKY)" if record["leaky"] else ""
     baselines = {
         name: number(figures[name]["value"]) for name in ("prevalence", "majority_accuracy", "all_positive_f1")
     }
     typer.echo(
-        f"\nTest, fold {record['folds'][0]}: {len(tests):,} {record['unit']} rows of {patients:,} patients\n"
+        f"\nTest, fold {record['folds'][0]}{leaky}: {len(tests):,} {record['unit']} rows of {patients:,} patients\n"
         f"  AUROC {span(figures['auroc'])}, accuracy {span(figures['accuracy'])}, F1 {span(figures['f1'])}\n"
         "  95% patient-cluster bootstrap; without looking: prevalence {prevalence}, majority accuracy "
         "{majority_accuracy}, all-positive F1 {all_positive_f1}".format(**baselines)
     )
-    for caveat in filter(None, record["note"].split("; ")):
+    for caveat in run.caveats:
         console.print(f"  {caveat}", style="yellow", highlight=False, soft_wrap=True)
     if record["left_out"]:
         typer.echo("  left out: " + ", ".join(f"{n:,} {why}" for why, n in record["left_out"].items()))
     spent = f"Re-used run of {record['created']}" if run.reused else f"Trained in {record['seconds']:.1f} s"
-    typer.echo(f"\n{spent}; stores {', '.join(record['stores'])}; split {record['split']}")
+    stores, text = ", ".join(record["stores"]), text_told(record["text"], record["text_role"])
+    typer.echo(f"\n{spent}; stores {stores}; {text}; split {record['split']}")
     typer.echo(f"Run: {run.folder}")
     typer.echo(f"Ask: cxremb sql \"select * from predictions where run_id = '{run.run_id}' and part = 'test'\"")
 
 
 def epoch_table(history: Sequence[Mapping[str, Any]], kept: int) -> "Table":
-    """Loss, accuracy, precision, recall and F1 per epoch, train beside val; the kept epoch is marked."""
+    """Loss, accuracy, precision, recall and F1 per epoch, train beside val (or test); the kept epoch is marked."""
     from rich import box
     from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, collapse_padding=True)
     table.add_column("epoch", justify="right")
-    for phase in ("train", "val"):
+    for phase in (history[0]["phase"], history[1]["phase"]):
         for name in FIGURES:
             table.add_column(f"{phase}\n{name}", justify="right")
-    for train_row, val_row in zip(history[::2], history[1::2], strict=True):
-        cells = [number(row[name]) for row in (train_row, val_row) for name in FIGURES]
-        chosen = train_row["epoch"] == kept
-        table.add_row(f"{'* ' if chosen else ''}{train_row['epoch']}", *cells, style="bold" if chosen else None)
+    for first, second in zip(history[::2], history[1::2], strict=True):
+        cells = [number(row[name]) for row in (first, second) for name in FIGURES]
+        chosen = first["epoch"] == kept
+        table.add_row(f"{'* ' if chosen else ''}{first['epoch']}", *cells, style="bold" if chosen else None)
     return table
 
 

@@ -4,6 +4,7 @@ import importlib.util
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from cxremb.datasets.iu_labels import label_studies
 from cxremb.datasets.iu_reports import read_openi_reports
 from cxremb.datasets.iu_xray import CITATION, LICENCE
 from cxremb.datasets.phantoms import write_films
@@ -28,16 +29,19 @@ def demo_collection(name: str, films: Path, limit: int | None = None, progress: 
         if image.study_id in by_study:
             by_study[image.study_id].append(image)
     images = write_films(chosen, films, name_views(by_study), progress)
+    labelled, label_sets, label_notes = label_studies(chosen)
     bare = [study for study, its in by_study.items() if not its]
+    bare_notes = [Note("reports without an image in the original collection", len(bare), bare[:10])] if bare else []
     return Collection(
         name=name,
-        studies=chosen,
+        studies=labelled,
         images=images,
         licence=f"reports: {LICENCE}; images: simulated, no licence needed",
         citation=f"{CITATION} (reports; the films are simulated)",
         source={"reports": str(archive), "images": str(films)},
-        notes=[Note("reports without an image in the original collection", len(bare), bare[:10])] if bare else [],
+        notes=[*bare_notes, *label_notes],
         simulated=True,
+        label_sets=label_sets,
     )
 
 

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from cxremb.datasets.iu_labels import LEAST, label_studies
 from cxremb.datasets.iu_reports import (
     IMAGE_SUFFIXES,
     canonical_id,
@@ -13,6 +14,7 @@ from cxremb.datasets.iu_reports import (
     read_projections,
     uid_of,
 )
+from cxremb.datasets.iu_views import with_tagged_views
 from cxremb.errors import DataError
 from cxremb.store.files import sha256_of
 from cxremb.types import Collection, Image, Note, Study
@@ -26,30 +28,45 @@ CITATION = (
 EXAMPLES = 10  # enough to see the pattern, few enough for a screen
 
 
-def read(images: Path | None, reports: Path, projections: Path | None) -> Collection:
+def read(images: Path | None, reports: Path, projections: Path | None, least: int = LEAST) -> Collection:
     """What pairs, and notes on what does not. A patient is a uid: the collection has one study of each.
+
+    Texts are as they were written, `XXXX` (a word that was removed to protect the patient) included.
 
     images: a folder, searched recursively; None adds reports and lists alone.
     reports: indiana_reports.csv, or the folder or .tgz of Open-i XML.
-    projections: indiana_projections.csv, which gives views; with XML reports it is optional.
+    projections: indiana_projections.csv, which gives views; with XML reports it is optional. DICOM files
+    that no list gives a view have it from their tags.
+    least: how many studies carry a term, for it to be a label of the set `findings`.
     Raises `DataError`, naming the file, for what cannot be read or contradicts itself.
     """
     reported, listed, layout = read_reports(reports)
     studies, notes = merge_studies(reported, reports)
     rows = merge_listed([*listed, *(read_projections(projections) if projections else ())])
     files, found_notes = find_films(images) if images else ({}, [])
-    films = pair(rows, files)
+    films, view_notes = with_tagged_views(pair(rows, files))
     orphans = [image for image in films if image.study_id not in studies]
     notes += [
         *found_notes,
+        *view_notes,
         *pairing_notes(rows, files, orphans),
         *study_notes(studies.values(), films),
     ]
     for image in orphans:  # kept: a film without a report can still be encoded and searched
         studies.setdefault(image.study_id, Study(image.study_id, image.patient_id))
+    labelled, label_sets, label_notes = label_studies(studies.values(), least)
     given = {"images": images, "reports": reports, "projections": projections}
     source = {"adapter": NAME, "layout": layout, **{name: str(path.resolve()) for name, path in given.items() if path}}
-    return Collection(NAME, tuple(studies.values()), tuple(films), LICENCE, CITATION, source, tuple(notes))
+    return Collection(
+        NAME,
+        labelled,
+        films,
+        LICENCE,
+        CITATION,
+        source,
+        [*notes, *label_notes],
+        label_sets=label_sets,
+    )
 
 
 def read_reports(path: Path) -> tuple[list[Study], list[Image], str]:

@@ -1,29 +1,36 @@
-"""Encode a data set once: plan, encode what is missing, commit one new version."""
+"""Encode a data set once: plan, let an engine write what is missing, commit one new version."""
 
 import platform
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 from uuid import uuid4
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cxremb import __version__
-from cxremb.embed.encode import Block, Clock, Failure, Group, Options, encode_films, encode_texts
-from cxremb.embed.parts import PartWriter, known_blocks
-from cxremb.embed.plan import Item, Plan, make_plan, wanted_items, wanted_rows
+from cxremb.embed.encode import Clock, Failure, Options, Work
+from cxremb.embed.fill import Filled, fill, salvage
+from cxremb.embed.parts import PartWriter
+from cxremb.embed.plan import Plan, make_plan, wanted_items
 from cxremb.encoders.base import ImageEncoder, TextEncoder
-from cxremb.errors import StoreError
+from cxremb.errors import StoreError, VersionTaken
 from cxremb.store.dataset import Dataset
 from cxremb.store.files import replace_table
 from cxremb.store.layout import FAILURES
+from cxremb.store.lock import writing
 from cxremb.store.manifest import Manifest, latest_manifest, publish
 from cxremb.store.reader import Store
 from cxremb.types import Progress, unwatched
+
+TRIES = 5  # versions that other writers may publish before this one gives up
+
+# (store folder, plan, encoder, work) -> what was done. An engine writes parts for the plan's `todo`, and commits none.
+Engine = Callable[[Path, Plan, ImageEncoder | TextEncoder, Work], Filled]
 
 
 @dataclass(frozen=True)
@@ -46,127 +53,125 @@ def embed(
     encoder: ImageEncoder | TextEncoder,
     options: Options | None = None,
     progress: Progress = unwatched,
-    device: str = "cpu",
+    about: Mapping[str, Any] | None = None,
+    engine: Engine = fill,
 ) -> Outcome:
-    """Bring the store of `encoder` over `dataset` up to date.
+    """Bring the store of `encoder` over `dataset` up to date. `about` goes into the version's provenance.
 
-    Stopped at any moment it leaves the old version in force, and finished parts for the next run to take up.
+    Stopped at any moment it leaves the old version in force, and finished parts for the next run to take up. If
+    another writer publishes first, its version is read and this one's parts are taken up on top of it.
     Raises `StoreError` if nothing could be encoded at all; the failures are committed first, as rows.
     """
-    start, clock, options = time.perf_counter(), Clock(), options or Options()
-    recipe = encoder.recipe
-    folder = dataset.paths.embeddings / recipe.store
-    items = wanted_items(dataset, recipe.modality, recipe.sections)
-    manifest = latest_manifest(folder)
-    plan = make_plan(items, folder, manifest)
-    writer = PartWriter(folder, recipe, encoder.licence, options.part_items)
-    encoded = write_parts(plan, items, writer, encoder, (options, clock, progress))
-    written = plan.asked - len(writer.failures)
-    changed = manifest is None or has_changed(plan, writer, folder, manifest)
-    if changed:
-        provenance = {
-            "device": device,
-            "machine": f"{platform.machine()} {platform.system()}",
-            "cxremb": __version__,
-            "seconds": {stage: round(seconds, 2) for stage, seconds in clock.seconds.items()},
-            "counts": clock.counts,
-        }
-        manifest = commit(folder, manifest, plan, writer, provenance)
-    assert manifest is not None  # `changed` is true when it was
-    if not written:
+    folder = dataset.paths.embeddings / encoder.recipe.store
+    work = Work(options or Options(), Clock(), dataset.paths.cache, progress)
+    with writing(folder):
+        for left in reversed(range(TRIES)):
+            try:
+                outcome = bring_up_to_date(dataset, encoder, work, about or {}, engine)
+                break
+            except VersionTaken:
+                if not left:
+                    raise
+    if not outcome.store.manifest.written:
         raise StoreError(
-            f"none of {plan.asked} items could be encoded; the first: {writer.failures[0].message}",
+            f"none of {outcome.asked} items could be encoded; the first: {outcome.failures[0].message}",
             hint='mend the files and embed again; every failure: cxremb sql "from failures"',
         )
+    return outcome
+
+
+def bring_up_to_date(
+    dataset: Dataset, encoder: ImageEncoder | TextEncoder, work: Work, about: Mapping[str, Any], engine: Engine
+) -> Outcome:
+    """One attempt. Raises `VersionTaken` if another writer published the version that this one had prepared."""
+    start = time.perf_counter()
+    folder = dataset.paths.embeddings / encoder.recipe.store
+    items = wanted_items(dataset, encoder.recipe.modality)
+    manifest = latest_manifest(folder)
+    plan = make_plan(items, folder, manifest)
+    if plan.mixed:
+        salvage(plan, PartWriter(folder, encoder.recipe, encoder.licence, work.options.part_items))
+        plan = make_plan(items, folder, manifest)
+    todo = len(plan.todo)
+    filled = engine(folder, plan, encoder, work) if todo else Filled(clock=work.clock)
+    if todo:
+        plan = make_plan(items, folder, manifest)
+    refuse_unexplained(plan, filled)
+    changed = manifest is None or has_changed(folder, manifest, plan, filled)
+    if changed:
+        manifest = next_version(encoder, manifest, plan, filled, about)
+        manifest = commit(folder, manifest, filled.failures)
+    assert manifest is not None  # `changed` is true when it was
     return Outcome(
         store=Store(folder, manifest),
         asked=plan.asked,
-        reused=plan.asked - len(plan.todo),
-        added=len(plan.todo) - len(writer.failures),
-        encoded=encoded,
-        failures=tuple(writer.failures),
+        reused=plan.asked - todo,
+        added=todo - len(filled.failures),
+        encoded=filled.encoded,
+        failures=filled.failures,
         seconds=time.perf_counter() - start,
-        clock=clock,
+        clock=filled.clock,
         changed=changed,
     )
 
 
-def write_parts(
-    plan: Plan,
-    items: Sequence[Item],
-    writer: PartWriter,
-    encoder: ImageEncoder | TextEncoder,
-    how: tuple[Options, Clock, Progress],
-) -> int:
-    """Write every missing row and rewrite stale parts without their dead ones. The number of contents encoded."""
-    for part in plan.stale:
-        writer.write(wanted_rows(pq.read_table(writer.folder / part.file), items))
-    groups = group_by_content(plan.todo)
-    held = (*plan.kept, *plan.adopted)
-    known: set[str] = set()
-    for block in known_blocks(writer.folder, held, groups, writer.recipe.poolings):
-        writer.add(block)
-        known.update(group[0].content for group in block.groups)
-    fresh = [group for group in groups if group[0].content not in known]
-    for block in encode_blocks(fresh, encoder, how):
-        with how[1].measure("write"):
-            writer.add(block)
-    with how[1].measure("write"):
-        writer.flush()
-    return len(fresh)
+def refuse_unexplained(plan: Plan, filled: Filled) -> None:
+    """Raises `StoreError` if an item has neither a vector nor a failure: it must not go missing in silence."""
+    failed = {failure.item.key for failure in filled.failures}
+    if lost := [item for item in plan.todo if item.key not in failed]:
+        raise StoreError(
+            f"{len(lost)} of {plan.asked} items have neither a vector nor a failure, such as {lost[0].item_id}",
+            hint="run the same command again: what is finished is kept",
+        )
 
 
-def encode_blocks(
-    groups: Sequence[Group], encoder: ImageEncoder | TextEncoder, how: tuple[Options, Clock, Progress]
-) -> Iterable[Block]:
-    """The blocks of either kind of encoder; none, and no network built, when there is nothing to do."""
-    if not groups:
-        return ()
-    if encoder.recipe.modality == "image":
-        return encode_films(groups, cast(ImageEncoder, encoder), *how)
-    return encode_texts(groups, cast(TextEncoder, encoder), *how)
-
-
-def group_by_content(items: Sequence[Item]) -> list[Group]:
-    """Items of equal content together, in the order of their first."""
-    groups: dict[str, list[Item]] = {}
-    for item in items:
-        groups.setdefault(item.content, []).append(item)
-    return [tuple(group) for group in groups.values()]
-
-
-def has_changed(plan: Plan, writer: PartWriter, folder: Path, manifest: Manifest) -> bool:
-    """Whether a new version would differ: new or dropped rows, or other failures than last time."""
-    if plan.stale or plan.adopted or writer.parts:
+def has_changed(folder: Path, manifest: Manifest, plan: Plan, filled: Filled) -> bool:
+    """Whether a new version would differ: other parts, or other failures than last time."""
+    if {part.file for part in plan.parts} != {part.file for part in manifest.parts}:
         return True
     old = pq.read_table(folder / manifest.failures) if manifest.failures else FAILURES.empty_table()
-    return not old.equals(failure_table(writer.failures))
+    return not old.equals(failure_table(filled.failures))
 
 
-def commit(
-    folder: Path, manifest: Manifest | None, plan: Plan, writer: PartWriter, provenance: Mapping[str, Any]
+def next_version(
+    encoder: ImageEncoder | TextEncoder,
+    manifest: Manifest | None,
+    plan: Plan,
+    filled: Filled,
+    about: Mapping[str, Any],
 ) -> Manifest:
-    """Publish the next version. Raises `VersionTaken` if another writer published it first."""
+    """The version after `manifest`, not yet published."""
     version = manifest.version + 1 if manifest else 1
-    failures = None
-    if writer.failures:
-        failures = f"failures-{version:06d}-{uuid4().hex[:8]}.parquet"  # two writers may race for one version
-        replace_table(folder / failures, failure_table(writer.failures))
-    new = Manifest(
+    # two writers may race for one version: each has a file of failures of its own
+    failures = f"failures-{version:06d}-{uuid4().hex[:8]}.parquet" if filled.failures else None
+    provenance = {
+        "machine": f"{platform.machine()} {platform.system()}",
+        "cxremb": __version__,
+        "seconds": {stage: round(seconds, 2) for stage, seconds in filled.clock.seconds.items()},
+        "counts": filled.clock.counts,
+        **about,
+    }
+    return Manifest(
         version=version,
-        key=writer.recipe.key,
-        recipe=writer.recipe,
-        licence=writer.licence,
+        key=encoder.recipe.key,
+        recipe=encoder.recipe,
+        licence=encoder.licence,
         created=datetime.now(UTC).isoformat(timespec="microseconds"),
-        parts=(*plan.kept, *plan.adopted, *writer.parts),
+        parts=plan.parts,
         asked=plan.asked,
-        written=plan.asked - len(writer.failures),
-        failed=len(writer.failures),
+        written=plan.asked - len(filled.failures),
+        failed=len(filled.failures),
         failures=failures,
         provenance=provenance,
     )
-    publish(new, folder)
-    return new
+
+
+def commit(folder: Path, manifest: Manifest, failures: Sequence[Failure]) -> Manifest:
+    """Publish the version. Raises `VersionTaken` if another writer published it first."""
+    if manifest.failures:
+        replace_table(folder / manifest.failures, failure_table(failures))
+    publish(manifest, folder)
+    return manifest
 
 
 def failure_table(failures: Sequence[Failure]) -> pa.Table:

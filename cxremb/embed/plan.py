@@ -1,7 +1,7 @@
 """What a store should hold, what it holds already, and so what is left to encode."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 from cxremb.errors import DataError
 from cxremb.store.dataset import Dataset
 from cxremb.store.files import sha256_of
-from cxremb.store.layout import JOINED
 from cxremb.store.manifest import Manifest, Part, manifest_paths, read_manifest
+from cxremb.store.texts import report_texts
 
 Key = tuple[str, str]  # (item_id, section)
 IDENTITY = ["item_id", "section", "content"]
@@ -20,7 +20,7 @@ IDENTITY = ["item_id", "section", "content"]
 
 @dataclass(frozen=True)
 class Item:
-    """One thing to encode: a film on disk, or one section of one report."""
+    """One thing to encode: a film on disk, or one text of one report."""
 
     item_id: str
     study_id: str
@@ -35,23 +35,30 @@ class Item:
 
 @dataclass(frozen=True)
 class Plan:
-    """asked = in `kept` + in `adopted` + `todo`. `stale` parts hold rows that are no longer wanted."""
+    """asked = in `kept` + in `adopted` + `todo`. Of each file in `mixed` some rows are wanted, and others are not."""
 
     asked: int
     todo: tuple[Item, ...]
     kept: tuple[Part, ...]
-    adopted: tuple[Part, ...]  # written by a run that was stopped before its commit
-    stale: tuple[Part, ...]
+    adopted: tuple[Part, ...]  # written by a job, maybe one that was stopped, and in no version yet
+    mixed: tuple[Path, ...]
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """What the next version lists."""
+        return (*self.kept, *self.adopted)
 
 
-def wanted_items(dataset: Dataset, modality: str, sections: Sequence[str]) -> list[Item]:
-    """Every film that is on this machine, or every section with text. Raises `DataError` if there is none."""
-    items = list(image_items(dataset) if modality == "image" else text_items(dataset, sections))
+def wanted_items(dataset: Dataset, modality: str) -> list[Item]:
+    """Every film that is on this machine, or every text of every report. Raises `DataError` if there is none."""
+    items = list(image_items(dataset) if modality == "image" else text_items(dataset))
     if not items:
         what = "images on this machine" if modality == "image" else "report texts"
         raise DataError(
             f"{dataset.name} has no {what}", hint="see `cxremb data show`, then add them with `cxremb data add`"
         )
+    if repeated := len(items) - len({item.key for item in items}):
+        raise DataError(f"{repeated} ids occur twice", hint="add the data set again with `cxremb data add`")
     return items
 
 
@@ -63,49 +70,43 @@ def image_items(dataset: Dataset) -> Iterator[Item]:
             yield Item(image_id, study_id, "image", content, path)
 
 
-def text_items(dataset: Dataset, sections: Sequence[str]) -> Iterator[Item]:
-    """One item for each study and section with text; findings and impression also joined, whichever there is."""
-    texts: dict[str, dict[str, str]] = {}
-    columns = (dataset.reports[name].to_pylist() for name in ("study_id", "section", "text"))
-    for study_id, section, text in zip(*columns, strict=True):
-        texts.setdefault(study_id, {})[section] = text
-    for study_id, study in texts.items():
-        joined = " ".join(study[section] for section in JOINED if section in study)
-        for section in sections:
-            text = joined if section == "+".join(JOINED) else study.get(section, "")
-            if text:
-                yield Item(study_id, study_id, section, hashlib.sha256(text.encode()).hexdigest(), text)
+def text_items(dataset: Dataset) -> Iterator[Item]:
+    """One item for each text of each study: its sections, and the joined ones."""
+    for study_id, name, text in report_texts(dataset.reports):
+        yield Item(study_id, study_id, name, hashlib.sha256(text.encode()).hexdigest(), text)
 
 
 def make_plan(items: Sequence[Item], folder: Path, manifest: Manifest | None) -> Plan:
-    """The plan for `items` given the store's current version and any parts a stopped run left behind."""
-    wanted = {item.key: item.content for item in items}
-    if len(wanted) != len(items):
-        raise DataError(
-            f"{len(items) - len(wanted)} ids occur twice", hint="add the data set again with `cxremb data add`"
-        )
-    missing = dict(wanted)
+    """The plan for `items`, given the store's current version and the parts that no version lists.
+
+    So a job writes its parts first and takes them up from here, whoever wrote them: itself, a job that was stopped,
+    another process or another machine.
+    """
+    missing = {item.key: item.content for item in items}
     kept: list[Part] = []
-    stale: list[Part] = []
     adopted: list[Part] = []
-    for part in manifest.parts if manifest else ():
-        identity = read_identity(folder / part.file)
-        (kept if all(wanted.get(key) == content for key, content in identity.items()) else stale).append(part)
-        for key, content in identity.items():
-            if wanted.get(key) == content:
-                missing.pop(key, None)
-    for path in orphans(folder):
+    mixed: list[Path] = []
+    listed = {part.file: part for part in manifest.parts} if manifest else {}
+    for path in [*(folder / name for name in listed), *orphans(folder)]:
         identity = read_identity(path)
-        if identity and all(missing.get(key) == content for key, content in identity.items()):
+        wanted = [key for key, content in identity.items() if missing.get(key) == content]
+        if not wanted:
+            continue
+        if len(wanted) < len(identity):
+            mixed.append(path)
+        elif path.name in listed:
+            kept.append(listed[path.name])
+        else:
             adopted.append(describe_part(path))
-            for key in identity:
+        if len(wanted) == len(identity):
+            for key in wanted:
                 del missing[key]
     todo = tuple(item for item in items if item.key in missing)
-    return Plan(len(items), todo, tuple(kept), tuple(adopted), tuple(stale))
+    return Plan(len(items), todo, tuple(kept), tuple(adopted), tuple(mixed))
 
 
 def orphans(folder: Path) -> list[Path]:
-    """Parts that no version lists: what a stopped run had finished. Parts are renamed into place, so each is whole."""
+    """Parts that no version lists: what a job has finished and not committed. Each was renamed into place whole."""
     listed = {part.file for path in manifest_paths(folder) for part in read_manifest(path).parts}
     return sorted(path for path in folder.glob("part-*.parquet") if path.name not in listed)
 
@@ -122,9 +123,8 @@ def describe_part(path: Path) -> Part:
     return Part(path.name, pq.read_metadata(path).num_rows, path.stat().st_size, sha256_of(path))
 
 
-def wanted_rows(table: pa.Table, items: Sequence[Item]) -> pa.Table:
-    """The rows of a part that are still wanted, with their content as wanted."""
-    wanted = {item.key: item.content for item in items}
+def rows_of(table: pa.Table, wanted: Mapping[Key, str]) -> pa.Table:
+    """The rows of a part that are wanted, with their content as wanted."""
     ids, sections, contents = (table[name].to_pylist() for name in IDENTITY)
     mask = [wanted.get((i, s)) == c for i, s, c in zip(ids, sections, contents, strict=True)]
     return table.filter(pa.array(mask))

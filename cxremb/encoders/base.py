@@ -2,7 +2,7 @@
 
 import importlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxremb.encoders.table import find_spec
+from cxremb.images import Frame
 from cxremb.store.manifest import Recipe
 
 Vectors = Mapping[str, NDArray[np.float32]]  # pooling -> (n, dim)
@@ -17,14 +18,30 @@ Vectors = Mapping[str, NDArray[np.float32]]  # pooling -> (n, dim)
 
 @dataclass(frozen=True)
 class Runtime:
-    """WHERE an encoder runs. `precision` is fp32, bf16 or fp16; of it only the class (full or half) enters the key."""
+    """WHERE an encoder runs. `precision` is fp32, bf16 or fp16; of it only the class (full or half) enters the key.
+
+    engine: torch; openvino; or auto: openvino if its vectors agree with torch's on the first batch.
+    """
 
     device: str = "cpu"
     precision: str = "fp32"
+    engine: str = "torch"
+    compile: bool = False  # through torch.compile
+    why: tuple[str, ...] = field(default=(), compare=False)  # what was chosen for the user, and what speaks for it
 
     @property
     def precision_class(self) -> str:
         return "full" if self.precision == "fp32" else "half"
+
+    @property
+    def batch_size(self) -> int:
+        """Films worth handing over at once. A CPU cuts them up again, as its caches like it."""
+        return 32 if self.device == "cpu" else 128
+
+    @property
+    def token_budget(self) -> int:
+        """Tokens of one batch of texts. On a CPU the activations of more fall out of its caches."""
+        return 1024 if self.device == "cpu" else 16_384
 
 
 class ImageEncoder(Protocol):
@@ -32,7 +49,8 @@ class ImageEncoder(Protocol):
 
     recipe: Recipe
     licence: str
-    side: int
+    frame: Frame
+    notes: list[str]  # what the user should know of this run, from the first `encode` on
 
     def encode(self, films: NDArray[np.uint8]) -> Vectors:
         """films: uint8 (n, side, side), grey."""
@@ -45,6 +63,7 @@ class TextEncoder(Protocol):
     recipe: Recipe
     licence: str
     max_tokens: int
+    notes: list[str]
 
     def lengths(self, texts: Sequence[str]) -> list[int]:
         """Tokens of each text, special tokens included, before truncation to `max_tokens`."""
@@ -60,7 +79,7 @@ def load_encoder(
 ) -> "ImageEncoder | TextEncoder":
     """The encoder called `name`, with its recipe known and its weights found but not yet loaded.
 
-    weights: a file or folder to use instead of a package or the hub. Raises `EncoderError`.
+    name: see `find_spec`. weights: a file or folder to use instead of a package or the hub. Raises `EncoderError`.
     """
     spec = find_spec(name)
     module, function = spec.build.split(":")

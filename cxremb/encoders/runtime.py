@@ -1,4 +1,7 @@
-"""Which device and arithmetic to use: asked of the hardware, never guessed."""
+"""Which device, arithmetic and engine to use: asked of the hardware, never guessed."""
+
+import time
+from importlib.metadata import PackageNotFoundError, version
 
 import torch
 
@@ -6,22 +9,54 @@ from cxremb.encoders.base import Runtime
 from cxremb.errors import EncoderError
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+ENGINES = ("auto", "torch", "openvino")
+SIDE = 768  # of the matrices that are multiplied: large enough to tell, some milliseconds each
+FASTER = 1.2  # times that bfloat16 must be faster than float32 to be worth its rounding
 
 
-def choose_runtime(device: str = "auto", precision: str = "fp32") -> Runtime:
-    """The runtime for what the user asked. `auto` precision is half where the hardware multiplies in it natively.
+def choose_runtime(
+    device: str = "auto", precision: str = "fp32", engine: str = "auto", compiled: bool = False
+) -> Runtime:
+    """The runtime for what the user asked; its `why` says what `auto` came to and what speaks for it.
 
-    Raises `EncoderError` for a device that is not here or a precision it cannot do.
+    `auto` precision is bf16 where the hardware has it and a small product is measurably faster in it. `auto` engine is
+    openvino on a CPU where it is installed; its vectors are compared with torch's when the encoder is first used.
+    Raises `EncoderError` for a device or engine that is not here, or a precision it cannot do.
     """
-    if precision not in PRECISIONS:
-        raise EncoderError(f"unknown precision {precision!r}", hint=f"choose one of {', '.join(PRECISIONS)}")
+    refuse_unknown("precision", precision, PRECISIONS)
+    refuse_unknown("runtime", engine, ENGINES)
     found = best_device() if device == "auto" else device
     check_device(found)
+    why = [f"device {found}: the fastest that torch sees"] if device == "auto" else []
     if precision == "auto":
-        precision = "bf16" if native_bf16(found) else "fp32"
-    if precision == "fp16" and found == "cpu":
+        precision, reason = measured_precision(found)
+        why.append(f"precision {precision}: {reason}")
+    if engine == "auto":
+        engine, reason = installed_engine(found, compiled)
+        why.append(f"runtime {reason}")
+    refuse_mixtures(found, precision, engine, compiled)
+    return Runtime(found, precision, engine, compiled, tuple(why))
+
+
+def refuse_unknown(what: str, given: str, known: tuple[str, ...]) -> None:
+    """Raises `EncoderError` for a word that is not in the list."""
+    if given not in known:
+        raise EncoderError(f"unknown {what} {given!r}", hint=f"choose one of {', '.join(known)}")
+
+
+def refuse_mixtures(device: str, precision: str, engine: str, compiled: bool) -> None:
+    """Raises `EncoderError` for choices that exclude each other."""
+    if precision == "fp16" and device == "cpu":
         raise EncoderError("fp16 is not for CPUs", hint="use --precision bf16 or fp32")
-    return Runtime(found, precision)
+    if engine == "openvino":
+        if device != "cpu":
+            raise EncoderError(f"openvino runs on the CPU, not on {device}", hint="use --device cpu or --runtime torch")
+        if compiled:
+            raise EncoderError("--compile is torch's own", hint="leave it out, or use --runtime torch")
+        if not openvino_version():
+            raise EncoderError(
+                "openvino is not installed", hint='pip install "cxremb[openvino]", or use --runtime torch'
+            )
 
 
 def best_device() -> str:
@@ -42,10 +77,46 @@ def check_device(device: str) -> None:
         ) from error
 
 
+def measured_precision(device: str) -> tuple[str, str]:
+    """(fp32 or bf16, what speaks for it) on `device`, by a product of two small matrices in either."""
+    if not native_bf16(device):
+        return "fp32", "no bfloat16 products in hardware"
+    ratio = product_seconds(device, torch.float32) / product_seconds(device, torch.bfloat16)
+    if ratio < FASTER:
+        return "fp32", f"bfloat16 products in hardware, but only {ratio:.1f} times as fast as float32"
+    return "bf16", f"products {ratio:.1f} times as fast as in float32"
+
+
 def native_bf16(device: str) -> bool:
     """Whether bfloat16 products run in hardware: tensor cores, AMX or AVX-512 BF16; elsewhere they are emulated."""
     if device.startswith("cuda"):
         return torch.cuda.get_device_capability(device) >= (8, 0)  # Ampere
-    if device == "cpu":
-        return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
-    return False
+    return device == "cpu" and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def product_seconds(device: str, dtype: torch.dtype, repeats: int = 7) -> float:
+    """The fastest of some products of two square matrices: what else the machine does can only slow them."""
+    matrix = torch.randn(SIDE, SIDE, device=device).to(dtype)
+    best = float("inf")
+    for _ in range(repeats):
+        start = time.perf_counter()
+        float((matrix @ matrix)[0, 0])  # reading a number waits for the device
+        best = min(best, time.perf_counter() - start)
+    return best
+
+
+def installed_engine(device: str, compiled: bool) -> tuple[str, str]:
+    """(auto or torch, the choice in words with what speaks for it)."""
+    if device != "cpu" or compiled:
+        return "torch", f"torch: {'--compile is its own' if compiled else f'the engine for {device}'}"
+    if found := openvino_version():
+        return "auto", f"openvino {found}, if it agrees with torch on a job's first batch"
+    return "torch", 'torch: openvino, the faster one on a CPU, is not installed (pip install "cxremb[openvino]")'
+
+
+def openvino_version() -> str:
+    """The version of the installed OpenVINO, or nothing; does not import it."""
+    try:
+        return version("openvino")
+    except PackageNotFoundError:
+        return ""

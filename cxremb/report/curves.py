@@ -21,7 +21,7 @@ class Epoch:
 
     arm: str
     epoch: int
-    phase: str  # train or val
+    phase: str  # train or val; test where there is no val
     folds: int
     loss: float | None
     accuracy: float | None

@@ -59,7 +59,8 @@ def forest(bars: Sequence[Bar], measure: str, chance: float) -> str:
     known = [value for bar in bars for value in (bar.low, bar.value, bar.high) if value is not None]
     low, high = min([chance, *known]), max([chance, *known])
     pad = max(0.05 * (high - low), 0.01)
-    frame = Frame(460, 64 + 34 * len(bars), (low - pad, high + pad), (0, max(len(bars), 1)), left=72, right=150)
+    left = max(72, *(16 + 8 * len(bar.name) for bar in bars)) if bars else 72  # room for the longest name
+    frame = Frame(460, 64 + 34 * len(bars), (low - pad, high + pad), (0, max(len(bars), 1)), left=left, right=150)
     marks = axes(frame, round_ticks(*frame.x), [], measure, "")
     marks.append(path([(chance, 0), (chance, frame.y[1])], frame, "chance"))
     for index, bar in enumerate(bars):
@@ -81,22 +82,18 @@ def forest_row(frame: Frame, index: int, bar: Bar, height: float) -> Iterator[st
         yield f'<rect class="dot {colour}" x="{x - 5:.1f}" y="{y - 5:.1f}" width="10" height="10"/>'
 
 
-def loss_curves(arm: str, train: Sequence[Point], val: Sequence[Point], top: float) -> str:
-    """Loss per epoch on training and validation rows. `top`: the end of the axis, so that several figures compare."""
-    last = max([x for x, _ in (*train, *val)], default=1)
+def loss_curves(arm: str, curves: Mapping[str, Sequence[Point]], top: float) -> str:
+    """Loss per epoch on the rows of each named part. `top`: the end of the axis, so that several figures compare."""
+    last = max([x for points in curves.values() for x, _ in points], default=1)
     frame = Frame(285, 230, (0, max(last, 1)), (0, top or 1))
     marks = axes(frame, round_ticks(*frame.x), round_ticks(*frame.y), "epoch", "loss")
-    for index, (name, points) in enumerate({"train": train, "validation": val}.items()):
+    for index, (name, points) in enumerate(curves.items()):
         marks.append(path(points, frame, f"line line{index}", DASHES[index]))
         if len(points) == 1:
             x, y = frame.at(points[0])
             marks.append(f'<circle class="dot line{index}" cx="{x:.1f}" cy="{y:.1f}" r="3"/>')
-        marks += key_entry(frame, index, 2, name, high=True)
-    said = [
-        f"{name} {points[0][1]:.3f} to {points[-1][1]:.3f}"
-        for name, points in (("train", train), ("validation", val))
-        if points
-    ]
+        marks += key_entry(frame, index, len(curves), name, high=True)
+    said = [f"{name} {points[0][1]:.3f} to {points[-1][1]:.3f}" for name, points in curves.items() if points]
     return svg(frame, f"Loss of the {arm} arm", f"Mean over folds by epoch: {', '.join(said) or 'none'}.", marks)
 
 

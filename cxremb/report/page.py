@@ -1,7 +1,7 @@
 """The one-page report of some runs: `page_from_runs` gathers it as plain data, `write_report` makes the HTML file."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from cxremb.ablate import REFERENCE, ArmResult, compare
 from cxremb.errors import DataError
-from cxremb.features import caveats
+from cxremb.features import text_told
 from cxremb.report import html
 from cxremb.report.curves import FIGURES, Epoch, mean_history, roc_points, test_rows
 from cxremb.report.figures import Bar, Point, estimate, forest, loss_curves, roc_curves
@@ -27,9 +27,10 @@ SIMULATED = (
     "The films of this data set are simulated: drawn by a program, not taken of anybody. "
     "Figures of arms that read images say nothing about real patients."
 )
-RECOVERY = "label recovery"  # how the caveat of an arm begins that reads where the label came from
+LOUD = ("label recovery", "leaky split")  # how a caveat begins that must stand above all figures
 RESEARCH = "For research on methods. Nothing here has been shown to help in the care of a patient."
 
+PHASES = {"train": "train", "val": "validation", "test": "test"}  # test where a split has no validation part
 BASELINES = {
     "prevalence": "prevalence",
     "majority_accuracy": "accuracy of always the larger class",
@@ -90,7 +91,7 @@ def render(page: Page) -> str:
     for row in page.arms:
         for caveat in row.caveats:
             said.setdefault(caveat, []).append(row.arm)
-    banners += [f"Arms {', '.join(arms)}: {caveat}." for caveat, arms in said.items() if caveat.startswith(RECOVERY)]
+    banners += [f"Arms {', '.join(arms)}: {caveat}." for caveat, arms in said.items() if caveat.startswith(LOUD)]
     sections = [
         html.section("Arms compared", *arms_part(page)),
         html.section("Read this with it", html.bullets([*page.caveats, RESEARCH])),
@@ -107,7 +108,7 @@ def arms_part(page: Page) -> list[str]:
     names = ["arm", "rows", "patients", "AUROC", "accuracy", "F1", f"AUROC minus {REFERENCE}", "caveat"]
     rows = [arm_row(row) for row in page.arms]
     without = ", ".join(f"{name} {'undefined' if value is None else f'{value:.3f}'}" for name, value in page.baselines)
-    bars = [Bar(row.arm, row.auroc.value, row.auroc.low, row.auroc.high) for row in page.arms]
+    bars = [Bar(row.title, row.auroc.value, row.auroc.low, row.auroc.high) for row in page.arms]
     told = "Test rows pooled over the folds. Brackets: 95% patient-cluster bootstrap; differences are paired."
     drawn = [html.figure(forest(bars, "AUROC", 0.5), "AUROC per arm with its interval. Dashed: chance.")]
     if page.curves:
@@ -126,7 +127,7 @@ def arm_row(row: ArmResult) -> list[Cell]:
     difference = "" if gap is None else stacked(gap.value, gap.low, gap.high)
     if gap is not None and gap.p is not None:
         difference += f"\np = {gap.p:.3f}"
-    return [row.arm, row.n, row.patients, *figures, difference, "; ".join(said.split(":")[0] for said in row.caveats)]
+    return [row.title, row.n, row.patients, *figures, difference, "; ".join(said.split(":")[0] for said in row.caveats)]
 
 
 def stacked(value: float | None, low: float | None, high: float | None) -> str:
@@ -143,11 +144,12 @@ def training_part(page: Page) -> list[str]:
     top = 1.25 * max((loss for _, loss in whole), default=1.0)  # leaves room for the key
     drawn = []
     for arm in folds:
-        train, val = (
-            [(row.epoch, loss) for row, loss in whole if (row.arm, row.phase) == (arm, phase)]
-            for phase in ("train", "val")
-        )
-        drawn.append(html.figure(loss_curves(arm, train, val, top), f"Loss of the {arm} arm."))
+        curves = {
+            told: points
+            for phase, told in PHASES.items()
+            if (points := [(row.epoch, loss) for row, loss in whole if (row.arm, row.phase) == (arm, phase)])
+        }
+        drawn.append(html.figure(loss_curves(arm, curves, top), f"Loss of the {arm} arm."))
     names = ["arm", "epoch", "phase", "folds", *FIGURES]
     rows: list[list[Cell]] = [
         [row.arm, str(row.epoch), row.phase, str(row.folds), *(getattr(row, name) for name in FIGURES)]
@@ -174,13 +176,13 @@ def page_from_runs(root: Path, dataset: str, run_ids: Sequence[str], title: str)
     collection = open_dataset(root, dataset)
     runs = chosen_runs(collection, run_ids)
     simulated = collection.simulated and any("image" in find_head(arm).blocks for arm in runs)
-    first = next(iter(runs.values()))
+    first, arms = next(iter(runs.values())), compared(runs)
     return Page(
         title=title,
         simulated=simulated,
         facts=data_facts(root, collection),
-        arms=compared(runs, collection.simulated),
-        curves={arm: curve for arm, run in runs.items() if (curve := roc_points(*judged(run)))},
+        arms=arms,
+        curves={row.title: curve for row in arms if (curve := roc_points(*judged(runs[row.arm])))},
         baselines=tuple((told, first.metric(name)[0]) for name, told in BASELINES.items()),
         history=tuple(epoch for arm, run in runs.items() for epoch in mean_history(arm, run.history)),
         examples=tuple(ask(root, question, text, run_ids) for question, text in EXAMPLES.items()),
@@ -204,15 +206,11 @@ def chosen_runs(dataset: Dataset, run_ids: Sequence[str]) -> dict[str, Run]:
     return runs
 
 
-def compared(runs: Mapping[str, Run], simulated: bool) -> tuple[ArmResult, ...]:
-    """One row per arm, with the caveats of its own section."""
+def compared(runs: Mapping[str, Run]) -> tuple[ArmResult, ...]:
+    """One row per arm, with the differences to the reference if all predict the same rows."""
     items = [sorted(test_rows(run.predictions)["item_id"].to_pylist()) for run in runs.values()]
     paired = REFERENCE in runs and len(runs) > 1 and all(rows == items[0] for rows in items)
-    rows = compare(runs, REFERENCE if paired else None, None, simulated)
-    return tuple(
-        replace(row, caveats=caveats(find_head(row.arm).blocks, runs[row.arm].record.get("section"), simulated))
-        for row in rows
-    )
+    return tuple(compare(runs, REFERENCE if paired else None))
 
 
 def judged(run: Run) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -255,7 +253,7 @@ def said_of(runs: Mapping[str, Run]) -> tuple[str, ...]:
     """What must be read beside the figures: each arm's caveats, and the rows that no arm could use."""
     said: dict[str, list[str]] = {}
     for arm, run in runs.items():
-        for caveat in filter(None, str(run.record.get("note") or "").split("; ")):
+        for caveat in run.caveats:
             said.setdefault(caveat, []).append(arm)
     left_out = {
         f"{n:,} rows left out: {why}" for run in runs.values() for why, n in run.record.get("left_out", {}).items()
@@ -270,6 +268,8 @@ def run_facts(runs: Mapping[str, Run]) -> tuple[tuple[str, str], ...]:
         record = run.record
         stores, seeds = ", ".join(record.get("stores", [])), ", ".join(map(str, record.get("seeds", [])))
         versions = ", ".join(f"{name} {number}" for name, number in record.get("versions", {}).items())
-        made = f"run {run.run_id}, {record['created']}; split {record.get('split')}; preset {record.get('preset')}; "
-        facts.append((arm, f"{made}seeds {seeds}; stores {stores}; {run.seconds:g} s; {versions}"))
+        text = text_told(record.get("text"), record.get("text_role"))
+        split = f"split {record.get('split')} ({record.get('split_means')})"
+        made = f"run {run.run_id}, {record['created']}; {split}; preset {record.get('preset')}; "
+        facts.append((arm, f"{made}seeds {seeds}; stores {stores}; {text}; {run.seconds:g} s; {versions}"))
     return tuple(facts)

@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cxremb.errors import DataError, StoreError
-from cxremb.store.files import replace_table, replace_text, sha256_of
+from cxremb.store.drafts import Draft, drafting
+from cxremb.store.files import replace_text, sha256_of
 from cxremb.store.layout import FORMAT_VERSION, TABLES, DatasetPaths
 
 
@@ -49,21 +50,34 @@ class Dataset:
 
 
 def write_dataset(paths: DatasetPaths, tables: Mapping[str, pa.Table], about: Mapping[str, Any]) -> Dataset:
-    """The data set as written. dataset.json goes last and names each table's digest: it is the commit.
+    """The data set as written.
 
-    tables: one per name in `TABLES`. about: licence, citation, source, notes, simulated.
+    tables: one per name in `TABLES`. about: licence, citation, source, notes, simulated, label_sets.
     """
-    written = {}
-    for name, schema in TABLES.items():
-        table = tables[name].cast(schema)
-        path = replace_table(paths.table(name), table)
-        written[name] = {"rows": table.num_rows, "sha256": sha256_of(path)}
+    with drafting(paths) as drafts:
+        for name, schema in TABLES.items():
+            drafts[name].extend(tables[name].cast(schema))
+        return commit_dataset(paths, drafts, about)
+
+
+def commit_dataset(
+    paths: DatasetPaths, drafts: Mapping[str, Draft], about: Mapping[str, Any], kept: Mapping[str, Any] | None = None
+) -> Dataset:
+    """The data set, its drafts published. dataset.json goes last and names each table's digest: it is the commit.
+
+    kept: what the old dataset.json says of the tables that have no draft. All drafts are on the disk before the first
+    takes its name, so that only an interruption between these few renames is left, and a digest tells it.
+    """
+    digests = {name: draft.finish() for name, draft in drafts.items()}
+    written = {name: {"rows": draft.rows, "sha256": digests[name]} for name, draft in drafts.items()}
+    for draft in drafts.values():
+        draft.publish()
     descriptor = {
         "format": FORMAT_VERSION,
         "name": paths.name,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         **about,
-        "tables": written,
+        "tables": {**(kept or {}), **written},
     }
     replace_text(paths.descriptor, json.dumps(descriptor, indent=2, ensure_ascii=False) + "\n")
     return Dataset(paths, descriptor)
@@ -110,10 +124,15 @@ def read_dataset(path: Path) -> Dataset:
 
 def read_table(dataset: Dataset, name: str) -> pa.Table:
     """One of the data set's tables. Raises `StoreError` if it is not the file that dataset.json names."""
+    return pq.read_table(verified(dataset, name))
+
+
+def verified(dataset: Dataset, name: str) -> Path:
+    """The path of one table. Raises `StoreError` if it is not the file that dataset.json names."""
     path = dataset.paths.table(name)
     if not path.is_file() or sha256_of(path) != dataset.descriptor["tables"][name]["sha256"]:
         raise StoreError(
             f"{path}: missing, or not the file that dataset.json names (was an earlier `data add` interrupted?)",
             hint="run the same `cxremb data add` again",
         )
-    return pq.read_table(path)
+    return path

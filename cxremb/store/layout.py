@@ -20,10 +20,9 @@ ROLES = {
     "impression": LABEL_SOURCE,
 }
 
-# What a text encoder encodes of each report; the joined one is what the reference systems read.
-JOINED = ("findings", "impression")
+# A text encoder encodes each section, and two joined ones (`store.texts`).
+JOINED = ("findings", "impression")  # what the reference systems read
 PRE_READ = "pre-read"  # all sections of a study that were written before reading, joined in the order of `ROLES`
-SECTIONS = ("indication", "comparison", "findings", "impression", "+".join(JOINED))
 
 STUDIES = pa.schema([("study_id", pa.string()), ("patient_id", pa.string())])
 IMAGES = pa.schema(
@@ -107,7 +106,7 @@ AUDIT = pa.schema(
         ("check", pa.string()),
         ("measured", pa.string()),  # in words, with the parts compared
         ("value", pa.float64()),
-        ("status", pa.string()),  # ok, note, fail
+        ("status", pa.string()),  # ok, note, fail; skip: not measured, and `why` says what is missing
         ("why", pa.string()),
         ("remedy", pa.string()),
         ("examples", pa.list_(pa.string())),

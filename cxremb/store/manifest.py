@@ -14,7 +14,10 @@ from cxremb.store.layout import FORMAT_VERSION
 
 @dataclass(frozen=True)
 class Recipe:
-    """WHAT is encoded and how; all of it enters the key. WHERE it ran (device, workers, batch) never does."""
+    """How anything is encoded; all of it enters the key. WHERE it ran (device, workers, batch) never does.
+
+    Nor does WHICH: a store holds every film, or every text, of its data set, and each row says what it is of.
+    """
 
     encoder: str  # the short name, which names the store's folder and its SQL view
     model: str  # full tag and revision
@@ -22,7 +25,6 @@ class Recipe:
     modality: str  # image or text
     dim: int
     poolings: tuple[str, ...]  # the first is what readers get unless they ask
-    sections: tuple[str, ...]
     input: Mapping[str, Any]  # transform and decoder for images; tokeniser and length for texts
     precision: str  # full (float32) or half (bfloat16 or float16 arithmetic)
     dtype: str = "float16"  # as stored
@@ -100,9 +102,7 @@ def read_manifest(path: Path) -> Manifest:
                 f"{path}: format {found}, this cxremb reads {FORMAT_VERSION}", "use the cxremb that wrote it"
             )
         recipe = fields["recipe"]
-        fields["recipe"] = Recipe(
-            **{**recipe, "poolings": tuple(recipe["poolings"]), "sections": tuple(recipe["sections"])}
-        )
+        fields["recipe"] = Recipe(**{**recipe, "poolings": tuple(recipe["poolings"])})
         fields["parts"] = tuple(Part(**part) for part in fields["parts"])
         manifest = Manifest(**fields)
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -1,7 +1,9 @@
 """Vectors out of a store: the current version of each, by id."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -10,8 +12,13 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from cxremb.errors import StoreError
+from cxremb.store.cache import Matrix, matrix_path, read_matrix, write_matrix
 from cxremb.store.dataset import Dataset
-from cxremb.store.manifest import Manifest, latest_manifest
+from cxremb.store.manifest import Manifest, latest_manifest, manifest_paths, read_manifest
+from cxremb.store.texts import place
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True)
@@ -54,6 +61,11 @@ class Store:
         return sum(part.rows for part in self.manifest.parts)
 
     @property
+    def sections(self) -> list[str]:
+        """What its rows are of: `image`, or the names of texts in the order of a report."""
+        return sorted(self.table(["section"])["section"].unique().to_pylist(), key=place)
+
+    @property
     def failed(self) -> int:
         return self.manifest.failed
 
@@ -64,6 +76,14 @@ class Store:
     @property
     def failure_path(self) -> Path | None:
         return self.folder / self.manifest.failures if self.manifest.failures else None
+
+    def at(self, version: int) -> "Store":
+        """The same store as it was at an earlier version. Raises `StoreError` if that one is not here (any more)."""
+        paths = {int(path.stem): path for path in manifest_paths(self.folder)}
+        if version not in paths:
+            known = ", ".join(map(str, paths))
+            raise StoreError(f"{self.name}: no version {version}; it has {known}", hint="name one of them")
+        return Store(self.folder, read_manifest(paths[version]))
 
     def table(self, columns: list[str] | None = None) -> pa.Table:
         """All rows of this version, in the order they were written. Raises `StoreError` if a part is damaged."""
@@ -83,20 +103,64 @@ class Store:
             raise StoreError(f"{self.name}: holds no vectors", hint='see why: cxremb sql "from failures"')
         return pa.concat_tables(tables)
 
+    def load(self, section: str = "image", pooling: str | None = None) -> Matrix:
+        """The vectors of one section and pooling, memory-mapped: read from the parts once, from `cache/` after that."""
+        pooling = pooling or self.pooling
+        path = matrix_path(self.folder.parent.parent / "cache", self.manifest, section, pooling)
+        if kept := read_matrix(path, self.dim):
+            return kept
+        table = self.table()
+        rows = table.filter(pc.and_(pc.equal(table["section"], section), pc.equal(table["pooling"], pooling)))
+        found = Matrix(rows["item_id"].combine_chunks(), halves(rows["embedding"], self.dim))
+        write_matrix(path, found)
+        return found
+
     def vectors(self, section: str = "image", pooling: str | None = None) -> tuple[list[str], NDArray[np.float32]]:
         """(item ids, vectors of shape (n, dim)) of one section and pooling, in the same order."""
-        table = self.table()
-        kept = table.filter(
-            pc.and_(pc.equal(table["section"], section), pc.equal(table["pooling"], pooling or self.pooling))
-        )
-        return kept["item_id"].to_pylist(), matrix(kept["embedding"], self.dim)
+        found = self.load(section, pooling)
+        return found.ids.to_pylist(), found.vectors.astype(np.float32)
+
+    def matrix(self, ids: Sequence[str], section: str = "image", pooling: str | None = None) -> NDArray[np.float32]:
+        """(n, dim) in the order of `ids`. Raises `StoreError` naming those that the store does not hold."""
+        found = self.load(section, pooling)
+        rows = found.rows(ids)
+        if (lost := np.flatnonzero(rows < 0)).size:
+            named = ", ".join(ids[index] for index in lost[:3])
+            raise StoreError(f"{self.name}: no {section} vector of {len(lost)} ids: {named}", hint="embed again")
+        return found.vectors[rows].astype(np.float32)
+
+    def to_torch(self, section: str = "image", pooling: str | None = None) -> "tuple[list[str], torch.Tensor]":
+        """(item ids, float32 tensor of shape (n, dim)) of one section and pooling."""
+        import torch
+
+        ids, vectors = self.vectors(section, pooling)
+        return ids, torch.from_numpy(vectors)
+
+    def to_arrow(self) -> pa.Table:
+        """Every row, with the columns of a part."""
+        return self.table()
+
+    def sql(self, text: str) -> pa.Table:
+        """What one SELECT finds; the table `store` is this version, with `embedding` as a fixed-size list of floats."""
+        import duckdb
+
+        con = duckdb.connect(":memory:")
+        files = ", ".join("'" + str(path).replace("'", "''") + "'" for path in self.part_paths)
+        vector = f"embedding::FLOAT[{self.dim}] AS embedding"  # a Parquet list loses its fixed size on reading
+        con.execute(f"CREATE VIEW store AS SELECT * REPLACE ({vector}) FROM read_parquet([{files}])")
+        return con.sql(text).to_arrow_table()
+
+
+def halves(column: pa.ChunkedArray, dim: int) -> NDArray[np.float16]:
+    """An embedding column as float16 of shape (n, dim)."""
+    values = [np.asarray(chunk.flatten()) for chunk in column.chunks]  # no nulls: the schema forbids them
+    flat = np.concatenate(values) if values else np.empty(0, np.float16)
+    return flat.reshape(-1, dim)
 
 
 def matrix(column: pa.ChunkedArray, dim: int) -> NDArray[np.float32]:
     """An embedding column as float32 of shape (n, dim)."""
-    values = [np.asarray(chunk.flatten()) for chunk in column.chunks]  # no nulls: the schema forbids them
-    flat = np.concatenate(values) if values else np.empty(0, np.float16)
-    return flat.astype(np.float32).reshape(-1, dim)
+    return halves(column, dim).astype(np.float32)
 
 
 def list_stores(dataset: Dataset) -> list[Store]:
@@ -109,15 +173,16 @@ def list_stores(dataset: Dataset) -> list[Store]:
     return sorted(found, key=lambda store: (store.created, store.name), reverse=True)
 
 
-def open_store(dataset: Dataset, encoder: str) -> Store:
+def open_store(dataset: Dataset, encoder: str, version: int | None = None) -> Store:
     """The newest store of `encoder`, which may also be a full store name such as `biobert@0123456789ab`.
 
-    Raises `StoreError`, with the command that makes one, if there is none.
+    version: an older one, as long as it has not been freed. Raises `StoreError`, with the command that makes one, if
+    there is none.
     """
     stores = list_stores(dataset)
     for store in stores:
         if encoder in (store.encoder, store.name):
-            return store
+            return store if version is None else store.at(version)
     known = ", ".join(store.name for store in stores) or "nothing yet"
     raise StoreError(
         f"{dataset.name} has no store of {encoder!r}; it has {known}",

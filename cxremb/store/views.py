@@ -13,14 +13,32 @@ import pyarrow as pa
 
 from cxremb.errors import StoreError
 from cxremb.store.dataset import Dataset, list_datasets
-from cxremb.store.layout import FAILURES, HISTORY, JOINED, METRICS, PREDICTIONS, SPLITS, TABLES
+from cxremb.store.layout import (
+    AUDIT,
+    BEFORE_READING,
+    FAILURES,
+    HISTORY,
+    JOINED,
+    METRICS,
+    PRE_READ,
+    PREDICTIONS,
+    SPLITS,
+    TABLES,
+)
 from cxremb.store.reader import Store, list_stores
+from cxremb.store.texts import PLACES, REPORT
 
-TYPES = {pa.string(): "VARCHAR", pa.int32(): "INTEGER", pa.float64(): "DOUBLE"}
+TYPES = {
+    pa.string(): "VARCHAR",
+    pa.int32(): "INTEGER",
+    pa.float64(): "DOUBLE",
+    pa.list_(pa.string()): "VARCHAR[]",
+    pa.timestamp("s", "UTC"): "TIMESTAMP",
+}
 
 # Where a file lies says whose it is: these are folders of its path, counted from the end.
 DATASET_OF_TABLE = "parse_path(filename)[-2] AS dataset"  # <dataset>/images.parquet
-DATASET_OF_SPLIT = "parse_path(filename)[-3] AS dataset"  # <dataset>/splits/x.parquet
+DATASET_OF_FOLDER = "parse_path(filename)[-3] AS dataset"  # <dataset>/splits/x.parquet, <dataset>/audits/x.parquet
 DATASET_OF_DEEP = "parse_path(filename)[-4] AS dataset"  # <dataset>/runs/<run_id>/x.parquet, or a store's part
 STORE = "parse_path(filename)[-2] AS store"
 RUN = "parse_path(filename)[-2] AS run_id"
@@ -48,26 +66,39 @@ RUN_COLUMNS = {
     "seeds": "BIGINT[]",
     "seconds": "DOUBLE",
     "created": "TIMESTAMP",
-    "section": "VARCHAR",
+    "text": "VARCHAR",
+    "text_role": "VARCHAR",
     "simulated": "BOOLEAN",
+    "leaky": "BOOLEAN",
     "note": "VARCHAR",
 }
+
+
+def joined(name: str, condition: str) -> str:
+    """SQL of the text `name`: the sections of each study for which `condition` holds, joined as `store.texts` does."""
+    places = f"nullif(list_position({list(PLACES)}, section), 0)"
+    return f"""
+    SELECT dataset, study_id, '{name}', string_agg(text, ' ' ORDER BY {places} NULLS LAST, section)
+    FROM reports WHERE text <> '' AND {condition} GROUP BY dataset, study_id"""
+
 
 # Stale: encoding again would add or drop vectors. Compared are (item, section, content), as the embed plan does it;
 # what failed counts as seen. Written as one set difference each way, so that it costs nothing unless it is asked for.
 STALE = f"""
+CREATE VIEW meta.texts AS
+    SELECT dataset, study_id, section, text FROM reports WHERE text <> ''
+    UNION ALL {joined(REPORT, f"section IN {JOINED}")}
+    UNION ALL {joined(PRE_READ, f"role = '{BEFORE_READING}'")};
+
 CREATE VIEW meta.wanted AS
-WITH joined AS (
-    SELECT dataset, study_id, '{"+".join(JOINED)}' AS section,
-           concat_ws(' ', {", ".join(f"max(text) FILTER (section = '{name}')" for name in JOINED)}) AS text
-    FROM reports WHERE section IN ({", ".join(f"'{name}'" for name in JOINED)}) GROUP BY dataset, study_id
-), items AS (
-    SELECT dataset, image_id AS item_id, 'image' AS section, sha256 AS content FROM images WHERE path IS NOT NULL
+WITH items AS (
+    SELECT dataset, 'image' AS modality, image_id AS item_id, 'image' AS section, sha256 AS content
+    FROM images WHERE path IS NOT NULL
     UNION ALL
-    SELECT dataset, study_id, section, sha256(text) FROM (FROM joined UNION ALL BY NAME FROM reports) WHERE text <> ''
+    SELECT dataset, 'text', study_id, section, sha256(text) FROM meta.texts
 )
 SELECT dataset, store, item_id, section, content
-FROM items JOIN meta.sections USING (dataset, section)
+FROM items JOIN meta.stores USING (dataset, modality)
 ANTI JOIN failures USING (dataset, store, item_id, section);
 
 CREATE VIEW stores AS
@@ -102,8 +133,12 @@ def create_views(con: duckdb.DuckDBPyConnection, held: Holdings) -> None:
     for name, schema in TABLES.items():
         files = (dataset.paths.table(name) for dataset in held.datasets)
         con.execute(view(name, [DATASET_OF_TABLE], columns(schema), files))
-    splits = (path for dataset in held.datasets for path in sorted(dataset.paths.splits.glob("[!.]*.parquet")))
-    con.execute(view("splits", [DATASET_OF_SPLIT], columns(SPLITS), splits))
+    splits, audits = (
+        [path for dataset in held.datasets for path in sorted(getattr(dataset.paths, kind).glob("[!.]*.parquet"))]
+        for kind in ("splits", "audits")
+    )
+    con.execute(view("splits", [DATASET_OF_FOLDER], columns(SPLITS), splits))
+    con.execute(view("audits", [DATASET_OF_FOLDER], columns(AUDIT), audits))
     failures = (store.failure_path for _, store in held.stores if store.failure_path)
     con.execute(view("failures", [DATASET_OF_DEEP, STORE], columns(FAILURES), failures))
     create_vectors(con, held.stores)
@@ -127,7 +162,12 @@ def view(name: str, origin: Sequence[str], kept: Sequence[str], files: Iterable[
 
 def columns(schema: pa.Schema) -> list[str]:
     """The columns of a layout table as SQL, each cast to its type."""
-    return [f"{field.name}::{TYPES[field.type]} AS {field.name}" for field in schema]
+    return [f'{source(field)}::{TYPES[field.type]} AS "{field.name}"' for field in schema]
+
+
+def source(field: pa.Field) -> str:
+    """A column as SQL reads it: quoted, and a point in time in UTC, where a plain cast would give the time of here."""
+    return f'make_timestamp(epoch_us("{field.name}"))' if pa.types.is_timestamp(field.type) else f'"{field.name}"'
 
 
 def literal(path: Path) -> str:
@@ -174,7 +214,8 @@ def parts(stores: Iterable[Store]) -> list[Path]:
 def encoder_view(encoder: str) -> str:
     """A name for the encoder's view that needs no quotes and hides no other view."""
     name = re.sub(r"\W", "_", encoder.lower())
-    taken = {*TABLES, "splits", "stores", "embeddings", "failures", "runs", "history", "predictions", "metrics"}
+    taken = {*TABLES, "splits", "audits", "stores", "embeddings", "failures"}
+    taken |= {"runs", "history", "predictions", "metrics"}
     return f"encoder_{name}" if name in taken or name[:1].isdigit() else name
 
 
@@ -184,9 +225,7 @@ def create_stores(con: duckdb.DuckDBPyConnection, stores: Sequence[tuple[str, St
         (dataset, s.name, s.encoder, s.modality, s.version, s.rows, s.dim, s.failed, moment(s.created))
         for dataset, s in stores
     ]
-    sections = [(dataset, s.name, section) for dataset, s in stores for section in s.manifest.recipe.sections]
     fill(con, "meta.stores", STORE_COLUMNS, rows)
-    fill(con, "meta.sections", {"dataset": "VARCHAR", "store": "VARCHAR", "section": "VARCHAR"}, sections)
     con.execute(STALE)
 
 

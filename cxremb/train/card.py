@@ -3,11 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from cxremb.features import text_told
+
 CARD = """# RUN_ID
 
 {head} head on {dataset}, telling `{label}` (label set {label_set}) from frozen embeddings. For research, not for care.
 
-{caveat}## Figures on test rows
+{caveat}## Figures on test rows{leaky}
 
 {figures}
 
@@ -16,9 +18,9 @@ Test rows pool the folds {folds}; one row is one {unit}. Brackets: 95% patient-c
 
 ## How it was made
 
-- vectors: {stores}; section: {section}; pooling: {pooling}
+- vectors: {stores}; {text}; pooling: {pooling}
 - rows: {rows} of {patients} patients; left out: {left_out}
-- split: {split}, grouped by patient and by identical report text
+- split: {split}: {split_means}
 - preset {preset}: {options}
 - epoch kept per fold: {epochs}; seeds: {seeds}; {parameters:,} trainable parameters; {seconds} s
 - made with {versions}
@@ -35,8 +37,9 @@ def model_card(record: Mapping[str, Any], metrics: Sequence[Mapping[str, Any]]) 
         told[name] = ", ".join(f"{key} {value}" for key, value in record[name].items()) or "none"
     for name in ("stores", "folds", "epochs", "seeds"):
         told[name] = ", ".join(map(str, record[name]))
-    told["section"] = record["section"] or "none"
+    told["text"] = text_told(record["text"], record["text_role"])
     told["caveat"] = f"**Read these figures as: {record['note']}.**\n\n" if record["note"] else ""
+    told["leaky"] = " (LEAKY)" if record["leaky"] else ""
     told["figures"] = figures_table([row for row in metrics if row["part"] == "test"])
     return CARD.format(**told)
 

@@ -17,7 +17,7 @@ from cxremb.errors import TrainError
 from cxremb.evaluate.bootstrap import cluster_intervals
 from cxremb.evaluate.metrics import binary_metrics
 from cxremb.features import Features, caveats
-from cxremb.splits import StoredSplit, fold_parts
+from cxremb.splits import LEAKY, StoredSplit, fold_parts
 from cxremb.store.dataset import Dataset
 from cxremb.store.layout import FORMAT_VERSION, HISTORY, METRICS, PREDICTIONS
 from cxremb.train.card import model_card
@@ -58,8 +58,10 @@ def fit_run(
 ) -> Run:
     """The run that answers `plan`: the finished one if there is one (`reused`), else trained and written now.
 
-    The stored model standardises its input itself, so it takes raw store vectors. Raises `TrainError` for an
-    unknown head, too few rows, a single class, values that are no numbers, or a loss that diverges.
+    The stored model standardises its input itself, so it takes raw store vectors. Rows that the split does not list
+    are left out and counted. Raises `TrainError` for an unknown head, too few rows, a single class, a split by image
+    without images, a recipe that chooses an epoch where there is no val, values that are no numbers, or a loss that
+    diverges.
     """
     head = find_head(plan.arm)
     key = run_key(dataset, features, split, plan)
@@ -75,6 +77,7 @@ def fit_run(
     ]
     predictions = pa.concat_tables([member.predictions for member in members])
     metrics = metrics_table(predictions, features.label)
+    features = listed(features, parts, split)
     record = run_record(dataset, features, split, plan, members)
     record["seconds"] = round(time.perf_counter() - started, 2)
     outcome = Outcome(
@@ -114,16 +117,20 @@ class Fold:
 def fit_fold(
     features: Features, X: NDArray[np.float32], parts: NDArray[np.str_], task: Fold, progress: Progress
 ) -> Member:
-    """One model, trained on `train`, its epoch chosen on `val`, its predictions on `val` and `test`."""
+    """One model, trained on `train`, its epoch chosen on `val`, its predictions on `val` and `test`.
+
+    Without `val` the last epoch is kept, and the history watches `test` instead, under that name.
+    """
     from cxremb.train import loop  # torch takes seconds to import, and a run that is re-used never needs it
     from cxremb.train.mlp import new_perceptron
 
     plan = task.plan
-    train, val = (loop.Part(X[parts == name], features.y[parts == name]) for name in ("train", "val"))
+    second = "val" if (parts == "val").any() else "test"
+    train, watched = (loop.Part(X[parts == name], features.y[parts == name], name) for name in ("train", second))
     model = new_perceptron(task.head, X.shape[1], plan.seed)
     if plan.options.standardise:
         model.standardise(train.X)
-    trained = loop.fit(model, train, val, plan.options, plan.seed, progress)
+    trained = loop.fit(model, train, watched, plan.options, plan.seed, progress)
     prefix = f"repeat{plan.repeat}.fold{task.fold}."
     place = {"repeat": plan.repeat, "fold": task.fold}
     judged = np.flatnonzero((parts == "val") | (parts == "test"))
@@ -140,14 +147,34 @@ def fit_fold(
 
 
 def parts_of(features: Features, split: StoredSplit, plan: Plan, fold: int) -> NDArray[np.str_]:
-    """(n,) the part of each row in one fold. Raises `TrainError` if that fold cannot be trained on."""
-    place = fold_parts(split.table, plan.repeat, fold)
-    parts = np.array([place.get(study, "") for study in features.study_ids.tolist()], dtype=np.str_)
-    if lost := int((parts == "").sum()):
+    """(n,) the part of each row in one fold, "" for a row that the split does not list.
+
+    Raises `TrainError` if that fold cannot be trained on.
+    """
+    if split.by_image and features.unit != "image":
         raise TrainError(
-            f"{lost} of {len(parts)} rows are in no part of fold {fold} of split {split.name}",
-            hint=f"its folds are {sorted(set(split.table['fold'].to_pylist()))}",
+            f"split {split.name} is by image, and a row of these inputs is a {features.unit}",
+            hint="use a head that reads images: image or fusion",
         )
+    place = fold_parts(split.table, plan.repeat, fold)
+    items = features.item_ids if split.by_image else features.study_ids
+    parts = np.array([place.get(item, "") for item in items.tolist()], dtype=np.str_)
+    if not (parts != "").any():
+        raise TrainError(
+            f"all {len(parts)} rows are in no part of fold {fold} of split {split.title}",
+            hint="choose a split of these studies with --split, or leave it out",
+        )
+    refuse_untrainable(features, parts, fold)
+    if not (parts == "val").any() and plan.options.chooses_epoch:
+        raise TrainError(
+            f"fold {fold} of split {split.title} has no val part, and preset {plan.preset} chooses its epoch there",
+            hint="use a preset that keeps the last epoch: --preset cnn-llm/as-coded",
+        )
+    return parts
+
+
+def refuse_untrainable(features: Features, parts: NDArray[np.str_], fold: int) -> None:
+    """Raises `TrainError` if the training rows are few or of one class, or if there is nothing to test on."""
     y = features.y[parts == "train"]
     if len(y) < FEWEST_ROWS:
         raise TrainError(
@@ -159,7 +186,20 @@ def parts_of(features: Features, split: StoredSplit, plan: Plan, fold: int) -> N
             f"all {len(y)} training rows of fold {fold} have {features.label} = {y[0]:g}: nothing to tell apart",
             hint="embed more of the data set, or name another label set with --label-set",
         )
-    return parts
+    if not (parts == "test").any():
+        raise TrainError(f"fold {fold} has no test row", hint="embed more of the data set, or choose another --split")
+
+
+def listed(features: Features, parts: Sequence[NDArray[np.str_]], split: StoredSplit) -> Features:
+    """The rows that the split lists; the others are counted under `left_out`."""
+    there = parts[0] != ""  # every fold lists the same rows
+    if there.all():
+        return features
+    left_out = {**features.left_out, f"not in split {split.name}": int((~there).sum())}
+    rows = {name: getattr(features, name)[there] for name in ("item_ids", "study_ids", "patient_ids", "y")}
+    return replace(
+        features, blocks={name: block[there] for name, block in features.blocks.items()}, left_out=left_out, **rows
+    )
 
 
 def prediction_table(
@@ -208,7 +248,8 @@ def run_record(
 ) -> dict[str, Any]:
     """What run.json says, less the id, the dates and the seconds."""
     head = find_head(plan.arm)
-    notes = caveats(head.blocks, features.section, dataset.simulated)
+    reads_text = "text" in head.blocks
+    notes = [*caveats(head.blocks, features.text_role, dataset.simulated), *([LEAKY] if split.leaky else [])]
     return {
         "head": plan.arm,
         "arm": plan.arm,
@@ -216,10 +257,13 @@ def run_record(
         "options": asdict(plan.options),
         "label_set": features.label_set,
         "label": features.label,
-        "split": f"{split.name}@{split.key}",
+        "split": split.title,
+        "split_means": split.means,
+        "leaky": split.leaky,
         "stores": [features.stores[block] for block in head.blocks],
         "rows_from": dict(features.stores),  # the stores that decide which rows there are: the same for all arms
-        "section": features.section if "text" in head.blocks else None,
+        "text": features.text if reads_text else None,
+        "text_role": features.text_role if reads_text else None,
         "pooling": {block: (features.pooling or {}).get(block) for block in head.blocks},
         "seeds": [plan.seed],
         "repeat": plan.repeat,

@@ -24,6 +24,7 @@ class Part(NamedTuple):
 
     X: NDArray[np.float32]  # (n, dim)
     y: NDArray[np.float64]  # (n,) class 0 or 1
+    name: str = "val"  # which part: the phase that its figures go under
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Epoch:
     """How the model of the end of an epoch does on one part. None: undefined, as precision without a positive call."""
 
     epoch: int  # from 1
-    phase: str  # train or val
+    phase: str  # train or val; test where there is no val
     loss: float
     accuracy: float
     precision: float | None
@@ -49,16 +50,18 @@ class Trained:
 
 
 def fit(
-    model: nn.Module, train: Part, val: Part, options: Options, seed: int, progress: Progress = unwatched
+    model: nn.Module, train: Part, watched: Part, options: Options, seed: int, progress: Progress = unwatched
 ) -> Trained:
-    """`model`, trained with Adam and cross entropy; the epoch is chosen by loss on `val`, never on a test part.
+    """`model`, trained with Adam and cross entropy; the epoch is chosen by loss on `watched`, never on a test part.
 
     model: (n, dim) float32 -> (n, 2) logits. Figures of both phases are measured in evaluation mode, with the
-    weights of the end of the epoch, so train and val compare like with like. The same seed gives the same
-    weights on one machine. Raises `TrainError` if the loss stops being finite.
+    weights of the end of the epoch, so both compare like with like. The same seed gives the same weights on one
+    machine. Raises `TrainError` if the loss stops being finite, or an epoch would be chosen on test rows.
     """
+    if watched.name == "test" and options.chooses_epoch:
+        raise TrainError("an epoch must not be chosen on test rows", hint="use a preset that keeps the last epoch")
     X, y = tensors(train)
-    X_val, y_val = tensors(val)
+    X_watched, y_watched = tensors(watched)
     optimiser = torch.optim.Adam(model.parameters(), lr=options.learning_rate, fused=True)
     order = torch.Generator().manual_seed(seed)
     history: list[Epoch] = []
@@ -67,7 +70,8 @@ def fit(
         torch.manual_seed(seed)  # dropout
         for epoch in progress(range(1, options.epochs + 1), options.epochs, "epochs"):
             run_epoch(model, X, y, optimiser, options.batch_size, order)
-            history += [measure(model, X, y, epoch, "train"), measure(model, X_val, y_val, epoch, "val")]
+            history.append(measure(model, X, y, epoch, "train"))
+            history.append(measure(model, X_watched, y_watched, epoch, watched.name))
             loss = history[-1].loss
             if not np.isfinite([history[-2].loss, loss]).all():
                 raise TrainError(f"the loss is no number any more after epoch {epoch}", hint="lower the learning rate")

@@ -27,6 +27,11 @@ class Options:
                 hint="for example --epochs 40",
             )
 
+    @property
+    def chooses_epoch(self) -> bool:
+        """Whether anything is decided by the loss after each epoch: which one is kept, or when to stop."""
+        return self.select == "best" or self.patience is not None
+
 
 @dataclass(frozen=True)
 class Preset:

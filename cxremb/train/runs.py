@@ -54,6 +54,11 @@ class Run:
         return str(self.record["arm"])
 
     @property
+    def caveats(self) -> tuple[str, ...]:
+        """What must stand beside every figure of the run, as it was written when the run was made."""
+        return tuple(filter(None, str(self.record.get("note") or "").split("; ")))
+
+    @property
     def seconds(self) -> float:
         return float(self.record["seconds"])
 

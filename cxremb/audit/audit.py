@@ -1,0 +1,96 @@
+"""Every check on one split and label set, and the table that keeps what it found."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyarrow as pa
+
+from cxremb.audit.collection import check_collection
+from cxremb.audit.finding import FAIL, Finding
+from cxremb.audit.headers import read_headers
+from cxremb.audit.lookups import check_lookups
+from cxremb.audit.noise import check_noise
+from cxremb.audit.overlap import check_overlap
+from cxremb.audit.pixels import PixelFacts, read_pixels
+from cxremb.audit.prevalence import check_prevalence
+from cxremb.audit.subject import open_subject
+from cxremb.errors import DataError
+from cxremb.labels import read_labels
+from cxremb.splits import DEFAULT, choose_split
+from cxremb.store.dataset import Dataset
+from cxremb.store.files import replace_table
+from cxremb.store.layout import AUDIT
+from cxremb.types import Progress, unwatched
+
+NO_PIXELS = "left out with --no-pixels"
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What was found, in the order of the checks; `path` is the stored table."""
+
+    dataset: str
+    split: str  # name@key
+    leaky: bool
+    label_set: str
+    created: datetime
+    path: Path
+    findings: Sequence[Finding]
+
+    @property
+    def failed(self) -> list[Finding]:
+        return [finding for finding in self.findings if finding.status == FAIL]
+
+
+def audit(
+    dataset: Dataset,
+    label_set: str | None = None,
+    split: str = DEFAULT.name,
+    pixels: bool = True,
+    progress: Progress = unwatched,
+) -> Audit:
+    """Overlap between parts, look-ups, labels and films, measured on any split, a leaky one too, and stored.
+
+    label_set: the first there is, if None. pixels: decode films (once; what they show is kept under `cache/`).
+    Raises as `choose_split` and `read_labels`.
+    """
+    labels = read_labels(dataset, label_set or first_label_set(dataset))
+    chosen = choose_split(dataset, labels.label_set, split, allow_leaky=True)
+    subject = open_subject(dataset, chosen, labels)
+    headers = read_headers(dataset.images, progress)
+    films: PixelFacts | str = read_pixels(dataset, progress) if pixels else NO_PIXELS
+    findings = [
+        *check_overlap(subject, films),
+        *check_lookups(subject, headers),
+        *check_prevalence(subject),
+        *check_noise(subject),
+        *check_collection(subject, films, headers),
+    ]
+    created = datetime.now(UTC).replace(microsecond=0)
+    told = json.dumps([chosen.key, labels.label_set, labels.version, pixels])
+    path = dataset.paths.audits / f"{created:%Y%m%dT%H%M%S}-{hashlib.sha256(told.encode()).hexdigest()[:8]}.parquet"
+    result = Audit(dataset.name, chosen.title, chosen.leaky, labels.label_set, created, path, findings)
+    replace_table(path, as_table(result))
+    return result
+
+
+def first_label_set(dataset: Dataset) -> str:
+    """The first set that can be trained on. Raises `DataError` if there is none."""
+    sets = dataset.descriptor.get("label_sets", {})
+    trainable = [name for name, about in sets.items() if about["task"] != "terms"]
+    if not trainable:
+        raise DataError(
+            f"{dataset.name}: no label set to audit", hint='bring labels: `cxremb data label NAME --sql "select ..."`'
+        )
+    return str(trainable[0])
+
+
+def as_table(result: Audit) -> pa.Table:
+    """One row for each finding; columns `AUDIT`."""
+    about = {"created": result.created, "split": result.split, "label_set": result.label_set}
+    rows = [{**about, **asdict(finding), "examples": list(finding.examples)} for finding in result.findings]
+    return pa.Table.from_pylist([{name: row[name] for name in AUDIT.names} for row in rows], schema=AUDIT)

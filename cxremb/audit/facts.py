@@ -1,0 +1,124 @@
+"""What is known of a row without looking at its film or reading its report, as numbers or words."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Any
+
+import numpy as np
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from cxremb.audit.headers import TAGS, Header
+from cxremb.audit.subject import Items, Subject, encoded, positions
+
+MASK = re.compile(r"X{3,}|_{2,}")  # how IU X-ray and MIMIC-CXR mark what was taken out
+CLASSES = 20  # of a category: the most frequent; the rest is one more
+LETTERS = (1, 4)  # letters in a row that it counts
+
+Numbers = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One fact about each of n items: a matrix of numbers (NaN where unknown), or words."""
+
+    said: str  # what it is, in the report
+    items: Items
+    numbers: NDArray[np.float64] | None = None  # (n, columns)
+    words: Sequence[str] = ()  # (n,)
+
+    def matrices(self, train: Numbers, judged: Numbers) -> tuple[Any, Any]:
+        """The fact of the rows to learn from, and of those to judge."""
+        if self.numbers is not None:
+            return self.numbers[train], self.numbers[judged]
+        from sklearn.feature_extraction.text import TfidfVectorizer
+
+        letters = TfidfVectorizer(analyzer="char", ngram_range=LETTERS, max_features=CLASSES * 1000)
+        known = letters.fit_transform([self.words[row] for row in train.tolist()])
+        return known, letters.transform([self.words[row] for row in judged.tolist()])
+
+
+def facts_of(subject: Subject, headers: Mapping[str, Header] | str) -> dict[str, Fact | str]:
+    """Name -> the fact, or why it is not known."""
+    return {
+        "file name": file_names(subject),
+        **report_facts(subject),
+        "image size": image_sizes(subject),
+        "view": views(subject),
+        "DICOM metadata": metadata(subject, headers),
+    }
+
+
+def file_names(subject: Subject) -> Fact | str:
+    """The last part of the path, or of the image's id where its file is not here, between marks of start and end."""
+    images = subject.images
+    if not images.num_rows:
+        return "no image is listed"
+    names = pc.coalesce(images["path"], images["image_id"]).to_pylist()
+    last = [PurePath(name).name for name in names]
+    return Fact("letters of the file name", subject.films, words=[f"^{name}$" for name in last])
+
+
+def report_facts(subject: Subject) -> dict[str, Fact | str]:
+    """How long each report is, how many of its words are masked, and which sections it has."""
+    reports = subject.dataset.reports
+    study, of = encoded(subject.rows.study_ids)
+    place = positions(reports["study_id"], study)
+    names, section = encoded(reports["section"])
+    kept = np.flatnonzero(place >= 0)
+    if not len(kept):
+        return dict.fromkeys(("report length", "masked words", "empty sections"), "no report text")
+    texts = [text or "" for text in reports["text"].take(kept).to_pylist()]
+    n, place = len(study), place[kept]
+    words, masks, filled = np.zeros(n), np.zeros(n), np.zeros((n, len(names)))
+    np.add.at(words, place, [len(text.split()) for text in texts])
+    np.add.at(masks, place, [len(MASK.findall(text)) for text in texts])
+    filled[place, section[kept]] = [bool(text) for text in texts]
+    rows = subject.rows
+    return {
+        "report length": Fact("words in the report", rows, words[of][:, None]),
+        "masked words": Fact("count of XXXX and ___", rows, masks[of][:, None]),
+        "empty sections": Fact("which sections are empty", rows, filled[of]),
+    }
+
+
+def image_sizes(subject: Subject) -> Fact | str:
+    """Width, height and their ratio."""
+    width, height = (subject.images[name].to_numpy().astype(np.float64) for name in ("width", "height"))
+    if not np.isfinite(width).any():
+        return "no size is known"
+    return Fact("width, height, aspect", subject.films, np.column_stack([width, height, width / height]))
+
+
+def views(subject: Subject) -> Fact | str:
+    """The projection."""
+    if subject.images["view"].null_count == subject.images.num_rows:
+        return "no view is known"
+    return Fact("view", subject.films, categories(subject.images["view"].to_pylist()))
+
+
+def metadata(subject: Subject, headers: Mapping[str, Header] | str) -> Fact | str:
+    """Each tag as categories, rows and columns as numbers too."""
+    if isinstance(headers, str):
+        return headers
+    found = [headers.get(image, {}) for image in subject.films.ids.to_pylist()]
+    if not any(found):
+        return "no DICOM file in this split"
+    columns = [categories([header.get(tag) for header in found]) for tag in TAGS]
+    sizes = [[number(header.get(tag)) for header in found] for tag in ("Rows", "Columns", "BitsStored")]
+    return Fact("DICOM tags", subject.films, np.column_stack([*columns, *sizes]))
+
+
+def number(text: str | None) -> float:
+    """The number, NaN for anything else."""
+    return float(text) if text and text.isdecimal() else np.nan
+
+
+def categories(values: Iterable[str | None]) -> NDArray[np.float64]:
+    """(n, columns) one column for each frequent value, a null being one too."""
+    codes = np.unique([value if value is not None else "\0" for value in values], return_inverse=True)[1]
+    frequent = np.argsort(-np.bincount(codes), kind="stable")[:CLASSES]
+    columns: NDArray[np.float64] = (codes[:, None] == frequent).astype(np.float64)
+    return columns

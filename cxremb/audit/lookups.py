@@ -1,0 +1,208 @@
+"""How well the label is guessed by look-ups that see no film and read no report, fitted on train, scored on test."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxremb.audit.facts import Fact, facts_of
+from cxremb.audit.finding import FAIL, LOOK_UPS, NOTE, OK, Finding, skipped
+from cxremb.audit.headers import Header
+from cxremb.audit.subject import TRAIN, Items, Subject
+from cxremb.evaluate.bootstrap import FEWEST, Interval, cluster_intervals
+
+LABELS_JUDGED = 20  # of a set with more: the most frequent; each costs a fit's share and an interval
+GIVES_AWAY = 0.6  # AUROC from which a look-up is worth a look: between chance and what a weak model reaches
+CHANCE = 0.5
+ROWS_FOR_MANY = 50_000  # label values from which 200 resamples do: the interval's own error is then far below .01
+NAMES_FITTED = 20_000  # names that the model of names learns from
+LEAVES, LEAST_LEAF = 16, 20  # of the tree: it can follow a curve, it cannot learn rows by heart
+
+WHY = {
+    "patient": "The label of a patient's other rows gives this one away: recognising the patient is enough.",
+    "file name": "The name holds the label: whoever reads names, paths or ids as input gets it for free.",
+    "report length": "How much was written tells the label: a text model can count instead of reading.",
+    "masked words": "XXXX and ___ marks tell the label: a text model can count them instead of reading.",
+    "empty sections": "Which sections were filled in tells the label, whatever they say.",
+    "image size": "Width, height or aspect tell the label: a model can tell the machine, not the disease.",
+    "view": "The projection tells the label: the sickest patients are filmed lying down.",
+    "DICOM metadata": "The machine and its settings tell the label: a model can recognise the ward.",
+}
+REMEDY = {
+    "patient": "use a split that keeps patients whole: leave --split out",
+    "file name": "never feed names or ids to a model; check that no folder or id reaches it",
+    "report length": "compare with text arms of one length, or train on --text pre-read",
+    "masked words": "drop the marks from the text, and report both",
+    "empty sections": "train on studies that have the same sections, or report per stratum",
+    "image size": "squash every film to one size (the default), and report per size",
+    "view": "report per view, or train on one view",
+    "DICOM metadata": "report per machine; leave metadata out of the input",
+}
+
+
+@dataclass(frozen=True)
+class Guess:
+    """What a look-up says of m rows, each once, of the judged parts of one repeat."""
+
+    rows: NDArray[np.int64]  # (m,)
+    chance: NDArray[np.float64]  # (m, k) of each label
+    prior: NDArray[np.float64]  # (m, k) its mean in train: all that is known without a look
+
+
+def check_lookups(subject: Subject, headers: Mapping[str, Header] | str) -> list[Finding]:
+    """One finding for each fact about a row that is no content. headers: or the reason why there are none."""
+    chosen = most_frequent(subject.rows.y)
+    findings = [told("patient", "patient id", subject.rows, by_patient(subject.rows, chosen), subject, chosen)]
+    for name, fact in facts_of(subject, headers).items():
+        if isinstance(fact, str):
+            findings.append(skipped(LOOK_UPS, name, fact))
+        else:
+            guess = joined(fitted(fact, chosen))
+            findings.append(told(name, fact.said, fact.items, guess, subject, chosen))
+    return findings
+
+
+def most_frequent(y: NDArray[np.float64]) -> NDArray[np.int64]:
+    """The columns to judge: those of which both values are there, at most `LABELS_JUDGED`, in their order."""
+    ones, zeros = ((np.nan_to_num(y, nan=-1.0) == value).sum(axis=0) for value in (1, 0))
+    usable = np.flatnonzero((ones > 0) & (zeros > 0))
+    return np.sort(usable[np.argsort(-ones[usable], kind="stable")][:LABELS_JUDGED])
+
+
+def judged_folds(items: Items, columns: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """(train rows, judged rows) with a label, for each fold of the first repeat."""
+    known = np.asarray(np.isfinite(items.y[:, columns]).any(axis=1))
+    for fold in items.folds:
+        train, judged = fold.of(TRAIN), fold.of(fold.judged)
+        train, judged = train[known[train]], judged[known[judged]]
+        if fold.repeat == items.folds[0].repeat and len(train) and len(judged):
+            yield train, judged
+
+
+def priors(y: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(k,) the mean of each column over what is not missing; 0.5 where all is."""
+    n = np.isfinite(y).sum(axis=0)
+    means: NDArray[np.float64] = np.where(n > 0, np.nansum(y, axis=0) / np.maximum(n, 1), CHANCE)
+    return means
+
+
+def by_patient(items: Items, columns: NDArray[np.int64]) -> Guess | None:
+    """The mean label of the patient's rows in train; the prior where there are none."""
+    parts = []
+    for train, judged in judged_folds(items, columns):
+        y = items.y[train][:, columns]
+        prior = priors(y)
+        size = (int(items.patients.max()) + 1, len(columns))
+        total, n = np.zeros(size), np.zeros(size)
+        np.add.at(total, items.patients[train], np.nan_to_num(y))
+        np.add.at(n, items.patients[train], np.isfinite(y))
+        mean = np.where(n > 0, total / np.maximum(n, 1), prior)
+        parts.append(Guess(judged, mean[items.patients[judged]], np.tile(prior, (len(judged), 1))))
+    return joined(parts)
+
+
+def fitted(fact: Fact, columns: NDArray[np.int64]) -> Iterator[Guess]:
+    """What a small model makes of one fact, fold by fold."""
+    for train, judged in judged_folds(fact.items, columns):
+        y = fact.items.y[train][:, columns]
+        prior = priors(y)
+        filled = np.where(np.isfinite(y), y, prior)
+        chance = predict(fact, train, filled, judged)
+        yield Guess(judged, np.clip(chance, 0, 1), np.tile(prior, (len(judged), 1)))
+
+
+def predict(fact: Fact, train: NDArray[np.int64], y: NDArray[np.float64], judged: NDArray[np.int64]) -> Any:
+    """(m, k) chances: of names by ridge regression on their letters, of the rest by one small tree for all labels."""
+    from sklearn.linear_model import Ridge
+    from sklearn.tree import DecisionTreeRegressor
+
+    if fact.words and len(train) > NAMES_FITTED:
+        chosen = np.sort(np.random.default_rng(0).choice(len(train), NAMES_FITTED, replace=False))
+        train, y = train[chosen], y[chosen]
+    known, asked = fact.matrices(train, judged)
+    model: Any = Ridge(solver="lsqr") if fact.words else small_tree(DecisionTreeRegressor, len(train))
+    return model.fit(known, y).predict(asked).reshape(len(judged), -1)
+
+
+def small_tree(build: Any, n: int) -> Any:
+    """A regression tree; on 0 and 1 it grows as a Gini tree does, and its leaves hold shares."""
+    return build(max_leaf_nodes=LEAVES, min_samples_leaf=max(1, min(LEAST_LEAF, n // 10)), random_state=0)
+
+
+def joined(parts: Any) -> Guess | None:
+    """All folds as one; None without any."""
+    parts = list(parts)
+    if not parts:
+        return None
+    return Guess(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("rows", "chance", "prior")))
+
+
+def told(
+    name: str, said: str, items: Items, guess: Guess | None, subject: Subject, columns: NDArray[np.int64]
+) -> Finding:
+    """The finding: AUROC with its interval, and accuracy beside that of always answering the larger class."""
+    if guess is None or not len(columns):
+        return skipped(LOOK_UPS, name, "no fold has labelled rows in train and in test")
+    y = items.y[guess.rows][:, columns]
+    auroc = macro_auroc(y, guess, items.patients[guess.rows])
+    right, majority = accuracies(y, guess, subject.labels.task)
+    spread = "" if auroc.low is None else f" [{auroc.low:.2f}, {auroc.high:.2f}]"
+    status = status_of(name, auroc)
+    labels = "" if len(columns) == 1 else f", mean of {len(columns)} labels"
+    return Finding(
+        LOOK_UPS,
+        name,
+        f"{said} -> label{labels}: accuracy {right:.3f}, majority {majority:.3f}; AUROC{spread}",
+        auroc.value,
+        "-" if auroc.value is None else f"{auroc.value:.3f}",
+        status,
+        "" if status == OK else WHY[name],
+        "" if status == OK else REMEDY[name],
+    )
+
+
+def status_of(name: str, auroc: Interval) -> str:
+    """A patient look-up must not beat chance at all; another is noted where it does so by far and beyond doubt."""
+    if auroc.value is None:
+        return OK
+    if name == "patient":
+        return FAIL if (auroc.value if auroc.low is None else auroc.low) > CHANCE else OK
+    return NOTE if auroc.value >= GIVES_AWAY and (auroc.low is None or auroc.low > CHANCE) else OK
+
+
+def macro_auroc(y: NDArray[np.float64], guess: Guess, patients: NDArray[np.int64]) -> Interval:
+    """The mean AUROC over labels, and of several labels the mean of their limits, which is wide rather than narrow.
+
+    What counts is how far a guess is from the prior of its fold: priors differ between folds, and against the label
+    (the fold with more positives in test has fewer in train), so raw chances, pooled, would score below one half.
+    """
+    resamples = 1000 if y.size < ROWS_FOR_MANY else 200
+    found = []
+    for column in range(y.shape[1]):
+        kept = np.isfinite(y[:, column])
+        score = np.clip((guess.chance[kept, column] - guess.prior[kept, column] + 1) / 2, 0, 1)
+        arrays = y[kept, column], score, patients[kept]
+        if min((arrays[0] == 0).sum(), (arrays[0] == 1).sum()) >= (FEWEST if y.shape[1] > 1 else 1):
+            found.append(cluster_intervals(*arrays, metrics=("auroc",), resamples=resamples)["auroc"])
+    if len(found) == 1:
+        return found[0]
+    value, low, high = (mean([getattr(interval, name) for interval in found]) for name in ("value", "low", "high"))
+    return Interval(value, low, high)
+
+
+def mean(values: Sequence[float | None]) -> float | None:
+    """The mean; None if there is nothing or something is undefined."""
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known and len(known) == len(values) else None
+
+
+def accuracies(y: NDArray[np.float64], guess: Guess, task: str) -> tuple[float, float]:
+    """(accuracy of the guess, of always answering what is most frequent in train), over known labels."""
+    if task == "multiclass":
+        right = [given.argmax(axis=1) == np.nan_to_num(y).argmax(axis=1) for given in (guess.chance, guess.prior)]
+    else:
+        known = np.isfinite(y)
+        right = [((given >= CHANCE) == (y == 1))[known] for given in (guess.chance, guess.prior)]
+    return float(right[0].mean()), float(right[1].mean())

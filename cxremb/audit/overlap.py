@@ -1,0 +1,246 @@
+"""What the parts of a fold have in common: patients, reports, films. The worst fold is what is told."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxremb.audit.finding import EXAMPLES, FAIL, NOTE, OK, OVERLAP, Finding, skipped
+from cxremb.audit.pixels import PixelFacts
+from cxremb.audit.similar import Pairs, cosine_pairs, text_pairs
+from cxremb.audit.subject import PARTS, TEST, TRAIN, VAL, Fold, Items, Numbers, Subject, encoded, positions
+from cxremb.splits.group import normalised, report_texts
+from cxremb.store.reader import Store, list_stores
+
+# Two words of twenty-one, or four of forty-five, differ. On IU X-ray such pairs are one template with other slots.
+ALIKE = 0.8
+# Bits of 256. Of 5,856 real paediatric films none of another patient came nearer than 36 (62 true copies: 0), while
+# re-encoded, resized, brighter and 1% cropped copies stayed within 30.
+HAMMING = 32
+# Cosine after the mean vector is taken off. With EfficientNet-Lite1, of 1,500 real films none of another patient came
+# above 0.79; resized copies stay above 0.88. A half-resolution JPEG at quality 50 may fall below: the hash finds it.
+CLOSE = 0.9
+QUERIES = 20_000  # films judged at most: 20,000 against 400,000 vectors take minutes on two cores, all would take hours
+TOLERATED = 0.001  # of look-alikes: among 400,000 films a few strangers may look the same to a hash
+
+WHY = {
+    "patients": "A model can recognise the patient instead of the disease: figures say nothing about new patients.",
+    "identical reports": "Labels are coded from reports: the same words in train give the test label away.",
+    "near-identical reports": "A template with one slot filled otherwise: a text model may recall, not read.",
+    "identical images": "The very film was trained on: its label is remembered, not read.",
+    "near-identical images": "The same film, re-encoded or resized, was trained on: its label is remembered, not read.",
+    "embedding neighbours": "To this encoder both films are nearly one point: a head gives them one answer.",
+}
+REMEDY = {
+    "patients": "use a split that keeps patients whole: leave --split out, or `cxremb data split NAME --group patient`",
+    "identical reports": "group by report too: leave --split out, or `cxremb data split NAME --group patient,report`",
+    "near-identical reports": "read the examples; report text arms beside a split without these studies",
+    "identical images": "remove one copy, or give both the same patient id and split again",
+    "near-identical images": "look at the examples; give copies the same patient id and split again",
+    "embedding neighbours": "look at the examples: copies get the same patient id; if they only look alike, leave them",
+}
+
+
+@dataclass(frozen=True)
+class Content:
+    """What n items hold, as numbers from 0 to count - 1; -1 where an item holds nothing."""
+
+    codes: Numbers
+    count: int
+    pairs: Pairs | None = None  # contents that are alike; None: only the same content counts
+    judged: NDArray[np.bool_] | None = None  # (n,) the items that were looked at, if not all
+
+
+@dataclass(frozen=True)
+class Meeting:
+    """The rows of one part of one fold that meet train: `met` among `looked_at`."""
+
+    fold: Fold
+    part: int
+    met: Numbers
+    looked_at: int
+
+    @property
+    def share(self) -> float:
+        return len(self.met) / self.looked_at if self.looked_at else 0.0
+
+
+def check_overlap(subject: Subject, pixels: PixelFacts | str) -> list[Finding]:
+    """Six findings, one for each kind of overlap. pixels: or the reason why there are none."""
+    rows, films = subject.rows, subject.films
+    patients = Content(rows.patients, int(rows.patients.max(initial=-1)) + 1)
+    return [
+        told("patients", "whose patient is in train", rows, patients),
+        *check_reports(subject),
+        identical_images(subject),
+        near_images(films, subject, pixels),
+        embedding_neighbours(subject),
+    ]
+
+
+def check_reports(subject: Subject) -> list[Finding]:
+    """The same and nearly the same words: findings and impression, or whatever else the labels are coded from."""
+    texts = {study: normalised(text) for study, text in report_texts(subject.dataset.reports).items()}
+    said = [texts.get(study) or None for study in subject.rows.study_ids.to_pylist()]
+    if not any(said):
+        return [skipped(OVERLAP, name, "no report text") for name in ("identical reports", "near-identical reports")]
+    distinct = sorted({text for text in said if text})
+    number = {text: row for row, text in enumerate(distinct)}
+    codes = np.array([number[text] if text else -1 for text in said], dtype=np.int64)
+    alike = Content(codes, len(distinct), text_pairs(distinct, ALIKE))
+    return [
+        told(
+            "identical reports", "whose report is in train word for word", subject.rows, Content(codes, len(distinct))
+        ),
+        told("near-identical reports", "whose report is nearly one of train", subject.rows, alike),
+    ]
+
+
+def identical_images(subject: Subject) -> Finding:
+    """The same bytes."""
+    digests, codes = encoded(subject.images["sha256"])
+    if not len(digests):
+        return skipped(OVERLAP, "identical images", "no film of this split is on this machine")
+    return told("identical images", "that are in train byte for byte", subject.films, Content(codes, len(digests)))
+
+
+def near_images(films: Items, subject: Subject, pixels: PixelFacts | str) -> Finding:
+    """Films whose perceptual hashes nearly agree, though their bytes differ."""
+    name = "near-identical images"
+    if isinstance(pixels, str):
+        return skipped(OVERLAP, name, pixels)
+    codes = positions(subject.images["sha256"], pixels.sha256)
+    signs = 1 - 2 * np.unpackbits(pixels.hashes, axis=1).astype(np.float32)  # their cosine is 1 - 2 bits / 256
+    return told(
+        name,
+        "of which train has a near copy",
+        films,
+        alike_films(films, codes, signs, 1 - 2 * HAMMING / signs.shape[1]),
+    )
+
+
+def embedding_neighbours(subject: Subject) -> Finding:
+    """Films that the newest image store can hardly tell apart, though their bytes differ."""
+    name = "embedding neighbours"
+    store = next((store for store in list_stores(subject.dataset) if store.modality == "image"), None)
+    if store is None:
+        return skipped(OVERLAP, name, "no image store", "cxremb embed --model efficientnet_b1")
+    codes, vectors = film_vectors(subject, store)
+    if not len(vectors):
+        return skipped(OVERLAP, name, f"{store.name} holds no film of this split")
+    return told(
+        name,
+        f"with a train film at cosine {CLOSE} ({store.encoder})",
+        subject.films,
+        alike_films(subject.films, codes, vectors, CLOSE),
+    )
+
+
+def film_vectors(subject: Subject, store: Store) -> tuple[Numbers, NDArray[np.float32]]:
+    """(the content of each film or -1, one vector for each content less their mean)."""
+    import pyarrow as pa
+
+    ids, stored = store.vectors()
+    place = positions(subject.films.ids, pa.array(ids, pa.string()))
+    contents = encoded(subject.images["sha256"])[1]
+    held = np.flatnonzero((place >= 0) & (contents >= 0))
+    known, first, number = np.unique(contents[held], return_index=True, return_inverse=True)
+    codes = np.full(len(place), -1, dtype=np.int64)
+    codes[held] = number
+    vectors = stored[place[held[first]]]
+    vectors -= vectors.mean(axis=0) if len(known) > 1 else 0  # all films share most of their vector
+    vectors[~vectors.any(axis=1)] = 1e-6  # the mean itself has no direction
+    return codes, vectors
+
+
+def alike_films(films: Items, codes: Numbers, vectors: NDArray[np.float32], least: float) -> Content:
+    """The contents of films whose vectors have a cosine of `least`. Of very many films a sample is looked at."""
+    outside = np.any([fold.parts >= VAL for fold in films.folds], axis=0) & (codes >= 0)
+    looked_at = np.flatnonzero(outside)
+    if len(looked_at) > QUERIES:
+        looked_at = np.sort(np.random.default_rng(0).choice(looked_at, QUERIES, replace=False))
+    judged = np.zeros(len(codes), dtype=bool)
+    judged[looked_at] = True
+    pairs = cosine_pairs(vectors, least, np.unique(codes[looked_at]))
+    return Content(codes, len(vectors), pairs, judged)
+
+
+def told(name: str, shared: str, items: Items, content: Content) -> Finding:
+    """The finding: the worst fold of test and of val, whichever meets train more often first."""
+    worst = [max(found, key=lambda met: met.share) for part in (TEST, VAL) if (found := meetings(items, content, part))]
+    if not worst:
+        return skipped(OVERLAP, name, "the split has no test and no val part with any of these")
+    counts = ", ".join(
+        f"{PARTS[met.part]} {len(met.met):,} of {met.looked_at:,}{where(met) if len(items.folds) > 1 else ''}"
+        for met in worst
+    )
+    most = max(worst, key=lambda met: met.share)
+    status = judge(name, most.share)
+    return Finding(
+        OVERLAP,
+        name,
+        f"{items.what} {shared}: {counts}{f' (worst of {n} folds)' if (n := len(items.folds)) > 1 else ''}",
+        most.share,
+        f"{most.share:.1%}",
+        status,
+        "" if status == OK else WHY[name],
+        "" if status == OK else REMEDY[name],
+        partners(items, content, most),
+    )
+
+
+def judge(name: str, share: float) -> str:
+    """What is the same is a leak, what only looks so may be chance: see docs/audit.md."""
+    if share == 0:
+        return OK
+    if name in ("near-identical reports", "embedding neighbours"):
+        return NOTE
+    return NOTE if name == "near-identical images" and share <= TOLERATED else FAIL
+
+
+def where(met: Meeting) -> str:
+    """Which fold is the worst, if any is bad."""
+    repeat = f"repeat {met.fold.repeat}, " if met.fold.repeat else ""
+    return f" in {repeat}fold {met.fold.fold}" if len(met.met) else ""
+
+
+def meetings(items: Items, content: Content, part: int) -> list[Meeting]:
+    """For every fold that has the part: its items that hold what train holds, or what is like it."""
+    found = []
+    for fold in items.folds:
+        mask = (fold.parts == part) & (content.codes >= 0)
+        if content.judged is not None:
+            mask &= content.judged
+        rows = np.flatnonzero(mask)
+        if len(rows):
+            found.append(Meeting(fold, part, rows[meets(fold, content)[content.codes[rows]]], len(rows)))
+    return found
+
+
+def meets(fold: Fold, content: Content) -> NDArray[np.bool_]:
+    """(count,) whether each content is in train, or is like one that is."""
+    train = np.zeros(content.count, dtype=bool)
+    train[content.codes[(fold.parts == TRAIN) & (content.codes >= 0)]] = True
+    if content.pairs is None:
+        return train
+    a, b = content.pairs.T
+    like = np.zeros_like(train)
+    like[a[train[b]]] = True
+    like[b[train[a]]] = True
+    return like
+
+
+def partners(items: Items, content: Content, meeting: Meeting) -> Sequence[str]:
+    """The first items, each with one of train that it meets: `7 ~ 12`."""
+    train = meeting.fold.of(TRAIN)
+    examples = []
+    for row in meeting.met[:EXAMPLES].tolist():
+        code = content.codes[row]
+        codes = np.array([code])
+        if content.pairs is not None:
+            codes = content.pairs[(content.pairs == code).any(axis=1)].ravel()
+            codes = codes[codes != code]
+        other = train[np.isin(content.codes[train], codes)][0]
+        examples.append(f"{items.ids[row]} ~ {items.ids[other]}")
+    return examples

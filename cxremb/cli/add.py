@@ -1,0 +1,195 @@
+"""`cxremb data add`: one command for each kind of collection."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cxremb.cli.collection import store
+from cxremb.cli.options import DEFAULT_ROOT, AsJson, Root
+from cxremb.datasets.tree import NOT_GIVEN
+
+app = typer.Typer(help="Bring a collection in: say which kind it is.", no_args_is_help=True)
+
+OwnName = Annotated[str | None, typer.Option("--name", help="Name of the data set, if not the collection's own.")]
+NewName = Annotated[str, typer.Option("--name", help="Name of the data set.")]
+Licence = Annotated[str, typer.Option(help="Licence of the images; it is kept in every store.")]
+Citation = Annotated[str, typer.Option(help="How to cite the collection.")]
+
+
+class Uncertain(StrEnum):
+    """What CheXpert's and NegBio's -1 becomes."""
+
+    ignore = "ignore"
+    zero = "zero"
+    one = "one"
+
+
+@app.command("iu_xray")
+def iu_xray(
+    reports: Annotated[Path, typer.Option(help="indiana_reports.csv, or a folder or .tgz of Open-i XML.")],
+    images: Annotated[Path | None, typer.Option(help="Folder of image files; folders below are searched too.")] = None,
+    projections: Annotated[Path | None, typer.Option(help="indiana_projections.csv: images and their views.")] = None,
+    name: OwnName = None,
+    root: Root = DEFAULT_ROOT,
+    as_json: AsJson = False,
+) -> None:
+    """IU X-ray, in the Kaggle layout or Open-i's: pair images and reports. Say what does not pair, and go on.
+
+    Example: cxremb data add iu_xray --images png/ --reports indiana_reports.csv --projections indiana_projections.csv
+    """
+    from cxremb.datasets.iu_xray import read
+
+    store(read(images, reports, projections), name, root, as_json)
+
+
+@app.command("mimic_cxr")
+def mimic_cxr(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="MIMIC-CXR-JPG: holds files/ and the tables.")],
+    reports: Annotated[Path | None, typer.Option(help="mimic-cxr-reports.zip, or the folder it unpacks to.")] = None,
+    uncertain: Annotated[Uncertain, typer.Option(help="What an uncertain label (-1) becomes.")] = Uncertain.ignore,
+    name: OwnName = None,
+    root: Root = DEFAULT_ROOT,
+    as_json: AsJson = False,
+) -> None:
+    """MIMIC-CXR-JPG: films, views, CheXpert and NegBio labels, the official split and, if given, the reports.
+
+    Example: cxremb data add mimic_cxr physionet.org/files/mimic-cxr-jpg/2.1.0 --reports mimic-cxr-reports.zip
+    """
+    from cxremb.datasets.mimic_cxr import read
+
+    store(read(folder, reports, uncertain.value), name, root, as_json)
+
+
+@app.command("kermany")
+def kermany(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="chest_xray: train, val, test / NORMAL, PNEUMONIA.")],
+    name: OwnName = None,
+    root: Root = DEFAULT_ROOT,
+    as_json: AsJson = False,
+) -> None:
+    """Kermany's paediatric pneumonia films: labels from the folders, patients from the file names.
+
+    Example: cxremb data add kermany chest_xray/
+    """
+    from cxremb.datasets.kermany import read
+
+    store(read(folder), name, root, as_json)
+
+
+@app.command("medmnist")
+def medmnist(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A two-dimensional set, such as pneumoniamnist.npz.")],
+    name: OwnName = None,
+    root: Root = DEFAULT_ROOT,
+    as_json: AsJson = False,
+) -> None:
+    """A MedMNIST .npz with its official split. Its arrays are unpacked to PNG files under ROOT/unpacked.
+
+    Example: cxremb data add medmnist pneumoniamnist.npz
+    """
+    from cxremb.cli.progress import bar
+    from cxremb.datasets.medmnist import read
+
+    store(read(file, root / "unpacked" / (name or file.stem), name, bar), name, root, as_json)
+
+
+@app.command("table")
+def table(
+    name: NewName,
+    file: Annotated[Path, typer.Option("--table", help="CSV or Parquet: a row an image, or a report.")],
+    images: Annotated[
+        Path | None, typer.Option(help="Folder of image files: paths are relative to it, ids are looked up in it.")
+    ] = None,
+    column: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ROLE=COLUMN",
+            help="What a column is: id, path, patient, study, view or part. The rest is guessed; ROLE= for none.",
+        ),
+    ] = None,
+    label: Annotated[list[str] | None, typer.Option(metavar="COLUMN", help="Yes or no, or classes.")] = None,
+    text: Annotated[list[str] | None, typer.Option(metavar="COLUMN", help="A section of the report.")] = None,
+    pre_read: Annotated[
+        list[str] | None, typer.Option(metavar="COLUMN", help="A text that was known before the film was read.")
+    ] = None,
+    text_template: Annotated[
+        str | None,
+        typer.Option(metavar="TEXT", help="A sentence with columns in braces: the section `clinical`, pre-read."),
+    ] = None,
+    licence: Licence = NOT_GIVEN,
+    citation: Citation = NOT_GIVEN,
+    root: Root = DEFAULT_ROOT,
+    as_json: AsJson = False,
+) -> None:
+    """Any table of images, reports or both. Repeat --column, --label, --text and --pre-read as needed.
+
+    Example: cxremb data add table --name hannover --table data.csv --images png/ --column id=image_id
+    --column patient=patient_id --label modality --text-template "{sex}, {age} years. CRP {crp_val}"
+    """
+    from cxremb.datasets.table import TableSpec, read
+
+    spec = TableSpec(
+        table=file,
+        name=name,
+        images=images,
+        columns=roles(column or []),
+        labels=tuple(label or ()),
+        texts=tuple(text or ()),
+        pre_read=tuple(pre_read or ()),
+        template=text_template,
+        licence=licence,
+        citation=citation,
+    )
+    store(read(spec), name, root, as_json)
+
+
+@app.command("folder")
+def folder(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Holds a folder per class, or parts of those.")],
+    name: NewName,
+    patient_pattern: Annotated[
+        str | None, typer.Option(metavar="REGEX", help=r"Finds the patient in a path: '(person\d+)_'.")
+    ] = None,
+    licence: Licence = NOT_GIVEN,
+    citation: Citation = NOT_GIVEN,
+    root: Root = DEFAULT_ROOT,
+    as_json: AsJson = False,
+) -> None:
+    """Any folder of images; the sub-folders are classes, below train, val and test if there are such.
+
+    Example: cxremb data add folder films/ --name films --patient-pattern '(p[0-9]+)_'
+    """
+    from cxremb.datasets.folder import read
+
+    store(read(directory, name, patient_pattern, licence, citation), name, root, as_json)
+
+
+@app.command("dicom")
+def dicom(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A tree of DICOM files, whatever their names.")],
+    name: NewName,
+    licence: Licence = NOT_GIVEN,
+    citation: Citation = NOT_GIVEN,
+    root: Root = DEFAULT_ROOT,
+    as_json: AsJson = False,
+) -> None:
+    """DICOM files: images, studies, patients and views from the tags.
+
+    Example: cxremb data add dicom export/ --name ward7
+    """
+    from cxremb.datasets.dicom import read
+
+    store(read(directory, name, licence, citation), name, root, as_json)
+
+
+def roles(given: list[str]) -> dict[str, str]:
+    """ROLE=COLUMN as role -> column."""
+    found: dict[str, str] = {}
+    for word in given:
+        role, equals, column = word.partition("=")
+        if not equals or role in found:
+            raise typer.BadParameter(f"{word}: write ROLE=COLUMN, each role once", param_hint="--column")
+        found[role] = column
+    return found

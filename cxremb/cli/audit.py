@@ -1,0 +1,99 @@
+"""`cxremb audit` shows what a split, its labels and its films give away."""
+
+import json
+from collections.abc import Callable
+from functools import partial
+from textwrap import wrap
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cxremb.cli.options import DEFAULT_ROOT, AsJson, DatasetName, Root
+from cxremb.cli.train import WIDTH, SplitName
+
+if TYPE_CHECKING:
+    from cxremb.audit.audit import Audit
+    from cxremb.audit.finding import Finding
+
+MARKS = {"ok": "[green]ok  [/]", "note": "[yellow]note[/]", "fail": "[bold red]FAIL[/]"}
+FIGURE = 7  # columns of the figures: "p 0.123"
+INDENT = len("FAIL ") + FIGURE + 2
+
+
+def audit(
+    split: SplitName = "grouped-5fold",
+    label_set: Annotated[
+        str | None, typer.Option(help="Whose labels; the data set's first if left out.", show_default=False)
+    ] = None,
+    no_pixels: Annotated[
+        bool, typer.Option("--no-pixels", help="Decode no film: leaves out what pixels show.")
+    ] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with code 1 if a line fails.")] = False,
+    root: Root = DEFAULT_ROOT,
+    dataset: DatasetName = None,
+    as_json: AsJson = False,
+) -> None:
+    """Look for leaks between the parts of a split, look-ups that give the label away, and bad labels and films.
+
+    Example: cxremb audit --split image-80-20 --strict
+    """
+    from cxremb.audit.audit import audit as run_audit
+    from cxremb.cli.progress import bar
+    from cxremb.store.dataset import open_dataset
+
+    result = run_audit(open_dataset(root, dataset), label_set, split, pixels=not no_pixels, progress=bar)
+    if as_json:
+        typer.echo(json.dumps(as_data(result), indent=2, ensure_ascii=False))
+    else:
+        show_audit(result)
+    if strict and result.failed:
+        raise typer.Exit(1)
+
+
+def as_data(result: "Audit") -> dict[str, Any]:
+    """The audit as plain data."""
+    from dataclasses import asdict
+
+    about = {name: getattr(result, name) for name in ("dataset", "split", "leaky", "label_set")}
+    findings = [asdict(finding) for finding in result.findings]
+    return {**about, "created": result.created.isoformat(), "table": str(result.path), "findings": findings}
+
+
+def show_audit(result: "Audit") -> None:
+    """One line for each measurement, two more below what fails or is noted, what was not measured at the end."""
+    from cxremb.cli.progress import console
+
+    screen = partial(console.print, highlight=False, soft_wrap=True)
+    screen(f"[bold]{result.dataset}[/]  split {result.split}  labels {result.label_set}")
+    measured = [finding for finding in result.findings if finding.status in MARKS]
+    for section in dict.fromkeys(finding.section for finding in measured):
+        screen(f"[bold]{section}[/]")
+        for finding in measured:
+            if finding.section == section:
+                show_finding(screen, finding)
+    skipped: dict[str, list[str]] = {}
+    for finding in result.findings:
+        if finding.status not in MARKS:
+            skipped.setdefault(finding.why, []).append(finding.check)
+    for why, checks in skipped.items():
+        screen(f"[dim]not measured ({escaped(why)}): {escaped(', '.join(checks))}[/]")
+    counts = {status: sum(finding.status == status for finding in measured) for status in MARKS}
+    screen(f"{counts['fail']} failed, {counts['note']} noted, {counts['ok']} ok. Stored: {escaped(result.path)}")
+
+
+def show_finding(screen: Callable[[str], None], finding: "Finding") -> None:
+    """Mark, figure and what was measured; then why it matters and what to do."""
+    lines = wrap(finding.measured, WIDTH - INDENT)
+    screen(f"{MARKS[finding.status]} {finding.figure:>{FIGURE}}  {escaped(lines[0])}")
+    for line in lines[1:]:
+        screen(f"{'':{INDENT}}{escaped(line)}")
+    for word, text in (("why", finding.why), ("do ", finding.remedy)):
+        for number, line in enumerate(wrap(text, WIDTH - INDENT - len("why  "))):
+            screen(f"[dim]{'':{INDENT}}{word if number == 0 else '   '}  {escaped(line)}[/]")
+
+
+def escaped(text: object) -> str:
+    """Text that may hold brackets, as it is."""
+    from rich.markup import escape
+
+    return escape(str(text))

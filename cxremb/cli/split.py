@@ -1,0 +1,104 @@
+"""`cxremb data split` makes a split, or takes over one that somebody else made, and shows who is in which part."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cxremb.cli.options import DEFAULT_ROOT, AsJson, DatasetName, Root
+
+if TYPE_CHECKING:
+    from cxremb.splits import StoredSplit
+
+LABELS_SHOWN = 4
+WIDTH = 100  # columns that a table may take
+
+
+def split(
+    name: Annotated[str, typer.Argument(help="What `--split` will call it; grouped-5fold and holdout are there.")],
+    label_set: Annotated[str, typer.Option(help="Whose labels are spread evenly over the parts.")] = "normal_abnormal",
+    folds: Annotated[int, typer.Option(help="Each fold tests one of so many equal shares.")] = 5,
+    repeats: Annotated[int, typer.Option(help="How often to deal all studies anew.")] = 1,
+    holdout: Annotated[bool, typer.Option("--holdout", help="One fold only: 70:10:20 with five shares.")] = False,
+    group: Annotated[str, typer.Option(help="What keeps studies in one part: patient, report, both, none.")] = (
+        "patient,report"
+    ),
+    seed: Annotated[int, typer.Option(help="Decides who is dealt where.")] = 0,
+    source: Annotated[
+        Path | None,
+        typer.Option("--from", help="Take over a list: annotation.json, or a CSV with ids and a column split."),
+    ] = None,
+    root: Root = DEFAULT_ROOT,
+    dataset: DatasetName = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a split of your own, or import a published one; show its parts and whether it keeps patients apart.
+
+    Example: cxremb data split official --from mimic-cxr-2.0.0-split.csv.gz
+    """
+    from cxremb.splits import SplitSpec, import_split, new_split
+    from cxremb.splits.summary import fold_rows
+    from cxremb.store.dataset import open_dataset
+
+    collection = open_dataset(root, dataset)
+    if source is not None:
+        made = import_split(collection, name, source)
+        sets = [found for found, told in collection.descriptor.get("label_sets", {}).items() if told["task"] != "terms"]
+        shown = label_set if label_set in sets else next(iter(sets), None)
+    else:
+        links = tuple(link for part in group.split(",") if (link := part.strip()) and link != "none")
+        kind = "holdout" if holdout else "kfold"
+        made, shown = new_split(collection, label_set, SplitSpec(name, kind, folds, repeats, links, seed)), label_set
+    rows = fold_rows(collection, made, shown)
+    if as_json:
+        typer.echo(json.dumps(about(made) | {"parts": rows}, indent=2, ensure_ascii=False))
+    else:
+        show(made, rows)
+
+
+def about(made: "StoredSplit") -> dict[str, Any]:
+    """The split without its rows, as plain data."""
+    from dataclasses import asdict
+
+    told = {name: getattr(made, name) for name in ("name", "key", "means", "leaky", "by_image", "label_set")}
+    return told | {"path": str(made.path), "groups": made.more.get("groups"), "notes": list(map(asdict, made.notes))}
+
+
+def show(made: "StoredSplit", rows: list[dict[str, Any]]) -> None:
+    """One line for each part, with the least and the most over the folds; then what there is to know."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    from cxremb.cli.progress import console
+    from cxremb.splits import shared_patients
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    counts = [name for name in ("images", "studies", "patients") if any(row[name] for row in rows)]
+    labels = [label for label, share in rows[0]["prevalence"].items() if share is not None][:LABELS_SHOWN]
+    for heading in ("part", *counts, *labels):
+        table.add_column(heading, justify="left" if heading == "part" else "right")
+    for part in dict.fromkeys(row["part"] for row in rows):
+        found = [row for row in rows if row["part"] == part]
+        cells = [span([f"{n:,}" for n in sorted(row[name] for row in found)]) for name in counts]
+        shares = [sorted(s for row in found if (s := row["prevalence"][label]) is not None) for label in labels]
+        table.add_row(part, *cells, *(span([f"{share:.1%}" for share in per_fold]) for per_fold in shares))
+    told = [f"{made.title}: {made.means}"]
+    if made.more.get("groups"):
+        told.append(f"groups that stay whole: {made.more['groups']:,}")
+    told += [f"{note.what}: {note.count:,} ({', '.join(note.examples)})" for note in made.notes]
+    Console(width=max(console.width, WIDTH)).print(table)  # a pipe would get 80 columns
+    for line in told:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    if made.leaky:
+        share = f"{shared_patients(made.table):.1%} of test rows are of patients in train; use needs --allow-leaky"
+        console.print(f"LEAKY: {share}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+    else:
+        console.print("No patient is in two parts of a fold.", highlight=False)
+    console.print(f"use it: --split {made.name}", style="bold", markup=False, highlight=False)
+
+
+def span(values: list[str]) -> str:
+    """The first and the last of sorted values, or the one there is."""
+    return "-" if not values else values[0] if values[0] == values[-1] else f"{values[0]}–{values[-1]}"

@@ -1,0 +1,194 @@
+"""`cxremb store`: the vectors that are there, whether they are whole, and the space they take."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cxremb.cli.options import DEFAULT_ROOT, AsJson, DatasetName, Root
+
+if TYPE_CHECKING:
+    from cxremb.store.dataset import Dataset
+    from cxremb.store.reader import Store
+
+app = typer.Typer(help="The vectors that are there, whether they are whole, the space they take.", no_args_is_help=True)
+
+Name = Annotated[str, typer.Argument(metavar="STORE", help="An encoder, or a store such as biobert@0123456789ab.")]
+AnyName = Annotated[str | None, typer.Argument(metavar="[STORE]", help="One store; all of them if left out.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do it; without, only say what would be done.")]
+
+
+@app.command()
+def ls(root: Root = DEFAULT_ROOT, as_json: AsJson = False) -> None:
+    """List every store: encoder, version, rows, failures, size, and whether the data set has moved on.
+
+    Example: cxremb store ls
+    """
+    from rich import box
+    from rich.table import Table
+
+    from cxremb.cli.progress import console, log
+    from cxremb.store.sql import query
+
+    rows = query(root, "select dataset, store, version, rows, dim, failed, created, stale from stores").to_pylist()
+    for row in rows:
+        row["bytes"] = size_of(root / row["dataset"] / "embeddings" / row["store"])
+        row["created"] = row["created"].isoformat(sep=" ", timespec="minutes")
+    if as_json:
+        typer.echo(json.dumps(rows, indent=2))
+        return
+    if not rows:
+        log.print(f"{root}: no store yet; make one with `cxremb embed --model efficientnet_b1`", markup=False)
+        return
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in rows[0]:
+        number = heading in {"version", "rows", "dim", "failed", "bytes"}
+        table.add_column("size" if heading == "bytes" else heading, justify="right" if number else "left")
+    for row in rows:
+        stale = "[yellow]yes[/]" if row["stale"] else "no"
+        cells = {**row, "rows": f"{row['rows']:,}", "bytes": human(row["bytes"]), "stale": stale}
+        table.add_row(*(str(cell) for cell in cells.values()))
+    console.print(table)
+
+
+@app.command()
+def show(name: Name, root: Root = DEFAULT_ROOT, dataset: DatasetName = None, as_json: AsJson = False) -> None:
+    """Show one store: what decides its vectors, its versions, how long they took, and what failed.
+
+    Example: cxremb store show biobert
+    """
+    from dataclasses import asdict
+
+    from cxremb.cli.progress import console
+    from cxremb.store.clean import versions
+    from cxremb.store.dataset import open_dataset
+    from cxremb.store.reader import open_store
+
+    store = open_store(open_dataset(root, dataset), name)
+    history = versions(store.folder)
+    if as_json:
+        typer.echo(json.dumps([asdict(manifest) for manifest in history], indent=2))
+        return
+    console.print(f"[bold]{store.name}[/]", highlight=False)
+    for key, value in {**asdict(store.manifest.recipe), "licence": store.manifest.licence}.items():
+        told = ", ".join(value) if isinstance(value, tuple) else json.dumps(value) if isinstance(value, dict) else value
+        typer.echo(f"  {key:<16}{told}")
+    for manifest in history:
+        spent = ", ".join(f"{stage} {s:.1f} s" for stage, s in manifest.provenance.get("seconds", {}).items())
+        typer.echo(
+            f"version {manifest.version}, {manifest.created[:16].replace('T', ' ')}: {manifest.asked:,} asked = "
+            f"{manifest.written:,} written + {manifest.failed:,} failed, {len(manifest.parts):,} parts"
+            + (f"; {spent}" if spent else "")
+        )
+
+
+@app.command()
+def check(
+    name: AnyName = None, root: Root = DEFAULT_ROOT, dataset: DatasetName = None, as_json: AsJson = False
+) -> None:
+    """Read every byte and vector, and compare them with what was committed. Exit code 1 if something is wrong.
+
+    Example: cxremb store check
+    """
+    from cxremb.cli.progress import bar, console
+    from cxremb.store.check import check_store, check_tables
+    from cxremb.store.dataset import open_dataset
+
+    data = open_dataset(root, dataset)
+    chosen = stores_of(data, name)
+    problems = [*check_tables(data), *(problem for store in chosen for problem in check_store(store.folder, bar))]
+    wrong = [problem for problem in problems if not problem.harmless]
+    if as_json:
+        typer.echo(json.dumps([vars(problem) for problem in problems], indent=2))
+    else:
+        for problem in problems:
+            console.print(
+                f"[{'dim' if problem.harmless else 'red'}]{'left over' if problem.harmless else 'WRONG'}[/]", end=" "
+            )
+            console.print(f"{problem.where}: {problem.what}", markup=False, highlight=False, soft_wrap=True)
+            console.print(f"  -> {problem.remedy}", markup=False, highlight=False, soft_wrap=True, style="dim")
+        rows = sum(store.rows for store in chosen)
+        typer.echo(
+            f"{len(chosen)} stores, {rows:,} rows checked: {len(wrong)} wrong, {len(problems) - len(wrong)} left over"
+        )
+    if wrong:
+        raise typer.Exit(1)
+
+
+@app.command()
+def gc(
+    name: AnyName = None,
+    keep: Annotated[int, typer.Option(min=1, help="How many versions of a store stay readable.")] = 1,
+    yes: Yes = False,
+    root: Root = DEFAULT_ROOT,
+    dataset: DatasetName = None,
+) -> None:
+    """Free the space of older versions, of what stopped jobs left behind, and of caches.
+
+    Parts that a stopped job had finished go too: embed again first if you want to take them up.
+
+    Example: cxremb store gc --keep 2 --yes
+    """
+    import shutil
+
+    from cxremb.store.clean import collect, reclaimable
+    from cxremb.store.dataset import open_dataset
+
+    data = open_dataset(root, dataset)
+    for store in stores_of(data, name):
+        if yes:
+            files, size = collect(store.folder, keep)
+        else:
+            paths = reclaimable(store.folder, keep)
+            files, size = len(paths), sum(path.stat().st_size for path in paths)
+        typer.echo(f"{store.name}: {files:,} files, {human(size)}")
+    cached = size_of(data.paths.cache)
+    typer.echo(f"cache: {human(cached)}")
+    if yes and data.paths.cache.exists():
+        shutil.rmtree(data.paths.cache)
+    typer.echo("freed" if yes else "nothing was removed; add --yes to free this")
+
+
+@app.command()
+def rm(name: Name, yes: Yes = False, root: Root = DEFAULT_ROOT, dataset: DatasetName = None) -> None:
+    """Remove a whole store, all its versions. Runs that were trained on it keep their figures and predictions.
+
+    Example: cxremb store rm biobert@0123456789ab --yes
+    """
+    from cxremb.errors import StoreError
+    from cxremb.store.clean import remove
+    from cxremb.store.dataset import open_dataset
+    from cxremb.store.reader import list_stores, open_store
+
+    data = open_dataset(root, dataset)
+    store = open_store(data, name)
+    if name == store.encoder and sum(other.encoder == name for other in list_stores(data)) > 1:
+        names = ", ".join(other.name for other in list_stores(data) if other.encoder == name)
+        raise StoreError(f"several stores of {name}: {names}", hint="name the one to remove in full")
+    if not yes:
+        typer.echo(f"{store.name}: {store.rows:,} rows, {human(size_of(store.folder))}; add --yes to remove it")
+        return
+    typer.echo(f"removed {store.name}: {human(remove(store.folder))} freed")
+
+
+def stores_of(data: "Dataset", name: str | None) -> "Sequence[Store]":
+    """The one store that is named, or every one."""
+    from cxremb.store.reader import list_stores, open_store
+
+    return [open_store(data, name)] if name else list_stores(data)
+
+
+def size_of(folder: Path) -> int:
+    """Bytes of all files in a folder and below; 0 if it is not there."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def human(size: float) -> str:
+    """Bytes as a person reads them."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"

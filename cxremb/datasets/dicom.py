@@ -1,0 +1,253 @@
+"""A tree of DICOM files: images, studies, patients and views from the tags; no pixel is read."""
+
+import re
+import warnings
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cxremb.datasets.tree import NOT_GIVEN, all_files, counted, unknown_patients
+from cxremb.errors import DataError
+from cxremb.images.dicom import INSTALL, is_dicom
+from cxremb.store.files import sha256_of
+from cxremb.types import Collection, Image, Note, Study
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+TAGS = (
+    *("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "AccessionNumber", "PatientID", "Modality", "Rows"),
+    *("Columns", "NumberOfFrames", "ViewPosition", "PatientOrientation", "SeriesDescription"),
+)
+FILMS = ("CR", "DX")  # the modalities of a radiograph
+FRONTAL = {"PA", "AP", "FRONTAL", "POSTEROANTERIOR", "ANTEROPOSTERIOR"}
+LATERAL = {"LL", "RL", "LAT", "LATERAL"}
+HEAD = 132  # bytes: preamble and DICM
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What the tags of one image say; None where they say nothing."""
+
+    path: Path
+    image_id: str | None
+    study_id: str | None
+    patient_id: str | None
+    view: str | None
+    modality: str | None
+    frames: int
+
+
+def read(folder: Path, name: str, licence: str = NOT_GIVEN, citation: str = NOT_GIVEN) -> Collection:
+    """Every image at and below `folder` that is a DICOM file (PS3.10), whatever its name; only headers are read.
+
+    Image: SOPInstanceUID. Study: StudyInstanceUID, else AccessionNumber, else the image. Patient: PatientID, else the
+    study. View: ViewPosition, else PatientOrientation, else words of SeriesDescription. There are no labels: bring
+    them with `cxremb data label`.
+    Raises `DataError` without pydicom, without an image, or if tags contradict each other: one image with two
+    contents, one study with two patients.
+    """
+    headers, left_out = read_headers(folder)
+    if not headers:
+        instead = "; ".join(f"{note.count} {note.what}" for note in left_out) or "it is empty"
+        raise DataError(
+            f"{folder}: no DICOM image in it ({instead})",
+            hint="check the path; for PNG or JPEG files use `cxremb data add folder`",
+        )
+    unique, copies = without_copies(headers, folder)
+    patients = patient_of_each(unique, folder)
+    return Collection(
+        name=name,
+        studies=[Study(study, patient or study) for study, patient in patients.items()],
+        images=[
+            Image(image, study, patients[study] or study, header.view, header.path)
+            for header in unique
+            for image, study in [ids(header, folder)]
+        ],
+        licence=licence,
+        citation=citation,
+        source={"folder": str(folder)},
+        notes=[
+            *left_out,
+            *counted(("copies of an image that is already there, left out", copies, "the first by path was kept")),
+            *header_notes(unique),
+            *patient_notes(patients),
+        ],
+    )
+
+
+def read_headers(folder: Path) -> tuple[list[Header], list[Note]]:
+    """The header of each image, in the order of the paths, and notes on the files that are none."""
+    try:
+        import pydicom  # noqa: F401
+    except ImportError as error:
+        raise DataError("DICOM files need pydicom", hint=INSTALL) from error
+    headers: list[Header] = []
+    foreign, damaged, imageless = [], [], []
+    for path in all_files(folder):
+        if not starts_as_dicom(path):
+            foreign.append(str(path))
+            continue
+        try:
+            header = read_header(path)
+        except Exception as error:  # the file is counted
+            damaged.append(f"{path} ({error or type(error).__name__})")
+            continue
+        if header:
+            headers.append(header)
+        else:
+            imageless.append(str(path))
+    return headers, counted(
+        ("files that are not DICOM, left out", foreign, "a DICOM file has DICM at byte 128"),
+        ("DICOM files whose header cannot be read, left out", damaged, "replace or remove them"),
+        ("DICOM objects without an image (reports, DICOMDIR), left out", imageless, ""),
+    )
+
+
+def starts_as_dicom(path: Path) -> bool:
+    """Whether the file has the preamble of one. Raises `DataError` if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return is_dicom(file.read(HEAD))
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})", hint="mend its permissions") from error
+
+
+def read_header(path: Path) -> Header | None:
+    """What the tags say; None if the file is of a kind without image. Raises anything at all if it is damaged."""
+    import pydicom
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # an ID or a date against the rules of its type is still what it is
+        tags = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(TAGS))
+        kind = tags.file_meta.MediaStorageSOPClassUID.name
+        if not (tags.get("Rows") and tags.get("Columns")):
+            if "Image Storage" in kind:
+                raise DataError(f"{kind}, cut off before the size of its image")
+            return None
+        return Header(
+            path=path,
+            image_id=text(tags, "SOPInstanceUID"),
+            study_id=text(tags, "StudyInstanceUID") or text(tags, "AccessionNumber"),
+            patient_id=text(tags, "PatientID"),
+            view=view_of(tags),
+            modality=text(tags, "Modality"),
+            frames=int(tags.get("NumberOfFrames") or 1),
+        )
+
+
+def text(tags: "Dataset", name: str) -> str | None:
+    """The tag's text without the blanks and zero bytes that pad it; None if nothing is left."""
+    return str(tags.get(name) or "").strip(" \0") or None
+
+
+def view_of(tags: "Dataset") -> str | None:
+    """Frontal or Lateral; None where no tag says, or a description names both."""
+    return (
+        view_in(text(tags, "ViewPosition"))
+        or view_by_axes(tags.get("PatientOrientation"))
+        or view_in(text(tags, "SeriesDescription"))
+    )
+
+
+def view_in(words: str | None) -> str | None:
+    """The view that the words name."""
+    found = set(re.findall(r"[A-Z]+", (words or "").upper()))
+    frontal, lateral = bool(found & FRONTAL), bool(found & LATERAL)
+    if frontal == lateral:
+        return None
+    return "Frontal" if frontal else "Lateral"
+
+
+def view_by_axes(axes: Any) -> str | None:
+    """The view by where the rows of the image point: to left or right, or to front or back (PS3.3 C.7.6.1.1.1)."""
+    if not axes or isinstance(axes, str) or len(axes) != 2 or str(axes[1])[:1] not in {"F", "H"}:
+        return None
+    return {"L": "Frontal", "R": "Frontal", "A": "Lateral", "P": "Lateral"}.get(str(axes[0])[:1])
+
+
+def ids(header: Header, folder: Path) -> tuple[str, str]:
+    """Image and study; what the tags leave out is the path below `folder`, and the image."""
+    image = header.image_id or header.path.relative_to(folder).as_posix()
+    return image, header.study_id or image
+
+
+def without_copies(headers: Sequence[Header], folder: Path) -> tuple[list[Header], list[str]]:
+    """Each image once, and the copies. Raises `DataError` if two files of one image differ."""
+    kept: dict[str, Header] = {}
+    copies = []
+    for header in headers:
+        first = kept.setdefault(ids(header, folder)[0], header)
+        if first is header:
+            continue
+        if sha256_of(first.path) != sha256_of(header.path):
+            raise DataError(
+                f"{first.path} and {header.path}: one SOPInstanceUID, {header.image_id}, and the files differ",
+                hint="keep one of them",
+            )
+        copies.append(f"{header.path} is {first.path}")
+    return list(kept.values()), copies
+
+
+def patient_of_each(headers: Sequence[Header], folder: Path) -> dict[str, str | None]:
+    """Study -> patient, from whichever of its images names one. Raises `DataError` if two name different ones."""
+    found: Mapping[str, dict[str, Path]] = defaultdict(dict)
+    for header in headers:
+        named = found[ids(header, folder)[1]]
+        if header.patient_id:
+            named.setdefault(header.patient_id, header.path)
+    for study, named in found.items():
+        if len(named) > 1:
+            raise DataError(
+                f"study {study} is of several patients: {', '.join(f'{who} in {path}' for who, path in named.items())}",
+                hint="correct PatientID or StudyInstanceUID in these files",
+            )
+    return {study: next(iter(named), None) for study, named in found.items()}
+
+
+def header_notes(headers: Sequence[Header]) -> list[Note]:
+    """What the tags of the images leave open."""
+
+    def where(chosen: Iterator[bool]) -> list[str]:
+        return [str(header.path) for header, yes in zip(headers, chosen, strict=True) if yes]
+
+    return counted(
+        (
+            "images without SOPInstanceUID",
+            where(header.image_id is None for header in headers),
+            "their id is the path below the folder: do not move them",
+        ),
+        (
+            "images without StudyInstanceUID and AccessionNumber",
+            where(header.study_id is None for header in headers),
+            "each counts as a study of its own",
+        ),
+        (
+            "images whose view is not known",
+            where(header.view is None for header in headers),
+            "ViewPosition, PatientOrientation and SeriesDescription do not say",
+        ),
+        (
+            "images of several frames",
+            where(header.frames > 1 for header in headers),
+            "embedding records them as failures: export the frame you mean",
+        ),
+        (
+            f"images of another modality than {' or '.join(FILMS)}",
+            where(header.modality not in FILMS for header in headers),
+            "kept; remove them if they are not radiographs",
+        ),
+    )
+
+
+def patient_notes(patients: Mapping[str, str | None]) -> list[Note]:
+    """Whose patient is not known, and whether everybody has one name."""
+    unknown = sum(patient is None for patient in patients.values())
+    names = set(patients.values()) - {None}
+    notes = [unknown_patients(unknown, "studies")] if unknown else []
+    if len(names) == 1 and len(patients) - unknown > 1:
+        hint = "if de-identification wrote it, give each patient an id of its own: folds cannot be made of one patient"
+        notes.append(Note(f"studies that all carry one PatientID, {names.pop()}", len(patients) - unknown, hint=hint))
+    return notes

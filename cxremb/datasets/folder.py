@@ -1,0 +1,181 @@
+"""Any folder of images, with a sub-folder per class if it has classes."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+
+from cxremb.datasets.tree import NOT_GIVEN, SUFFIXES, counted, image_files, name_images, straddling, unknown_patients
+from cxremb.errors import DataError
+from cxremb.types import Collection, Image, LabelSet, Note, Study
+
+PARTS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation"), "val"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+NEGATIVE = ("normal", "negative", "no_finding", "no_findings", "control", "controls", "healthy")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where an image lies: `part` and `group` (its class) are None where the folders do not say."""
+
+    path: Path
+    relative: PurePath
+    part: str | None
+    group: str | None
+
+
+def read(
+    folder: Path,
+    name: str,
+    patient_pattern: str | None = None,
+    licence: str = NOT_GIVEN,
+    citation: str = NOT_GIVEN,
+) -> Collection:
+    """Every image under `folder`, each a study of its own; its class is the first sub-folder that it lies in.
+
+    If the first level is train, val and test (or training, validation, valid, testing), these become the split
+    `official` and the level below them the classes. Two classes are a binary label set `class`, more a multi-class one.
+    patient_pattern: a regular expression that finds the patient in the path below `folder` (with `/` and suffix), by
+    its group `patient` or its only group; without it nobody knows which images share a patient.
+    Raises `DataError` if there is no image, the pattern is wrong, or only some of the first folders name a part.
+    """
+    pattern = compile_pattern(patient_pattern) if patient_pattern else None
+    paths, others = image_files(folder)
+    places = place(folder, paths)
+    ids = name_images(folder, paths)
+    classes = sorted({spot.group for spot in places if spot.group})
+    label_set = class_labels(classes)
+    found = [find_patient(pattern, spot.relative) for spot in places]
+    studies = [
+        Study(
+            image_id,
+            patient or image_id,
+            labels={label_set.name: label_values(label_set, spot.group)} if label_set and spot.group else {},
+            parts={"official": spot.part} if spot.part else {},
+        )
+        for image_id, patient, spot in zip(ids, found, places, strict=True)
+    ]
+    return Collection(
+        name=name,
+        studies=studies,
+        images=[
+            Image(study.study_id, study.study_id, study.patient_id, None, spot.path)
+            for study, spot in zip(studies, places, strict=True)
+        ],
+        licence=licence,
+        citation=citation,
+        source={"folder": str(folder)} | ({"patient_pattern": patient_pattern} if patient_pattern else {}),
+        notes=[
+            *file_notes(others, ids, paths),
+            *place_notes(places, classes, ids),
+            *patient_notes(pattern, found, studies),
+        ],
+        label_sets=[label_set] if label_set else [],
+    )
+
+
+def place(folder: Path, paths: Sequence[Path]) -> list[Place]:
+    """What the folders say of each image. Raises `DataError` if only some of the first folders name a part."""
+    relative = [path.relative_to(folder) for path in paths]
+    first = sorted({path.parts[0] for path in relative if len(path.parts) > 1})
+    split = [name for name in first if name.lower() in PARTS]
+    if split and split != first:
+        strange = ", ".join(name for name in first if name not in split)
+        raise DataError(
+            f"{folder}: {', '.join(split)} name parts of a split, {strange} beside them do not",
+            hint="point at a folder that holds either parts or classes",
+        )
+    places = []
+    for path, below in zip(paths, relative, strict=True):
+        steps = below.parts[:-1]
+        part = PARTS[steps[0].lower()] if split and steps else None
+        groups = steps[1:] if split else steps
+        places.append(Place(path, below, part, groups[0] if groups else None))
+    return places
+
+
+def class_labels(classes: Sequence[str]) -> LabelSet | None:
+    """The label set that the classes make; None for fewer than two.
+
+    Of two, the one not called normal (or a word like it) is the positive one; if neither is, the second by alphabet.
+    """
+    if len(classes) < 2:
+        return None
+    if len(classes) > 2:
+        return LabelSet("class", "multiclass", "the sub-folder that the image lies in", tuple(classes))
+    negative = [name for name in classes if re.sub(r"[\s-]+", "_", name.strip().lower()) in NEGATIVE]
+    zero = negative[0] if len(negative) == 1 else classes[0]
+    one = classes[1 - classes.index(zero)]
+    return LabelSet("class", "binary", f"1 if the image lies in folder {one}, 0 if in {zero}", (one,))
+
+
+def label_values(label_set: LabelSet, group: str) -> dict[str, float]:
+    """What a study of this class says in the label set."""
+    if label_set.task == "multiclass":
+        return {group: 1.0}
+    return {label_set.labels[0]: float(group == label_set.labels[0])}
+
+
+def compile_pattern(pattern: str) -> re.Pattern[str]:
+    """The pattern. Raises `DataError` unless it has a group named `patient`, or one group."""
+    hint = r"put the patient in parentheses, as in --patient-pattern '(person\d+)_'"
+    try:
+        compiled = re.compile(pattern)
+    except re.error as error:
+        raise DataError(f"{pattern!r}: not a regular expression ({error})", hint) from error
+    if "patient" not in compiled.groupindex and compiled.groups != 1:
+        raise DataError(f"{pattern!r}: {compiled.groups} groups, and none is called patient", hint)
+    return compiled
+
+
+def find_patient(pattern: re.Pattern[str] | None, relative: PurePath) -> str | None:
+    """The patient that the path names; None if it names none."""
+    match = pattern.search(relative.as_posix()) if pattern else None
+    if match is None:
+        return None
+    found = match["patient"] if "patient" in match.re.groupindex else match[1]
+    return found or None
+
+
+def file_notes(others: Sequence[Path], ids: Sequence[str], paths: Sequence[Path]) -> list[Note]:
+    """The files that were left out, and the images whose suffix had to stay in their id."""
+    suffixed = [name for name, path in zip(ids, paths, strict=True) if PurePath(name).name == path.name]
+    return counted(
+        ("files that are not images, left out", list(map(str, others)), f"images are {', '.join(SUFFIXES)}"),
+        ("images that differ from another by their suffix alone", suffixed, "all kept; their ids carry the suffix"),
+    )
+
+
+def place_notes(places: Sequence[Place], classes: Sequence[str], ids: Sequence[str]) -> list[Note]:
+    """What the folders leave open."""
+    parted = any(spot.part for spot in places)
+    named = list(zip(ids, places, strict=True))
+    return counted(
+        (
+            "images in no class folder",
+            [name for name, spot in named if not spot.group],
+            "kept without a label; move each into the folder of its class",
+        ),
+        (
+            "class folders: too few for a label set",
+            list(classes) if len(classes) == 1 else [],
+            "point at the folder that holds the class folders",
+        ),
+        (
+            "images in no part of the split",
+            [name for name, spot in named if parted and not spot.part],
+            "kept; the split `official` leaves them out",
+        ),
+    )
+
+
+def patient_notes(pattern: re.Pattern[str] | None, found: Sequence[str | None], studies: Sequence[Study]) -> list[Note]:
+    """Whose patient is not known, and who is in several parts."""
+    if pattern is None:
+        return [unknown_patients(len(studies))]
+    lost = [study.study_id for study, patient in zip(studies, found, strict=True) if not patient]
+    hint = "each counts as a patient of its own: leakage through them cannot be ruled out; correct --patient-pattern"
+    return [*counted(("images whose path does not fit the patient pattern", lost, hint)), *straddling(studies)]

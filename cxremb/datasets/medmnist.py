@@ -1,0 +1,214 @@
+"""MedMNIST v2: any two-dimensional .npz, its arrays unpacked once into PNG files; and its download."""
+
+import hashlib
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from shutil import rmtree
+from types import SimpleNamespace
+from typing import Any
+from urllib.error import HTTPError
+from uuid import uuid4
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxremb.datasets.medmnist_arrays import PARTS, Arrays, open_arrays, unpack
+from cxremb.datasets.medmnist_sets import SETS, MedSet
+from cxremb.datasets.tree import unknown_patients
+from cxremb.errors import DataError, FetchError
+from cxremb.types import Collection, Image, LabelSet, Note, Progress, Study, unwatched
+
+CITATION = (
+    "Yang J, Shi R, Wei D, et al. MedMNIST v2: A large-scale lightweight benchmark for 2D and 3D biomedical image "
+    "classification. Sci Data 2023;10:41. doi:10.1038/s41597-022-01721-8"
+)
+INSTALL = 'pip install "cxremb[medmnist]"'
+MEANS = {
+    "binary": "1 = {1}, 0 = {0}",
+    "multiclass": "one of the {n} classes of the set",
+    "multilabel": "any of the {n} findings of the set",
+    "ordinal": "one of {n} grades",
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One image: part, place in the array, and what its labels say."""
+
+    part: str
+    index: int
+    labels: Mapping[str, float]
+
+    @property
+    def name(self) -> str:
+        return f"{self.part}_{self.index}"
+
+
+def read(file: Path, unpack_to: Path, name: str | None = None, progress: Progress = unwatched) -> Collection:
+    """Every image of a MedMNIST .npz, each a study and a patient of its own; the parts are the split `official`.
+
+    The arrays are written into the folder `unpack_to`, as lossless PNG files `<part>/<index>.png`; the next call
+    reuses them if the .npz is still the same. Labels are the label set `class`, or `findings` where an image may have
+    several; the file's name (`pneumoniamnist_64.npz`) says what they mean, else they are called `class 0`, `class 1`.
+    name: of the data set; without one, that of the file.
+    Raises `DataError` for what is no such file or does not fit its name, `StoreError` if it cannot be unpacked.
+    """
+    arrays = open_arrays(file)
+    published = SETS.get(flag_of(file))
+    kind = published or derive(arrays)
+    label_set = describe(kind)
+    check_labels(arrays, kind)
+    sha256 = unpack(arrays, unpack_to, progress)
+
+    def rows() -> Iterator[Row]:
+        for part in PARTS:
+            for index, values in enumerate(arrays.labels[part]):
+                yield Row(part, index, label_values(kind, label_set, values))
+
+    return Collection(
+        name=name or file.stem,
+        studies=(
+            Study(row.name, row.name, labels={label_set.name: row.labels}, parts={"official": row.part})
+            for row in rows()
+        ),
+        images=(
+            Image(row.name, row.name, row.name, kind.view, unpack_to / row.part / f"{row.index:06d}.png")
+            for row in rows()
+        ),
+        licence=published.licence if published else "not given",
+        citation=CITATION,
+        source={"file": str(file), "sha256": sha256, "unpacked": str(unpack_to)},
+        notes=notes_on(arrays, published, unpack_to),
+        label_sets=[label_set],
+    )
+
+
+def flag_of(file: Path) -> str:
+    """The published name of the set: that of the file, without its size in pixels."""
+    return re.sub(r"_(64|128|224)$", "", file.stem.lower())
+
+
+def derive(arrays: Arrays) -> MedSet:
+    """What the arrays alone say: columns are findings; two values are a binary label, more are classes."""
+    values = np.concatenate([arrays.labels[part] for part in PARTS])
+    if values.shape[1] > 1:
+        return MedSet("multilabel", tuple(f"class {column}" for column in range(values.shape[1])), {})
+    classes = max(int(values.max()) + 1, 2)
+    return MedSet("binary" if classes == 2 else "multiclass", tuple(f"class {value}" for value in range(classes)), {})
+
+
+def describe(kind: MedSet) -> LabelSet:
+    """The label set of a kind of MedMNIST."""
+    return LabelSet(
+        name="findings" if kind.task == "multilabel" else "class",
+        task="multiclass" if kind.task == "ordinal" else kind.task,
+        means=MEANS[kind.task].format(*kind.labels, n=len(kind.labels)),
+        labels=kind.labels[1:] if kind.task == "binary" else kind.labels,
+        policy="grades are taken as classes without order" if kind.task == "ordinal" else "",
+    )
+
+
+def check_labels(arrays: Arrays, kind: MedSet) -> None:
+    """Raises `DataError` unless every label of the file has a meaning in `kind`."""
+    several = kind.task == "multilabel"
+    columns, most = (len(kind.labels), 1) if several else (1, len(kind.labels) - 1)
+    for part in PARTS:
+        values = arrays.labels[part]
+        if values.shape[1] != columns or (values.size and not 0 <= values.min() <= values.max() <= most):
+            raise DataError(
+                f"{arrays.file}: {part}_labels is {values.shape}, from {values.min()} to {values.max()}; "
+                f"{columns} columns from 0 to {most} were expected of a set of this name",
+                hint="if it is another set, rename the file: the labels are then called class 0, class 1 and so on",
+            )
+
+
+def label_values(kind: MedSet, label_set: LabelSet, values: NDArray[np.int64]) -> dict[str, float]:
+    """Label -> value of one image; the zeros of a class are left out."""
+    if label_set.task == "multiclass":
+        return {kind.labels[int(values[0])]: 1.0}
+    return {label: float(value) for label, value in zip(label_set.labels, values, strict=True)}
+
+
+def notes_on(arrays: Arrays, published: MedSet | None, unpack_to: Path) -> list[Note]:
+    """What was done, what the file is not, and what nobody knows."""
+    n = sum(arrays.counts.values())
+    notes = [
+        Note("images unpacked into PNG files, without loss", n, (str(unpack_to),), "adding the same file reuses them"),
+        unknown_patients(n),
+    ]
+    side = arrays.shape[0]
+    if published is None:
+        hint = "name the file as published, such as pneumoniamnist.npz, to have the classes named"
+        notes.append(Note(f"images of a set that is not known here, {arrays.file.stem}", n, hint=hint))
+    elif side in published.md5 and md5_of(arrays.file) != published.md5[side]:
+        hint = "the MD5 differs: rows may be changed or in another order; `cxremb data fetch` has the published one"
+        notes.append(Note("images in a file that is not, byte for byte, the published one", n, hint=hint))
+    if published and published.task == "ordinal":
+        notes.append(Note("grades taken as classes: their order is not used", len(published.labels)))
+    if len(arrays.shape) == 3:
+        notes.append(Note("images in colour", n, hint="image encoders get them as grey"))
+    return notes
+
+
+def md5_of(file: Path) -> str:
+    """The file's MD5, hexadecimal: what MedMNIST publishes."""
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def fetch(name: str, to: Path, size: int = 28) -> Path:
+    """The published .npz of a set in the folder `to`, downloaded by the `medmnist` package; kept if it is there.
+
+    name: such as pneumoniamnist. size: pixels per side, 28, 64, 128 or 224.
+    Raises `FetchError` if the set or size is unknown, the package is missing, the download fails or is damaged.
+    """
+    if name not in SETS or size not in SETS[name].md5:
+        raise FetchError(
+            f"MedMNIST has no two-dimensional set {name!r} of {size} pixels",
+            hint=f"name one of: {', '.join(SETS)}; with 28, 64, 128 or 224 pixels",
+        )
+    suffix = "" if size == 28 else f"_{size}"
+    file = to / f"{name}{suffix}.npz"
+    try:
+        package = import_module("medmnist.info"), import_module("medmnist.dataset")
+    except ImportError as error:
+        raise FetchError(
+            "MedMNIST is downloaded by its own package",
+            hint=f"{INSTALL}; or fetch {file.name} from medmnist.com and run `cxremb data add medmnist {file.name}`",
+        ) from error
+    info = package[0].INFO[name]
+    if file.exists():
+        if md5_of(file) == info[f"MD5{suffix}"]:
+            return file
+        raise FetchError(
+            f"{file}: is there, and is not the published file (its MD5 differs)",
+            hint=f"move it away to download it again, or use it as it is: `cxremb data add medmnist {file}`",
+        )
+    download(package[1].MedMNIST, SimpleNamespace(flag=name, size_flag=suffix, info=info), file)
+    return file
+
+
+def download(downloader: Any, wanted: SimpleNamespace, file: Path) -> None:
+    """`file`, there whole or not at all. `wanted` has all that the package's `download` reads of a set."""
+    draft = file.parent / f".{uuid4().hex}"
+    try:
+        draft.mkdir(parents=True)
+        wanted.root = str(draft)
+        downloader.download(wanted)
+        (draft / file.name).replace(file)
+    except (RuntimeError, OSError) as error:  # the package raises a RuntimeError from whatever happened
+        cause = error.__context__ or error
+        if isinstance(cause, KeyboardInterrupt):
+            raise cause from None
+        if isinstance(cause, HTTPError):
+            cause.close()
+        url = wanted.info[f"url{wanted.size_flag}"]
+        raise FetchError(
+            f"{file.name}: could not be downloaded ({cause})",
+            hint=f"try again; or fetch {url} elsewhere and run `cxremb data add medmnist {file.name}`",
+        ) from error
+    finally:
+        rmtree(draft, ignore_errors=True)

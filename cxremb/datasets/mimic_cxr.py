@@ -1,0 +1,229 @@
+"""MIMIC-CXR-JPG: its films, its tables and, from MIMIC-CXR, its reports; read as a stream."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Set
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import TypeVar
+
+from cxremb.datasets.mimic_files import Reports, film_files, open_reports, patient_folder, study_folders
+from cxremb.datasets.mimic_labels import UNCERTAIN, label_sets, labeller
+from cxremb.datasets.mimic_release import KINDS, Release, open_release
+from cxremb.datasets.mimic_reports import parse_report
+from cxremb.datasets.mimic_tables import Listed
+from cxremb.errors import DataError
+from cxremb.types import Collection, Image, Note, Study
+
+NAME = "mimic_cxr"
+LICENCE = "PhysioNet Credentialed Health Data License 1.5.0"
+CITATION = (
+    "Johnson AEW, Pollard TJ, Berkowitz SJ, et al. MIMIC-CXR, a de-identified publicly available database of chest "
+    "radiographs with free-text reports. Sci Data 2019;6:317. doi:10.1038/s41597-019-0322-0; Johnson A, Lungren M, "
+    "Peng Y, et al. MIMIC-CXR-JPG - chest radiographs with structured labels. PhysioNet 2019. doi:10.13026/8360-t248"
+)
+VIEWS = {"PA": "Frontal", "AP": "Frontal", "LATERAL": "Lateral", "LL": "Lateral"}
+SPLIT = "official"
+T = TypeVar("T")
+EXAMPLES = 10  # enough to see the pattern, few enough for a screen
+
+
+@dataclass(frozen=True)
+class Counted(Iterable[T]):
+    """What comes, and how much of it is to be expected: for a bar."""
+
+    items: Iterator[T]
+    count: int
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self) -> Iterator[T]:
+        return self.items
+
+
+@dataclass
+class Tally:
+    """Something counted as it comes, with the first few."""
+
+    what: str
+    hint: str
+    count: int = 0
+    examples: list[str] = field(default_factory=list)
+
+    def add(self, example: object) -> None:
+        """One more."""
+        self.count += 1
+        if len(self.examples) < EXAMPLES:
+            self.examples.append(str(example))
+
+
+def read(root: Path, reports: Path | None = None, uncertain: str = "ignore") -> Collection:
+    """Every film that the metadata table lists, and notes on what does not pair. A patient is a subject_id.
+
+    root: holds `files` and mimic-cxr-2.0.0-metadata.csv.gz, -chexpert, -negbio and -split, of any version, gzipped or
+    not. Without metadata the films are those on disk, without a view; without the others their content is missing.
+    reports: mimic-cxr-reports.zip of MIMIC-CXR, or the folder it unpacks to.
+    uncertain: what the labellers' -1 becomes: `ignore` (missing), `zero` or `one`.
+    Tables are read at once; folders and reports as the collection is. What is held grows with the ids, not the texts.
+    Raises `DataError`, naming file and line, for what cannot be read or contradicts itself.
+    """
+    if uncertain not in UNCERTAIN:
+        raise DataError(f"--uncertain cannot be {uncertain!r}", hint=f"say one of: {', '.join(UNCERTAIN)}")
+    texts = open_reports(reports) if reports else None
+    release = open_release(root)
+    notes: list[Note] = []
+    given = {"root": root, "reports": reports}
+    return Collection(
+        name=NAME,
+        studies=Counted(studies(release, texts, uncertain, notes), len(release.patients)),
+        images=Counted(images(release, notes), len(release.ids)),
+        licence=LICENCE,
+        citation=CITATION,
+        source={
+            "adapter": NAME,
+            "uncertain": uncertain,
+            **{name: str(path.resolve()) for name, path in given.items() if path},
+            **{kind: path.name for kind, path in release.tables.items()},
+        },
+        notes=notes,
+        label_sets=label_sets({name: release.tables[name] for name in release.findings}, uncertain),
+    )
+
+
+def studies(release: Release, texts: Reports | None, uncertain: str, notes: list[Note]) -> Iterator[Study]:
+    """The studies that have films, as listed, then those that have a report alone; `notes` are filled at the end."""
+    reader = SectionReader(texts)
+    labels_of = labeller(uncertain)
+
+    def study(number: int, patient: int) -> Study:
+        codes = {name: table[number] for name, table in release.findings.items() if number in table}
+        parts = {SPLIT: release.parts[number]} if number in release.parts else {}
+        return Study(str(number), str(patient), reader.read(patient, number), labels=labels_of(codes), parts=parts)
+
+    for number, patient in release.patients.items():
+        yield study(number, patient)
+    filmless = Tally("reports without an image", "kept: their text can be encoded")
+    extra = set()
+    for patient, number in texts.listed() if texts else ():
+        if number not in release.patients:
+            filmless.add(number)
+            extra.add(number)
+            yield study(number, patient)
+    notes += table_notes(release, extra) + noted(*reader.tallies, filmless)
+
+
+class SectionReader:
+    """The sections of one report after the other, and what there is to note of them."""
+
+    def __init__(self, texts: Reports | None) -> None:
+        self.texts = texts
+        given = "check that it is all of --reports" if texts else "give --reports mimic-cxr-reports.zip of MIMIC-CXR"
+        self.absent = Tally("studies without a report", f"kept without text; {given}")
+        self.empty = Tally("reports without text", "kept; fetch them again if they should have some")
+        self.foreign = Tally("reports that are not UTF-8", "read as Latin-1; look whether their letters are right")
+        self.other = Tally(
+            "reports with neither findings nor impression",
+            "kept: what stands under no heading is the section `report`; none has a vector for findings+impression",
+        )
+        self.tallies = (self.absent, self.empty, self.foreign, self.other)
+
+    def read(self, patient: int, study: int) -> dict[str, str]:
+        """Section -> text of one study; empty without a report."""
+        content = self.texts.read(patient, study) if self.texts else None
+        if content is None:
+            self.absent.add(study)
+            return {}
+        try:
+            text = content.decode("utf-8-sig")
+        except UnicodeDecodeError:
+            self.foreign.add(study)
+            text = content.decode("latin-1")
+        sections = parse_report(text)
+        if not sections:
+            self.empty.add(study)
+        elif not {"findings", "impression"} & sections.keys():
+            self.other.add(study)
+        return sections
+
+
+def table_notes(release: Release, extra: Set[int]) -> list[Note]:
+    """Which tables are not here, and which studies a table and the list of films do not share."""
+    absent = [f"mimic-cxr-*-{kind}.csv.gz" for kind in KINDS if kind not in release.tables]
+    walked = 0 if "metadata" in release.tables else len(release.ids)
+    notes = [
+        Note("tables that are not here", len(absent), absent, "put them beside `files` and add again"),
+        Note("images listed as they lie on disk, for want of the metadata table", walked, (), "they have no view"),
+        Note("images listed twice, alike", len(release.repeated), sorted(release.repeated)[:EXAMPLES], "kept once"),
+    ]
+    named: dict[str, Mapping[int, object]] = {**release.findings}
+    if "split" in release.tables:
+        named["split"] = release.parts
+    for name, table in named.items():
+        unknown = Tally(f"studies of the {name} table that have neither image nor report", "left out")
+        unnamed = Tally(f"studies that the {name} table does not name", f"kept; {name} says nothing of them")
+        for study in sorted(table.keys() - release.patients.keys() - extra):
+            unknown.add(study)
+        for study in sorted(release.patients.keys() - table.keys()):
+            unnamed.add(study)
+        notes += noted(unknown, unnamed)
+    return [note for note in notes if note.count]
+
+
+def images(release: Release, notes: list[Note]) -> Iterator[Image]:
+    """The films as listed, each with its file if it is here; `notes` are filled at the end."""
+    folders = StudyFolders(release)
+    missing = Tally("listed images that are not on disk", "they stay listed; fetch the files and add again")
+    views: Counter[str] = Counter()
+    for film in release.distinct_films():
+        path = folders.find(film)
+        if path is None:
+            missing.add(film.dicom_id)
+        view = VIEWS.get(film.view)
+        if view is None:
+            views[film.view or "blank"] += 1
+        yield Image(film.dicom_id, str(film.study), str(film.patient), view, path)
+    folders.search_unlisted_studies()
+    notes += noted(missing, folders.unlisted) + view_notes(views)
+
+
+class StudyFolders:
+    """Finds the files of films, and those that nobody listed.
+
+    The folder of a study is searched once if its films follow one another, as published, and else once a film.
+    """
+
+    def __init__(self, release: Release) -> None:
+        self.release = release
+        self.searched: set[int] = set()
+        self.unlisted = Tally(f"images on disk that {release.index.name} does not list", "left out")
+        self.film_files = lru_cache(maxsize=64)(film_files)
+
+    def find(self, film: Listed) -> Path | None:
+        """The film's file, if it is here."""
+        folder = self.release.files / patient_folder(film.patient) / f"s{film.study}"
+        found = self.film_files(folder)
+        if film.study not in self.searched:
+            self.searched.add(film.study)
+            for stem in sorted(found.keys() - self.release.ids):
+                self.unlisted.add(folder / found[stem])
+        return folder / found[film.dicom_id] if film.dicom_id in found else None
+
+    def search_unlisted_studies(self) -> None:
+        """Count what lies in the folders of studies that nobody listed."""
+        for _, study, folder in study_folders(self.release.files):
+            if study not in self.release.patients:
+                for name in film_files(folder).values():
+                    self.unlisted.add(folder / name)
+
+
+def view_notes(views: Counter[str]) -> list[Note]:
+    """How many films have no view, by their ViewPosition."""
+    examples = [f"ViewPosition {position}: {count}" for position, count in views.most_common(EXAMPLES)]
+    hint = f"kept without a view; {', '.join(VIEWS)} are known"
+    return [Note("images whose view is not known", views.total(), examples, hint)] if views else []
+
+
+def noted(*tallies: Tally) -> list[Note]:
+    """A note for each that counted anything."""
+    return [Note(tally.what, tally.count, tuple(tally.examples), tally.hint) for tally in tallies if tally.count]

@@ -1,0 +1,91 @@
+"""The labels that CheXpert and NegBio read from MIMIC-CXR's reports, and what their -1 is taken for."""
+
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from pathlib import Path
+
+from cxremb.datasets.mimic_tables import FETCH_AGAIN, number, read_rows
+from cxremb.errors import DataError
+from cxremb.types import LabelSet
+
+LABELLERS = {"chexpert": "CheXpert", "negbio": "NegBio"}
+LABELS = (
+    "Atelectasis",
+    "Cardiomegaly",
+    "Consolidation",
+    "Edema",
+    "Enlarged Cardiomediastinum",
+    "Fracture",
+    "Lung Lesion",
+    "Lung Opacity",
+    "No Finding",
+    "Pleural Effusion",
+    "Pleural Other",
+    "Pneumonia",
+    "Pneumothorax",
+    "Support Devices",
+)
+NORMAL, DEVICES = "No Finding", "Support Devices"
+NO, YES, UNSURE, BLANK = range(4)
+CODES = {"0": NO, "0.0": NO, "1": YES, "1.0": YES, "-1": UNSURE, "-1.0": UNSURE, "": BLANK}
+UNCERTAIN = {"ignore": "is missing", "zero": "is 0", "one": "is 1"}  # policy -> what it makes of -1
+
+
+def read_findings(path: Path) -> dict[int, bytes]:
+    """Study -> one byte for each of `LABELS`: `NO`, `YES`, `UNSURE` or `BLANK`.
+
+    Bytes, because there are 227,827 studies and few distinct rows. Raises `DataError`, naming the line, for a value
+    that is none of 0, 1, -1 and blank, and for two rows of one study that differ.
+    """
+    found: dict[int, bytes] = {}
+    distinct: dict[bytes, bytes] = {}
+    for line, (study, *cells) in read_rows(path, ("study_id", *LABELS)):
+        if unknown := [f"{label} is {cell!r}" for label, cell in zip(LABELS, cells, strict=True) if cell not in CODES]:
+            raise DataError(f"{path}: line {line}: {unknown[0]}; it may be 1, 0, -1 or blank", hint=FETCH_AGAIN)
+        codes = bytes([CODES[cell] for cell in cells])
+        codes = distinct.setdefault(codes, codes)
+        if found.setdefault(number(path, line, "study_id", study), codes) != codes:
+            raise DataError(
+                f"{path}: line {line} contradicts an earlier line on study {study}", hint="remove one of the two"
+            )
+    return found
+
+
+def label_sets(labellers: Mapping[str, Path], uncertain: str) -> list[LabelSet]:
+    """One multi-label set for each labeller's table, and `normal_abnormal` of the first."""
+    policy = f"uncertain (-1) {UNCERTAIN[uncertain]}; blank (not mentioned) is missing"
+    sets = [
+        LabelSet(name, "multilabel", f"what {LABELLERS[name]} read from the report ({path.name})", LABELS, policy)
+        for name, path in labellers.items()
+    ]
+    if sets:
+        first = LABELLERS[sets[0].name]
+        means = f"1 if {first} read any finding but support devices, 0 if it read No Finding, else missing"
+        sets.append(LabelSet("normal_abnormal", "binary", means, ("abnormal",), policy))
+    return sets
+
+
+def labeller(uncertain: str) -> Callable[[Mapping[str, bytes]], dict[str, Mapping[str, float]]]:
+    """The function from a study's codes per labeller to its labels per label set, under this policy."""
+    # Few studies have a row of their own, so most of these small dictionaries are shared.
+    values_of = lru_cache(maxsize=65536)(lambda codes: label_values(codes, uncertain))
+
+    def labels_of(codes: Mapping[str, bytes]) -> dict[str, Mapping[str, float]]:
+        labels: dict[str, Mapping[str, float]] = {name: values_of(row) for name, row in codes.items()}
+        abnormal = abnormal_values(next(iter(labels.values()), {}))
+        return {name: values for name, values in {**labels, "normal_abnormal": abnormal}.items() if values}
+
+    return labels_of
+
+
+def label_values(codes: bytes, uncertain: str) -> dict[str, float]:
+    """Label -> 0 or 1; a missing one is absent."""
+    value = {NO: 0.0, YES: 1.0, **({} if uncertain == "ignore" else {UNSURE: float(uncertain == "one")})}
+    return {label: value[code] for label, code in zip(LABELS, codes, strict=True) if code in value}
+
+
+def abnormal_values(values: Mapping[str, float]) -> dict[str, float]:
+    """1 if any finding is, support devices aside; else 0 if No Finding is 1; else nothing is known."""
+    if any(value for label, value in values.items() if label not in (NORMAL, DEVICES)):
+        return {"abnormal": 1.0}
+    return {"abnormal": 0.0} if values.get(NORMAL) else {}

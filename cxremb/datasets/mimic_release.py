@@ -1,0 +1,82 @@
+"""The published folder of MIMIC-CXR-JPG: what its tables say, held by id, and its films, read anew each time."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cxremb.datasets.mimic_files import patients, walk_films
+from cxremb.datasets.mimic_labels import LABELLERS, read_findings
+from cxremb.datasets.mimic_tables import Listed, find_table, read_metadata, read_split
+from cxremb.errors import DataError
+
+KINDS = ("metadata", *LABELLERS, "split")
+
+
+@dataclass(frozen=True)
+class Release:
+    """The published folder: what its tables say of studies, kept; its films, read anew each time."""
+
+    files: Path
+    tables: Mapping[str, Path]  # of `KINDS`, those that are there
+    patients: dict[int, int] = field(default_factory=dict)  # study -> patient, in the order listed
+    ids: set[str] = field(default_factory=set)  # of all films listed
+    repeated: set[str] = field(default_factory=set)  # of those listed more than once, and alike
+    findings: dict[str, dict[int, bytes]] = field(default_factory=dict)  # labeller -> study -> codes
+    parts: dict[int, str] = field(default_factory=dict)  # study -> train, val or test
+
+    def films(self) -> Iterator[Listed]:
+        """Every film as the metadata table lists it or, without one, as it lies on disk."""
+        return read_metadata(self.tables["metadata"]) if "metadata" in self.tables else walk_films(self.files)
+
+    def distinct_films(self) -> Iterator[Listed]:
+        """`films`, each the first time that it is listed."""
+        pending = set(self.repeated)
+        for film in self.films():
+            if film.dicom_id in pending:
+                pending.remove(film.dicom_id)
+            elif film.dicom_id in self.repeated:
+                continue
+            yield film
+
+    @property
+    def index(self) -> Path:
+        """Where `films` come from, for messages."""
+        return self.tables.get("metadata", self.files)
+
+
+def open_release(root: Path) -> Release:
+    """The tables of the folder, read and checked. Raises `DataError` if it is no MIMIC-CXR-JPG."""
+    tables = {kind: path for kind in KINDS if (path := find_table(root, kind))}
+    release = Release(root / "files", tables)
+    if "metadata" not in tables and not next(patients(release.files), None):
+        raise DataError(
+            f"{root}: not MIMIC-CXR-JPG: neither mimic-cxr-2.0.0-metadata.csv.gz (any version, gzipped or not) "
+            "nor a folder files/p10/p10000032 in it",
+            hint="give the folder that holds both, such as physionet.org/files/mimic-cxr-jpg/2.1.0",
+        )
+    index_films(release)
+    release.findings.update({name: read_findings(tables[name]) for name in LABELLERS if name in tables})
+    release.parts.update(read_split(tables["split"]) if "split" in tables else {})
+    return release
+
+
+def index_films(release: Release) -> None:
+    """Fill in the ids and patients. Raises `DataError` if a study has two patients or an id is of two films."""
+    for film in release.films():
+        known = release.patients.setdefault(film.study, film.patient)
+        if known != film.patient:
+            raise DataError(
+                f"{release.index}: {film.place}: study {film.study} is of patient {film.patient}, earlier of {known}",
+                hint="a study has one patient: correct or remove one of the two",
+            )
+        (release.repeated if film.dicom_id in release.ids else release.ids).add(film.dicom_id)
+    if not release.patients:
+        raise DataError(f"{release.index}: no image in it", hint="fetch it again from PhysioNet")
+    first: dict[str, Listed] = {}
+    for film in release.films() if release.repeated else ():
+        if film.dicom_id in release.repeated and (other := first.setdefault(film.dicom_id, film))[1:] != film[1:]:
+            raise DataError(
+                f"{release.index}: {other.place} and {film.place} list one image, {film.dicom_id}, and differ: "
+                f"study {other.study}, view {other.view!r}; study {film.study}, view {film.view!r}",
+                hint="correct or remove one of the two",
+            )

@@ -1,0 +1,151 @@
+"""The first reading of a table: every row counted and checked, and the studies found whose rows differ."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+from cxremb.datasets.table.columns import PARTS, LabelCells, LabelColumn, label_column, says_nothing
+from cxremb.datasets.table.layout import Cells, Layout
+from cxremb.datasets.table.rows import plain
+from cxremb.datasets.tree import EXAMPLES
+from cxremb.errors import DataError
+from cxremb.types import Note
+
+Seen = dict[str, tuple[int, int]]  # id -> number of its first row, hash of what that row says
+
+
+@dataclass
+class Tally:
+    """Notes that grow as things come up."""
+
+    counts: dict[str, int] = field(default_factory=dict)
+    examples: dict[str, list[str]] = field(default_factory=dict)
+
+    def add(self, what: str, example: str) -> None:
+        """Count one more of `what`, and keep the example if it is among the first."""
+        self.counts[what] = self.counts.get(what, 0) + 1
+        kept = self.examples.setdefault(what, [])
+        if len(kept) < EXAMPLES:
+            kept.append(example)
+
+    def notes(self, hints: dict[str, str]) -> Iterator[Note]:
+        """A note for each of `hints` that came up, in their order."""
+        for what, hint in hints.items():
+            if what in self.counts:
+                yield Note(what, self.counts[what], tuple(self.examples[what]), hint)
+
+
+NO_ID = "rows without an id"
+NO_STUDY = "rows without a study"
+NO_PART = "rows whose part is neither train, val nor test"
+REPEATED = "images listed more than once, with the same content"
+HINTS = {
+    NO_ID: "left out: give each row its id or path",
+    NO_STUDY: "the image is its study",
+    NO_PART: "the column that looked like a published split is not used",
+    REPEATED: "kept once",
+}
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What the first reading found. `merged`: the cells of each study whose rows differ, blanks filled."""
+
+    studies: int
+    layout: Layout  # without a guess that its cells refuted
+    labels: tuple[LabelColumn, ...]
+    merged: dict[str, dict[str, str]]
+    notes: list[Note]
+
+
+def survey(layout: Layout) -> Survey:
+    """One reading of the table, and a second one of studies whose rows differ.
+
+    Raises `DataError` for a table without rows, for rows that contradict each other (naming both), for a column that
+    holds no labels, and for a part that is none.
+    """
+    studies: Seen = {}
+    images: Seen = {}
+    differing: set[str] = set()
+    labels = [LabelCells(column) for column in layout.labels]
+    tally, rows = Tally(), 0
+    for number, cells in layout.table.rows(layout.used):
+        rows += 1
+        study, image = layout.ids(cells)
+        if not study:
+            tally.add(NO_ID, f"row {number}")
+            continue
+        says = hash(tuple(plain(cells[column]) for column in layout.of_study))
+        if studies.setdefault(study, (number, says))[1] != says:
+            differing.add(study)
+        if image and not first_of_image(layout, cells, number, images):
+            tally.add(REPEATED, f"{image} (row {number})")
+        count_cells(layout, cells, labels, tally)
+    if not rows:
+        raise DataError(f"{layout.table.path}: a header and no rows", hint="check the path given to --table")
+    if not studies:
+        raise DataError(f"{layout.table.path}: no row has an id", hint="name the column: --column id=COLUMN")
+    if NO_PART in tally.counts:
+        layout = replace(layout, roles={role: found for role, found in layout.roles.items() if role != "part"})
+    merged = merge(layout, differing) if differing else {}
+    return Survey(len(studies), layout, tuple(map(label_column, labels)), merged, list(tally.notes(HINTS)))
+
+
+def first_of_image(layout: Layout, cells: Cells, number: int, images: Seen) -> bool:
+    """Whether this is the image's first row. Raises `DataError` if it contradicts the first."""
+    study, image = layout.ids(cells)
+    says = hash((study, layout.cell("view", cells), layout.path(cells)))
+    first, said = images.setdefault(image, (number, says))
+    if said != says:
+        raise DataError(
+            f"{layout.table.path}: image {image} has another study, view or path in row {first} than in row {number}",
+            hint="correct the table: one row an image; or name a column of unique ids with --column id=COLUMN",
+        )
+    return first == number
+
+
+def count_cells(layout: Layout, cells: Cells, labels: list[LabelCells], tally: Tally) -> None:
+    """What a row leaves open, into `tally`, and the values of its labels, into `labels`."""
+    _, image = layout.ids(cells)
+    if image and "study" in layout.roles and not layout.cell("study", cells):
+        tally.add(NO_STUDY, image)
+    part = layout.cell("part", cells)
+    if part and part.lower() not in PARTS:
+        if not layout.roles["part"].guessed:
+            raise DataError(
+                f"{layout.table.path}: {part!r} in the column {layout.roles['part'].column} is not train, val or test",
+                hint="correct it, or use no column for it: --column part=",
+            )
+        tally.add(NO_PART, part)
+    for label in labels:
+        if not says_nothing(cells[label.column]):
+            label.add(cells[label.column])
+
+
+def merge(layout: Layout, differing: set[str]) -> dict[str, dict[str, str]]:
+    """The cells of each of these studies, a blank one filled from another of its rows.
+
+    Raises `DataError`, naming study, column and both rows, for two that say different things.
+    """
+    merged: dict[str, dict[str, str]] = {}
+    said_in: dict[tuple[str, str], int] = {}  # study and column -> the row it was taken from
+    for number, cells in layout.table.rows(layout.used):
+        study, _ = layout.ids(cells)
+        if study not in differing:
+            continue
+        known = merged.setdefault(study, dict.fromkeys(layout.of_study, ""))
+        for column in filter(cells.get, layout.of_study):
+            first = said_in.setdefault((study, column), number)
+            known[column] = known[column] or cells[column]
+            if plain(known[column]) != plain(cells[column]):
+                raise DataError(
+                    f"{layout.table.path}: study {study} has {column} = {short(known[column])} in row {first} "
+                    f"and {short(cells[column])} in row {number}",
+                    hint="the rows of a study must agree: correct the table, or name another column with "
+                    "--column study=COLUMN (without one, every image is its own study)",
+                )
+    return merged
+
+
+def short(cell: str) -> str:
+    """A cell for a message."""
+    return repr(cell if len(cell) <= 40 else f"{cell[:37]}...")

@@ -1,0 +1,110 @@
+"""What the readers of folders have in common: the files below a folder, ids for them, and notes on what is wrong."""
+
+import os
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path, PurePath
+
+from cxremb.errors import DataError
+from cxremb.types import Note, Study
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".npy", ".dcm")
+NOT_GIVEN = "not given"
+EXAMPLES = 10  # enough to see the pattern, few enough for a screen
+
+
+def image_files(folder: Path) -> tuple[list[Path], list[Path]]:
+    """The images at and below `folder`, and all other files, both sorted; links to folders are followed.
+
+    Hidden files and a Mac's `__MACOSX` are never images. Raises `DataError` if there is no such folder or no image.
+    """
+    files = all_files(folder)
+    images = [path for path in files if path.suffix.lower() in SUFFIXES and not is_litter(path.relative_to(folder))]
+    if not images:
+        raise DataError(
+            f"{folder}: no image in it (looked for {', '.join(SUFFIXES)}, in folders below too)", hint="check the path"
+        )
+    taken = set(images)
+    return images, [path for path in files if path not in taken]
+
+
+def all_files(folder: Path) -> list[Path]:
+    """Every file at and below `folder`, sorted. Raises `DataError` if one cannot be reached or named in UTF-8."""
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder", hint="check the path")
+
+    def stop(error: OSError) -> None:
+        raise DataError(
+            f"{error.filename}: cannot be searched ({error.strerror})", hint="mend its permissions"
+        ) from error
+
+    files = []
+    for parent, below, names in os.walk(folder, onerror=stop, followlinks=True):
+        here = os.path.realpath(parent)
+        below[:] = [name for name in below if not is_loop(os.path.realpath(Path(parent, name)), here)]
+        files += [Path(parent, name) for name in names]
+    for path in files:
+        if not is_utf8(path):
+            raise DataError(f"{str(path)!a}: its name is not UTF-8", hint="rename it; tables hold UTF-8 only")
+    return sorted(files)
+
+
+def is_loop(folder: str, here: str) -> bool:
+    """Whether going from `here` down into `folder` comes back to where one has been."""
+    return here == folder or here.startswith(folder.rstrip(os.sep) + os.sep)
+
+
+def is_utf8(path: Path) -> bool:
+    """Whether the name can be written as UTF-8; the file system's other bytes come as lone surrogates."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def is_litter(path: PurePath) -> bool:
+    """Whether a computer, not a person, put it there: hidden files, and the copies in a Mac's zip."""
+    return any(step.startswith(".") or step == "__MACOSX" for step in path.parts)
+
+
+def name_images(folder: Path, paths: Sequence[Path]) -> list[str]:
+    """An id for each image: its path below `folder` without suffix, or with it where two differ in nothing else."""
+    bare = [path.relative_to(folder).with_suffix("").as_posix() for path in paths]
+    times = Counter(bare)
+    return [
+        name if times[name] == 1 else path.relative_to(folder).as_posix()
+        for name, path in zip(bare, paths, strict=True)
+    ]
+
+
+def unknown_patients(count: int, what: str = "images") -> Note:
+    """That nothing says which images, or studies, share a patient."""
+    return Note(
+        f"{what} whose patient is not known: each counts as a patient of its own",
+        count,
+        hint="leakage between patients cannot be ruled out: say so beside every result",
+    )
+
+
+def straddling(studies: Iterable[Study]) -> list[Note]:
+    """A note for each published split that puts a patient into several parts."""
+    parts: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    for study in studies:
+        for split, part in study.parts.items():
+            parts[split][study.patient_id].add(part)
+    return counted(
+        *(
+            (
+                f"patients in more than one part of the split `{split}`",
+                [patient for patient, its in patients.items() if len(its) > 1],
+                "results on this split are too good: train with the default split, which keeps patients together",
+            )
+            for split, patients in parts.items()
+        )
+    )
+
+
+def counted(*found: tuple[str, Sequence[str], str]) -> list[Note]:
+    """A note for each (what, all of them, hint) that happened at all."""
+    return [Note(what, len(items), tuple(items[:EXAMPLES]), hint) for what, items, hint in found if items]

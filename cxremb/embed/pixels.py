@@ -1,0 +1,108 @@
+"""Decoded films kept under `cache/`, so that a second encoder, or a network trained from pixels, decodes nothing."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from uuid import uuid4
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from cxremb.errors import StoreError
+from cxremb.images import RECIPE, Frame, Grey
+from cxremb.store.files import replace_file, replace_table
+
+ROWS = 2048  # films in one file: 118 MB at 240 pixels
+
+
+@dataclass
+class PixelCache:
+    """Films in one frame, uint8, by the SHA-256 of the file they were decoded from. Read from disk as they are used."""
+
+    folder: Path
+    frame: Frame
+    files: list[NDArray[np.uint8]] = field(default_factory=list)
+    places: dict[str, tuple[int, int]] = field(default_factory=dict)  # content -> (file, row)
+    waiting: dict[str, Grey] = field(default_factory=dict)
+
+    def __contains__(self, content: str) -> bool:
+        return content in self.places
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def film(self, content: str) -> Grey:
+        """(side, side). Raises `KeyError` if it is not here."""
+        file, row = self.places[content]
+        film: Grey = self.files[file][row]
+        return film
+
+    def films(self, contents: Sequence[str]) -> NDArray[np.uint8]:
+        """(n, side, side) in the order asked for. Raises `StoreError` with the command that makes missing ones."""
+        if lost := [content for content in contents if content not in self.places]:
+            raise StoreError(
+                f"{len(lost)} of {len(contents)} films are not in the pixel cache of {self.frame.side} pixels",
+                hint="decode them first: cxremb embed --model MODEL --keep-pixels",
+            )
+        out = np.empty((len(contents), self.frame.side, self.frame.side), np.uint8)
+        for index, content in enumerate(contents):
+            out[index] = self.film(content)
+        return out
+
+    def keep(self, content: str, film: Grey) -> None:
+        """Take a film in. It is on disk after `ROWS` of them, or after `flush`."""
+        if content not in self.places and content not in self.waiting:
+            self.waiting[content] = film
+            if len(self.waiting) >= ROWS:
+                self.flush()
+
+    def flush(self) -> None:
+        """Write what is waiting: the list of contents first, so that a file of films is never without its list."""
+        if not self.waiting:
+            return
+        films, contents = np.stack(list(self.waiting.values())), list(self.waiting)
+        path = self.folder / f"{uuid4().hex}.npy"
+        replace_table(path.with_suffix(".parquet"), pa.table({"content": contents}))
+
+        def write(draft: Path) -> None:
+            with draft.open("wb") as file:
+                np.save(file, films)
+
+        replace_file(path, write)
+        self.waiting.clear()
+        self.take(path)
+
+    def take(self, path: Path) -> None:
+        """Make the films of one file known; a file that is not whole is passed over, and decoded again."""
+        try:
+            films = np.load(path, mmap_mode="r")
+            contents = pq.read_table(path.with_suffix(".parquet"))["content"].to_pylist()
+        except (OSError, ValueError, pa.ArrowException):
+            return
+        if films.shape == (len(contents), self.frame.side, self.frame.side) and films.dtype == np.uint8:
+            self.places |= {content: (len(self.files), row) for row, content in enumerate(contents)}
+            self.files.append(films)
+
+
+def open_pixels(cache: Path, frame: Frame) -> PixelCache:
+    """What is kept of this frame, under a data set's `cache` folder; empty if nothing is."""
+    found = PixelCache(cache / "pixels" / frame_name(frame), frame)
+    for path in sorted(found.folder.glob("*.npy")):
+        found.take(path)
+    return found
+
+
+def frame_name(frame: Frame) -> str:
+    """A folder's name that says the frame, and follows from everything that decides a pixel."""
+    told: Mapping[str, object] = {"frame": frame.recipe, "decoder": RECIPE}
+    digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+    return f"{frame.side}-{frame.aspect}-{digest[:8]}"
+
+
+def bytes_needed(films: int, frame: Frame) -> int:
+    """The disk that so many films take."""
+    return films * frame.side**2

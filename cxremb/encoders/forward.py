@@ -1,0 +1,112 @@
+"""A network as a function of arrays: through torch or, on a CPU, through OpenVINO where that gives the same vectors."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from cxremb.encoders.base import Runtime
+from cxremb.errors import EncoderError
+
+Arrays = Sequence[NDArray[Any]]
+AGREEMENT = 0.999  # cosine to torch in float32 that every vector of the first batch must reach
+CPU_ROWS = 8  # films in one pass of torch on a CPU; a larger batch falls out of its caches
+
+
+class Forward(Protocol):
+    """Input arrays (n, ...) to the network's vectors, one (n, dim) array for each pooling."""
+
+    def __call__(self, *inputs: NDArray[Any]) -> list[NDArray[np.float32]]: ...
+
+
+class TorchForward:
+    """The module on its device. In half precision its matrices are kept in it, everything else stays float32.
+
+    rows: at most so many in one pass, 0 for no limit.
+    """
+
+    def __init__(self, module: torch.nn.Module, runtime: Runtime, rows: int = 0) -> None:
+        self.runtime = runtime
+        self.rows = rows
+        module = module.eval().requires_grad_(False)
+        if runtime.precision != "fp32":
+            halve(module, half_type(runtime))
+        module = module.to(runtime.device).to(memory_format=torch.channels_last)
+        self.module: Any = torch.compile(module) if runtime.compile else module
+
+    @torch.inference_mode()
+    def __call__(self, *inputs: NDArray[Any]) -> list[NDArray[np.float32]]:
+        """See `Forward`."""
+        step = self.rows or len(inputs[0])
+        parts = [
+            self.once([array[start : start + step] for array in inputs]) for start in range(0, len(inputs[0]), step)
+        ]
+        return [np.concatenate(vectors) for vectors in zip(*parts, strict=True)]
+
+    def once(self, inputs: Arrays) -> list[NDArray[np.float32]]:
+        """One pass."""
+        device, half = self.runtime.device, self.runtime.precision != "fp32"
+        tensors = [torch.from_numpy(np.ascontiguousarray(array)) for array in inputs]
+        if device.startswith("cuda"):  # pinned pages are copied while the device computes
+            tensors = [tensor.pin_memory().to(device, non_blocking=True) for tensor in tensors]
+        else:
+            tensors = [tensor.to(device) for tensor in tensors]
+        with torch.autocast(device.split(":")[0], dtype=half_type(self.runtime), enabled=half):
+            return [vectors.float().cpu().numpy() for vectors in self.module(*tensors)]
+
+
+def half_type(runtime: Runtime) -> torch.dtype:
+    """The torch type of a runtime's half precision."""
+    return torch.float16 if runtime.precision == "fp16" else torch.bfloat16
+
+
+def halve(module: torch.nn.Module, half: torch.dtype) -> None:
+    """Cast the weights that autocast would cast again for every batch, and no others: the numbers are the same."""
+    for layer in module.modules():
+        if type(layer) in {torch.nn.Linear, torch.nn.Conv2d}:  # subclasses may do arithmetic on their weights
+            layer.to(half)
+
+
+def choose_forward(
+    module: torch.nn.Module, runtime: Runtime, probes: Sequence[Arrays], notes: list[str], rows: int = 0
+) -> Forward:
+    """`module` through the runtime's engine.
+
+    probes: inputs to compare OpenVINO with torch on, the first of them real. Where they differ, `auto` takes torch and
+    adds a note that says so. Raises `EncoderError` if OpenVINO was asked for by name and cannot be used.
+    """
+    if runtime.engine == "torch":
+        return TorchForward(module, runtime, rows)
+    from cxremb.encoders.openvino_cpu import OpenVinoForward
+
+    try:
+        forward = OpenVinoForward(module, runtime, probes[0], one_by_one=bool(rows))
+        full = TorchForward(module, Runtime(runtime.device), rows)
+        agreement = min(least_cosine(forward(*probe), full(*probe)) for probe in probes)
+        if agreement >= AGREEMENT:
+            return forward
+        reason = f"cosine {agreement:.5f} to torch, at least {AGREEMENT} is wanted"
+    except (
+        RuntimeError,
+        TypeError,
+        ValueError,
+        ImportError,
+    ) as error:  # what OpenVINO raises on what it cannot convert
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        reason = (lines or [type(error).__name__])[-1][:160]
+    if runtime.engine == "openvino":
+        raise EncoderError(f"openvino cannot run this encoder ({reason})", hint="use --runtime torch")
+    notes.append(f"torch is used, not openvino: {reason}")
+    return TorchForward(module, runtime, rows)
+
+
+def least_cosine(a: Sequence[NDArray[np.float32]], b: Sequence[NDArray[np.float32]]) -> float:
+    """The smallest cosine between corresponding rows of corresponding arrays; 0.0 if any is not a number."""
+    cosines = []
+    for x, y in zip(a, b, strict=True):
+        x, y = x.astype(np.float64), y.astype(np.float64)
+        norms = np.linalg.norm(x, axis=1) * np.linalg.norm(y, axis=1)
+        cosines.append(np.divide((x * y).sum(1), norms, out=np.zeros_like(norms), where=norms > 0).min())
+    return float(np.nan_to_num(min(cosines)))

@@ -1,0 +1,80 @@
+"""OpenVINO as the fast runtime of a CPU."""
+
+import sys
+import warnings
+from threading import Lock
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from cxremb.encoders.base import Runtime
+from cxremb.errors import EncoderError
+
+CONVERTING = Lock()  # `warnings.catch_warnings` is not for several threads at once
+
+
+def import_openvino() -> Any:
+    """The package, without its telemetry: importing it would otherwise report that to a server.
+
+    OpenVINO uses a stub of its own where the package `openvino_telemetry` cannot be imported, and it cannot be, here.
+    Raises `EncoderError` if OpenVINO is not installed.
+    """
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    try:
+        import openvino
+    except ImportError as error:
+        raise EncoderError(
+            "--runtime openvino needs OpenVINO", hint='pip install "cxremb[openvino]", or use --runtime torch'
+        ) from error
+    return openvino
+
+
+class OpenVinoForward:
+    """The module compiled for this CPU, held in memory only.
+
+    one_by_one: each row is a request of its own, several at a time (films: the same bits at any batch size, and on two
+    cores almost twice as fast as batches). Otherwise a whole batch of any shape is one request (texts).
+    """
+
+    def __init__(self, module: torch.nn.Module, runtime: Runtime, example: Any, one_by_one: bool) -> None:
+        openvino = import_openvino()
+        self.one_by_one = one_by_one
+        model = convert(openvino, module.eval().requires_grad_(False), example)
+        shapes = [([1, *array.shape[1:]] if one_by_one else [-1] * array.ndim) for array in example]
+        model.reshape(dict(zip(model.inputs, map(openvino.PartialShape, shapes), strict=True)))
+        settings = {
+            "PERFORMANCE_HINT": "THROUGHPUT" if one_by_one else "LATENCY",
+            "INFERENCE_PRECISION_HINT": "f32" if runtime.precision == "fp32" else "bf16",
+            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+            "ENABLE_CPU_PINNING": False,  # two jobs on one machine would pin themselves to the same cores
+        }
+        self.compiled = openvino.Core().compile_model(model, "CPU", settings)
+        self.queue = openvino.AsyncInferQueue(self.compiled)
+
+    def __call__(self, *inputs: NDArray[Any]) -> list[NDArray[np.float32]]:
+        """See `Forward`."""
+        n = len(inputs[0])
+        outputs = [np.empty((n, output.partial_shape[1].get_length()), np.float32) for output in self.compiled.outputs]
+
+        def store(request: Any, rows: slice) -> None:
+            for index, output in enumerate(outputs):
+                output[rows] = request.get_output_tensor(index).data
+
+        self.queue.set_callback(store)
+        step = 1 if self.one_by_one else n
+        for start in range(0, n, step):
+            rows = slice(start, start + step)
+            self.queue.start_async([np.ascontiguousarray(array[rows]) for array in inputs], rows)
+        self.queue.wait_all()
+        return outputs
+
+
+def convert(openvino: Any, module: torch.nn.Module, example: Any) -> Any:
+    """The module as an OpenVINO model, traced on two rows like those of `example`. Raises whatever the converter raises."""
+    tensors = tuple(torch.from_numpy(np.resize(array, (2, *array.shape[1:]))) for array in example)
+    with CONVERTING, warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # torch.jit.trace, which the converter uses, is deprecated
+        # weights are copied: torch may lay its own out anew while OpenVINO still reads them
+        return openvino.convert_model(module, example_input=tensors, share_weights=False)

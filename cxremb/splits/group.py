@@ -1,0 +1,75 @@
+"""Which studies hang together: by patient, by the very same report, and so on through the next study."""
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Iterable, Sequence
+from itertools import pairwise
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from cxremb.store.layout import BEFORE_READING
+
+Numbers = NDArray[np.int64]
+
+NO_LETTER = bytes(sorted(set(range(256)) - set(b"0123456789abcdefghijklmnopqrstuvwxyz")))
+
+
+def normalised(text: str) -> str:
+    """Lower case, every run of white space and punctuation one space: what makes two reports the same report."""
+    return re.sub(r"[\W_]+", " ", text.lower()).strip()
+
+
+def report_texts(reports: pa.Table) -> dict[str, str]:
+    """study_id -> what the report says of the film: its label sources (findings, impression), by name of section.
+
+    What was written before reading links nobody: "chest pain" is the indication of hundreds.
+    """
+    rows = reports.filter(pc.not_equal(pc.fill_null(reports["role"], ""), BEFORE_READING)).sort_by("section")
+    texts: dict[str, list[str]] = defaultdict(list)
+    for study, text in zip(rows["study_id"].to_pylist(), rows["text"].to_pylist(), strict=True):
+        texts[study].append(text or "")
+    return {study: " ".join(found) for study, found in texts.items()}
+
+
+def repeated_texts(texts: Sequence[str]) -> list[str]:
+    """(n,) the normalised text where another row might have the same, else "", which links nobody.
+
+    Normalising is slow (20 us a report), and nearly every report is unlike all others in its ASCII letters and digits
+    alone. So only those that are not are normalised: ten times faster on 230,000 reports.
+    """
+    marks = [hash(text.lower().encode(errors="replace").translate(None, NO_LETTER)) for text in texts]
+    count = Counter(marks)
+    return [normalised(text) if count[mark] > 1 else "" for text, mark in zip(texts, marks, strict=True)]
+
+
+def group_numbers(columns: Iterable[Sequence[Hashable]], n: int) -> Numbers:
+    """(n,) the connected component of each of n rows, numbered by first appearance: equal values connect.
+
+    columns: each (n,); the value "" connects nobody. Union-find, near linear in n.
+    """
+    parent = list(range(n))
+
+    def root(row: int) -> int:
+        while parent[row] != row:
+            parent[row] = parent[parent[row]]  # halving the path keeps every later climb short
+            row = parent[row]
+        return row
+
+    for column in columns:
+        for rows in rows_by_value(column):
+            for first, second in pairwise(rows):
+                parent[root(second)] = root(first)
+    numbers: dict[int, int] = {}
+    return np.array([numbers.setdefault(root(row), len(numbers)) for row in range(n)], dtype=np.int64)
+
+
+def rows_by_value(column: Iterable[Hashable]) -> list[list[int]]:
+    """The rows of each value; the empty text is no value: two studies without a report have nothing in common."""
+    rows = defaultdict(list)
+    for row, value in enumerate(column):
+        if value != "":
+            rows[value].append(row)
+    return list(rows.values())

@@ -1,0 +1,168 @@
+"""A split from its spec: labelled studies grouped, binned, and refused where no folds can keep what was promised."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from cxremb.errors import DataError, SplitError
+from cxremb.labels import Labels
+from cxremb.splits.bins import balanced_bins, indicators, part_names
+from cxremb.splits.group import Numbers, group_numbers, repeated_texts
+from cxremb.splits.spec import KEY_LENGTH, LINKS, METHOD, PARTS, SplitSpec
+from cxremb.store.layout import SPLITS
+from cxremb.types import Note
+
+EXAMPLES = 10
+
+
+@dataclass(frozen=True)
+class Roll:
+    """The n studies that take part, by study_id, so that no other order of the input makes other folds."""
+
+    study_ids: tuple[str, ...]
+    patient_ids: tuple[str, ...]
+    groups: Numbers  # (n,) studies of one number stay together
+    values: NDArray[np.float64]  # (n, k) 0, 1 or NaN
+    names: tuple[str, ...]  # (k,)
+    task: str
+
+
+@dataclass(frozen=True)
+class Made:
+    """A split that is not stored yet."""
+
+    table: pa.Table  # columns of `SPLITS`
+    notes: tuple[Note, ...]
+
+
+def enrol(studies: Mapping[str, str], texts: Mapping[str, str], labels: Labels, group: Sequence[str]) -> Roll:
+    """The labelled studies and their groups: the connected components of what `group` names.
+
+    studies: study_id -> patient_id. texts: study_id -> report; missing or empty links nobody. A study all of whose
+    labels are missing takes no part. Raises `DataError` for a label of an unknown study.
+    """
+    order = np.argsort(np.array(labels.study_ids, dtype=np.str_), kind="stable")
+    order = order[np.isfinite(labels.values[order]).any(axis=1)]
+    study_ids = [labels.study_ids[row] for row in order.tolist()]
+    if lost := [study for study in study_ids if study not in studies]:
+        raise DataError(
+            f"{len(lost)} labels are of no known study, such as {lost[0]!r}", hint="add the collection again"
+        )
+    patients = [studies[study] for study in study_ids]
+    links: list[Sequence[str]] = [patients] if "patient" in group else []
+    if "report" in group:
+        links.append(repeated_texts([texts.get(study) or "" for study in study_ids]))
+    groups = group_numbers(links, len(study_ids))
+    return Roll(tuple(study_ids), tuple(patients), groups, labels.values[order], labels.names, labels.task)
+
+
+def split_key(roll: Roll, spec: SplitSpec) -> str:
+    """The first 12 hexadecimal digits of the SHA-256 of all that decides the folds, and of what is said of them."""
+    told = [METHOD, spec.told, roll.study_ids, roll.patient_ids, roll.names, roll.task]
+    digest = hashlib.sha256(json.dumps(told).encode())
+    digest.update(roll.groups.astype("<i8").tobytes())
+    digest.update(np.where(np.isnan(roll.values), -1, roll.values).astype("<f8").tobytes())
+    return digest.hexdigest()[:KEY_LENGTH]
+
+
+def make_split(roll: Roll, spec: SplitSpec) -> Made:
+    """One row per repeat, fold and study, in that order.
+
+    Groups go whole into 2 x folds bins of equal size and label shares; fold k tests on bins 2k and 2k + 1, chooses
+    on bin 2k + 2 and trains on the others, so each study is tested once a repeat. A hold-out is fold 0 alone. Repeat r
+    is seeded with seed + r. Where a label of a multilabel set has no positive in some part, a note names it.
+
+    Raises `SplitError` when no such folds exist: nothing to tell apart, fewer groups than bins, a group larger than a
+    fold, a class that some part would lack.
+    """
+    marks = indicators(roll.values, roll.task)
+    refuse_impossible(roll, marks, spec)
+    tables, lacking = [], set()
+    for repeat in range(spec.repeats):
+        bins = balanced_bins(roll.groups, marks, spec.bins, spec.seed + repeat)
+        for fold in spec.fold_numbers:
+            parts = part_names(bins, fold, spec.bins)
+            lacking |= labels_lacking(roll, parts, f"repeat {repeat}, fold {fold}")
+            tables.append(fold_table(roll, parts, spec.name, repeat, fold))
+    notes = []
+    if rare := [name for name in roll.names if name in lacking]:
+        hint = "they have no figure where that part is judged: leave rare labels out, or ask for fewer folds"
+        notes.append(Note("labels without a positive study in some part", len(rare), rare[:EXAMPLES], hint))
+    return Made(pa.concat_tables(tables), tuple(notes))
+
+
+def fold_table(roll: Roll, parts: NDArray[np.str_], name: str, repeat: int, fold: int) -> pa.Table:
+    """One fold as rows of `SPLITS`, by study_id."""
+    n = len(parts)
+    columns = {
+        "split": pa.repeat(name, n),
+        "repeat": pa.repeat(repeat, n),
+        "fold": pa.repeat(fold, n),
+        "patient_id": pa.array(roll.patient_ids, pa.string()),
+        "study_id": pa.array(roll.study_ids, pa.string()),
+        "image_id": pa.nulls(n, pa.string()),
+        "part": pa.array(parts),
+    }
+    return pa.table(columns).cast(SPLITS)
+
+
+def refuse_impossible(roll: Roll, marks: Numbers, spec: SplitSpec) -> None:
+    """Raises `SplitError` when no folds can keep what `spec` promises."""
+    n, held = len(roll.study_ids), " and ".join(LINKS[link] for link in LINKS if link in spec.group)
+    if n == 0 or marks.shape[1] < 2:
+        raise SplitError(
+            f"{n} labelled studies, all of one class" if n else "no study has a label",
+            hint="choose another label set, or add studies of the other class",
+        )
+    sizes = np.bincount(roll.groups)
+    if len(sizes) < spec.bins:
+        raise SplitError(
+            f"{n} studies make {len(sizes)} groups that must stay whole; {spec.folds} folds need {spec.bins}",
+            hint="ask for fewer folds, or add patients",
+        )
+    if sizes.max() > n / spec.folds:
+        raise SplitError(
+            f"{sizes.max()} of {n} studies hang together by {held}; a fold is {n // spec.folds}",
+            hint="check the patient ids; if one stock report links them, "
+            "make a split that groups by patient alone: `cxremb data split NAME --group patient`",
+        )
+
+
+def labels_lacking(roll: Roll, parts: NDArray[np.str_], where: str) -> set[str]:
+    """The labels of a multilabel set without a positive in some part.
+
+    Raises `SplitError` if a part lacks a class of a binary or multiclass set.
+    """
+    found = set()
+    for part in PARTS:
+        lacking = classes_lacking(roll.values, parts == part, roll.names, roll.task)
+        if lacking and roll.task != "multilabel":
+            told, total = next(iter(lacking.items()))
+            raise SplitError(
+                f"{where}: no study of class {told} is in {part}; there are {total} in all",
+                hint="add studies of that class, ask for fewer folds, or choose another label set",
+            )
+        found |= set(lacking)
+    return found
+
+
+def classes_lacking(
+    values: NDArray[np.float64], rows: NDArray[np.bool_], names: Sequence[str], task: str
+) -> dict[str, int]:
+    """Class -> its studies in all, for each that `rows` has none of; 0 and 1 are the classes of a binary set.
+
+    values: (n, k). rows: (n,) mask. For a multilabel set a class is the positives of a label, and one that nobody has
+    counts too; in the others it is no class of this collection.
+    """
+    classes = {"0": values[:, 0] == 0, "1": values[:, 0] == 1} if task == "binary" else {}
+    classes = classes or {name: values[:, column] == 1 for column, name in enumerate(names)}
+    return {
+        told: int(mask.sum())
+        for told, mask in classes.items()
+        if not mask[rows].any() and (task == "multilabel" or mask.any())
+    }

@@ -1,0 +1,170 @@
+"""Splits on disk: a table of who is in which part, and in its metadata what it is and whether patients are shared."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from cxremb.errors import SplitError, StoreError
+from cxremb.labels import read_labels
+from cxremb.splits.group import report_texts
+from cxremb.splits.made import enrol, make_split, split_key
+from cxremb.splits.spec import DEFAULT, SplitSpec
+from cxremb.store.dataset import Dataset
+from cxremb.store.files import replace_table
+from cxremb.store.layout import SPLITS
+from cxremb.types import Note
+
+LEAKY = "leaky split: patients are shared between train and test"  # stands beside every figure that rests on one
+
+
+@dataclass(frozen=True)
+class StoredSplit:
+    """A split on disk: `key` names what it was made from, `table` has the columns of `SPLITS`."""
+
+    name: str
+    key: str
+    path: Path
+    table: pa.Table
+    means: str = ""  # how it was made, in words
+    leaky: bool = False  # measured: some patient is in two parts of one fold
+    by_image: bool = False  # rows are images, and one study may be in two parts
+    notes: tuple[Note, ...] = ()
+    label_set: str | None = None  # which it was made for; None: whichever
+    more: Mapping[str, Any] = field(default_factory=dict)  # spec, groups: whatever else its metadata says
+
+    @property
+    def title(self) -> str:
+        """What `--split` takes to get exactly this one."""
+        return f"{self.name}@{self.key}"
+
+    @property
+    def repeats(self) -> tuple[int, ...]:
+        return tuple(sorted(self.table["repeat"].unique().to_pylist()))
+
+    @property
+    def folds(self) -> tuple[int, ...]:
+        return tuple(sorted(self.table["fold"].unique().to_pylist()))
+
+
+def stored_split(dataset: Dataset, label_set: str, spec: SplitSpec = DEFAULT) -> StoredSplit:
+    """The split of the studies that have a label of `label_set`: read if the same was stored before, else made.
+
+    Raises `DataError` for a label set that is unknown or only lists terms, `SplitError` as `make_split`,
+    `StoreError` if the file is damaged or cannot be written.
+    """
+    labels = read_labels(dataset, label_set)
+    studies = dict(zip(*(dataset.studies[name].to_pylist() for name in ("study_id", "patient_id")), strict=True))
+    texts = report_texts(dataset.reports) if "report" in spec.group else {}
+    roll = enrol(studies, texts, labels, spec.group)
+    path = dataset.paths.splits / f"{spec.name}@{split_key(roll, spec)}.parquet"
+    if path.is_file():
+        return read_split(path)
+    made = make_split(roll, spec)
+    more = {"spec": spec.told, "groups": int(roll.groups.max()) + 1}
+    key = path.stem.rpartition("@")[2]
+    return store_split(
+        StoredSplit(spec.name, key, path, made.table, spec.means, notes=made.notes, label_set=label_set, more=more)
+    )
+
+
+def store_split(split: StoredSplit) -> StoredSplit:
+    """The split as written, with `leaky` measured. Raises `StoreError` if it cannot be written."""
+    split = replace(split, leaky=is_leaky(split.table))
+    told = {
+        "means": split.means,
+        "leaky": split.leaky,
+        "by_image": split.by_image,
+        "notes": [asdict(note) for note in split.notes],
+        "label_set": split.label_set,
+        "created": datetime.now(UTC).isoformat(),
+        **split.more,
+    }
+    metadata = {"split": split.name, "key": split.key, **{name: json.dumps(value) for name, value in told.items()}}
+    replace_table(split.path, split.table.replace_schema_metadata(metadata))
+    return split
+
+
+def read_split(path: Path) -> StoredSplit:
+    """A stored split. Raises `StoreError` if the file is not one."""
+    told = read_about(path)
+    try:
+        table = pq.read_table(path)
+    except (OSError, pa.ArrowException) as error:
+        raise StoreError(f"{path}: cannot be read ({error})", hint=REMEDY) from error
+    if not table.schema.equals(SPLITS):
+        raise StoreError(f"{path}: not the columns of a split", hint=REMEDY)
+    name, _, key = path.stem.rpartition("@")
+    return StoredSplit(
+        name=name,
+        key=key,
+        path=path,
+        table=table.replace_schema_metadata(None),
+        means=told.pop("means"),
+        leaky=told.pop("leaky"),
+        by_image=told.pop("by_image"),
+        notes=tuple(Note(**note) for note in told.pop("notes")),
+        label_set=told.pop("label_set"),
+        more=told,
+    )
+
+
+REMEDY = "delete it: the same split is made again, or imported again with `cxremb data split NAME --from FILE`"
+
+
+def read_about(path: Path) -> dict[str, Any]:
+    """What a stored split says of itself, without its rows. Raises `StoreError` if the file is not a split."""
+    try:
+        metadata = pq.read_schema(path).metadata or {}
+    except (OSError, pa.ArrowException) as error:
+        raise StoreError(f"{path}: cannot be read ({error})", hint=REMEDY) from error
+    told = {name.decode(): value for name, value in metadata.items() if name not in (b"split", b"key", b"ARROW:schema")}
+    try:
+        about = {name: json.loads(value) for name, value in told.items()}
+        for name in ("means", "leaky", "by_image", "notes", "label_set", "created"):
+            about[name]
+    except (ValueError, KeyError) as error:
+        raise StoreError(f"{path}: not the metadata of a split ({error})", hint=REMEDY) from error
+    return about
+
+
+def fold_parts(table: pa.Table, repeat: int, fold: int) -> dict[str, str]:
+    """Study id, or image id where rows name images, -> train, val or test.
+
+    Raises `SplitError` if the split has no such repeat and fold.
+    """
+    rows = rows_of(table, repeat, fold)
+    if not rows.num_rows:
+        there = {name: sorted(table[name].unique().to_pylist()) for name in ("repeat", "fold")}
+        raise SplitError(
+            f"the split has no repeat {repeat}, fold {fold}",
+            hint=f"its repeats are {there['repeat']}, its folds {there['fold']}",
+        )
+    items = pc.coalesce(rows["image_id"], rows["study_id"])
+    return dict(zip(items.to_pylist(), rows["part"].to_pylist(), strict=True))
+
+
+def rows_of(table: pa.Table, repeat: int, fold: int) -> pa.Table:
+    """The rows of one fold."""
+    return table.filter(pc.and_(pc.equal(table["repeat"], repeat), pc.equal(table["fold"], fold)))
+
+
+def is_leaky(table: pa.Table) -> bool:
+    """Whether some patient is in two parts of one fold."""
+    told: Sequence[str] = ("repeat", "fold", "patient_id")
+    parts = table.group_by(told).aggregate([("part", "count_distinct")])["part_count_distinct"]
+    return bool(pc.any(pc.greater(parts, 1)).as_py())
+
+
+def shared_patients(table: pa.Table, repeat: int = 0, fold: int = 0) -> float:
+    """The share, 0 to 1, of a fold's test rows (studies or images) whose patient has rows in train."""
+    rows = rows_of(table, repeat, fold)
+    patients = {part: rows.filter(pc.equal(rows["part"], part))["patient_id"] for part in ("train", "test")}
+    shared = pc.is_in(patients["test"], value_set=patients["train"].unique())
+    return float(pc.mean(shared).as_py() or 0.0)

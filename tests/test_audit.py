@@ -1,0 +1,212 @@
+"""An audit finds what is planted, exactly, and nothing where nothing is."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import audited
+import pyarrow.parquet as pq
+import pytest
+from audited import audited as build
+
+from cxremb.audit.audit import Audit, audit
+from cxremb.audit.finding import Finding
+from cxremb.store.dataset import Dataset
+from cxremb.store.sql import query
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    return build(tmp_path_factory.mktemp("planted"), planted=True)
+
+
+@pytest.fixture(scope="module")
+def clean(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    return build(tmp_path_factory.mktemp("clean"), planted=False)
+
+
+@pytest.fixture(scope="module")
+def found(planted: Dataset) -> dict[str, Finding]:
+    return by_check(audit(planted, split="published"))
+
+
+def by_check(result: Audit) -> dict[str, Finding]:
+    assert len({finding.check for finding in result.findings}) == len(result.findings)
+    return {finding.check: finding for finding in result.findings}
+
+
+def ids(*numbers: int) -> list[str]:
+    return [f"s{number:03d}" for number in numbers]
+
+
+TESTED, CHOSEN = len(audited.TEST), len(audited.VAL)
+
+
+@pytest.mark.parametrize(
+    ("check", "test", "val", "status"),
+    [
+        ("patients", 3, 1, "fail"),
+        ("identical reports", 2, 1, "fail"),
+        ("near-identical reports", 1, 0, "note"),
+        ("identical images", 1, 0, "fail"),
+        ("near-identical images", 1, 0, "fail"),
+    ],
+)
+def test_overlaps_are_counted(check: str, test: int, val: int, status: str, found: dict[str, Finding]) -> None:
+    finding = found[check]
+    assert finding.measured.endswith(f": test {test} of {TESTED}, val {val} of {CHOSEN}")
+    assert finding.value == pytest.approx(max(test / TESTED, val / CHOSEN))
+    assert finding.status == status
+    assert finding.why
+    assert finding.remedy
+
+
+def test_overlaps_are_named(found: dict[str, Finding]) -> None:
+    pairs = {tuple(text.split(" ~ ")) for text in found["patients"].examples}
+    assert pairs == {(f"s{late:03d}", f"s{early:03d}") for late, early in audited.SAME_PATIENT.items() if late >= 100}
+    assert found["near-identical reports"].examples == ["s105 ~ s007"]
+
+
+@pytest.mark.parametrize(
+    ("check", "numbers", "status"),
+    [
+        ("blank films", {audited.FLAT, audited.CONSTANT}, "note"),
+        ("clipped films", {audited.CLIPPED}, "note"),
+        ("inverted films", {audited.INVERTED}, "note"),
+        ("burnt-in borders", {audited.FRAMED}, "note"),
+        ("MONOCHROME1", {audited.NEGATIVE}, "note"),
+    ],
+)
+def test_films_that_look_wrong(
+    check: str, numbers: set[int], status: str, planted: Dataset, found: dict[str, Finding]
+) -> None:
+    study_of = dict(zip(*(planted.images[name].to_pylist() for name in ("image_id", "study_id")), strict=True))
+    assert {study_of[image] for image in found[check].examples} == set(ids(*numbers))
+    assert (found[check].value, found[check].status) == (len(numbers), status)
+
+
+def test_labels_that_contradict_each_other(planted: Dataset, found: dict[str, Finding]) -> None:
+    assert found["copies with other labels"].value == 1
+    assert found["copies with other labels"].status == "fail"
+    assert found["reports with other labels"].examples == [" = ".join(ids(*audited.OTHER_LABEL))]
+    assert found["no frontal view"].examples == ids(audited.LATERAL)
+    assert found["unreadable files"].value == 1
+    path = dict(zip(*(planted.images[name].to_pylist() for name in ("study_id", "path")), strict=True))
+    assert path[ids(audited.BROKEN)[0]] in found["unreadable files"].examples[0]
+
+
+def test_what_is_not_measured_says_so(found: dict[str, Finding]) -> None:
+    skipped = {name: finding.why for name, finding in found.items() if finding.status == "skip"}
+    assert skipped == {
+        "embedding neighbours": "no image store",
+        "not indexed": "the collection lists no terms",
+        "suspected labels": "no run predicts sick yet",
+    }
+
+
+def test_a_clean_collection_has_nothing_that_fails(clean: Dataset) -> None:
+    result = audit(clean, split="published")
+    assert result.failed == []
+    quiet = {
+        name: finding for name, finding in by_check(result).items() if finding.section in ("overlap", "collection")
+    }
+    assert {finding.value for finding in quiet.values()} == {0.0, None}
+    assert {finding.status for finding in quiet.values()} == {"ok", "skip"}
+
+
+def test_the_default_split_of_the_planted_collection_shares_no_patient_and_no_report(planted: Dataset) -> None:
+    found = by_check(audit(planted))
+    assert (found["patients"].value, found["identical reports"].value) == (0, 0)
+    assert found["patient"].value == 0.5
+    assert "(worst of 5 folds)" in found["patients"].measured
+
+
+def test_the_stored_table_is_what_was_told(planted: Dataset) -> None:
+    result = audit(planted, split="published")
+    rows = pq.read_table(result.path).to_pylist()
+    assert len(rows) == len(result.findings)
+    for row, finding in zip(rows, result.findings, strict=True):
+        assert (row["split"], row["label_set"], row["created"]) == (result.split, "sick", result.created)
+        for name in ("section", "check", "measured", "value", "status", "why", "remedy"):
+            assert row[name] == getattr(finding, name)
+        assert row["examples"] == list(finding.examples)
+    told = "select dataset, \"check\", value from audits where status = 'fail' and created = (select max(created) from audits)"
+    asked = query(planted.paths.root, told).to_pylist()
+    assert {(row["check"], row["value"]) for row in asked} == {(f.check, f.value) for f in result.failed}
+
+
+class Watched:
+    """A progress that remembers what went by."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, int | None]] = []
+
+    def __call__(self, items: Iterable[object], total: int | None, what: str) -> Iterator[object]:
+        self.seen.append((what, total))
+        yield from items
+
+
+def test_films_are_decoded_once(tmp_path: Path) -> None:
+    dataset = build(tmp_path, planted=False)
+    first, second, third = Watched(), Watched(), Watched()
+    before = audit(dataset, split="published", progress=first)
+    after = audit(dataset, split="published", progress=second)
+    assert first.seen == [("looking at films", 130)]
+    assert second.seen == []
+    assert list(before.findings) == list(after.findings)
+    (dataset.paths.cache / "pixels.parquet").write_bytes(b"not a table")
+    assert list(audit(dataset, split="published", progress=third).findings) == list(before.findings)
+    assert third.seen == first.seen
+
+
+def test_a_film_that_changed_is_told(tmp_path: Path) -> None:
+    dataset = build(tmp_path, planted=False)
+    Path(dataset.images["path"][3].as_py()).write_bytes(audited.png(audited.chest(999)))
+    found = by_check(audit(dataset, split="published"))["unreadable files"]
+    assert found.value == 1
+    assert "changed since it was added" in found.examples[0]
+
+
+def test_without_pixels_nothing_is_decoded(tmp_path: Path) -> None:
+    dataset = build(tmp_path, planted=True)
+    watched = Watched()
+    found = by_check(audit(dataset, split="published", pixels=False, progress=watched))
+    assert [what for what, _ in watched.seen] == ["reading DICOM headers"]
+    assert found["near-identical images"].why == "left out with --no-pixels"
+    assert found["identical images"].status == "fail"
+    assert found["MONOCHROME1"].value == 1
+    assert found["unreadable files"].status == "ok"  # its header is whole
+    assert not (dataset.paths.cache / "pixels.parquet").exists()
+
+
+def cxremb(*words: object) -> subprocess.CompletedProcess[str]:
+    """The real command, in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "cxremb", *map(str, words)], capture_output=True, text=True, check=False
+    )
+
+
+def test_exit_codes(planted: Dataset, clean: Dataset) -> None:
+    words = ("audit", "--split", "published", "--root")
+    strict = cxremb(*words, planted.paths.root, "--strict")
+    assert strict.returncode == 1, strict.stderr
+    assert "FAIL" in strict.stdout
+    assert max(map(len, strict.stdout.splitlines()[:-1])) <= 100
+    assert cxremb(*words, planted.paths.root).returncode == 0
+    assert cxremb(*words, clean.paths.root, "--strict").returncode == 0
+    lost = cxremb(*words[:2], "nonsense", *words[3:], clean.paths.root)
+    assert lost.returncode == 1
+    assert "nonsense" in lost.stderr
+
+
+def test_json_is_what_the_table_holds(planted: Dataset) -> None:
+    done = cxremb("audit", "--split", "published", "--json", "--root", planted.paths.root)
+    told = json.loads(done.stdout)
+    rows = pq.read_table(told["table"]).to_pylist()
+    kept = ("section", "check", "measured", "value", "status", "why", "remedy", "examples")
+    assert [[finding[name] for name in kept] for finding in told["findings"]] == [
+        [row[name] for name in kept] for row in rows
+    ]
+    assert told["leaky"] is True

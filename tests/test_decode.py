@@ -1,0 +1,111 @@
+"""Worker processes: the same films in the same order, whatever happens to a worker."""
+
+import os
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import save_film
+
+from cxremb.embed import decode as module
+from cxremb.embed.decode import Decoders, Refusal, Task, decode
+from cxremb.images import Frame, decode_file, fit
+from cxremb.store.files import sha256_of
+
+FRAME = Frame(24)
+
+
+def tasks(folder: Path, n: int) -> list[Task]:
+    paths = [save_film(folder / f"{number}.png", number) for number in range(n)]
+    return [Task(((str(path), sha256_of(path)),)) for path in paths]
+
+
+@pytest.mark.parametrize("processes", [False, True])
+def test_answers_come_in_order(tmp_path: Path, processes: bool) -> None:
+    asked = tasks(tmp_path, 30)
+    expected = [fit(decode_file(Path(task.files[0][0])).pixels, FRAME) for task in asked]
+    decoders = Decoders(FRAME, 2, processes)
+    answers = list(decoders.run(asked, 7))
+    decoders.close()
+    np.testing.assert_array_equal(np.stack(answers), np.stack(expected))
+
+
+def test_no_more_than_the_limit_is_under_way(tmp_path: Path) -> None:
+    taken = 0
+
+    def counted() -> object:
+        nonlocal taken
+        for task in asked:
+            taken += 1
+            yield task
+
+    asked = tasks(tmp_path, 30)
+    decoders = Decoders(FRAME, 2, processes=False)
+    answers = decoders.run(counted(), 5)  # type: ignore[arg-type]
+    for given in range(1, 20):
+        next(answers)
+        assert taken <= given + 4
+    decoders.close()
+
+
+def test_a_copy_stands_in_for_a_file_that_is_gone(tmp_path: Path) -> None:
+    first, second = (save_film(tmp_path / name, 1) for name in ("a.png", "b.png"))
+    task = Task(((str(first), sha256_of(first)), (str(second), sha256_of(second))))
+    first.unlink()
+    np.testing.assert_array_equal(decode(task, FRAME), fit(decode_file(second).pixels, FRAME))
+    second.write_bytes(save_film(tmp_path / "c.png", 2).read_bytes())
+    refusal = decode(task, FRAME)
+    assert isinstance(refusal, Refusal)
+    assert (refusal.stage, "a.png: cannot be read" in refusal.message) == ("read", True)
+    changed = decode(Task(((str(second), task.files[1][1]),)), FRAME)
+    assert changed == Refusal("read", f"{second}: changed since it was added")
+
+
+def test_a_worker_that_is_killed_costs_nothing(tmp_path: Path) -> None:
+    asked = tasks(tmp_path, 40)
+    expected = np.stack([fit(decode_file(Path(task.files[0][0])).pixels, FRAME) for task in asked])
+    decoders = Decoders(FRAME, 2, processes=True)
+    answers = []
+    for answer in decoders.run(asked, 8):
+        answers.append(answer)
+        if len(answers) == 10:
+            for worker in list(decoders.pool._processes):  # type: ignore[attr-defined]
+                os.kill(worker, signal.SIGKILL)
+    decoders.close()
+    np.testing.assert_array_equal(np.stack(answers), expected)
+
+
+def test_a_film_that_kills_its_decoder_fails_alone(tmp_path: Path) -> None:
+    asked = tasks(tmp_path, 6)
+    (tmp_path / "killer.npy").write_bytes(b"")
+    killer = Task(((str(tmp_path / "killer.npy"), "x"),))
+    decoders = Killed(FRAME, 1, True)
+    answers = list(decoders.run([*asked[:3], killer, *asked[3:]], 3))
+    decoders.close()
+    refused = [answer for answer in answers if isinstance(answer, Refusal)]
+    assert len(refused) == 1
+    assert refused[0] is answers[3]
+    assert "killer.npy: the process that decoded it was killed" in refused[0].message
+    expected = np.stack([decode(task, FRAME) for task in asked])
+    np.testing.assert_array_equal(np.stack([*answers[:3], *answers[4:]]), expected)
+
+
+class Killed(Decoders):
+    """Decoders whose processes die on a file called killer, as a crash in a codec would have it."""
+
+    def start(self, workers: int) -> object:  # type: ignore[override]
+        pool = super().start(workers)
+        pool._initializer = die_on_killer  # type: ignore[union-attr]
+        return pool
+
+
+def die_on_killer() -> None:
+    plain = module.images.decode_file
+
+    def decode_file(path: Path, least: int | None = None) -> object:
+        if path.stem == "killer":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return plain(path, least)
+
+    module.images.decode_file = decode_file  # type: ignore[assignment]

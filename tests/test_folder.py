@@ -1,0 +1,142 @@
+"""Folders of images: classes, parts and patients by where a file lies."""
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+from conftest import save_film
+
+from cxremb.catalog import add_collection
+from cxremb.datasets.folder import read
+from cxremb.errors import DataError
+from cxremb.types import Collection
+
+
+def films(folder: Path, *names: str) -> Path:
+    for seed, name in enumerate(names):
+        save_film(folder / name, seed)
+    return folder
+
+
+def notes(collection: Collection) -> dict[str, int]:
+    return {note.what: note.count for note in collection.notes}
+
+
+def labels(collection: Collection) -> dict[str, dict[str, float]]:
+    return {study.study_id: dict(study.labels.get("class", {})) for study in collection.studies}
+
+
+def test_parts_above_classes(tmp_path: Path) -> None:
+    names = ["Training/ill/p1_a.png", "Training/well/p2_a.png", "valid/ill/deep/er/p1_b.png", "testing/well/p3_a.png"]
+    got = read(films(tmp_path, *names), "mine")
+    assert {study.study_id: dict(study.parts) for study in got.studies} == {
+        "Training/ill/p1_a": {"official": "train"},
+        "Training/well/p2_a": {"official": "train"},
+        "valid/ill/deep/er/p1_b": {"official": "val"},
+        "testing/well/p3_a": {"official": "test"},
+    }
+    assert labels(got) == {
+        "Training/ill/p1_a": {"well": 0.0},  # neither is called normal: the second by alphabet is positive
+        "Training/well/p2_a": {"well": 1.0},
+        "valid/ill/deep/er/p1_b": {"well": 0.0},
+        "testing/well/p3_a": {"well": 1.0},
+    }
+    assert {image.path for image in got.images} == {tmp_path / name for name in names}
+    assert notes(got) == {"images whose patient is not known: each counts as a patient of its own": 4}
+    assert (got.licence, got.citation, got.label_sets[0].task) == ("not given", "not given", "binary")
+
+
+@pytest.mark.parametrize("negative", ["normal", "Negative", "No finding", "no-finding", "CONTROL"])
+@pytest.mark.parametrize("other", ["Abscess", "zoster"])
+def test_the_class_called_normal_is_zero(tmp_path: Path, negative: str, other: str) -> None:
+    got = read(films(tmp_path, f"{negative}/1.png", f"{other}/2.png"), "mine")
+    assert labels(got) == {f"{negative}/1": {other: 0.0}, f"{other}/2": {other: 1.0}}
+
+
+def test_three_classes(tmp_path: Path) -> None:
+    got = read(films(tmp_path, "b/1.png", "a/1.png", "c/1.png"), "mine")
+    assert labels(got) == {"a/1": {"a": 1.0}, "b/1": {"b": 1.0}, "c/1": {"c": 1.0}}
+    assert (got.label_sets[0].task, got.label_sets[0].labels) == ("multiclass", ("a", "b", "c"))
+
+
+def test_a_flat_folder_has_no_labels(tmp_path: Path) -> None:
+    got = read(films(tmp_path, "2.png", "1.png"), "mine")
+    assert [image.image_id for image in got.images] == ["1", "2"]
+    assert labels(got) == {"1": {}, "2": {}}
+    assert not got.label_sets
+    assert notes(got)["images in no class folder"] == 2
+
+
+def test_one_class_folder_is_no_label(tmp_path: Path) -> None:
+    got = read(films(tmp_path, "chest/1.png", "chest/2.png"), "mine")
+    assert not got.label_sets
+    assert notes(got)["class folders: too few for a label set"] == 1
+
+
+@pytest.mark.parametrize("pattern", [r"(p\d+)_", r"(?P<patient>p\d+)_(a|b)"])
+def test_patients_by_pattern(tmp_path: Path, pattern: str) -> None:
+    names = ["train/ill/p1_a.png", "train/well/p2_a.png", "test/ill/p1_b.png", "test/well/odd.png"]
+    got = read(films(tmp_path, *names), "mine", patient_pattern=pattern)
+    assert [study.patient_id for study in got.studies] == ["p1", "test/well/odd", "p1", "p2"]
+    assert [image.patient_id for image in got.images] == ["p1", "test/well/odd", "p1", "p2"]
+    assert notes(got) == {
+        "images whose path does not fit the patient pattern": 1,
+        "patients in more than one part of the split `official`": 1,
+    }
+    assert got.source["patient_pattern"] == pattern
+
+
+@pytest.mark.parametrize("pattern", ["(p", "p", "(p)(q)"])
+def test_a_wrong_pattern(tmp_path: Path, pattern: str) -> None:
+    with pytest.raises(DataError, match=re.escape(repr(pattern))) as caught:
+        read(films(tmp_path, "a/1.png"), "mine", patient_pattern=pattern)
+    assert "--patient-pattern" in caught.value.hint
+
+
+def test_every_file_is_a_row_or_is_counted(tmp_path: Path) -> None:
+    films(tmp_path, "a/1.png", "b/1.png", "b/1.jpg", "b/.hidden.png", "__MACOSX/a/._1.png", "loose.png")
+    (tmp_path / "a" / "Thumbs.db").write_bytes(b"x")
+    got = read(tmp_path, "mine")
+    assert [image.image_id for image in got.images] == ["a/1", "b/1.jpg", "b/1.png", "loose"]
+    assert notes(got) == {
+        "files that are not images, left out": 3,
+        "images that differ from another by their suffix alone": 2,
+        "images in no class folder": 1,
+        "images whose patient is not known: each counts as a patient of its own": 4,
+    }
+    assert len(list(got.images)) + 3 == sum(len(files) for _, _, files in os.walk(tmp_path))
+
+
+def test_links_are_followed_and_loops_are_not(tmp_path: Path) -> None:
+    films(tmp_path / "elsewhere", "1.png")
+    films(tmp_path / "data", "a/2.png")
+    (tmp_path / "data" / "b").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "data" / "a" / "up").symlink_to(tmp_path / "data")
+    assert [image.image_id for image in read(tmp_path / "data", "mine").images] == ["a/2", "b/1"]
+
+
+def test_parts_and_classes_side_by_side(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="train name parts of a split, ill beside them do not"):
+        read(films(tmp_path, "train/ill/1.png", "ill/2.png"), "mine")
+
+
+def test_nothing_to_read(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no such folder"):
+        read(tmp_path / "none", "mine")
+    (tmp_path / "a.txt").write_text("x")
+    with pytest.raises(DataError, match="no image in it"):
+        read(tmp_path, "mine")
+
+
+def test_a_name_that_is_not_utf8(tmp_path: Path) -> None:
+    save_film(tmp_path / "a" / "1.png", 1).rename(tmp_path / "a" / os.fsdecode(b"\xe4.png"))
+    with pytest.raises(DataError, match="not UTF-8"):
+        read(tmp_path, "mine")
+
+
+def test_into_the_store(tmp_path: Path) -> None:
+    folder = films(tmp_path / "films", "normal/1.png", "ill/1.png", "ill/2.png")
+    added = add_collection(read(folder, "mine", licence="CC0"), tmp_path / "root")
+    assert (added.counts["studies"], added.counts["images_present"], added.counts["patients"]) == (3, 3, 3)
+    assert added.dataset.descriptor["licence"] == "CC0"

@@ -1,0 +1,286 @@
+"""Bad luck while embedding: killed, interrupted, no disk, no memory, a race. Nothing committed is lost or wrong."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import collection, save_film
+
+from cxremb.catalog import add_collection
+from cxremb.embed import fill as filling
+from cxremb.embed.encode import Options
+from cxremb.embed.engines import Call, Devices, RayCluster, fill_share
+from cxremb.embed.fill import Shard, fill
+from cxremb.embed.job import embed
+from cxremb.embed.plan import orphans
+from cxremb.encoders.base import Runtime, load_encoder
+from cxremb.errors import EncoderError, StoreError, VersionTaken
+from cxremb.store.check import check_store
+from cxremb.store.dataset import Dataset, open_dataset
+from cxremb.store.manifest import Manifest, latest_manifest, manifest_paths
+from cxremb.store.reader import Store, open_store
+
+SCRIPT = """
+import sys, pathlib
+from cxremb.store.dataset import open_dataset
+from cxremb.encoders.base import load_encoder
+from cxremb.embed.job import embed
+from cxremb.embed.encode import Options
+print("ready", flush=True)
+embed(open_dataset(pathlib.Path(sys.argv[1])), load_encoder("tiny"), Options(batch_size=2, part_items=5))
+print("done", flush=True)
+"""
+
+
+def rows(store: Store) -> dict[str, bytes]:
+    """Item id -> its vector's bytes; every id once."""
+    ids, vectors = store.vectors()
+    assert len(set(ids)) == len(ids)
+    return {name: vector.tobytes() for name, vector in zip(ids, vectors, strict=True)}
+
+
+def start(root: Path) -> "subprocess.Popen[str]":
+    process = subprocess.Popen([sys.executable, "-c", SCRIPT, str(root)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+def test_killed_again_and_again(tmp_path: Path) -> None:
+    """Kill -9 at 20 random moments, the last runs included in a commit or between two; then compare row by row."""
+    data = add_collection(collection(tmp_path / "films", 200), tmp_path / "root").dataset
+    random = np.random.default_rng(0)
+    kills = 0
+    for attempt in range(60):
+        process = start(tmp_path / "root")
+        # short lives first, so that the work is not done before twenty of them have ended
+        time.sleep(float(random.uniform(0, 0.03 + 0.02 * attempt)))
+        process.send_signal(signal.SIGKILL)
+        kills += process.wait() == -signal.SIGKILL
+        folder = next(iter(data.paths.embeddings.glob("*@*")), None)
+        if folder is not None and latest_manifest(folder) is not None:
+            assert [problem for problem in check_store(folder) if not problem.harmless] == []
+        if kills >= 20:
+            break
+    assert kills >= 20
+    outcome = embed(open_dataset(tmp_path / "root"), load_encoder("tiny"))
+    other = add_collection(collection(tmp_path / "films", 200), tmp_path / "other").dataset
+    assert rows(outcome.store) == rows(embed(other, load_encoder("tiny")).store)
+    assert [problem for problem in check_store(outcome.store.folder) if not problem.harmless] == []
+
+
+def test_interrupted_it_writes_what_is_finished(small: Dataset) -> None:
+    def interrupt(items: object, total: int, what: object) -> object:
+        for count, item in enumerate(items):  # type: ignore[arg-type]
+            if count == 17:
+                raise KeyboardInterrupt
+            yield item
+
+    with pytest.raises(KeyboardInterrupt):
+        embed(small, load_encoder("tiny"), Options(batch_size=4, part_items=1000), interrupt)  # type: ignore[arg-type]
+    folder = next(small.paths.embeddings.glob("*@*"))
+    assert latest_manifest(folder) is None
+    outcome = embed(small, load_encoder("tiny"))
+    assert outcome.reused >= 16
+    assert len(rows(outcome.store)) == 24
+
+
+def test_a_full_disk(tmp_path: Path) -> None:
+    """A file system of 400 kB: the job stops with a message, and goes on when there is room."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", disk], check=False, capture_output=True
+    )
+    if mounted.returncode:
+        pytest.skip("this user cannot mount a small file system")
+    try:
+        data = add_collection(collection(tmp_path / "films", 300), disk / "root").dataset
+        used = os.statvfs(disk)
+        ballast = disk / "ballast"
+        ballast.write_bytes(b"x" * max(used.f_bavail * used.f_frsize - 40_000, 0))
+        with pytest.raises(StoreError, match="cannot be written .*No space left on device") as caught:
+            embed(data, load_encoder("tiny"), Options(part_items=50))
+        assert "free space" in caught.value.hint
+        folder = next(data.paths.embeddings.glob("*@*"))
+        assert not list(folder.glob(".*.parquet"))  # no draft takes the room that is left
+        ballast.unlink()
+        outcome = embed(data, load_encoder("tiny"), Options(part_items=50))
+        assert len(rows(outcome.store)) == 600
+        assert [problem for problem in check_store(folder) if not problem.harmless] == []
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+def test_a_root_that_is_a_file_system_to_read_from(tmp_path: Path) -> None:
+    data = add_collection(collection(tmp_path / "films"), tmp_path / "root").dataset
+    outcome = embed(data, load_encoder("tiny"))
+    bound = subprocess.run(
+        f"mount --bind {tmp_path}/root {tmp_path}/root && mount -o remount,ro,bind {tmp_path}/root",
+        shell=True,
+        check=False,
+        capture_output=True,
+    )
+    if bound.returncode:
+        pytest.skip("this user cannot mount")
+    try:
+        assert rows(open_store(open_dataset(tmp_path / "root"), "tiny")) == rows(
+            outcome.store
+        )  # no cache, and no error
+        with pytest.raises(StoreError, match="cannot be written"):
+            embed(data, load_encoder("tiny_text"))
+    finally:
+        subprocess.run(["umount", tmp_path / "root"], check=True)
+
+
+def test_a_device_that_runs_out_of_memory_gets_smaller_batches(small: Dataset) -> None:
+    plain = load_encoder("tiny")
+    seen = []
+
+    class Small:
+        """Holds five films at a time."""
+
+        recipe, licence, frame = plain.recipe, plain.licence, plain.frame
+
+        def encode(self, films: np.ndarray) -> object:
+            seen.append(len(films))
+            if len(films) > 5:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return plain.encode(films)
+
+    outcome = embed(small, Small(), Options(batch_size=16))  # type: ignore[arg-type]
+    assert seen[:3] == [16, 8, 4]
+    assert max(seen[2:]) == 4
+    assert outcome.store.manifest.provenance["counts"]["batch_size_that_fits"] == 4
+    expected = embed(small, plain)
+    assert not expected.changed
+    assert len(rows(outcome.store)) == 24
+
+
+def test_a_device_that_holds_nothing_says_so(small: Dataset) -> None:
+    plain = load_encoder("tiny")
+
+    class Full:
+        recipe, licence, frame = plain.recipe, plain.licence, plain.frame
+
+        def encode(self, films: np.ndarray) -> object:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with pytest.raises(EncoderError, match="not enough memory for one item"):
+        embed(small, Full())  # type: ignore[arg-type]
+
+
+def test_a_film_that_changes_and_one_that_vanishes_during_the_job(small: Dataset) -> None:
+    paths = [Path(path) for path in small.images["path"].to_pylist()]
+
+    def meddle(items: object, total: int, what: object) -> object:
+        for count, item in enumerate(items):  # type: ignore[arg-type]
+            if count == 0:
+                save_film(paths[20], 500)
+                paths[21].unlink()
+            yield item
+
+    options = Options(batch_size=1, workers=1)
+    failures = embed(small, load_encoder("tiny"), options, meddle).failures  # type: ignore[arg-type]
+    assert [(failure.stage, failure.item.source) for failure in failures] == [
+        ("read", str(paths[20])),
+        ("read", str(paths[21])),
+    ]
+
+
+def test_who_comes_second_takes_up_its_own_parts(small: Dataset) -> None:
+    """Another writer commits half of the films while this one is at work: nothing is lost, nothing is there twice."""
+    half = replace(small)
+    object.__setattr__(half, "images", small.images.slice(0, 12))
+
+    def slower(folder: object, plan: object, encoder: object, work: object) -> object:
+        filled = fill(folder, plan, encoder, work)  # type: ignore[arg-type]
+        if not manifest_paths(folder):  # type: ignore[arg-type]
+            embed(half, load_encoder("tiny"))
+        return filled
+
+    outcome = embed(small, load_encoder("tiny"), Options(part_items=3), engine=slower)  # type: ignore[arg-type]
+    assert outcome.store.version == 2
+    assert len(rows(outcome.store)) == 24
+    assert check_store(outcome.store.folder) == [] or all(p.harmless for p in check_store(outcome.store.folder))
+
+
+def test_two_processes_at_once(tmp_path: Path) -> None:
+    data = add_collection(collection(tmp_path / "films", 60), tmp_path / "root").dataset
+    both = [start(tmp_path / "root") for _ in range(2)]
+    for process in both:
+        assert "done" in process.communicate(timeout=120)[0]
+        assert process.returncode == 0
+    store = open_store(data, "tiny")
+    other = add_collection(collection(tmp_path / "films", 60), tmp_path / "other").dataset
+    assert rows(store) == rows(embed(other, load_encoder("tiny")).store)
+    assert [problem for problem in check_store(store.folder) if not problem.harmless] == []
+
+
+def test_who_is_overtaken_every_time_gives_up(small: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = []
+
+    def overtaken(manifest: Manifest, folder: Path) -> None:
+        tried.append(manifest.version)
+        raise VersionTaken("another writer published this version first")
+
+    monkeypatch.setattr("cxremb.embed.job.publish", overtaken)
+    with pytest.raises(VersionTaken):
+        embed(small, load_encoder("tiny"))
+    monkeypatch.undo()
+    outcome = embed(small, load_encoder("tiny"))
+    assert (len(tried), outcome.reused, outcome.encoded) == (5, 24, 0)  # its parts are there all the same
+
+
+def test_shares_are_written_anywhere_and_committed_once(tmp_path: Path) -> None:
+    data = add_collection(collection(tmp_path / "films", 40), tmp_path / "root").dataset
+    bad = Path(data.images["path"][3].as_py())
+    bad.write_bytes(b"damaged")
+    call = Call(tmp_path / "root", "small", "tiny", None, Runtime(), Options())
+    shares = [fill_share(call, Shard(number, 3)) for number in range(3)]
+    folder = next(data.paths.embeddings.glob("*@*"))
+    assert latest_manifest(folder) is None
+    assert sum(share.encoded for share in shares) == 79  # 80 films, one of them twice
+    assert len(orphans(folder)) == 3
+    assert sum(len(share.failures) for share in shares) == 1
+    outcome = embed(data, load_encoder("tiny"))
+    assert (outcome.asked, outcome.reused, outcome.encoded, len(outcome.failures)) == (80, 79, 1, 1)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Ray's own
+@pytest.mark.parametrize("kind", ["devices", "ray"])
+def test_engines_write_the_same_store(tmp_path: Path, kind: str) -> None:
+    films = tmp_path / "films"
+    plain = embed(add_collection(collection(films, 40), tmp_path / "plain").dataset, load_encoder("tiny"))
+    data = add_collection(collection(films, 40), tmp_path / "root").dataset
+    Path(data.images["path"][3].as_py()).write_bytes(b"damaged")
+    call = Call(tmp_path / "root", "small", "tiny", None, Runtime(), Options())
+    if kind == "ray":
+        ray = pytest.importorskip("ray")
+        here = os.pathsep.join([str(Path(filling.__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
+        ray.init(
+            num_cpus=2,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level="error",
+            runtime_env={"env_vars": {"PYTHONPATH": here}},
+        )
+    engine = Devices(call, ["cpu", "cpu"]) if kind == "devices" else RayCluster(call, 2)
+    try:
+        outcome = embed(data, load_encoder("tiny"), engine=engine)
+    finally:
+        if kind == "ray":
+            ray.shutdown()
+    assert outcome.store.name == plain.store.name
+    assert [failure.item.item_id for failure in outcome.failures] == ["1_Lateral"]
+    expected = rows(plain.store)
+    del expected["1_Lateral"]
+    assert rows(outcome.store) == expected
+    assert (outcome.encoded, plain.encoded) == (79, 79)
