@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow.compute as pc
@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from cxremb.errors import TrainError
 from cxremb.evaluate.bootstrap import Difference, Interval, paired_difference
-from cxremb.features import Features, Inputs, has_store, load_features, text_told
+from cxremb.features import Features, Inputs, load_features, text_told
 from cxremb.splits import DEFAULT, StoredSplit, choose_split
+from cxremb.store.choose import has_store
 from cxremb.store.dataset import Dataset
-from cxremb.train.fit import INTERVALS, Plan, fit_run
+from cxremb.train.fit import INTERVALS, Plan, fit_runs
 from cxremb.train.heads import find_head
 from cxremb.train.presets import find_preset
 from cxremb.train.runs import Run
@@ -140,11 +141,11 @@ def ablate(
     options = find_preset(trial.preset).options
     chosen, reference = with_reference(dataset, arms, trial.alone)
     modalities = sorted({block for arm in chosen for block in find_head(arm).blocks})
-    features = load_features(dataset, modalities=modalities, **asdict(inputs))
+    features = load_features(dataset, modalities, inputs)
     split = choose_split(dataset, inputs.label_set, trial.split, allow_leaky=trial.allow_leaky)
     folds = trial.folds or split.folds
-    plans = {arm: Plan(arm, trial.preset, options, folds, trial.repeat, trial.seed) for arm in chosen}
-    runs = {arm: fit_run(dataset, features, split, plan, progress) for arm, plan in plans.items()}
+    plans = [Plan(arm, trial.preset, options, folds, (trial.repeat,), (trial.seed,)) for arm in chosen]
+    runs = dict(zip(chosen, fit_runs(dataset, features, split, plans, progress), strict=True))
     rows = compare(runs, reference)
     return summary(dataset, features, split, runs, rows, time.perf_counter() - started)
 

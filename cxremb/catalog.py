@@ -16,12 +16,14 @@ from cxremb.store.describe import count
 from cxremb.store.drafts import Draft, drafting
 from cxremb.store.facts import file_facts, in_order
 from cxremb.store.label_rows import LabelRows
-from cxremb.store.layout import LABEL_SOURCE, ROLES, TABLES, DatasetPaths
+from cxremb.store.layout import LABEL_SOURCE, PRE_READ, ROLES, TABLES, DatasetPaths
 from cxremb.store.own_labels import keep_own, own_sets
+from cxremb.store.texts import REPORT
 from cxremb.types import Collection, Image, Note, Progress, unwatched
 
 EXAMPLES = 10
 PARTS = ("train", "val", "test")
+TAKEN = ("image", REPORT, PRE_READ)  # what a row of a store is of, when it is of no section
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,11 @@ def write_studies(
         seen.patients[study.study_id] = study.patient_id
         drafts["studies"].add(study.study_id, study.patient_id)
         for section, text in study.sections.items():
+            if section in TAKEN:
+                raise DataError(
+                    f"study {study.study_id}: a section is called {section!r}, which means something else here",
+                    hint="give that column or section another name",
+                )
             drafts["reports"].add(study.study_id, section, roles.get(section, LABEL_SOURCE), text)
         labels.add(study.study_id, study.labels)
         for split, part in study.parts.items():

@@ -9,12 +9,13 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from tempfile import TemporaryFile
 
-from cxremb.encoders.table import ENCODERS, EncoderSpec
+from cxremb.encoders.table import ENCODERS
+from cxremb.encoders.weights import local_source
 from cxremb.errors import CxrembError
 from cxremb.store.dataset import list_datasets
 
 PACKAGES = ("torch", "timm", "transformers", "pyarrow", "duckdb", "numpy", "scikit-learn")
-EXTRAS = {"pydicom": "dicom", "torchxrayvision": "demo"}
+EXTRAS = {"pydicom": "dicom", "torchxrayvision": "demo", "openvino": "openvino"}
 
 
 @dataclass(frozen=True)
@@ -50,37 +51,28 @@ def packages() -> Iterator[Finding]:
 
 
 def devices() -> Iterator[Finding]:
-    """The devices torch sees and the precision that `auto` takes on the best."""
+    """The devices torch sees, and what `auto` comes to on this machine and why."""
     import torch
 
-    from cxremb.encoders.runtime import best_device, choose_runtime
+    from cxremb.encoders.runtime import choose_runtime
 
     for index in range(torch.cuda.device_count()):
         yield Finding(f"cuda:{index}", torch.cuda.get_device_name(index))
     yield Finding("cpu", f"{os.cpu_count()} cores, torch uses {torch.get_num_threads()} threads")
-    device = best_device()
-    half = choose_runtime(device, "auto").precision
-    reason = "half-precision products run in hardware" if half != "fp32" else "no half-precision products in hardware"
-    yield Finding("--precision auto", f"{half} on {device} ({reason})")
+    for line in choose_runtime("auto", "auto", "auto").why:
+        option, _, choice = line.partition(" ")
+        yield Finding(f"--{option} auto", choice)
 
 
 def weights() -> Iterator[Finding]:
-    """Which encoders can run without a network."""
-    for name, spec in ENCODERS.items():
-        source = local_weights(name, spec)
-        remedy = "" if source else f"cxremb embed --model {name} downloads them, or takes --weights PATH"
-        yield Finding(f"weights {name}", source or "not on this machine", bool(source), remedy)
-
-
-def local_weights(name: str, spec: EncoderSpec) -> str:
-    """Where the weights of an encoder are on this machine, or nothing."""
-    from cxremb.encoders.weights import cached_path, packaged_path
-
-    if name.startswith("tiny"):
-        return "built in"
-    if found := packaged_path(spec):
-        return found[1]
-    return f"hub cache {cached}" if (cached := cached_path(spec)) else ""
+    """Which encoders can run without a network; the others in one line."""
+    found = {name: local_source(spec) for name, spec in ENCODERS.items()}
+    for name, source in found.items():
+        if source:
+            yield Finding(f"weights {name}", source)
+    if elsewhere := sum(not source for source in found.values()):
+        remedy = "cxremb models lists them; cxremb embed --model NAME downloads most, or takes --weights PATH"
+        yield Finding("weights", f"{elsewhere} encoders have none here", remedy=remedy)
 
 
 def store_root(root: Path) -> Iterator[Finding]:

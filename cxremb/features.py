@@ -1,27 +1,33 @@
-"""Stores and labels -> one matrix per modality and y: the rows that every arm of a comparison shares."""
+"""Stores and labels -> one block of vectors per modality and y: the rows that every arm of a comparison shares."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from cxremb.errors import DataError, StoreError
-from cxremb.labels import binary_labels
+from cxremb.errors import DataError
+from cxremb.labels import Labels, read_labels
+from cxremb.store.cache import Matrix
+from cxremb.store.choose import Seen, check_text, choose_stores, fine_tuned_on
 from cxremb.store.dataset import Dataset
 from cxremb.store.layout import BEFORE_READING, LABEL_SOURCE
-from cxremb.store.reader import Store, list_stores, open_store
-from cxremb.store.texts import REPORT, section_roles, text_parts, text_role
+from cxremb.store.reader import Store
+from cxremb.store.texts import REPORT, text_role
 
-EXAMPLE_MODEL = {"image": "efficientnet_b1", "text": "biobert"}  # what the hints suggest
 SOURCED = "label recovery, not diagnosis: the text that this arm reads is a source of the label"
 ROLE_TOLD = {BEFORE_READING: "written before the film was read", LABEL_SOURCE: "a source of the label"}
+FRONTAL = ("frontal", "pa", "ap")  # how a frontal view starts, in lower case
+CHOICES = {"views": ("all", "frontal"), "unit": (None, "image", "study"), "missing": ("drop", "keep")}
 
 Ids = NDArray[np.str_]
-Matrix = NDArray[np.float32]
+Flags = NDArray[np.bool_]
+Places = NDArray[np.int64]
+Block = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -32,25 +38,44 @@ class Inputs:
     image_model: str | None = None
     text_model: str | None = None
     text: str = REPORT  # a section, `findings+impression` or `pre-read`
+    views: str = "all"  # or frontal: films of other or unknown views are left out
+    unit: str | None = None  # a row is an image or a study; None: an image where images are read, else a study
+    missing: str = "drop"  # or keep: a row needs one of the modalities, not all
+
+    def __post_init__(self) -> None:
+        """Refuse a choice that there is not."""
+        for name, known in CHOICES.items():
+            if (given := getattr(self, name)) not in known:
+                told = ", ".join(word for word in known if word)
+                raise DataError(f"{name} is {given!r}", hint=f"choose one of {told} with --{name}")
 
 
 @dataclass(frozen=True)
 class Features:
-    """n rows, in the order of the data set's tables. A row is an image or a study; `unit` says which."""
+    """n rows of k labels, in the order of the data set's tables. A row is an image or a study; `unit` says which."""
 
     unit: str
     item_ids: Ids  # (n,) image_id, or study_id
     study_ids: Ids  # (n,)
     patient_ids: Ids  # (n,)
-    blocks: Mapping[str, Matrix]  # modality -> (n, dim)
-    y: NDArray[np.float64]  # (n,) 0 or 1
+    blocks: Mapping[str, Block]  # modality -> (n, dim); a study's films: (n, views, dim), zero-padded
+    present: Mapping[
+        str, Flags
+    ]  # modality -> (n,), or (n, views): False where nothing is there, and zeros stand for it
+    y: NDArray[np.float64]  # (n, k) 0 or 1; NaN where missing, never in a whole row
+    labels: tuple[str, ...]  # (k,)
+    task: str  # binary, multiclass (one-hot) or multilabel
     stores: Mapping[str, str]  # modality -> "encoder@key12 v3"
     left_out: Mapping[str, int]  # reason -> rows; a row counts under the first reason that holds
     label_set: str
-    label: str
+    label_version: str = ""
     text: str | None = None  # which text; None without one
     text_role: str | None = None  # `BEFORE_READING` or `LABEL_SOURCE`
-    pooling: Mapping[str, str] | None = None  # modality -> pooling
+    pooling: Mapping[str, str] = field(default_factory=dict)  # modality -> pooling
+    keys: Mapping[str, str] = field(default_factory=dict)  # modality -> the store's full key
+    seen: Mapping[str, Seen] = field(default_factory=dict)  # modality -> whom its encoder was fine-tuned on
+    views: str = "all"
+    missing: str = "drop"
     notes: Sequence[str] = ()  # choices made for the user
 
     @property
@@ -58,18 +83,28 @@ class Features:
         return len(np.unique(self.patient_ids))
 
     @property
+    def label(self) -> str:
+        """What is told apart, such as `abnormal`; several labels with commas between."""
+        return ", ".join(self.labels)
+
+    @property
     def digest(self) -> str:
-        """SHA-256 of which rows, of whom, with which label, from which vectors: equal digests train equal heads."""
-        told = "\n".join(map(str, [self.unit, self.label_set, self.text, self.text_role, self.stores, self.pooling]))
-        digest = hashlib.sha256(told.encode())
+        """SHA-256 of which rows, of whom, with which labels, from which vectors: equal digests train equal heads."""
+        told: list[Any] = [self.unit, self.views, self.missing, self.task, self.labels, self.label_set]
+        told += [self.label_version, self.text, self.text_role]
+        told += [sorted(facts.items()) for facts in (self.stores, self.pooling, self.keys)]
+        digest = hashlib.sha256("\n".join(map(str, told)).encode())
         for column in (self.item_ids, self.study_ids, self.patient_ids):
             digest.update("\n".join(column.tolist()).encode())
         digest.update(self.y.tobytes())
         return digest.hexdigest()
 
-    def matrix(self, blocks: Sequence[str]) -> Matrix:
-        """The named blocks side by side, (n, sum of their dims)."""
-        return np.hstack([self.blocks[name] for name in blocks])
+    def take(self, rows: Flags | Places) -> "Features":
+        """The same, of some rows. rows: a mask, or row numbers."""
+        columns = {name: getattr(self, name)[rows] for name in ("item_ids", "study_ids", "patient_ids", "y")}
+        for name in ("blocks", "present"):
+            columns[name] = {modality: array[rows] for modality, array in getattr(self, name).items()}
+        return replace(self, **columns)
 
 
 def caveats(blocks: Sequence[str], role: str | None, simulated: bool) -> tuple[str, ...]:
@@ -87,38 +122,25 @@ def text_told(text: str | None, role: str | None) -> str:
     return f"text {text} ({ROLE_TOLD[role]})" if text and role else "no text"
 
 
-def load_features(
-    dataset: Dataset,
-    label_set: str,
-    modalities: Sequence[str],
-    image_model: str | None = None,
-    text_model: str | None = None,
-    text: str = REPORT,
-) -> Features:
-    """The rows that have a label and a vector of every modality; the others are counted in `left_out`.
+def load_features(dataset: Dataset, modalities: Sequence[str], inputs: Inputs | None = None) -> Features:
+    """The rows that have a label and the vectors asked for; the others are counted in `left_out`.
 
-    modalities: image, text or both. With image, a row is an image and carries its study's text vector; without,
-    a row is a study. Raises `DataError` for an unknown label set or when no row is left, `StoreError` when a
-    modality has no store.
+    modalities: image, text or both; with none, rows without vectors. A row that is an image carries its study's text
+    vector; a row that is a study carries all its films. Raises `DataError` for an unknown label set or when no row is
+    left, `StoreError` when a modality has no store.
     """
-    labels = binary_labels(dataset, label_set)
-    stores, notes = choose_stores(dataset, modalities, {"image": image_model, "text": text_model})
-    unit = "image" if "image" in modalities else "study"
+    inputs = inputs or Inputs()
+    labels = read_labels(dataset, inputs.label_set)
+    stores, notes = choose_stores(dataset, modalities, {"image": inputs.image_model, "text": inputs.text_model})
+    unit = inputs.unit or ("image" if "image" in modalities else "study")
     table = dataset.images if unit == "image" else dataset.studies
-    study_ids, patient_ids = as_text(table["study_id"]), as_text(table["patient_id"])
-    item_ids = as_text(table["image_id"]) if unit == "image" else study_ids
-    y = np.array([labels.get(study, np.nan) for study in study_ids.tolist()], dtype=np.float64)
-
-    missing = {"no label": ~np.isfinite(y)}
-    found: dict[str, tuple[Matrix, NDArray[np.int64]]] = {}
-    for modality, store in stores.items():
-        if modality == "image":
-            vectors, rows = locate(store, "image", item_ids)
-        else:
-            check_text(dataset, store, text)
-            vectors, rows = locate(store, text, study_ids)
-        missing["no image embedding" if modality == "image" else f"no {text} text"] = rows < 0
-        found[modality] = vectors, rows
+    study_ids = as_text(table["study_id"])
+    y = label_rows(labels, study_ids)
+    missing: dict[str, Flags] = {"no label": np.asarray(np.isnan(y).all(axis=1))}
+    if unit == "image" and inputs.views == "frontal":
+        missing["not a frontal film"] = ~is_frontal(table)
+    found = {modality: find_vectors(dataset, store, inputs, table) for modality, store in stores.items()}
+    missing |= vectors_missing(found, inputs)
     kept, left_out = rows_kept(missing)
     if not kept.any():
         told = ", ".join(f"{count} {reason}" for reason, count in left_out.items())
@@ -128,69 +150,84 @@ def load_features(
         )
     return Features(
         unit=unit,
-        item_ids=item_ids[kept],
+        item_ids=as_text(table["image_id"])[kept] if unit == "image" else study_ids[kept],
         study_ids=study_ids[kept],
-        patient_ids=patient_ids[kept],
-        blocks={modality: vectors[rows[kept]] for modality, (vectors, rows) in found.items()},
+        patient_ids=as_text(table["patient_id"])[kept],
+        blocks={modality: gather(matrix, rows[kept]) for modality, (matrix, rows) in found.items()},
+        present={modality: rows[kept] >= 0 for modality, (_, rows) in found.items()},
         y=y[kept],
+        labels=labels.names,
+        task=labels.task,
         stores={modality: f"{store.name} v{store.version}" for modality, store in stores.items()},
         left_out=left_out,
-        label_set=label_set,
-        label=label_name(dataset, label_set),
-        text=text if "text" in modalities else None,
-        text_role=text_role(dataset.reports, text) if "text" in modalities else None,
+        label_set=labels.label_set,
+        label_version=labels.version,
+        text=inputs.text if "text" in modalities else None,
+        text_role=text_role(dataset.reports, inputs.text) if "text" in modalities else None,
         pooling={modality: store.pooling for modality, store in stores.items()},
+        keys={modality: store.manifest.key for modality, store in stores.items()},
+        seen={modality: seen for modality, store in stores.items() if (seen := fine_tuned_on(store))},
+        views=inputs.views,
+        missing=inputs.missing,
         notes=notes,
     )
 
 
-def choose_stores(
-    dataset: Dataset, modalities: Sequence[str], models: Mapping[str, str | None]
-) -> tuple[dict[str, Store], list[str]]:
-    """(store per modality, what was chosen among several). Raises `StoreError` with the command that makes one."""
-    stores, notes = {}, []
-    for modality in modalities:
-        model = models[modality]
-        there = [store for store in list_stores(dataset) if store.modality == modality]
-        if model is not None:
-            stores[modality] = open_store(dataset, model)
-            if stores[modality].modality != modality:
-                raise StoreError(f"{model} is no {modality} encoder", hint=f"name one with --{modality}-model")
-        elif there:
-            stores[modality] = there[0]
-        else:
-            raise StoreError(
-                f"{dataset.name} has no {modality} store yet",
-                hint=f"run `cxremb embed --model {EXAMPLE_MODEL[modality]}`",
-            )
-        if model is None and len(there) > 1:
-            notes.append(f"newest of {len(there)} {modality} stores: {there[0].name}; choose with --{modality}-model")
-    return stores, notes
+def label_rows(labels: Labels, study_ids: Ids) -> NDArray[np.float64]:
+    """(n, k) the values of each row's study, NaN for one that has none."""
+    place = {study: row for row, study in enumerate(labels.study_ids)}
+    rows = np.array([place.get(study, -1) for study in study_ids.tolist()], dtype=np.int64)
+    padded = np.vstack([labels.values, np.full((1, len(labels.names)), np.nan)])  # -1 finds the last row
+    return np.asarray(padded[rows])
 
 
-def has_store(dataset: Dataset, modality: str) -> bool:
-    """Whether any encoder of `modality` has been run on the data set."""
-    return any(store.modality == modality for store in list_stores(dataset))
+def find_vectors(dataset: Dataset, store: Store, inputs: Inputs, table: pa.Table) -> tuple[Matrix, Places]:
+    """(the store's vectors, the place of each row's in them: (n,), or (n, views) of a study's films; -1 for none)."""
+    if store.modality == "text":
+        check_text(dataset, store, inputs.text)
+        matrix = store.load(inputs.text)
+        return matrix, matrix.rows(table["study_id"].to_pylist())
+    matrix = store.load("image")
+    if "image_id" in table.column_names:
+        return matrix, matrix.rows(table["image_id"].to_pylist())
+    films = dataset.images
+    films = films.filter(pa.array(is_frontal(films))) if inputs.views == "frontal" else films
+    return matrix, bags(matrix.rows(films["image_id"].to_pylist()), films["study_id"], table["study_id"])
 
 
-def check_text(dataset: Dataset, store: Store, text: str) -> None:
-    """Raises `StoreError`, listing the texts that the store holds, if this one is not among them."""
-    if text not in store.sections:
-        late = text in text_parts(section_roles(dataset.reports))  # the collection has it: the store is behind
-        raise StoreError(
-            f"{store.name} holds no text called {text!r}; it has {', '.join(store.sections)}",
-            hint=f"run `cxremb embed --model {store.encoder}`" if late else "name one of them with --text",
-        )
+def bags(places: Places, study_of: pa.ChunkedArray, studies: pa.ChunkedArray) -> Places:
+    """(n, views) the places of each study's films, in the order of the table, those without a vector left out.
+
+    places: (films,), -1 for none. study_of: (films,). studies: (n,).
+    """
+    bag = pc.index_in(study_of, value_set=studies.combine_chunks()).to_numpy().astype(np.int64)
+    bag, places = bag[places >= 0], places[places >= 0]
+    order = np.argsort(bag, kind="stable")
+    bag, places = bag[order], places[order]
+    view = np.arange(len(bag)) - np.searchsorted(bag, bag)  # 0 for a study's first film, 1 for its second
+    rows = np.full((len(studies), int(view.max(initial=0)) + 1), -1, dtype=np.int64)
+    rows[bag, view] = places
+    return rows
 
 
-def locate(store: Store, section: str, ids: Ids) -> tuple[Matrix, NDArray[np.int64]]:
-    """(vectors, the row of each id in them or -1)."""
-    stored, vectors = store.vectors(section)
-    place = {item: row for row, item in enumerate(stored)}
-    return vectors, np.array([place.get(item, -1) for item in ids.tolist()], dtype=np.int64)
+def vectors_missing(found: Mapping[str, tuple[Matrix, Places]], inputs: Inputs) -> dict[str, Flags]:
+    """Reason -> rows that cannot be used for want of a vector."""
+    reasons = {"image": "no image embedding", "text": f"no {inputs.text} text"}
+    absent = {name: np.asarray((rows.reshape(len(rows), -1) < 0).all(axis=1)) for name, (_, rows) in found.items()}
+    if inputs.missing == "drop":
+        return {reasons[name]: mask for name, mask in absent.items()}
+    return {"no vector at all": np.all(list(absent.values()), axis=0)} if absent else {}
 
 
-def rows_kept(missing: Mapping[str, NDArray[np.bool_]]) -> tuple[NDArray[np.bool_], dict[str, int]]:
+def gather(matrix: Matrix, rows: Places) -> Block:
+    """(*rows.shape, dim) float32; zeros where there is none. Only these rows are read from disk."""
+    block = np.zeros((*rows.shape, matrix.vectors.shape[1]), dtype=np.float32)
+    there = rows >= 0
+    block[there] = matrix.vectors[rows[there]]
+    return block
+
+
+def rows_kept(missing: Mapping[str, Flags]) -> tuple[Flags, dict[str, int]]:
     """(mask of the rows nothing is missing from, count per reason)."""
     kept = ~np.zeros_like(next(iter(missing.values())))
     left_out = {}
@@ -201,10 +238,9 @@ def rows_kept(missing: Mapping[str, NDArray[np.bool_]]) -> tuple[NDArray[np.bool
     return kept, left_out
 
 
-def label_name(dataset: Dataset, label_set: str) -> str:
-    """What value 1 means, such as `abnormal`."""
-    rows = dataset.labels.filter(pc.equal(dataset.labels["label_set"], label_set))
-    return str(rows["label"][0].as_py()) if rows.num_rows else label_set
+def is_frontal(images: pa.Table) -> Flags:
+    """(n,) whether the view is known to be frontal."""
+    return np.array([(view or "").lower().startswith(FRONTAL) for view in images["view"].to_pylist()], dtype=np.bool_)
 
 
 def as_text(column: Any) -> Ids:

@@ -67,26 +67,6 @@ def read_labels(dataset: Dataset, label_set: str) -> Labels:
     )
 
 
-def binary_labels(dataset: Dataset, label_set: str) -> dict[str, float]:
-    """Study id -> value of a label set that has one label a study.
-
-    Raises `DataError`, listing the sets there are, if this one is unknown or has several labels a study.
-    """
-    found = dataset.labels.group_by(["label_set", "label"]).aggregate([]).to_pylist()
-    labels = Counter(row["label_set"] for row in found)
-    single = sorted(name for name, n in labels.items() if n == 1)
-    hint = f"train on one of: {', '.join(single)}" if single else "add a collection that has labels"
-    if label_set not in labels:
-        known = ", ".join(sorted(labels)) or "none"
-        raise DataError(f"{dataset.name}: no label set called {label_set!r}; it has {known}", hint=hint)
-    if label_set not in single:
-        raise DataError(
-            f"{dataset.name}: label set {label_set!r} holds {labels[label_set]} labels, not one a study", hint=hint
-        )
-    rows = rows_of(dataset, label_set)
-    return dict(zip(rows["study_id"].to_pylist(), rows["value"].to_pylist(), strict=True))
-
-
 def rows_of(dataset: Dataset, label_set: str) -> pa.Table:
     """The rows of one label set, in the order of the table."""
     return dataset.labels.filter(pc.equal(dataset.labels["label_set"], label_set))

@@ -7,9 +7,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import audited
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from audited import audited as build
+from planted import write_store
 
 from cxremb.audit.audit import Audit, audit
 from cxremb.audit.finding import Finding
@@ -33,8 +35,8 @@ def found(planted: Dataset) -> dict[str, Finding]:
 
 
 def by_check(result: Audit) -> dict[str, Finding]:
-    assert len({finding.check for finding in result.findings}) == len(result.findings)
-    return {finding.check: finding for finding in result.findings}
+    assert len({finding.name for finding in result.findings}) == len(result.findings)
+    return {finding.name: finding for finding in result.findings}
 
 
 def ids(*numbers: int) -> list[str]:
@@ -129,12 +131,13 @@ def test_the_stored_table_is_what_was_told(planted: Dataset) -> None:
     assert len(rows) == len(result.findings)
     for row, finding in zip(rows, result.findings, strict=True):
         assert (row["split"], row["label_set"], row["created"]) == (result.split, "sick", result.created)
-        for name in ("section", "check", "measured", "value", "status", "why", "remedy"):
+        for name in ("section", "name", "measured", "value", "status", "why", "remedy"):
             assert row[name] == getattr(finding, name)
         assert row["examples"] == list(finding.examples)
-    told = "select dataset, \"check\", value from audits where status = 'fail' and created = (select max(created) from audits)"
+    newest = f"status = 'fail' and split = '{result.split}' and created = (select max(created) from audits)"
+    told = f'select dataset, name, value from audits where {newest}'
     asked = query(planted.paths.root, told).to_pylist()
-    assert {(row["check"], row["value"]) for row in asked} == {(f.check, f.value) for f in result.failed}
+    assert {(row["name"], row["value"]) for row in asked} == {(f.name, f.value) for f in result.failed}
 
 
 class Watched:
@@ -181,6 +184,21 @@ def test_without_pixels_nothing_is_decoded(tmp_path: Path) -> None:
     assert not (dataset.paths.cache / "pixels.parquet").exists()
 
 
+def test_neighbours_in_embedding_space(tmp_path: Path) -> None:
+    dataset = build(tmp_path, planted=True)
+    studies = dataset.images["study_id"].to_pylist()
+    vectors = np.random.default_rng(0).standard_normal((len(studies), 32)).astype(np.float32)
+    vectors[107] = vectors[9] + 0.05 * vectors[50]  # a copy, to this encoder
+    vectors[106] = vectors[8]  # the very same bytes: counted elsewhere
+    vectors[20] = vectors[21]  # both in train
+    write_store(dataset, "tiny", "image", dataset.images["image_id"].to_pylist(), vectors + 100)  # one common direction
+    found = by_check(audit(dataset, split="published", pixels=False))["embedding neighbours"]
+    assert found.measured.endswith(f"(tiny): test 1 of {TESTED}, val 0 of {CHOSEN}")
+    assert found.status == "note"
+    place = dict(zip(dataset.images["image_id"].to_pylist(), studies, strict=True))
+    assert [[place[name] for name in text.split(" ~ ")] for text in found.examples] == [ids(107, 9)]
+
+
 def cxremb(*words: object) -> subprocess.CompletedProcess[str]:
     """The real command, in a process of its own."""
     return subprocess.run(
@@ -205,7 +223,7 @@ def test_json_is_what_the_table_holds(planted: Dataset) -> None:
     done = cxremb("audit", "--split", "published", "--json", "--root", planted.paths.root)
     told = json.loads(done.stdout)
     rows = pq.read_table(told["table"]).to_pylist()
-    kept = ("section", "check", "measured", "value", "status", "why", "remedy", "examples")
+    kept = ("section", "name", "measured", "value", "status", "why", "remedy", "examples")
     assert [[finding[name] for name in kept] for finding in told["findings"]] == [
         [row[name] for name in kept] for row in rows
     ]

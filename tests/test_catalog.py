@@ -2,6 +2,7 @@ import hashlib
 import io
 import json
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -469,3 +470,11 @@ def test_the_real_collection_in_sql(tmp_path, folder, present):
     assert {width for (width,) in sql(tmp_path, "iu_xray", sizes)} == {512}
     again = iu_xray.read(REAL / folder, REAL / "indiana_reports.csv", REAL / "indiana_projections.csv")
     assert add_collection(again, tmp_path).changes == {}
+
+
+@pytest.mark.parametrize("name", ["image", "pre-read", "findings+impression"])
+def test_a_section_cannot_be_called_as_something_else_is(tmp_path: Path, name: str) -> None:
+    whole = collection(tmp_path / "films")
+    studies = [replace(whole.studies[0], sections={name: "text"}), *whole.studies[1:]]
+    with pytest.raises(DataError, match=re.escape(f"study 0: a section is called '{name}'")):
+        add_collection(replace(whole, studies=studies), tmp_path / "root")

@@ -15,7 +15,6 @@ from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel, BertTo
 from cxremb.embed.job import embed
 from cxremb.encoders.base import Runtime, load_encoder
 from cxremb.encoders.hf_text import load_tokeniser
-from cxremb.encoders.runtime import choose_runtime
 from cxremb.encoders.table import ENCODERS
 from cxremb.errors import EncoderError
 from cxremb.images import squash
@@ -186,13 +185,3 @@ def test_without_network_and_weights_the_ways_out_are_told(
     assert ENCODERS[name].model in str(caught.value)
     assert str(tmp_path) in str(caught.value)
     assert "--weights" in caught.value.hint
-
-
-def test_unknown_names_and_devices() -> None:
-    with pytest.raises(EncoderError, match="unknown model 'resnet'") as caught:
-        load_encoder("resnet")
-    assert "efficientnet_b1" in caught.value.hint
-    with pytest.raises(EncoderError, match="device 'cuda:99' cannot be used"):
-        choose_runtime("cuda:99")
-    with pytest.raises(EncoderError, match="unknown precision"):
-        choose_runtime("cpu", "fp8")

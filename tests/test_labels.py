@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from cxremb.catalog import add_collection
 from cxremb.cli.data import app
 from cxremb.errors import DataError, QueryError
-from cxremb.labels import binary_labels, label_from_file, label_with_sql, read_labels
+from cxremb.labels import label_from_file, label_with_sql, read_labels
 from cxremb.store.dataset import Dataset, open_dataset
 from cxremb.store.sql import query
 from cxremb.types import Collection, LabelSet, Study
@@ -35,6 +35,12 @@ def labelled(labels=LABELS, sets=(GRADES, FOUND, SICK), name="made") -> Collecti
     return Collection(name, studies, [], "none", "", {}, label_sets=sets)
 
 
+def first_label(dataset: Dataset, label_set: str) -> dict[str, float]:
+    """Study -> its value of the first label of a set."""
+    labels = read_labels(dataset, label_set)
+    return dict(zip(labels.study_ids, labels.values[:, 0].tolist(), strict=True))
+
+
 @pytest.fixture
 def made(tmp_path: Path) -> Dataset:
     return add_collection(labelled(), tmp_path / "root").dataset
@@ -46,7 +52,7 @@ def test_labels_come_back_as_matrices(made):
     assert grade.values.tolist() == [[1, 0, 0], [0, 0, 1], [0, 1, 0]]  # zeros filled in
     assert (found.task, found.names, found.study_ids) == ("multilabel", ("effusion", "nodule"), ("1", "2"))
     np.testing.assert_array_equal(found.values, [[1, 0], [NAN, 1]])
-    assert binary_labels(made, "sick") == {"1": 0.0, "3": 1.0}
+    assert first_label(made, "sick") == {"1": 0.0, "3": 1.0}
     assert made.descriptor["label_sets"]["finding"]["policy"] == "uncertain is missing"
     assert read_labels(made, "finding").version == made.descriptor["label_sets"]["finding"]["version"]
 
@@ -114,14 +120,11 @@ def test_an_unknown_set_and_terms_are_refused_with_a_hint(small, made, tmp_path)
     assert "normal_abnormal_clean" in caught.value.hint
     with pytest.raises(DataError, match="'mesh' only lists terms"):
         read_labels(small, "mesh")
-    with pytest.raises(DataError, match="'mesh' holds 2 labels"):
-        binary_labels(small, "mesh")
-    with pytest.raises(DataError, match="no label set called 'x'; it has finding, grade, sick"):
-        binary_labels(made, "x")
+    with pytest.raises(DataError, match="no label set called 'x'; it has grade, finding, sick"):
+        read_labels(made, "x")
     bare = add_collection(labelled({"1": {}}, ()), tmp_path / "bare").dataset
-    for read in (read_labels, binary_labels):
-        with pytest.raises(DataError, match="it has none"):
-            read(bare, "sick")
+    with pytest.raises(DataError, match="it has none"):
+        read_labels(bare, "sick")
 
 
 OWN = LabelSet("own", "", "mine")
@@ -129,12 +132,12 @@ OWN = LabelSet("own", "", "mine")
 
 def test_sql_makes_a_binary_set(small):
     text = "select study_id, 'odd' as label, study_id::int % 2 = 1 as value from studies"
-    before = binary_labels(small, "normal_abnormal")
+    before = first_label(small, "normal_abnormal")
     after = label_with_sql(small, OWN, text)
     own = read_labels(after, "own")
     assert (own.task, own.names) == ("binary", ("odd",))
     assert dict(zip(own.study_ids, own.values[:, 0], strict=True)) == {str(i): i % 2 for i in range(12)}
-    assert binary_labels(after, "normal_abnormal") == before
+    assert first_label(after, "normal_abnormal") == before
     assert after.descriptor["label_sets"]["own"]["sql"] == text
     assert open_dataset(small.paths.root).descriptor == after.descriptor
     assert open_dataset(small.paths.root).images.num_rows == 24  # the other tables are as they were
@@ -217,7 +220,7 @@ def test_a_file_makes_a_set(small, tmp_path, delimiter):
     path = tmp_path / "l.csv"
     path.write_text("\n".join(delimiter.join(line) for line in quoted) + "\n", encoding="utf-8-sig")
     after = label_from_file(small, OWN, path)
-    assert binary_labels(after, "own") == {"3": 1.0, "4": 0.0}
+    assert first_label(after, "own") == {"3": 1.0, "4": 0.0}
     assert after.descriptor["label_sets"]["own"]["file"] == str(path)
 
 

@@ -19,6 +19,7 @@ from cxremb.embed.encode import Options
 from cxremb.embed.engines import Call, Devices, RayCluster, fill_share
 from cxremb.embed.fill import Shard, fill
 from cxremb.embed.job import embed
+from cxremb.embed.jobfile import Encode
 from cxremb.embed.plan import orphans
 from cxremb.encoders.base import Runtime, load_encoder
 from cxremb.errors import EncoderError, StoreError, VersionTaken
@@ -106,7 +107,7 @@ def test_a_full_disk(tmp_path: Path) -> None:
         used = os.statvfs(disk)
         ballast = disk / "ballast"
         ballast.write_bytes(b"x" * max(used.f_bavail * used.f_frsize - 40_000, 0))
-        with pytest.raises(StoreError, match="cannot be written .*No space left on device") as caught:
+        with pytest.raises(StoreError, match=r"cannot be written .*No space left on device") as caught:
             embed(data, load_encoder("tiny"), Options(part_items=50))
         assert "free space" in caught.value.hint
         folder = next(data.paths.embeddings.glob("*@*"))
@@ -147,7 +148,7 @@ def test_a_device_that_runs_out_of_memory_gets_smaller_batches(small: Dataset) -
     class Small:
         """Holds five films at a time."""
 
-        recipe, licence, frame = plain.recipe, plain.licence, plain.frame
+        recipe, licence, frame, notes = plain.recipe, plain.licence, plain.frame, plain.notes
 
         def encode(self, films: np.ndarray) -> object:
             seen.append(len(films))
@@ -168,7 +169,7 @@ def test_a_device_that_holds_nothing_says_so(small: Dataset) -> None:
     plain = load_encoder("tiny")
 
     class Full:
-        recipe, licence, frame = plain.recipe, plain.licence, plain.frame
+        recipe, licence, frame, notes = plain.recipe, plain.licence, plain.frame, plain.notes
 
         def encode(self, films: np.ndarray) -> object:
             raise torch.OutOfMemoryError("CUDA out of memory")
@@ -243,7 +244,7 @@ def test_shares_are_written_anywhere_and_committed_once(tmp_path: Path) -> None:
     data = add_collection(collection(tmp_path / "films", 40), tmp_path / "root").dataset
     bad = Path(data.images["path"][3].as_py())
     bad.write_bytes(b"damaged")
-    call = Call(tmp_path / "root", "small", "tiny", None, Runtime(), Options())
+    call = Call(tmp_path / "root", "small", Encode("tiny"), Runtime(), Options())
     shares = [fill_share(call, Shard(number, 3)) for number in range(3)]
     folder = next(data.paths.embeddings.glob("*@*"))
     assert latest_manifest(folder) is None
@@ -261,7 +262,7 @@ def test_engines_write_the_same_store(tmp_path: Path, kind: str) -> None:
     plain = embed(add_collection(collection(films, 40), tmp_path / "plain").dataset, load_encoder("tiny"))
     data = add_collection(collection(films, 40), tmp_path / "root").dataset
     Path(data.images["path"][3].as_py()).write_bytes(b"damaged")
-    call = Call(tmp_path / "root", "small", "tiny", None, Runtime(), Options())
+    call = Call(tmp_path / "root", "small", Encode("tiny"), Runtime(), Options())
     if kind == "ray":
         ray = pytest.importorskip("ray")
         here = os.pathsep.join([str(Path(filling.__file__).parents[2]), os.environ.get("PYTHONPATH", "")])

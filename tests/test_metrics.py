@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from sklearn import metrics as sk
 
 from cxremb.errors import DataError
-from cxremb.evaluate.metrics import auroc, average_precision, binary_metrics
+from cxremb.evaluate.metrics import binary_metrics
+from cxremb.evaluate.ranking import auroc, average_precision
 
 CLOSE = {"rel": 0, "abs": 1e-12}
 

@@ -64,7 +64,7 @@ def made(tmp_path_factory):
     root = tmp_path_factory.mktemp("report") / "it's a root"
     dataset = plant(root, Planted(studies=240, image=1.0, text=1.5))
     split = stored_split(dataset, "normal_abnormal")
-    features = load_features(dataset, "normal_abnormal", ("image", "text"))
+    features = load_features(dataset, ("image", "text"))
     options = Options(epochs=3, batch_size=64)
     runs = {arm: fit_run(dataset, features, split, Plan(arm, "default", options, (0, 1))) for arm in ARMS}
     return root, runs
@@ -159,7 +159,7 @@ def test_banners_stand_where_they_must(made, page: Page) -> None:
 def test_a_leaky_run_says_so_wherever_its_figures_stand(made) -> None:
     root, _ = made
     dataset = plant(root, Planted(studies=240, image=1.0, text=1.5))
-    features = load_features(dataset, "normal_abnormal", ("image", "text"))
+    features = load_features(dataset, ("image", "text"))
     options = replace(find_preset("cnn-llm/as-coded").options, epochs=2, batch_size=64)
     split = choose_split(dataset, "normal_abnormal", "image-80-20", allow_leaky=True)
     plan = Plan("image", "cnn-llm/as-coded", options, (0,))

@@ -101,7 +101,7 @@ FOUND = {
     "split": "grouped@0",
     "label_set": "normal_abnormal",
     "section": "overlap",
-    "check": "patients in two parts",
+    "name": "patients in two parts",
     "measured": "patients in train and test",
     "value": 0.0,
     "status": "ok",

@@ -20,7 +20,7 @@ from cxremb.embed.job import embed
 from cxremb.embed.plan import wanted_items
 from cxremb.encoders.base import load_encoder
 from cxremb.errors import StoreError
-from cxremb.features import load_features
+from cxremb.features import Inputs, load_features
 from cxremb.report.page import page_from_runs, render
 from cxremb.store.dataset import Dataset
 from cxremb.store.layout import BEFORE_READING, LABEL_SOURCE, REPORTS
@@ -164,14 +164,14 @@ def test_a_collections_own_sections_become_texts(clinic: Dataset) -> None:
         ("pre-read", None, 80),
     ]
     assert query(clinic.paths.root, "select bool_or(stale) as stale from stores").to_pylist() == [{"stale": False}]
-    before, letter = (load_features(clinic, "ill", ("text",), text=name) for name in ("pre-read", "letter"))
+    before, letter = (load_features(clinic, ("text",), Inputs("ill", text=name)) for name in ("pre-read", "letter"))
     assert (before.text, before.text_role) == ("pre-read", BEFORE_READING)
     assert (letter.text, letter.text_role) == ("letter", LABEL_SOURCE)
     np.testing.assert_array_equal(
-        before.blocks["text"], load_features(clinic, "ill", ("text",), text="clinical").blocks["text"]
+        before.blocks["text"], load_features(clinic, ("text",), Inputs("ill", text="clinical")).blocks["text"]
     )
     with pytest.raises(StoreError, match="it has clinical, letter, pre-read") as caught:
-        load_features(clinic, "ill", ("text",))  # nobody wrote findings here
+        load_features(clinic, ("text",), Inputs("ill"))  # nobody wrote findings here
     assert caught.value.hint == "name one of them with --text"
 
 

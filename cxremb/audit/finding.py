@@ -14,7 +14,7 @@ class Finding:
     """What was measured, the figure, whether it holds, why it matters and what to do."""
 
     section: str  # of `SECTIONS`
-    check: str  # a short name, unique within an audit
+    name: str  # short, unique within an audit
     measured: str  # in words, with counts and the parts compared
     value: float | None  # a share (overlap), AUROC (look-ups), count (collection); None if not measured
     figure: str  # the value as a reader sees it
@@ -24,6 +24,6 @@ class Finding:
     examples: Sequence[str] = ()
 
 
-def skipped(section: str, check: str, why: str, remedy: str = "") -> Finding:
+def skipped(section: str, name: str, why: str, remedy: str = "") -> Finding:
     """A line that says what was not measured, and why."""
-    return Finding(section, check, f"{check}: not measured", None, "-", SKIP, why, remedy)
+    return Finding(section, name, f"{name}: not measured", None, "-", SKIP, why, remedy)

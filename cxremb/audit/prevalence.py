@@ -1,5 +1,8 @@
 """Whether the parts of each fold hold the labels alike, patients counted once."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,51 +17,51 @@ NONE = "A part without a class trains nothing or measures nothing."
 UNLIKE = "The parts are not samples of one population: accuracy and thresholds do not carry over from one to another."
 
 
+@dataclass(frozen=True)
+class Cell:
+    """One label in one fold. table: (parts, 3) part, rows with a label, positives."""
+
+    label: str
+    table: NDArray[np.float64]
+    design: float  # how much more variance there is than if every row were another patient
+
+
 def check_prevalence(subject: Subject) -> list[Finding]:
     """The smallest class of any part, and a test of whether parts differ in prevalence by more than chance."""
-    rows = subject.rows
     cells = [
-        (fold, column, table)
-        for fold in rows.folds
-        for column in range(rows.y.shape[1])
-        if len(table := shares(rows, fold, column))
+        cell
+        for fold in subject.rows.folds
+        for column, label in enumerate(subject.labels.names)
+        if len((cell := count(subject.rows, fold, column, label)).table)
     ]
     if not cells:
-        name = "prevalence"
-        return [skipped(LABELS, name, "no part has a label")]
-    return [smallest_class(subject, cells), imbalance(subject, cells)]
+        return [skipped(LABELS, "prevalence per part", "no part has a label")]
+    return [smallest_class(cells), imbalance(cells)]
 
 
-Cell = tuple[Fold, int, NDArray[np.float64]]
+def count(items: Items, fold: Fold, column: int, label: str) -> Cell:
+    """The cell of one label in one fold; missing labels do not count.
 
-
-def shares(items: Items, fold: Fold, column: int) -> NDArray[np.float64]:
-    """(parts, 4): part, rows with a label, positives, cluster-robust variance of the share under one prevalence.
-
-    Without clusters the variance is p (1 - p) / n, and the test below is Pearson's. With them rows of one patient in
-    one part add up first (Liang & Zeger 1986), so that forty films of one patient do not count as forty patients.
+    The design effect adds up the residuals of each patient in each part before it squares them (Rao & Scott 1981):
+    forty films of one patient are then not forty patients. With one row a patient it is 1; it is never taken for less.
     """
     y = items.y[:, column]
-    used = np.isfinite(y) & (fold.parts > 0)
-    if not used.any():
-        return np.empty((0, 4))
-    residual = np.where(used, y - y[used].mean(), 0.0)
-    rows = []
-    for part in (TRAIN, VAL, TEST):
-        mine = np.flatnonzero(used & (fold.parts == part))
-        if len(mine):
-            patients = np.unique(items.patients[mine], return_inverse=True)[1]
-            spread = (np.bincount(patients, residual[mine]) ** 2).sum() / len(mine) ** 2
-            rows.append((part, len(mine), y[mine].sum(), spread))
-    return np.array(rows)
+    used = np.flatnonzero(np.isfinite(y) & (fold.parts > 0))
+    y, parts = y[used], fold.parts[used]
+    table = [(part, (parts == part).sum(), y[parts == part].sum()) for part in (TRAIN, VAL, TEST)]
+    residual = y - y.mean() if len(y) else y
+    together = np.unique(items.patients[used] * len(PARTS) + parts, return_inverse=True)[1]
+    whole = (residual**2).sum()
+    design = (np.bincount(together, residual) ** 2).sum() / whole if whole else 1.0
+    return Cell(label, np.array([row for row in table if row[1]], dtype=np.float64), max(1.0, float(design)))
 
 
-def smallest_class(subject: Subject, cells: list[Cell]) -> Finding:
+def smallest_class(cells: Sequence[Cell]) -> Finding:
     """The fewest positives or negatives that any part of any fold has, over all labels."""
     few = [
-        (int(least), f"{subject.labels.names[column]}: {least:.0f} {which} in {PARTS[int(part)]}")
-        for _, column, table in cells
-        for part, n, ones, _ in table
+        (int(least), f"{cell.label}: {least:.0f} {which} in {PARTS[int(part)]}")
+        for cell in cells
+        for part, n, ones in cell.table
         for least, which in ((ones, "positives"), (n - ones, "negatives"))
     ]
     few.sort()
@@ -79,9 +82,9 @@ def smallest_class(subject: Subject, cells: list[Cell]) -> Finding:
     )
 
 
-def imbalance(subject: Subject, cells: list[Cell]) -> Finding:
+def imbalance(cells: Sequence[Cell]) -> Finding:
     """Chi-square over the parts of each fold and label; p after Holm."""
-    tested = [(cell, p_of(cell[2])) for cell in cells]
+    tested = [(cell, p_of(cell)) for cell in cells]
     known = [(cell, p) for cell, p in tested if p is not None]
     if not known:
         return skipped(LABELS, "prevalence per part", f"no part expects {EXPECTED} positives and {EXPECTED} negatives")
@@ -89,7 +92,7 @@ def imbalance(subject: Subject, cells: list[Cell]) -> Finding:
     worst = int(adjusted.argmin())
     differ = np.flatnonzero(adjusted < DOUBT)
     status = NOTE if len(differ) else OK
-    told = " for " + subject.labels.names[known[worst][0][1]] if len(subject.labels.names) > 1 else ""
+    told = f" for {known[worst][0].label}" if len({cell.label for cell in cells}) > 1 else ""
     left = f"; {len(tested) - len(known)} too small to test" if len(known) < len(tested) else ""
     return Finding(
         LABELS,
@@ -102,24 +105,24 @@ def imbalance(subject: Subject, cells: list[Cell]) -> Finding:
         "choose thresholds on val of the same kind, compare AUROC, and print each part's prevalence"
         if differ.size
         else "",
-        tuple(f"{subject.labels.names[known[row][0][1]]}: {in_words(known[row][0])}" for row in differ[:EXAMPLES]),
+        tuple(f"{known[row][0].label}: {in_words(known[row][0])}" for row in differ[:EXAMPLES]),
     )
 
 
 def in_words(cell: Cell) -> str:
     """The share of positives in each part."""
-    return ", ".join(f"{PARTS[int(part)]} {ones / n:.1%}" for part, n, ones, _ in cell[2])
+    return ", ".join(f"{PARTS[int(part)]} {ones / n:.1%}" for part, n, ones in cell.table)
 
 
-def p_of(table: NDArray[np.float64]) -> float | None:
-    """The p of one prevalence in all parts, None where a part is too small or there is only one."""
+def p_of(cell: Cell) -> float | None:
+    """Pearson's chi-square over the design effect; None where a part is too small or there is only one."""
     from scipy.stats import chi2
 
-    _, n, ones, spread = table.T
+    _, n, ones = cell.table.T
     share = ones.sum() / n.sum()
-    if len(n) < 2 or (n * min(share, 1 - share)).min() < EXPECTED or not (spread > 0).all():
+    if len(n) < 2 or n.min() * min(share, 1 - share) < EXPECTED:
         return None
-    statistic = ((ones / n - share) ** 2 / spread).sum()
+    statistic = (n * (ones / n - share) ** 2).sum() / (share * (1 - share) * cell.design)
     return float(chi2.sf(statistic, len(n) - 1))
 
 

@@ -74,7 +74,7 @@ def show_audit(result: "Audit") -> None:
     skipped: dict[str, list[str]] = {}
     for finding in result.findings:
         if finding.status not in MARKS:
-            skipped.setdefault(finding.why, []).append(finding.check)
+            skipped.setdefault(finding.why, []).append(finding.name)
     for why, checks in skipped.items():
         screen(f"[dim]not measured ({escaped(why)}): {escaped(', '.join(checks))}[/]")
     counts = {status: sum(finding.status == status for finding in measured) for status in MARKS}

@@ -119,11 +119,11 @@ def embed_both(dataset: "Dataset") -> None:
 def train_fusion(dataset: "Dataset") -> None:
     """One fold of the fusion head, with its last epochs."""
     from cxremb.cli.train import show_run
-    from cxremb.features import load_features
+    from cxremb.features import Inputs, load_features
     from cxremb.splits import choose_split
     from cxremb.train.fit import Plan, fit_run
 
-    features = load_features(dataset, LABEL_SET, ("image", "text"), IMAGE_MODEL, TEXT_MODEL)
+    features = load_features(dataset, ("image", "text"), Inputs(LABEL_SET, IMAGE_MODEL, TEXT_MODEL))
     run = fit_run(dataset, features, choose_split(dataset, LABEL_SET), Plan("fusion", folds=(0,)), bar)
     show_run(run)
 

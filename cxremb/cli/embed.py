@@ -9,24 +9,62 @@ from cxremb.cli.options import DEFAULT_ROOT, AsJson, DatasetName, Root
 from cxremb.cli.progress import bar, console, log
 
 if TYPE_CHECKING:
+    from cxremb.embed.fill import Filled
     from cxremb.embed.job import Outcome
+    from cxremb.embed.jobfile import Encode
+    from cxremb.embed.start import Preview, Where
+    from cxremb.store.dataset import Dataset
+
+WHAT, WHERE, HOW = "What (enters the store's key)", "Where (changes no vector)", "How to go about it"
 
 
 def embed(
-    model: Annotated[str, typer.Option("--model", help="The encoder, e.g. efficientnet_b1 or biobert.")],
+    model: Annotated[
+        str | None, typer.Option(help="The encoder, e.g. efficientnet_b1 or biobert.", rich_help_panel=WHAT)
+    ] = None,
+    job: Annotated[
+        Path | None, typer.Option(help="A job file that says what, in place of --model.", rich_help_panel=WHAT)
+    ] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="Local weights: a file for images, a folder for texts.", rich_help_panel=WHAT)
+    ] = None,
+    aspect: Annotated[
+        str, typer.Option(help="squash keeps the whole film, pad its proportions too, crop cuts.", rich_help_panel=WHAT)
+    ] = "squash",
+    scaled_jpeg: Annotated[
+        bool, typer.Option("--scaled-jpeg", help="Shrink large JPEGs while decoding: faster.", rich_help_panel=WHAT)
+    ] = False,
+    precision: Annotated[
+        str | None,
+        typer.Option(
+            help="fp32, bf16, fp16, or auto: half where it is faster.", show_default="fp32", rich_help_panel=WHAT
+        ),
+    ] = None,
+    device: Annotated[
+        str, typer.Option(help="auto, cpu, cuda[:n], mps; several: cuda:0,cuda:1.", rich_help_panel=WHERE)
+    ] = "auto",
+    runtime: Annotated[
+        str, typer.Option(help="torch, openvino, or auto: openvino on a CPU if it agrees.", rich_help_panel=WHERE)
+    ] = "auto",
+    compiled: Annotated[bool, typer.Option("--compile", help="Through torch.compile.", rich_help_panel=WHERE)] = False,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Images in one pass.", show_default="by device", rich_help_panel=WHERE)
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that decode images.", rich_help_panel=WHERE)] = 2,
+    engine: Annotated[str, typer.Option(help="local, or ray: a Ray cluster.", rich_help_panel=WHERE)] = "local",
+    ray_workers: Annotated[int, typer.Option(min=1, help="Workers on the cluster.", rich_help_panel=WHERE)] = 2,
+    keep_pixels: Annotated[
+        bool, typer.Option("--keep-pixels", help="Keep decoded films for the next encoder.", rich_help_panel=HOW)
+    ] = False,
+    shard: Annotated[
+        str | None,
+        typer.Option(help="Write share I/N and commit nothing: the run without it does.", rich_help_panel=HOW),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be done and how long it takes.", rich_help_panel=HOW)
+    ] = False,
     root: Root = DEFAULT_ROOT,
     dataset: DatasetName = None,
-    weights: Annotated[
-        Path | None, typer.Option("--weights", help="Local weights: a file for images, a folder for texts.")
-    ] = None,
-    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda[:n] or mps.")] = "auto",
-    precision: Annotated[
-        str, typer.Option("--precision", help="fp32, bf16, fp16, or auto: half where the hardware multiplies in it.")
-    ] = "fp32",
-    batch_size: Annotated[
-        int | None, typer.Option("--batch-size", min=1, help="Images in one forward pass.", show_default="8; GPU: 128")
-    ] = None,
-    workers: Annotated[int, typer.Option("--workers", min=1, help="Threads that decode images.")] = 2,
     as_json: AsJson = False,
 ) -> None:
     """Encode every image or report text once, into a versioned Parquet store.
@@ -35,31 +73,104 @@ def embed(
 
     Example: cxremb embed --model efficientnet_b1
     """
-    from cxremb.encoders.table import find_spec
+    from cxremb.embed.jobfile import Encode, Job, read_job
     from cxremb.store.dataset import open_dataset
 
-    find_spec(model)
-    data = open_dataset(root, dataset)
-    log.print(f"loading {model} ...", style="dim")
-    from cxremb.embed.encode import Options
-    from cxremb.embed.job import embed as run
-    from cxremb.encoders.base import load_encoder
-    from cxremb.encoders.runtime import choose_runtime
+    if (model is None) == (job is None):
+        raise typer.BadParameter("give either --model or --job", param_hint="--model")
+    if engine not in ("local", "ray"):
+        raise typer.BadParameter(f"{engine!r} is neither local nor ray", param_hint="--engine")
+    share = share_of(shard)
+    chosen = read_job(job) if job else Job(None, (Encode(model or "", weights, aspect, scaled_jpeg),))
+    data = open_dataset(root, dataset or chosen.dataset)
+    check_models(chosen.encodes)
+    log.print(f"loading {', '.join(encode.model for encode in chosen.encodes)} ...", style="dim")
+    from cxremb.embed.start import Where
 
-    runtime = choose_runtime(device, precision)
-    encoder = load_encoder(model, weights, runtime)
+    where = Where(
+        devices=tuple(device.split(",")),
+        precision=precision,
+        runtime=runtime,
+        compiled=compiled,
+        batch_size=batch_size,
+        workers=workers,
+        keep_pixels=keep_pixels,
+        ray_workers=ray_workers if engine == "ray" else 0,
+    )
+    for encode in chosen.encodes:
+        encode_one(data, encode, where, (share, dry_run, as_json))
+
+
+def check_models(encodes: "tuple[Encode, ...]") -> None:
+    """Raise for an unknown name before anything heavy is loaded."""
+    from cxremb.encoders.table import find_spec
+
+    for encode in encodes:
+        find_spec(encode.model)
+
+
+def share_of(told: str | None) -> tuple[int, int] | None:
+    """`3/8` as (3, 8). Raises `BadParameter` for anything else."""
+    if told is None:
+        return None
+    number, _, of = told.partition("/")
+    if not (number.isdigit() and of.isdigit() and int(number) < int(of)):
+        raise typer.BadParameter(f"{told!r} is no share: 0/8 is the first of eight", param_hint="--shard")
+    return int(number), int(of)
+
+
+def encode_one(
+    data: "Dataset", encode: "Encode", where: "Where", how: tuple[tuple[int, int] | None, bool, bool]
+) -> None:
+    """One store: preview it, write a share of it, or bring it up to date."""
+    from cxremb.embed.fill import Shard
+    from cxremb.embed.start import preview, run, run_share
+
+    share, dry_run, as_json = how
     try:
-        options = Options(batch_size=batch_size or (8 if runtime.device == "cpu" else 128), workers=workers)
-        outcome = run(data, encoder, options, bar, {"device": runtime.device})
+        if dry_run:
+            show_preview(preview(data, encode, where), as_json)
+        elif share:
+            show_share(run_share(data, encode, where, Shard(*share), bar), share, as_json)
+        else:
+            show(run(data, encode, where, bar), as_json)
     except KeyboardInterrupt:
-        log.print("stopped: finished parts are kept; run the same command to go on from there")
+        log.print("stopped: what is finished is kept; run the same command to go on from there")
         raise typer.Exit(130) from None
-    show(outcome, as_json)
+
+
+def show_preview(found: "Preview", as_json: bool) -> None:
+    """What would be done."""
+    if as_json:
+        console.print_json(data=vars(found))
+        return
+    console.print(f"[bold]{found.store}[/]", soft_wrap=True)
+    console.print(f"  {found.asked:,} asked = {found.reused:,} there already + {found.todo:,} to do")
+    if found.seconds is not None:
+        cache = f", and {found.cache_bytes / 1e6:,.1f} MB of pixels" if found.cache_bytes else ""
+        console.print(f"  {found.contents:,} contents to encode, at most {found.store_bytes / 1e6:,.1f} MB{cache}")
+        console.print(f"  about {duration(found.seconds)}, at the rate of a few of them; nothing was written")
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def show_share(filled: "Filled", share: tuple[int, int], as_json: bool) -> None:
+    """What one share came to."""
+    if as_json:
+        console.print_json(data={"share": list(share), "encoded": filled.encoded, "failed": len(filled.failures)})
+        return
+    console.print(f"share {share[0]}/{share[1]}: {filled.encoded:,} encoded, {len(filled.failures):,} failed")
+    console.print("  not committed: run the same command without --shard when all shares are done")
 
 
 def show(outcome: "Outcome", as_json: bool) -> None:
     """Say what the job did, and what to type next."""
-    store, failures = outcome.store, outcome.failures
+    store, failures, counts = outcome.store, outcome.failures, outcome.clock.counts
     if as_json:
         console.print_json(
             data={
@@ -70,8 +181,10 @@ def show(outcome: "Outcome", as_json: bool) -> None:
                 "added": outcome.added,
                 "failed": len(failures),
                 "encoded": outcome.encoded,
-                "truncated": outcome.clock.counts.get("truncated", 0),
+                "truncated": counts.get("truncated", 0),
                 "seconds": round(outcome.seconds, 2),
+                "stages": {stage: round(seconds, 2) for stage, seconds in outcome.clock.seconds.items()},
+                "notes": list(outcome.notes),
                 "folder": str(store.folder),
             }
         )
@@ -88,10 +201,14 @@ def show(outcome: "Outcome", as_json: bool) -> None:
         shared = f" ({same:,} share their content with another)" if same > 0 else ""
         console.print(
             f"  {outcome.asked:,} asked = {outcome.reused:,} re-used + {outcome.added:,} new{shared}"
-            f" + {len(failures):,} failed, {outcome.seconds:.1f} s"
+            f" + {len(failures):,} failed, {outcome.seconds:.1f} s{stages(outcome)}"
         )
-    if truncated := outcome.clock.counts.get("truncated", 0):
+    for note in outcome.notes:
+        console.print(f"  {note}", style="yellow", markup=False, soft_wrap=True)
+    if truncated := counts.get("truncated", 0):
         console.print(f"  [yellow]{truncated:,} texts are longer than the encoder reads and were cut[/]")
+    if fits := counts.get("batch_size_that_fits", 0):
+        console.print(f"  [yellow]the device ran out of memory: {fits} images in one pass is what fits[/]")
     for failure in failures[:3]:
         console.print("  [yellow]failed:[/]", end=" ")
         console.print(failure.message, markup=False, soft_wrap=True)
@@ -99,3 +216,9 @@ def show(outcome: "Outcome", as_json: bool) -> None:
         console.print('  every failure with its reason: cxremb sql "from failures"')
     other = "biobert" if store.modality == "image" else "efficientnet_b1"
     console.print(f"[dim]next: cxremb embed --model {other}, cxremb train fusion, cxremb ablate[/]")
+
+
+def stages(outcome: "Outcome") -> str:
+    """Which stage the others waited for."""
+    spent = {stage: seconds for stage, seconds in outcome.clock.seconds.items() if seconds >= 1}
+    return f" ({', '.join(f'{stage} {seconds:.0f} s' for stage, seconds in spent.items())})" if spent else ""

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from cxremb import __version__
-from cxremb.cli import ablate, audit, data, demo, doctor, embed, sql, train
+from cxremb.cli import ablate, audit, data, demo, doctor, embed, models, sql, train
 from cxremb.cli.progress import log
 from cxremb.errors import CxrembError
 
@@ -22,6 +22,7 @@ app = typer.Typer(
 app.command()(demo.demo)
 app.command()(doctor.doctor)
 app.add_typer(data.app, name="data")
+app.command()(models.models)
 app.command()(embed.embed)
 app.command()(train.train)
 app.command()(train.presets)

@@ -13,22 +13,19 @@ def models(as_json: AsJson = False) -> None:
 
     Example: cxremb models
     """
-    from rich.table import Table
-
     from cxremb.encoders.listing import list_encoders
 
     found = list_encoders()
     if as_json:
         console.print_json(data=[asdict(encoder) for encoder in found])
         return
-    table = Table(box=None, pad_edge=False)
-    for column, justify in (("name", "left"), ("reads", "right"), ("dim", "right")):
-        table.add_column(column, justify=justify, no_wrap=True)  # type: ignore[arg-type]
-    for column in ("poolings", "model", "licence", "weights here"):
-        table.add_column(column, overflow="fold")
+    line = "{:<20}{:>10}{:>6}  {:<13}{:<5}{:<22}{}"  # what matters most fits into 80 columns; the rest wraps
+    console.print(line.format("name", "reads", "dim", "poolings", "here", "licence", "source"), style="bold")
     for encoder in found:
-        reads = f"{encoder.reads} {encoder.unit}" if encoder.reads else encoder.unit
-        rest = (", ".join(encoder.poolings), encoder.model, encoder.licence, encoder.here or "no")
-        table.add_row(encoder.name, reads, str(encoder.dim), *rest, style="" if encoder.here else "dim")
-    console.print(table, markup=False)
-    console.print("[dim]also: timm:NAME.TAG, hf:ORG/MODEL@REVISION, your own module:function[/]")
+        reads = f"{encoder.reads} {encoder.unit}" if encoder.reads else "words"
+        source = encoder.source.removeprefix("https://")
+        where = f"{source} ({encoder.here})" if encoder.here and source else source or encoder.here
+        words = (encoder.name, reads, encoder.dim, ", ".join(encoder.poolings), "yes" if encoder.here else "no")
+        style = "" if encoder.here else "dim"
+        console.print(line.format(*words, encoder.licence, where), style=style, markup=False, soft_wrap=True)
+    console.print("also: timm:NAME.TAG, hf:ORG/MODEL@REVISION, and your own module:function", style="dim", markup=False)

@@ -15,6 +15,7 @@ from cxremb.datasets.iu_reports import (
     uid_of,
 )
 from cxremb.datasets.iu_views import with_tagged_views
+from cxremb.datasets.tree import counted
 from cxremb.errors import DataError
 from cxremb.store.files import sha256_of
 from cxremb.types import Collection, Image, Note, Study
@@ -94,7 +95,7 @@ def merge_studies(studies: Iterable[Study], path: Path) -> tuple[dict[str, Study
             )
         if merged[study.study_id] is not study:
             repeated.append(study.study_id)
-    return merged, notes_of(("reports listed more than once, with the same content", repeated, "kept once"))
+    return merged, counted(("reports listed more than once, with the same content", repeated, "kept once"))
 
 
 def merge_listed(listed: Iterable[Image]) -> dict[str, Image]:
@@ -140,7 +141,7 @@ def find_films(folder: Path) -> tuple[dict[str, Path], list[Note]]:
             f"{folder}: no image in it (looked for {', '.join(IMAGE_SUFFIXES)}, in folders below too)",
             hint="check the path given to --images, or leave it out to add the reports alone",
         )
-    return films, notes_of(("copies of an image that is already there", copies, "the first was kept"))
+    return films, counted(("copies of an image that is already there", copies, "the first was kept"))
 
 
 def image_files(folder: Path) -> list[Path]:
@@ -173,7 +174,7 @@ def pairing_notes(listed: Mapping[str, Image], files: Mapping[str, Path], orphan
     """What the list and the folder do not have in common, and the films without a report."""
     lost = {image.image_id for image in orphans}
     unlisted = sorted(files.keys() - listed.keys() - lost) if listed else []
-    return notes_of(
+    return counted(
         (
             "listed images that are not on disk",
             [name for name in listed if name not in files],
@@ -196,7 +197,7 @@ def study_notes(studies: Iterable[Study], films: Sequence[Image]) -> list[Note]:
     """The reports without a film, the reports without text, and the films without a view."""
     studies = list(studies)
     pictured = {image.study_id for image in films}
-    return notes_of(
+    return counted(
         (
             "reports without an image",
             [study.study_id for study in studies if study.study_id not in pictured],
@@ -213,8 +214,3 @@ def study_notes(studies: Iterable[Study], films: Sequence[Image]) -> list[Note]:
             "give --projections indiana_projections.csv, which lists the views",
         ),
     )
-
-
-def notes_of(*found: tuple[str, Sequence[str], str]) -> list[Note]:
-    """A note for each (what, all of them, hint) that happened at all."""
-    return [Note(what, len(items), tuple(items[:EXAMPLES]), hint) for what, items, hint in found if items]

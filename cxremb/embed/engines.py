@@ -12,6 +12,7 @@ from pathlib import Path
 
 from cxremb.embed.encode import Clock, Options, Work
 from cxremb.embed.fill import Filled, Shard, fill
+from cxremb.embed.jobfile import Encode
 from cxremb.embed.plan import Plan, make_plan, wanted_items
 from cxremb.encoders.base import ImageEncoder, Runtime, TextEncoder, load_encoder
 from cxremb.errors import EncoderError
@@ -29,16 +30,20 @@ class Call:
 
     root: Path
     dataset: str
-    model: str
-    weights: Path | None
+    encode: Encode
     runtime: Runtime
     options: Options
+
+    def load(self) -> ImageEncoder | TextEncoder:
+        """The encoder, its weights found and not yet loaded."""
+        encode = self.encode
+        return load_encoder(encode.model, encode.weights, self.runtime, encode.aspect, encode.scaled_jpeg)
 
 
 def fill_share(call: Call, shard: Shard, progress: Progress = unwatched) -> Filled:
     """Write one share of what is missing now; the next `embed` of the whole takes it up and commits it."""
     dataset = open_dataset(call.root, call.dataset)
-    encoder = load_encoder(call.model, call.weights, call.runtime)
+    encoder = call.load()
     folder = dataset.paths.embeddings / encoder.recipe.store
     with writing(folder):
         plan = make_plan(wanted_items(dataset, encoder.recipe.modality), folder, latest_manifest(folder))
@@ -105,4 +110,5 @@ def together(shares: Sequence[Filled], work: Work) -> Filled:
         for what, count in share.clock.counts.items():
             work.clock.count(what, count)
     failures = tuple(failure for share in shares for failure in share.failures)
-    return Filled(failures, sum(share.encoded for share in shares), work.clock)
+    notes = tuple(dict.fromkeys(note for share in shares for note in share.notes))
+    return Filled(failures, sum(share.encoded for share in shares), work.clock, notes)

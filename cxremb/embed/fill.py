@@ -42,6 +42,7 @@ class Filled:
     failures: Sequence[Failure] = ()
     encoded: int = 0
     clock: Clock = field(default_factory=Clock)
+    notes: Sequence[str] = ()  # of encoders in other processes
 
 
 def salvage(plan: Plan, writer: PartWriter) -> None:
@@ -70,7 +71,7 @@ def fill(folder: Path, plan: Plan, encoder: ImageEncoder | TextEncoder, work: Wo
         for block in encode_blocks(fresh, encoder, work):
             with work.clock.measure("write"):  # time spent waiting for it
                 behind.put(block)
-    return Filled(tuple(writer.failures), len(fresh), work.clock)
+    return Filled(tuple(writer.failures), len(fresh), work.clock, tuple(encoder.notes))
 
 
 def encode_blocks(groups: Sequence[Group], encoder: ImageEncoder | TextEncoder, work: Work) -> Iterable[Block]:

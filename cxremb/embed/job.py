@@ -46,6 +46,7 @@ class Outcome:
     seconds: float
     clock: Clock
     changed: bool  # whether a new version was written
+    notes: Sequence[str] = ()  # what the user should know of this run
 
 
 def embed(
@@ -112,6 +113,7 @@ def bring_up_to_date(
         seconds=time.perf_counter() - start,
         clock=filled.clock,
         changed=changed,
+        notes=tuple(dict.fromkeys((*filled.notes, *encoder.notes))),
     )
 
 

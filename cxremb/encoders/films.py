@@ -53,7 +53,7 @@ class FilmEncoder:
         self.forward: Forward | None = None
 
     def encode(self, films: NDArray[np.uint8]) -> Vectors:
-        """pooling -> (n, dim) for films of shape (n, side, side)."""
+        """The vectors by pooling, (n, dim) each, for films of shape (n, side, side)."""
         if self.forward is None:
             rows = CPU_ROWS if self.runtime.device == "cpu" else 0
             self.forward = choose_forward(self.build(), self.runtime, [(films[:CPU_ROWS],)], self.notes, rows)

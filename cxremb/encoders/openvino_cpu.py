@@ -2,6 +2,7 @@
 
 import sys
 import warnings
+from collections.abc import Sequence
 from threading import Lock
 from typing import Any
 
@@ -9,7 +10,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cxremb.encoders.base import Runtime
 from cxremb.errors import EncoderError
 
 CONVERTING = Lock()  # `warnings.catch_warnings` is not for several threads at once
@@ -32,21 +32,18 @@ def import_openvino() -> Any:
 
 
 class OpenVinoForward:
-    """The module compiled for this CPU, held in memory only.
+    """A converted model compiled for this CPU, in memory only.
 
-    one_by_one: each row is a request of its own, several at a time (films: the same bits at any batch size, and on two
-    cores almost twice as fast as batches). Otherwise a whole batch of any shape is one request (texts).
+    precision: fp32 or bf16. one_by_one: each row is a request of its own, several at a time; otherwise a whole batch is
+    one request.
     """
 
-    def __init__(self, module: torch.nn.Module, runtime: Runtime, example: Any, one_by_one: bool) -> None:
+    def __init__(self, model: Any, precision: str, one_by_one: bool) -> None:
         openvino = import_openvino()
         self.one_by_one = one_by_one
-        model = convert(openvino, module.eval().requires_grad_(False), example)
-        shapes = [([1, *array.shape[1:]] if one_by_one else [-1] * array.ndim) for array in example]
-        model.reshape(dict(zip(model.inputs, map(openvino.PartialShape, shapes), strict=True)))
         settings = {
             "PERFORMANCE_HINT": "THROUGHPUT" if one_by_one else "LATENCY",
-            "INFERENCE_PRECISION_HINT": "f32" if runtime.precision == "fp32" else "bf16",
+            "INFERENCE_PRECISION_HINT": "f32" if precision == "fp32" else "bf16",
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
             "ENABLE_CPU_PINNING": False,  # two jobs on one machine would pin themselves to the same cores
         }
@@ -71,10 +68,18 @@ class OpenVinoForward:
         return outputs
 
 
-def convert(openvino: Any, module: torch.nn.Module, example: Any) -> Any:
-    """The module as an OpenVINO model, traced on two rows like those of `example`. Raises whatever the converter raises."""
+def convert(module: torch.nn.Module, example: Sequence[NDArray[Any]], one_by_one: bool) -> Any:
+    """The module as an OpenVINO model, traced on two rows like those of `example`. Raises what the converter does.
+
+    one_by_one: for one row of this very shape (films: the same bits at any batch size, and on two cores almost twice as
+    fast as batches); otherwise for any shape (texts).
+    """
+    openvino = import_openvino()
     tensors = tuple(torch.from_numpy(np.resize(array, (2, *array.shape[1:]))) for array in example)
     with CONVERTING, warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # torch.jit.trace, which the converter uses, is deprecated
         # weights are copied: torch may lay its own out anew while OpenVINO still reads them
-        return openvino.convert_model(module, example_input=tensors, share_weights=False)
+        model = openvino.convert_model(module.eval().requires_grad_(False), example_input=tensors, share_weights=False)
+    shapes = [([1, *array.shape[1:]] if one_by_one else [-1] * array.ndim) for array in example]
+    model.reshape(dict(zip(model.inputs, map(openvino.PartialShape, shapes), strict=True)))
+    return model

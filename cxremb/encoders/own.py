@@ -1,4 +1,4 @@
-"""Your own encoder, as `module:function`. The function returns an `ImageEncoder` or a `TextEncoder` (encoders/base.py)."""
+"""Your own encoder, as `module:function`: what it returns satisfies a protocol of encoders/base.py."""
 
 import hashlib
 import importlib

@@ -12,10 +12,9 @@ IMAGE = "cxremb.encoders.hf_image:load"
 OWN = "cxremb.encoders.own:load"
 TINY = "cxremb.encoders.tiny"
 APACHE, MIT = "Apache-2.0", "MIT"
-UNSTATED = "not stated: see the model page"
-RESEARCH = "MSRLA (research only): see the model page"
+UNSTATED = "not stated"
+RESEARCH = "MSRLA, research only"
 TOKENS = ("cls", "mean")
-TRAINING_DATA = "Apache-2.0; trained on collections with terms of their own"
 XRV = "https://github.com/mlmed/torchxrayvision/releases/download/v1"
 XRV_TAIL = "densenet121-d121-tw-lr001-rot45-tr15-sc15-seed0-best.pt"
 
@@ -72,7 +71,7 @@ def chest(data: str) -> EncoderSpec:
         "densenet121",
         "image",
         1024,
-        TRAINING_DATA,
+        APACHE,
         ("avg",),
         side=224,
         url=f"{XRV}/{data}-{XRV_TAIL}",
@@ -117,8 +116,8 @@ ENCODERS = {
     "chest_mimic_ch": chest("mimic_ch"),
     "rad_dino": EncoderSpec(IMAGE, "microsoft/rad-dino", "image", 768, RESEARCH, TOKENS, side=518),
     # Repositories without a usable tokeniser configuration: unforced, these cased models would read lower case.
-    "biobert": text("dmis-lab/biobert-base-cased-v1.1", 768, "see the model page", lower_case=False),
-    "biobert_v1_2": text("dmis-lab/biobert-base-cased-v1.2", 768, "see the model page", lower_case=False),
+    "biobert": text("dmis-lab/biobert-base-cased-v1.1", 768, UNSTATED, lower_case=False),
+    "biobert_v1_2": text("dmis-lab/biobert-base-cased-v1.2", 768, UNSTATED, lower_case=False),
     "clinicalbert": text("emilyalsentzer/Bio_ClinicalBERT", 768, MIT, lower_case=False),
     "pubmedbert": text("microsoft/BiomedNLP-BiomedBERT-base-uncased-abstract-fulltext", 768, MIT, lower_case=True),
     "cxr_bert": text("microsoft/BiomedVLP-CXR-BERT-specialized", 768, MIT, bert=True),
@@ -154,7 +153,7 @@ def find_spec(name: str) -> EncoderSpec:
         return EncoderSpec(OWN, name, "", 0, UNSTATED, ())
     raise EncoderError(
         f"unknown model {name!r}",
-        hint=f"choose one of {', '.join(ENCODERS)}; or timm:NAME.TAG, hf:ORG/MODEL@REVISION, or your own module:function",
+        hint=f"choose one of {', '.join(ENCODERS)}; or timm:NAME.TAG, hf:ORG/MODEL@REVISION, your own module:function",
     )
 
 

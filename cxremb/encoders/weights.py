@@ -37,7 +37,7 @@ def locate_file(name: str, spec: EncoderSpec, given: Path | None) -> Weights:
 
 
 def locate_folder(name: str, spec: EncoderSpec, given: Path | None) -> Weights:
-    """A folder with config.json, weights, and vocabulary or preprocessor for a transformers encoder. Raises `EncoderError` as above."""
+    """A transformers encoder's folder: configuration, weights, vocabulary or preprocessor. Raises as above."""
     path, source = given_path(given) or packaged_path(spec) or hub_folder(name, spec)
     if not path.is_dir():
         raise EncoderError(

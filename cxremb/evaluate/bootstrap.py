@@ -4,30 +4,24 @@ Rows of one patient are alike, so resampling rows would count the same evidence 
 Method: the percentile bootstrap (Efron & Tibshirani 1993, chapter 13) over clusters (Field & Welsh 2007).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from cxremb.errors import DataError
-from cxremb.evaluate.metrics import (
-    RATIOS,
-    Ranking,
-    Reals,
-    Rows,
-    checked_probabilities,
-    defined,
-    ranked,
-    ratio,
-    row_parts,
-    weighted_auroc,
-)
+from cxremb.evaluate.arrays import Flags, Reals, Rows, checked_probabilities, cluster_numbers
+from cxremb.evaluate.metrics import COUNTED, THRESHOLD, called_positive, counted, row_parts
+from cxremb.evaluate.ranking import SWEPT, Ranking, Sweep, defined, ranked, swept, weighted_auroc
 
-METRICS = ("auroc", *RATIOS)
+METRICS = ("auroc", *SWEPT, *COUNTED)
 USUAL = ("auroc", "accuracy", "f1")
 FEWEST = 10  # of positives, negatives and clusters: the percentiles of fewer say nothing about other patients
 BLOCK_VALUES = 1_000_000  # 8 MB an array: about ten live at once
+
+Statistic = Callable[[Reals], Reals]  # (b, c) how often each cluster is taken -> (b,) values, NaN where undefined
 
 
 @dataclass(frozen=True)
@@ -54,18 +48,34 @@ class Difference:
 
 
 @dataclass(frozen=True)
+class Plan:
+    """How to resample. The same seed draws the same clusters, however many figures are asked for."""
+
+    resamples: int = 1000
+    level: float = 0.95
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.resamples < 1 or not 0 < self.level < 1:
+            told = f"{self.resamples} resamples at level {self.level}"
+            raise DataError(told, hint="ask for 1000 resamples at level 0.95")
+
+
+@dataclass(frozen=True)
 class Judged:
     """One set of predictions, prepared so that a resample costs no sort."""
 
     ranking: Ranking
-    sums: Reals  # (c, 6) per cluster, over `COLUMNS`
+    sweep: Sweep
+    sums: Reals  # (c, 6) per cluster, over `metrics.COLUMNS`
     clusters: Rows  # (n,) the cluster of each row, 0 to c - 1
 
     def metric(self, name: str, counts: Reals) -> Reals:
         """(b,) the metric with each cluster taken as often as `counts`, (b, c), says; NaN where undefined."""
-        if name == "auroc":
-            return weighted_auroc(self.ranking, counts[:, self.clusters])
-        return ratio(counts @ self.sums, name)
+        if name in COUNTED:
+            return counted(counts @ self.sums, name)
+        weights = counts[:, self.clusters]
+        return weighted_auroc(self.ranking, weights) if name == "auroc" else SWEPT[name](self.sweep, weights)
 
 
 def cluster_intervals(  # noqa: PLR0913 - the arrays, and how to resample them
@@ -74,27 +84,24 @@ def cluster_intervals(  # noqa: PLR0913 - the arrays, and how to resample them
     clusters: ArrayLike,
     *,
     metrics: Sequence[str] = USUAL,
+    threshold: ArrayLike = THRESHOLD,
     resamples: int = 1000,
     level: float = 0.95,
     seed: int = 0,
 ) -> dict[str, Interval]:
     """Metric -> value and interval. clusters: (n,) whose rows stay together, such as the patient.
 
-    y_true: (n,) 0 or 1. y_prob: (n,) probabilities of 1. metrics: of `METRICS`. The same seed draws the same
-    clusters. low and high are None with fewer than ten positives, negatives or clusters. Raises `DataError` as
-    `binary_metrics`, and for a row without a cluster or an unknown metric.
+    y_true: (n,) 0 or 1. y_prob: (n,) probabilities of 1. metrics: of `METRICS`. threshold: as `binary_metrics`. The
+    same seed draws the same clusters. low and high are None with fewer than ten positives, negatives or clusters. Raises
+    `DataError` as `binary_metrics`, and for a row without a cluster or an unknown metric.
     """
-    refuse_bad_plan(metrics, resamples, level)
+    plan = Plan(resamples, level, seed)
+    refuse_unknown(metrics)
     y, prob = checked_probabilities(y_true, y_prob)
     numbers = cluster_numbers(clusters, len(y))
-    reason = why_not(y, numbers)
-    judged = judge(y, prob, numbers)
-    values = observed(judged, metrics)
-    drawn = replicates([judged], metrics, 0 if reason else resamples, seed)[0]
-    return {
-        metric: Interval(values[metric], *span(drawn[row], level), *skipped(drawn[row], values[metric], reason))
-        for row, metric in enumerate(metrics)
-    }
+    judged = judge(y, prob, called_positive(prob, threshold), numbers, cluster_count(numbers))
+    found = intervals([partial(judged.metric, metric) for metric in metrics], numbers, plan, why_not(y, numbers))
+    return dict(zip(metrics, found, strict=True))
 
 
 def paired_difference(  # noqa: PLR0913 - the arrays, and how to resample them
@@ -104,6 +111,7 @@ def paired_difference(  # noqa: PLR0913 - the arrays, and how to resample them
     clusters: ArrayLike,
     *,
     metrics: Sequence[str] = USUAL,
+    threshold: ArrayLike = THRESHOLD,
     resamples: int = 1000,
     level: float = 0.95,
     seed: int = 0,
@@ -113,59 +121,85 @@ def paired_difference(  # noqa: PLR0913 - the arrays, and how to resample them
     p inverts the interval: twice the smaller tail beyond 0, with one added above and below the line, so that it
     is never 0 (Davison & Hinkley 1997, section 4.2). A resample counts if the metric is defined for both.
     """
-    refuse_bad_plan(metrics, resamples, level)
+    plan = Plan(resamples, level, seed)
+    refuse_unknown(metrics)
     y, first = checked_probabilities(y_true, prob_a, "prob_a")
     _, second = checked_probabilities(y_true, prob_b, "prob_b")
     numbers = cluster_numbers(clusters, len(y))
-    reason = why_not(y, numbers)
-    pair = [judge(y, prob, numbers) for prob in (first, second)]
-    a, b = (observed(judged, metrics) for judged in pair)
-    drawn_a, drawn_b = replicates(pair, metrics, 0 if reason else resamples, seed)
-    results = {}
-    for row, metric in enumerate(metrics):
-        left, right = a[metric], b[metric]
-        value = None if left is None or right is None else left - right
-        drawn = drawn_a[row] - drawn_b[row]
-        told = skipped(drawn, value, reason)
-        results[metric] = Difference(value, *span(drawn, level), two_sided_p(drawn), *told)
-    return results
+    c = cluster_count(numbers)
+    a, b = (judge(y, prob, called_positive(prob, threshold), numbers, c) for prob in (first, second))
+    pairs = [(partial(a.metric, metric), partial(b.metric, metric)) for metric in metrics]
+    return dict(zip(metrics, differences(pairs, numbers, plan, why_not(y, numbers)), strict=True))
 
 
-def judge(y: Reals, prob: Reals, clusters: Rows) -> Judged:
-    """Predictions ready to be resampled. Arrays are checked ones."""
-    parts = row_parts(y, prob)
-    sums = np.zeros((int(clusters.max(initial=-1)) + 1, parts.shape[1]))
+def intervals(statistics: Sequence[Statistic], clusters: Rows, plan: Plan, reason: str | None = None) -> list[Interval]:
+    """The interval of any figures that can be computed from how often each cluster is taken.
+
+    clusters: (n,) numbers from 0 to c - 1. reason: why these rows bear none. A figure over weighted rows becomes one
+    over clusters by `lambda counts: figure(counts[:, clusters])`.
+    """
+    drawn = replicates(statistics, clusters, plan, 0 if reason else plan.resamples)
+    values = [observed(statistic, clusters) for statistic in statistics]
+    return [
+        Interval(value, *span(row, plan.level), *skipped(row, value, reason))
+        for value, row in zip(values, drawn, strict=True)
+    ]
+
+
+def differences(
+    pairs: Sequence[tuple[Statistic, Statistic]], clusters: Rows, plan: Plan, reason: str | None = None
+) -> list[Difference]:
+    """The paired difference of any two figures, first minus second, under the same draws. Arguments as `intervals`."""
+    flat = [statistic for pair in pairs for statistic in pair]
+    drawn = replicates(flat, clusters, plan, 0 if reason else plan.resamples)
+    values = [observed(statistic, clusters) for statistic in flat]
+    found = []
+    for at in range(0, len(flat), 2):
+        a, b = values[at], values[at + 1]
+        value = None if a is None or b is None else a - b
+        row = drawn[at] - drawn[at + 1]
+        found.append(Difference(value, *span(row, plan.level), two_sided_p(row), *skipped(row, value, reason)))
+    return found
+
+
+def judge(y: Reals, prob: Reals, called: Flags, clusters: Rows, c: int) -> Judged:
+    """Predictions ready to be resampled. Arrays are checked ones; c: how many clusters there are, here or elsewhere."""
+    parts = row_parts(y, prob, called)
+    sums = np.zeros((c, parts.shape[1]))
     np.add.at(sums, clusters, parts)
-    return Judged(ranked(y, prob), sums, clusters)
+    return Judged(ranked(y, prob), swept(y, prob), sums, clusters)
 
 
-def observed(judged: Judged, metrics: Sequence[str]) -> dict[str, float | None]:
-    """Metric -> value, every cluster taken once."""
-    once = np.ones((1, len(judged.sums)))
-    return {metric: defined(judged.metric(metric, once)) for metric in metrics}
+def cluster_count(clusters: Rows) -> int:
+    """How many clusters there are."""
+    return int(clusters.max(initial=-1)) + 1
 
 
-def replicates(arms: Sequence[Judged], metrics: Sequence[str], resamples: int, seed: int) -> NDArray[np.float64]:
-    """(arms, metrics, resamples): every arm under the same draws; NaN where undefined."""
-    values = np.empty((len(arms), len(metrics), resamples))
+def observed(statistic: Statistic, clusters: Rows) -> float | None:
+    """The figure, every cluster taken once."""
+    return defined(statistic(np.ones((1, cluster_count(clusters)))))
+
+
+def replicates(statistics: Sequence[Statistic], clusters: Rows, plan: Plan, resamples: int) -> Reals:
+    """(statistics, resamples): every figure under the same draws; NaN where undefined."""
+    values = np.empty((len(statistics), resamples))
     start = 0
-    for counts in cluster_counts(arms[0], resamples, seed):
+    for counts in cluster_counts(clusters, resamples, plan.seed):
         stop = start + len(counts)
-        for i, judged in enumerate(arms):
-            for j, metric in enumerate(metrics):
-                values[i, j, start:stop] = judged.metric(metric, counts)
+        for row, statistic in enumerate(statistics):
+            values[row, start:stop] = statistic(counts)
         start = stop
     return values
 
 
-def cluster_counts(judged: Judged, resamples: int, seed: int) -> Iterator[Reals]:
+def cluster_counts(clusters: Rows, resamples: int, seed: int) -> Iterator[Reals]:
     """(b, c) blocks of how often each of c clusters is drawn, with replacement, in c draws; `resamples` in all.
 
     The draws depend on the seed alone, not on how they fall into blocks.
     """
     rng = np.random.default_rng(seed)
-    c = len(judged.sums)
-    block = max(1, BLOCK_VALUES // max(1, len(judged.clusters)))
+    c = cluster_count(clusters)
+    block = max(1, BLOCK_VALUES // max(1, len(clusters)))
     for start in range(0, resamples, block):
         b = min(block, resamples - start)
         drawn = rng.integers(c, size=(b, c)) + c * np.arange(b)[:, None]
@@ -206,19 +240,7 @@ def why_not(y: Reals, clusters: Rows) -> str | None:
     return f"only {' and '.join(few)}: an interval needs {FEWEST} of each" if few else None
 
 
-def cluster_numbers(clusters: ArrayLike, n: int) -> Rows:
-    """(n,) numbers from 0, equal where `clusters` are. Raises `DataError` unless every row has one."""
-    names = np.asarray(clusters)
-    if names.shape != (n,):
-        raise DataError(f"{n} rows, but clusters has shape {names.shape}", hint="give one cluster a row")
-    if missing := sum(name is None or name != name for name in names.tolist()):  # noqa: PLR0124 - true of NaN alone
-        raise DataError(f"{missing} of {n} rows have no cluster", hint="give each row its patient, or its own id")
-    return np.unique(names, return_inverse=True)[1].astype(np.intp)
-
-
-def refuse_bad_plan(metrics: Sequence[str], resamples: int, level: float) -> None:
-    """Raises `DataError` for what cannot be resampled."""
+def refuse_unknown(metrics: Sequence[str]) -> None:
+    """Raises `DataError` for a metric that cannot be resampled."""
     if unknown := [metric for metric in metrics if metric not in METRICS]:
         raise DataError(f"no interval for {', '.join(unknown)}", hint=f"choose among {', '.join(METRICS)}")
-    if resamples < 1 or not 0 < level < 1:
-        raise DataError(f"{resamples} resamples at level {level}", hint="ask for 1000 resamples at level 0.95")

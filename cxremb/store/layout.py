@@ -67,7 +67,7 @@ HISTORY = pa.schema(
         ("repeat", pa.int32()),
         ("fold", pa.int32()),
         ("epoch", pa.int32()),
-        ("phase", pa.string()),  # train or val
+        ("phase", pa.string()),  # train and val; train and test where a split has no val
         *((name, pa.float64()) for name in ("loss", "accuracy", "precision", "recall", "f1")),
     ]
 )
@@ -79,9 +79,10 @@ PREDICTIONS = pa.schema(
         ("patient_id", pa.string()),
         ("repeat", pa.int32()),
         ("fold", pa.int32()),
+        ("seed", pa.int32()),
         ("part", pa.string()),
         ("label", pa.string()),
-        ("y_true", pa.float64()),
+        ("y_true", pa.float64()),  # null: the label is missing
         ("y_prob", pa.float64()),
         ("y_logit", pa.float64()),
     ]
@@ -103,7 +104,7 @@ AUDIT = pa.schema(
         ("split", pa.string()),  # name@key
         ("label_set", pa.string()),
         ("section", pa.string()),  # overlap, look-ups, labels, collection
-        ("check", pa.string()),
+        ("name", pa.string()),
         ("measured", pa.string()),  # in words, with the parts compared
         ("value", pa.float64()),
         ("status", pa.string()),  # ok, note, fail; skip: not measured, and `why` says what is missing

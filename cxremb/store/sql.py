@@ -17,6 +17,16 @@ SHOW_TABLES = 'see what there is: cxremb sql "show tables"'
 # Works on any two vectors, whatever view they come from; NaN if one of them is zero.
 COSINE = "CREATE MACRO cosine(a, b) AS list_cosine_similarity(a::FLOAT[], b::FLOAT[])"
 
+# The k items most like one item in the same store; `of` is the section, for texts. Exact: every vector is compared.
+NEAREST = """
+CREATE MACRO nearest(encoder, id, k := 10, of := 'image') AS TABLE
+WITH asked AS (SELECT dataset, store, section, pooling, embedding FROM query_table(encoder)
+               WHERE item_id = id AND section = of)
+SELECT dataset, store, item_id, study_id, cosine(them.embedding, asked.embedding) AS cosine
+FROM query_table(encoder) AS them JOIN asked USING (dataset, store, section, pooling)
+WHERE item_id <> id ORDER BY cosine DESC, item_id LIMIT k
+"""
+
 # The table functions that a query may use besides the catalogue's own (`duckdb_...`): they only read. Anything else is
 # refused, known or not: `json_execute_serialized_sql`, for one, runs SQL that no check of the statement sees.
 READERS = {
@@ -29,7 +39,7 @@ EXPLAIN = re.compile(r"\s*explain(?:\s+analyze)?\s+(?P<query>.*)", re.IGNORECASE
 
 
 def connect(root: Path) -> duckdb.DuckDBPyConnection:
-    """An in-memory database with the views of docs/sql.md over `root`, and the macro `cosine(a, b)`.
+    """An in-memory database with the views of docs/sql.md over `root`, and the macros `cosine` and `nearest`.
 
     It can open files under `root` only, no network and no extension, and no setting can be changed any more. It does
     not keep a COPY from writing under `root`: run other people's SQL through `query`, which does.
@@ -41,6 +51,7 @@ def connect(root: Path) -> duckdb.DuckDBPyConnection:
         con.execute("SET temp_directory = ''")  # DuckDB may read and write there: no spilling then, but no leak either
         create_views(con, survey(root))
         con.execute(COSINE)
+        con.execute(NEAREST)
         con.execute("SET python_enable_replacements = false")  # else a query sees the variables of this program
         con.execute(f"SET allowed_directories = [{quoted(str(root))}, {quoted(literal(root))}]")
         con.execute("SET enable_external_access = false")

@@ -14,13 +14,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
+from pyarrow import csv
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
 from cxremb.errors import StoreError
 from cxremb.store.dataset import Dataset
-from cxremb.store.files import replace_file, replace_table, replace_text, sync_folder, unwritable
+from cxremb.store.files import replace_file, replace_table, replace_text, sha256_of, sync_folder, unwritable
 from cxremb.store.layout import FORMAT_VERSION, HISTORY, METRICS, PREDICTIONS
+
+MODEL = "model.safetensors"
+SHOWN = 10  # run ids that a message lists
 
 Weights = Mapping[str, NDArray[np.generic]]
 
@@ -33,7 +37,7 @@ class Outcome:
     history: pa.Table
     predictions: pa.Table
     metrics: pa.Table
-    weights: Weights  # "repeat0.fold0.<parameter>" -> array
+    weights: Weights  # "repeat0.fold0.seed0.<parameter>" -> array
     card: str
 
 
@@ -77,22 +81,38 @@ class Run:
         """Columns `layout.METRICS`: part `test` pools the run's folds, `test.fold0` is one of them."""
         return self.table("metrics", METRICS)
 
-    def metric(self, name: str, part: str = "test") -> tuple[float | None, float | None, float | None]:
-        """(value, low, high) of one metric; None where undefined or not computed."""
-        rows = [row for row in self.metrics.to_pylist() if row["metric"] == name and row["part"] == part]
+    @property
+    def label(self) -> str:
+        """The label that the main figures stand under: the one there is, or `macro`."""
+        return str(self.record["label"])
+
+    def metric(
+        self, name: str, part: str = "test", label: str | None = None
+    ) -> tuple[float | None, float | None, float | None]:
+        """(value, low, high) of one metric of a label, the main one if left out; None where undefined or not there."""
+        wanted = (name, part, label or self.label)
+        rows = [row for row in self.metrics.to_pylist() if (row["metric"], row["part"], row["label"]) == wanted]
         return (rows[0]["value"], rows[0]["low"], rows[0]["high"]) if rows else (None, None, None)
 
-    def weights(self, repeat: int, fold: int) -> dict[str, NDArray[np.generic]]:
-        """The parameters and buffers of one fold's model. Raises `StoreError` if the run has no such fold."""
-        path, prefix = self.folder / "model.safetensors", f"repeat{repeat}.fold{fold}."
+    def weights(self) -> dict[str, dict[str, NDArray[np.generic]]]:
+        """Model, such as `repeat0.fold0.seed0` -> parameter or buffer -> array. Nothing is unpickled.
+
+        Raises `StoreError` if the file is not the one that run.json names: truncated, edited or exchanged.
+        """
+        path = self.folder / MODEL
         try:
+            if sha256_of(path) != self.record["model_sha256"]:
+                raise StoreError(
+                    f"{path}: not the file that run.json names: it was truncated or edited", hint=again(path)
+                )
             stored = load_file(path)
-        except (OSError, SafetensorError) as error:
+        except (OSError, KeyError, SafetensorError) as error:
             raise damaged(path, error) from error
-        found = {name.removeprefix(prefix): array for name, array in stored.items() if name.startswith(prefix)}
-        if not found:
-            raise StoreError(f"{path}: no fold {fold} of repeat {repeat}", hint=f"its folds: {self.record['folds']}")
-        return found
+        names = [one["name"] for one in self.record["members"]]
+        return {
+            name: {key.removeprefix(f"{name}."): array for key, array in stored.items() if key.startswith(f"{name}.")}
+            for name in names
+        }
 
     def table(self, name: str, schema: pa.Schema) -> pa.Table:
         """One of the run's tables. Raises `StoreError` if it is gone, damaged or has other columns."""
@@ -116,7 +136,8 @@ def write_run(dataset: Dataset, key: str, outcome: Outcome) -> Run:
     try:
         for name in ("history", "predictions", "metrics"):
             replace_table(draft / f"{name}.parquet", getattr(outcome, name))
-        replace_file(draft / "model.safetensors", partial(write_weights, outcome.weights))
+        replace_file(draft / "history.csv", partial(write_csv, outcome.history))
+        record["model_sha256"] = sha256_of(replace_file(draft / MODEL, partial(write_weights, outcome.weights)))
         replace_text(draft / "README.md", outcome.card.replace("RUN_ID", run_id))
         replace_text(draft / "run.json", json.dumps(record, indent=2, ensure_ascii=False) + "\n")
         draft.rename(folder)
@@ -134,12 +155,17 @@ def write_weights(weights: Weights, path: Path) -> None:
     path.write_bytes(save(dict(weights)))
 
 
+def write_csv(table: pa.Table, path: Path) -> None:
+    """`path`, for who has nothing that reads Parquet; an empty cell is undefined."""
+    csv.write_csv(table, path)
+
+
 def read_run(folder: Path) -> Run:
     """The run in `folder`. Raises `StoreError` if its run.json is missing or damaged."""
     path = folder / "run.json"
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-        record["run_id"], record["key"]
+        record["run_id"], record["key"], record["label"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise damaged(path, error) from error
     return Run(folder, record)
@@ -157,9 +183,37 @@ def find_run(dataset: Dataset, key: str) -> Run | None:
     return next((run for run in map(read_run, folders) if run.record["key"] == key), None)
 
 
+def open_run(dataset: Dataset, name: str) -> Run:
+    """The run whose id is `name`, or has it in it. Raises `StoreError`, listing runs, if that is not exactly one."""
+    runs = list_runs(dataset)
+    found = [run for run in runs if run.run_id == name] or [run for run in runs if name in run.run_id]
+    if len(found) != 1:
+        known = ", ".join(run.run_id for run in (found or runs)[:SHOWN]) or "none"
+        what = f"several runs have {name!r} in their id" if found else f"no run {name!r}"
+        raise StoreError(f"{dataset.name}: {what}; there is {known}", hint="name one in full: `cxremb runs ls`")
+    return found[0]
+
+
+def remove_run(run: Run) -> int:
+    """Remove a run with all it holds; how many bytes that freed. Raises `StoreError` if it cannot be removed.
+
+    It takes a hidden name first, so that no reader ever finds half of it.
+    """
+    freed = sum(path.stat().st_size for path in run.folder.iterdir())
+    gone = run.folder.with_name(f".gone-{uuid4().hex}")
+    try:
+        run.folder.rename(gone)
+        shutil.rmtree(gone)
+    except OSError as error:
+        raise unwritable(run.folder, error) from error
+    return freed
+
+
 def damaged(path: Path, error: Exception) -> StoreError:
     """The error to raise when part of a run cannot be read."""
-    return StoreError(
-        f"{path}: missing or damaged ({str(error).splitlines()[0]})",
-        hint=f"delete the folder {path.parent} and train again",
-    )
+    return StoreError(f"{path}: missing or damaged ({str(error).splitlines()[0]})", hint=again(path))
+
+
+def again(path: Path) -> str:
+    """What to do about a run that is not whole."""
+    return f"delete the folder {path.parent} and train again"

@@ -1,0 +1,162 @@
+"""The confusion matrix behind a printed row of figures, by exact integer search (see `cxremb.evaluate.cone`)."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from itertools import islice
+
+from cxremb.errors import DataError
+from cxremb.evaluate.cone import Cone, Pair, find_cone, points, possible_pairs
+from cxremb.evaluate.confusion import Confusion
+from cxremb.evaluate.published import Printed, Published
+
+MOST = 20_000  # matrices; with so many the printed row says next to nothing
+LARGEST_N = 5_000  # how far n is searched where it is not known
+AVERAGES = "figures averaged over the classes (macro, weighted) come from no single matrix in this way"
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of an evaluation set. pairs: what its earlier rows left; None before the first."""
+
+    sizes: range
+    positives: int | None = None
+    pairs: Sequence[Pair] | None = None
+
+    def of(self, cone: Cone) -> Iterable[Pair]:
+        """The (n, positives) to try."""
+        return possible_pairs(cone, self.sizes, self.positives) if self.pairs is None else self.pairs
+
+    def __str__(self) -> str:
+        size = f"n = {self.sizes[0]:,}" if len(self.sizes) == 1 else f"n of {self.sizes[0]:,} to {self.sizes[-1]:,}"
+        return size + (f" and {self.positives:,} positives" if self.positives is not None else "")
+
+
+@dataclass(frozen=True)
+class Recovered:
+    """All matrices that fit the rows of one evaluation set.
+
+    pairs: every possible (n, positives). matrices: for each row those that fit it with one of the pairs, by n, then by
+    distance from what is printed. cut_off: figures are cut off, since rounding fits nothing or since it was asked for.
+    """
+
+    rows: list[Published]
+    pairs: list[Pair]
+    matrices: list[list[Confusion]]
+    cut_off: bool
+
+    @property
+    def sizes(self) -> list[int]:
+        """Every possible n, ascending."""
+        return sorted({n for n, _ in self.pairs})
+
+
+def recover(
+    row: Published, n: range | None = None, positives: int | None = None, cut_off: bool | None = None
+) -> list[Confusion]:
+    """Every matrix that fits one row: by n, then by distance from what is printed.
+
+    n: sizes to try, by default 1 to `LARGEST_N`. cut_off: figures were cut off rather than rounded; None takes rounding
+    unless only cutting off fits. Raises `DataError` if none fits, with the closest, and if more than `MOST` do.
+    """
+    return reproduce([row], n, positives, cut_off).matrices[0]
+
+
+def reproduce(
+    rows: Sequence[Published], n: range | None = None, positives: int | None = None, cut_off: bool | None = None
+) -> Recovered:
+    """As `recover`, for rows that share n and the number of positives: each row narrows both."""
+    known = Known(range(1, LARGEST_N + 1) if n is None else n, positives)
+    check_known(rows, known)
+    for cut in (False, True) if cut_off is None else (cut_off,):
+        pairs = narrowed(rows, known, cut)[-1]
+        if pairs:
+            return Recovered(list(rows), pairs, [list_matrices(row, pairs, cut) for row in rows], cut)
+    raise inconsistent(rows, known, cut_off or False)
+
+
+def check_known(rows: Sequence[Published], known: Known) -> None:
+    """Raise `DataError` on what no evaluation set can have."""
+    if not rows or not known.sizes or known.sizes[0] < 1:
+        raise DataError(f"{len(rows)} rows, n in {known.sizes}", hint="give at least one row, and n of 1 or more")
+    if known.positives is not None and not 0 <= known.positives <= known.sizes[-1]:
+        raise DataError(f"{known.positives} positives of n = {known.sizes[-1]:,}", hint="positives go from 0 to n")
+
+
+def narrowed(rows: Sequence[Published], known: Known, cut_off: bool) -> list[list[Pair]]:
+    """After each row, the pairs that fit it and all rows before it; ends with the first row that leaves none."""
+    history: list[list[Pair]] = []
+    for row in rows:
+        cone = find_cone(row, cut_off=cut_off)
+        pairs = [pair for pair in known.of(cone) if any(row.fits(m, cut_off) for m in points(cone, pair))]
+        history.append(pairs)
+        if not pairs:
+            break
+        known = replace(known, pairs=pairs)
+    return history
+
+
+def list_matrices(row: Published, pairs: Sequence[Pair], cut_off: bool) -> list[Confusion]:
+    """The matrices of the pairs that fit a row. Raises `DataError` if they are more than `MOST`."""
+    cone = find_cone(row, cut_off=cut_off)
+    found = list(islice((m for pair in pairs for m in points(cone, pair) if row.fits(m, cut_off)), MOST + 1))
+    if len(found) > MOST:
+        raise DataError(
+            f"more than {MOST:,} matrices fit {row}", hint="give --n, --positives, another figure or more decimals"
+        )
+    return sorted(found, key=lambda matrix: (matrix.n, row.misfit(matrix), matrix))
+
+
+def inconsistent(rows: Sequence[Published], known: Known, cut_off: bool) -> DataError:
+    """The error for the first row that leaves nothing: what comes closest, and by how much it misses."""
+    history = narrowed(rows, known, cut_off)
+    row, rest = rows[len(history) - 1], f" with {known}"
+    if len(history) > 1:
+        known = replace(known, pairs=history[-2])
+        rest = f" with the n and the positives of the {len(history) - 1} rows before it"
+    matrix = closest(row, known)
+    told = f"no matrix gives {row}{rest}; the closest is TP {matrix.tp} FN {matrix.fn} FP {matrix.fp} TN {matrix.tn}"
+    misses = [miss for name, value in row.figures.items() if (miss := told_miss(matrix, name, value))]
+    doubts = [name for name in row.figures if fits_without(row, name, known, cut_off)]
+    doubt = f"it fits without {' or without '.join(doubts)}: look for a misprint there; " if doubts else ""
+    return DataError(f"{told} (n = {matrix.n:,}): {', '.join(misses)}", hint=f"{doubt}{AVERAGES}")
+
+
+def told_miss(matrix: Confusion, name: str, value: Printed) -> str:
+    """How far the matrix is from one printed figure, in words; empty where it rounds to it."""
+    above, below = matrix.parts(name)
+    if value.rounds(above, below):
+        return ""
+    got = replace(value, digits=round(Fraction(above * 10**value.decimals, below or 1)))
+    return f"{name} {got} for {value}, off by {replace(value, digits=abs(got.digits - value.digits))}"
+
+
+def fits_without(row: Published, name: str, known: Known, cut_off: bool) -> bool:
+    """Whether some matrix fits the row's other figures."""
+    rest = replace(row, figures={key: value for key, value in row.figures.items() if key != name})
+    cone = find_cone(rest, cut_off=cut_off)
+    return bool(rest.figures) and any(
+        rest.fits(matrix, cut_off) for pair in known.of(cone) for matrix in points(cone, pair)
+    )
+
+
+def closest(row: Published, known: Known) -> Confusion:
+    """The matrix whose largest distance from a printed figure, in units of its last decimal, is smallest.
+
+    Rounding is loosened until something fits, then the least loosening is bisected to one part in a thousand.
+    """
+
+    def within(slack: Fraction) -> Iterator[Confusion]:
+        cone = find_cone(row, slack)
+        return (m for pair in known.of(cone) for m in points(cone, pair) if 2 * row.misfit(m) <= slack)
+
+    empty, full = Fraction(1), Fraction(2)
+    while next(within(full), None) is None:
+        empty, full = full, 2 * full
+    while full - empty > empty / 1000:
+        middle = (empty + full) / 2
+        if next(within(middle), None) is None:
+            empty = middle
+        else:
+            full = middle
+    return min(within(full), key=row.misfit)

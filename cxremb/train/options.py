@@ -1,0 +1,80 @@
+"""How a model is trained, as data: options of the loop, and what a network from pixels needs besides. No torch."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from cxremb.errors import TrainError
+
+SELECT = ("best", "last")
+OPTIMISERS = ("adam", "adamw", "sgd")
+SCHEDULES = ("constant", "cosine", "plateau")
+
+
+@dataclass(frozen=True)
+class Options:
+    """How the loop trains. `select`: keep the epoch with the lowest validation loss (best), or the last one."""
+
+    learning_rate: float = 1e-3
+    batch_size: int = 256
+    epochs: int = 40
+    select: str = "best"
+    patience: int | None = 8  # epochs without a lower validation loss before stopping; None runs them all
+    standardise: bool = True  # inputs to mean 0 and variance 1, measured on the training rows only
+    optimiser: str = "adam"
+    momentum: float = 0.0  # of sgd
+    weight_decay: float = 0.0
+    schedule: str = "constant"  # cosine: to 0 in the last epoch; plateau: lower while the validation loss stands still
+    class_weights: bool = False  # each class weighs as much in the training loss, however rare it is
+
+    def __post_init__(self) -> None:
+        """Refuse what would train nothing, or silently something else."""
+        for name, known in (("select", SELECT), ("optimiser", OPTIMISERS), ("schedule", SCHEDULES)):
+            if (given := getattr(self, name)) not in known:
+                raise TrainError(f"{name} is {' or '.join(known)}, not {given!r}")
+        if self.learning_rate <= 0 or min(self.batch_size, self.epochs, self.patience or 1) < 1:
+            raise TrainError(
+                "the learning rate, batch size, epochs and patience must be above zero",
+                hint="for example --epochs 40",
+            )
+        if min(self.momentum, self.weight_decay) < 0:
+            raise TrainError("momentum and weight decay must not be below zero", hint="0 leaves them out")
+
+    @property
+    def chooses_epoch(self) -> bool:
+        """Whether anything is decided by the loss after each epoch: which is kept, when to stop, how fast to go."""
+        return self.select == "best" or self.patience is not None or self.schedule == "plateau"
+
+
+@dataclass(frozen=True)
+class Augment:
+    """How far a training film may be changed, by chance, each time it is shown. Nothing: as it is.
+
+    flip is off unless a published recipe has it: a mirrored chest has its heart on the right, which is a finding
+    (situs inversus, or a film that was hung the wrong way round) and no other view of the same patient.
+    """
+
+    rotation: float = 0.0  # degrees either way
+    shift: float = 0.0  # share of the side, either way, along both axes
+    contrast: float = 0.0  # 0.2: grey values' distance from the film's mean times 0.8 to 1.2
+    flip: bool = False  # half of the films mirrored, left to right
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stretch of a training. frozen: the share of the base's layers, from the input on, that stay as they are."""
+
+    epochs: int
+    learning_rate: float
+    frozen: float = 0.0
+
+
+@dataclass(frozen=True)
+class PixelRecipe:
+    """What a network from pixels is shown, and how its training is cut into stages."""
+
+    side: int = 224  # pixels; a film of this size already is taken as stored
+    aspect: str = "squash"  # as `images.Frame`
+    clahe: bool = False  # contrast limited adaptive histogram equalisation (Zuiderveld 1994)
+    blur: int = 0  # pixels across a Gaussian kernel; 0: none
+    augment: Augment = field(default_factory=Augment)
+    stages: Sequence[Stage] = ()  # none: one stage, as the options say
