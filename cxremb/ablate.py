@@ -142,6 +142,11 @@ def ablate(
     chosen, reference = with_reference(dataset, arms, trial.alone)
     modalities = sorted({block for arm in chosen for block in find_head(arm).blocks})
     features = load_features(dataset, modalities, inputs)
+    if features.task != "binary":
+        raise TrainError(
+            f"arms are compared on one label a study, and {inputs.label_set} is {features.task}",
+            hint="train them one by one: `cxremb train fusion --label-set " + inputs.label_set + "`",
+        )
     split = choose_split(dataset, inputs.label_set, trial.split, allow_leaky=trial.allow_leaky)
     folds = trial.folds or split.folds
     plans = [Plan(arm, trial.preset, options, folds, (trial.repeat,), (trial.seed,)) for arm in chosen]

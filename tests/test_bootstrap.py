@@ -8,8 +8,24 @@ from cxremb.errors import DataError
 from cxremb.evaluate import bootstrap
 from cxremb.evaluate.bootstrap import METRICS, cluster_intervals, paired_difference
 
+
+def slow_specificity(y, p):
+    wrong, found, _ = sk.roc_curve(y, p, drop_intermediate=False)
+    return 1 - wrong[found >= 0.95].min()
+
+
+def slow_sensitivity(y, p):
+    wrong, found, _ = sk.roc_curve(y, p, drop_intermediate=False)
+    return found[wrong <= 0.05 + 1e-9].max()
+
+
 SLOW = {
     "auroc": sk.roc_auc_score,
+    "average_precision": sk.average_precision_score,
+    "specificity_at_sensitivity_95": slow_specificity,
+    "sensitivity_at_specificity_95": slow_sensitivity,
+    "balanced_accuracy": lambda y, p: sk.balanced_accuracy_score(y, p >= 0.5),
+    "mcc": lambda y, p: sk.matthews_corrcoef(y, p >= 0.5),
     "accuracy": lambda y, p: sk.accuracy_score(y, p >= 0.5),
     "precision": lambda y, p: sk.precision_score(y, p >= 0.5),
     "recall": lambda y, p: sk.recall_score(y, p >= 0.5),

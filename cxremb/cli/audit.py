@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cxremb.cli.options import DEFAULT_ROOT, AsJson, DatasetName, Root
-from cxremb.cli.train import WIDTH, SplitName
+from cxremb.cli.progress import WIDTH
+from cxremb.cli.train import SplitName
 
 if TYPE_CHECKING:
     from cxremb.audit.audit import Audit

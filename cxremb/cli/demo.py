@@ -118,7 +118,7 @@ def embed_both(dataset: "Dataset") -> None:
 
 def train_fusion(dataset: "Dataset") -> None:
     """One fold of the fusion head, with its last epochs."""
-    from cxremb.cli.train import show_run
+    from cxremb.cli.run_view import show_run
     from cxremb.features import Inputs, load_features
     from cxremb.splits import choose_split
     from cxremb.train.fit import Plan, fit_run

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from cxremb import __version__
-from cxremb.cli import ablate, audit, data, demo, doctor, embed, models, sql, train
+from cxremb.cli import ablate, audit, data, demo, doctor, embed, models, presets, refresh, runs, sql, store, train
 from cxremb.cli.progress import log
 from cxremb.errors import CxrembError
 
@@ -24,11 +24,14 @@ app.command()(doctor.doctor)
 app.add_typer(data.app, name="data")
 app.command()(models.models)
 app.command()(embed.embed)
+app.command()(refresh.refresh)
 app.command()(train.train)
-app.command()(train.presets)
+app.command()(presets.presets)
+app.add_typer(runs.app, name="runs")
 app.command()(ablate.ablate)
 app.command()(audit.audit)
 app.command()(sql.sql)
+app.add_typer(store.app, name="store")
 
 
 def print_version(wanted: bool) -> None:

@@ -19,6 +19,7 @@ from rich.text import Text
 
 T = TypeVar("T")
 
+WIDTH = 100  # columns that a table may take; a pipe would get 80
 console = Console()  # results
 log = Console(stderr=True)  # progress and remarks
 

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cxremb.cli.options import DEFAULT_ROOT, AsJson, DatasetName, Root
+from cxremb.cli.progress import WIDTH
 
 if TYPE_CHECKING:
     from cxremb.splits import StoredSplit
 
 LABELS_SHOWN = 4
-WIDTH = 100  # columns that a table may take
 
 
 def split(

@@ -1,7 +1,7 @@
-"""`cxremb train` fits one head and shows how it went; `cxremb presets` lists the recipes."""
+"""`cxremb train` fits one head, or one network from pixels, and shows how it went."""
 
-import json
-from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -9,9 +9,33 @@ import typer
 from cxremb.cli.options import DEFAULT_ROOT, AsJson, DatasetName, Root
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
+    from cxremb.features import Inputs
+    from cxremb.splits import StoredSplit
+    from cxremb.store.dataset import Dataset
+    from cxremb.train.presets import Preset
     from cxremb.train.runs import Run
+
+
+class Views(StrEnum):
+    """Which films are read."""
+
+    ALL = "all"
+    FRONTAL = "frontal"
+
+
+class Unit(StrEnum):
+    """What a row is."""
+
+    IMAGE = "image"
+    STUDY = "study"
+
+
+class Missing(StrEnum):
+    """What becomes of a row that lacks a modality."""
+
+    DROP = "drop"
+    KEEP = "keep"
+
 
 LabelSet = Annotated[str, typer.Option(help="What to predict.")]
 ImageModel = Annotated[str | None, typer.Option(help="Image encoder or store; the newest if left out.")]
@@ -31,12 +55,15 @@ Repeat = Annotated[int, typer.Option(help="Which repeat of the split, if it has 
 PresetName = Annotated[str, typer.Option("--preset", help="A recipe of `cxremb presets`.")]
 Seed = Annotated[int, typer.Option(help="Decides initial weights, order and dropout.")]
 
-WIDTH = 100  # columns that a table may take
-FIGURES = ("loss", "accuracy", "precision", "recall", "f1")
-
 
 def train(
-    head: Annotated[str, typer.Argument(help="fusion, image or text.")],
+    head: Annotated[
+        str | None,
+        typer.Argument(
+            help="fusion, image, text, linear, linear-image, linear-text, gated, late, attention, attention-image, "
+            "either; that of the preset if left out."
+        ),
+    ] = None,
     preset: PresetName = "default",
     split: SplitName = "grouped-5fold",
     fold: Annotated[int, typer.Option(help="Which fold of the split to leave out for testing.")] = 0,
@@ -47,153 +74,99 @@ def train(
     image_model: ImageModel = None,
     text_model: TextModel = None,
     text: Text = "findings+impression",
+    views: Annotated[Views, typer.Option(help="All films, or frontal ones alone.")] = Views.ALL,
+    unit: Annotated[
+        Unit | None, typer.Option(help="A row is a film or a study.", show_default="what the head takes")
+    ] = None,
+    missing: Annotated[
+        Missing, typer.Option(help="Drop rows that lack a film or a text, or keep those with one of them.")
+    ] = Missing.DROP,
     seed: Seed = 0,
+    device: Annotated[str, typer.Option(help="cpu, cuda[:n], mps or auto; heads are quick on a cpu.")] = "cpu",
+    tensorboard: Annotated[
+        Path | None, typer.Option(help="Also write the figures of every epoch here, for TensorBoard.")
+    ] = None,
     root: Root = DEFAULT_ROOT,
     dataset: DatasetName = None,
     as_json: AsJson = False,
 ) -> None:
-    """Train a head on stored embeddings: one fold, every epoch shown, test figures with intervals.
+    """Train a head on stored embeddings, or a network from pixels: one fold, test figures with intervals.
 
     Example: cxremb train fusion --preset cnn-llm/as-documented
     """
     from dataclasses import replace
 
-    from cxremb.cli.progress import bar, log
-    from cxremb.features import load_features
+    from cxremb.cli.run_view import run_json, show_run
+    from cxremb.features import Inputs
+    from cxremb.labels import read_labels
     from cxremb.splits import choose_split
     from cxremb.store.dataset import open_dataset
-    from cxremb.train.fit import Plan, fit_run
-    from cxremb.train.heads import find_head
+    from cxremb.train.board import check_board, write_board
     from cxremb.train.presets import find_preset
 
-    blocks, options = find_head(head).blocks, find_preset(preset).options
-    if epochs is not None:
-        options = replace(options, epochs=epochs)
+    if tensorboard:
+        check_board()  # before anything takes time
     collection = open_dataset(root, dataset)
-    features = load_features(collection, label_set, blocks, image_model, text_model, text)
+    recipe = find_preset(preset, read_labels(collection, label_set).task)
+    if epochs is not None:
+        recipe = replace(recipe, options=replace(recipe.options, epochs=epochs))
+    inputs = Inputs(label_set, image_model, text_model, text, views.value, unit and unit.value, missing.value)
     folds = choose_split(collection, label_set, split, allow_leaky=allow_leaky)
+    place: dict[str, Any] = {"folds": (fold,), "repeats": (repeat,), "seeds": (seed,)}
+    if recipe.network and head is None:
+        run = train_network(collection, inputs, folds, recipe, place, device)
+    else:
+        run = train_head(collection, inputs, folds, (head or recipe.head, recipe), place, device)
+    if tensorboard:
+        write_board(run, tensorboard)
+    if as_json:
+        run_json(run)
+    else:
+        show_run(run, recipe)
+
+
+def train_head(
+    collection: "Dataset",
+    inputs: "Inputs",
+    folds: "StoredSplit",
+    what: "tuple[str, Preset]",
+    place: dict[str, Any],
+    device: str,
+) -> "Run":
+    """The run of a head on stored vectors. what: the head, and the recipe."""
+    from dataclasses import replace
+
+    from cxremb.cli.progress import bar, log
+    from cxremb.features import load_features
+    from cxremb.train.fit import Plan, fit_run
+    from cxremb.train.heads import find_head
+
+    arm, recipe = what
+    head = find_head(arm)
+    if head.kind == "attention" and inputs.unit is None:
+        inputs = replace(inputs, unit="study")  # it pools the films of a study: there is no other way to use it
+    features = load_features(collection, head.blocks, inputs)
     for note in (*features.notes, *(f"{note.what}: {note.count:,}" for note in folds.notes)):
         log.print(note)
-    run = fit_run(collection, features, folds, Plan(head, preset, options, (fold,), repeat, seed), bar)
-    if as_json:
-        show_json({**run.record, "reused": run.reused, "history": run.history.to_pylist(), "test": figures_of(run)})
-    else:
-        show_run(run)
+    return fit_run(collection, features, folds, Plan(arm, recipe.name, recipe.options, **place), bar, device)
 
 
-def presets(as_json: AsJson = False) -> None:
-    """List the recipes: head, parameters, settings, the figures they are reported to reach, what differs here.
+def train_network(
+    collection: "Dataset",
+    inputs: "Inputs",
+    folds: "StoredSplit",
+    recipe: "Preset",
+    place: dict[str, Any],
+    device: str,
+) -> "Run":
+    """The run of a network from pixels."""
+    from dataclasses import replace
 
-    Example: cxremb presets
-    """
-    from dataclasses import asdict
+    from cxremb.cli.progress import bar, log
+    from cxremb.train.pixels.fit import fit_network, open_source, plan_of
 
-    from cxremb.train.heads import find_head
-    from cxremb.train.presets import PRESETS
-
-    listing: list[dict[str, Any]] = [
-        {**asdict(preset), "parameters": find_head(preset.head).parameters(preset.dims)} for preset in PRESETS.values()
-    ]
-    if as_json:
-        show_json(listing)
-    else:
-        show_presets(listing)
-
-
-def show_json(value: Any) -> None:
-    """JSON on stdout."""
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
-
-
-def figures_of(run: "Run") -> dict[str, dict[str, float | None]]:
-    """Metric -> value, low, high on the test rows."""
-    rows = [row for row in run.metrics.to_pylist() if row["part"] == "test"]
-    return {row["metric"]: {name: row[name] for name in ("value", "low", "high")} for row in rows}
-
-
-def show_run(run: "Run") -> None:
-    """The epoch table, then the test line and where everything lies."""
-    from rich.console import Console
-
-    from cxremb.cli.progress import console
-    from cxremb.features import text_told
-
-    record = run.record
-    table = epoch_table(run.history.to_pylist(), record["epochs"][0])
-    Console(width=max(console.width, WIDTH)).print(table)  # a pipe would get 80 columns
-    typer.echo(
-        f"{record['head']} head, {record['parameters']:,} trainable parameters, preset {record['preset']}; "
-        f"* epoch {record['epochs'][0]} kept\nBoth parts are measured in evaluation mode at the end of each epoch."
-    )
-    tests = [row for row in run.predictions.to_pylist() if row["part"] == "test"]
-    patients, figures = len({row["patient_id"] for row in tests}), figures_of(run)
-    leaky = " (LEAKY)" if record["leaky"] else ""
-    baselines = {
-        name: number(figures[name]["value"]) for name in ("prevalence", "majority_accuracy", "all_positive_f1")
-    }
-    typer.echo(
-        f"\nTest, fold {record['folds'][0]}{leaky}: {len(tests):,} {record['unit']} rows of {patients:,} patients\n"
-        f"  AUROC {span(figures['auroc'])}, accuracy {span(figures['accuracy'])}, F1 {span(figures['f1'])}\n"
-        "  95% patient-cluster bootstrap; without looking: prevalence {prevalence}, majority accuracy "
-        "{majority_accuracy}, all-positive F1 {all_positive_f1}".format(**baselines)
-    )
-    for caveat in run.caveats:
-        console.print(f"  {caveat}", style="yellow", highlight=False, soft_wrap=True)
-    if record["left_out"]:
-        typer.echo("  left out: " + ", ".join(f"{n:,} {why}" for why, n in record["left_out"].items()))
-    spent = f"Re-used run of {record['created']}" if run.reused else f"Trained in {record['seconds']:.1f} s"
-    stores, text = ", ".join(record["stores"]), text_told(record["text"], record["text_role"])
-    typer.echo(f"\n{spent}; stores {stores}; {text}; split {record['split']}")
-    typer.echo(f"Run: {run.folder}")
-    typer.echo(f"Ask: cxremb sql \"select * from predictions where run_id = '{run.run_id}' and part = 'test'\"")
-
-
-def epoch_table(history: Sequence[Mapping[str, Any]], kept: int) -> "Table":
-    """Loss, accuracy, precision, recall and F1 per epoch, train beside val (or test); the kept epoch is marked."""
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, collapse_padding=True)
-    table.add_column("epoch", justify="right")
-    for phase in (history[0]["phase"], history[1]["phase"]):
-        for name in FIGURES:
-            table.add_column(f"{phase}\n{name}", justify="right")
-    for first, second in zip(history[::2], history[1::2], strict=True):
-        cells = [number(row[name]) for row in (first, second) for name in FIGURES]
-        chosen = first["epoch"] == kept
-        table.add_row(f"{'* ' if chosen else ''}{first['epoch']}", *cells, style="bold" if chosen else None)
-    return table
-
-
-def show_presets(listing: Sequence[Mapping[str, Any]]) -> None:
-    """One paragraph per preset."""
-    from cxremb.cli.progress import console
-
-    for preset in listing:
-        options = preset["options"]
-        stop = f", stop after {options['patience']} epochs without gain" if options["patience"] else ""
-        inputs = "standardised" if options["standardise"] else "as stored"
-        console.print(f"[bold]{preset['name']}[/bold]: {preset['summary']}", highlight=False, soft_wrap=True)
-        widths = " + ".join(str(width) for width in preset["dims"].values())
-        typer.echo(f"  head {preset['head']} on {widths}: {preset['parameters']:,} parameters")
-        typer.echo(
-            f"  Adam, learning rate {options['learning_rate']:g}, batch {options['batch_size']}, "
-            f"{options['epochs']} epochs, {options['select']} epoch{stop}; inputs {inputs}"
-        )
-        if preset["reported"]:
-            told = ", ".join(f"{name} {value:.4f}" for name, value in preset["reported"].items())
-            typer.echo(f"  reported: {told}\n    ({preset['reported_on']})")
-        for difference in preset["differs"]:
-            typer.echo(f"  differs here: {difference}")
-    typer.echo("Use one: cxremb train fusion --preset NAME")
-
-
-def number(value: float | None) -> str:
-    """Four decimals, or a dash where undefined."""
-    return "-" if value is None else f"{value:.4f}"
-
-
-def span(figure: Mapping[str, float | None]) -> str:
-    """A value with its interval."""
-    interval = "" if figure["low"] is None else f" [{number(figure['low'])}, {number(figure['high'])}]"
-    return f"{number(figure['value'])}{interval}"
+    plan = replace(plan_of(recipe), **place)
+    source = open_source(collection, inputs, plan, progress=bar)
+    for note in (*source.features.notes, *(f"{note.what}: {note.count:,}" for note in folds.notes)):
+        log.print(note)
+    return fit_network(collection, source, folds, plan, bar, device)

@@ -91,7 +91,7 @@ class RayCluster:
             partial(ray_share, call=self.call, of=count),
             num_cpus=self.cpus,
             num_gpus=self.gpus,
-            concurrency=self.workers,
+            compute=ray.data.TaskPoolStrategy(size=self.workers),
         )
         rows = work.progress(done.iter_rows(), count, f"encoding, {count} shares on Ray")
         return together([row["filled"] for row in rows], work)

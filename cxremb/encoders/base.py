@@ -2,7 +2,7 @@
 
 import importlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxremb.encoders.table import find_spec
-from cxremb.images import Frame
+from cxremb.errors import EncoderError
+from cxremb.images import ASPECTS, Frame
 from cxremb.store.manifest import Recipe
 
 Vectors = Mapping[str, NDArray[np.float32]]  # pooling -> (n, dim)
@@ -75,13 +76,20 @@ class TextEncoder(Protocol):
 
 
 def load_encoder(
-    name: str, weights: Path | None = None, runtime: Runtime | None = None
+    name: str,
+    weights: Path | None = None,
+    runtime: Runtime | None = None,
+    aspect: str = "squash",
+    scaled_jpeg: bool = False,
 ) -> "ImageEncoder | TextEncoder":
     """The encoder called `name`, with its recipe known and its weights found but not yet loaded.
 
-    name: see `find_spec`. weights: a file or folder to use instead of a package or the hub. Raises `EncoderError`.
+    name: see `find_spec`. weights: a file or folder to use instead of a package or the hub. aspect, scaled_jpeg: of
+    images, see `images.Frame`. Raises `EncoderError`.
     """
-    spec = find_spec(name)
+    if aspect not in ASPECTS:
+        raise EncoderError(f"unknown aspect {aspect!r}", hint=f"choose one of {', '.join(ASPECTS)}")
+    spec = replace(find_spec(name), aspect=aspect, scaled_jpeg=scaled_jpeg)
     module, function = spec.build.split(":")
     load = getattr(importlib.import_module(module), function)
     encoder: ImageEncoder | TextEncoder = load(name, spec, weights, runtime or Runtime())

@@ -26,7 +26,7 @@ def encoder_of(name: str, spec: EncoderSpec, weights: Weights, runtime: Runtime)
     """The encoder whose folder is found. Raises `EncoderError` if the folder does not say how to prepare a film."""
     side, mean, std = read_preprocessor(weights.path)
     config = read_config(weights.path)
-    frame = images.Frame(side)
+    frame = images.Frame(side, spec.aspect, spec.scaled_jpeg)
     recipe = Recipe(
         encoder=short_name(name),
         model=spec.model,

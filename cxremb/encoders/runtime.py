@@ -38,6 +38,12 @@ def choose_runtime(
     return Runtime(found, precision, engine, compiled, tuple(why))
 
 
+def half_precision(device: str) -> str:
+    """The half precision of a device: bf16, or fp16 on a GPU that multiplies in no other."""
+    found = best_device() if device == "auto" else device
+    return "fp16" if found.startswith("cuda") and not native_bf16(found) else "bf16"
+
+
 def refuse_unknown(what: str, given: str, known: tuple[str, ...]) -> None:
     """Raises `EncoderError` for a word that is not in the list."""
     if given not in known:

@@ -37,6 +37,8 @@ class EncoderSpec:
     channels: int = 3
     mean: float | None = None  # of pixels in 0 to 1; None: the model's own, for each channel
     std: float | None = None
+    aspect: str = "squash"  # how a film comes into the square; the user's choice
+    scaled_jpeg: bool = False  # likewise
     bert: bool = False  # load the body as a plain BERT: its own classes would be code from the repository
 
     @property

@@ -28,7 +28,7 @@ def load(name: str, spec: EncoderSpec, weights: Path | None, runtime: Runtime) -
     config = get_pretrained_cfg(spec.model)
     mean = config.mean if spec.mean is None else (spec.mean,) * spec.channels
     std = config.std if spec.std is None else (spec.std,) * spec.channels
-    frame = images.Frame(spec.side)
+    frame = images.Frame(spec.side, spec.aspect, spec.scaled_jpeg)
     recipe = Recipe(
         encoder=short_name(name),
         model=spec.model,

@@ -21,7 +21,7 @@ class TinyImage:
     """Every film's 64 x 64 pixels through one fixed Gaussian projection."""
 
     def __init__(self, name: str, spec: EncoderSpec, runtime: Runtime) -> None:
-        self.frame = images.Frame(spec.side)
+        self.frame = images.Frame(spec.side, spec.aspect, spec.scaled_jpeg)
         self.licence = spec.licence
         self.notes: list[str] = []
         self.projection = fixed_projection(spec.side**2, spec.dim)

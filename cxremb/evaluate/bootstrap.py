@@ -92,8 +92,8 @@ def cluster_intervals(  # noqa: PLR0913 - the arrays, and how to resample them
     """Metric -> value and interval. clusters: (n,) whose rows stay together, such as the patient.
 
     y_true: (n,) 0 or 1. y_prob: (n,) probabilities of 1. metrics: of `METRICS`. threshold: as `binary_metrics`. The
-    same seed draws the same clusters. low and high are None with fewer than ten positives, negatives or clusters. Raises
-    `DataError` as `binary_metrics`, and for a row without a cluster or an unknown metric.
+    same seed draws the same clusters. low and high are None with fewer than ten positives, negatives or clusters.
+    Raises `DataError` as `binary_metrics`, and for a row without a cluster or an unknown metric.
     """
     plan = Plan(resamples, level, seed)
     refuse_unknown(metrics)

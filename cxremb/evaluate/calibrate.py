@@ -52,10 +52,11 @@ def fit_temperature(validation: Part) -> Calibration:
 
 
 def fit_platt(validation: Part) -> Calibration:
-    """A slope and an intercept of the logit, by logistic regression on smoothed classes (Platt 1999). Binary tasks only.
+    """A slope and an intercept of the logit, by logistic regression on smoothed classes (Platt 1999).
 
     Smoothing, (p + 1) / (p + 2) and 1 / (q + 2) for p positives and q negatives, keeps the answer finite where the
-    classes are apart. Raises `DataError` for another part than val, one class, another task, or equal logits.
+    classes are apart. For binary tasks. Raises `DataError` for another part than val, one class, another task, or equal
+    logits.
     """
     if validation.task != "binary":
         raise DataError(f"Platt's method is for binary tasks, not {validation.task}", hint="use a temperature")

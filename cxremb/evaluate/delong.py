@@ -77,7 +77,7 @@ def delong_difference(
     clusters: ArrayLike | None = None,
     level: float = 0.95,
 ) -> AreaDifference:
-    """AUROC of A minus that of B on the same rows. Arguments and errors as `delong`. A model does not differ from itself."""
+    """AUROC of A minus that of B on the same rows. Arguments and errors as `delong`."""
     y, first = checked(y_true, score_a, "score_a")
     _, second = checked(y_true, score_b, "score_b")
     numbers = own_clusters(clusters, len(y))
@@ -103,11 +103,10 @@ def place(y: Reals, score: Reals, clusters: Rows) -> Placed:
     below = 1 - share_below(score[y == 0], score[y == 1])
     area = float(above.mean())
     c = cluster_count(clusters)
-    sums = (
-        np.bincount(clusters[y == kind], weights=places - area, minlength=c)
-        for kind, places in ((1, above), (0, below))
-    )
-    return Placed(area, *sums)
+    positives, negatives = np.zeros(c), np.zeros(c)
+    np.add.at(positives, clusters[y == 1], above - area)
+    np.add.at(negatives, clusters[y == 0], below - area)
+    return Placed(area, positives, negatives)
 
 
 def share_below(score: Reals, others: Reals) -> Reals:
@@ -118,7 +117,7 @@ def share_below(score: Reals, others: Reals) -> Reals:
 
 
 def variance(y: Reals, positives: Reals, negatives: Reals, clusters: Rows) -> float:
-    """Obuchowski's equation 3: what positives, negatives and their sharing a cluster add. positives, negatives: (c,)."""
+    """What positives, negatives and their sharing a cluster add (Obuchowski 1997). positives, negatives: (c,)."""
     m, n = float(y.sum()), float((1 - y).sum())
     with_positives, with_negatives = (len(np.unique(clusters[y == kind])) for kind in (1, 0))
     c = cluster_count(clusters)

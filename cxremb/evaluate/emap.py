@@ -35,9 +35,9 @@ class Projection:
 def emap(logits_of: PairLogits, n: int, block: int = BLOCK, most: int = MOST, seed: int = 0) -> Projection:
     """The model's logits of n rows and those of its best additive approximation over all pairings.
 
-    logits_of: (a,) image rows and (b,) text rows -> (a, b, k) logits of every image with every text; called with `block`
-    images at a time. Beyond `most` rows, that many are drawn with the seed. Raises `DataError` for fewer than two rows
-    or logits of another shape.
+    logits_of: (a,) image rows and (b,) text rows -> (a, b, k) logits of every image with every text; called with
+    `block` images at a time. Beyond `most` rows, that many are drawn with the seed. Raises `DataError` for fewer than
+    two rows or logits of another shape.
     """
     if n < 2 or block < 1 or most < 2:
         raise DataError(f"{n} rows in blocks of {block}, at most {most}", hint="give two rows or more")

@@ -57,9 +57,9 @@ def multilabel_metrics(
 def medmnist_figures(y_true: ArrayLike, y_prob: ArrayLike, task: str) -> Figures:
     """AUC and ACC just as the `medmnist` package's own evaluator computes them (Yang et al. 2023).
 
-    y_true, y_prob: (n, k), k = 1 for `binary`. task: binary, multiclass or multilabel. It differs from the figures above
-    in two ways: a probability of exactly 0.5 is called negative, and all labels are averaged, so that AUC is None if
-    one of them has a single answer. Raises `DataError` as they do.
+    y_true, y_prob: (n, k), k = 1 for `binary`. task: binary, multiclass or multilabel. It differs from the figures
+    above in two ways: a probability of exactly 0.5 is called negative, and all labels are averaged, so that AUC is
+    None if one of them has a single answer. Raises `DataError` as they do.
     """
     y, prob = checked_table(y_true, y_prob, one_hot=task == "multiclass")
     if np.isnan(y).any():

@@ -85,13 +85,14 @@ def logistic_line(x: Reals, target: Reals) -> tuple[float, float] | None:
     line = np.zeros(2)
     for _ in range(STEPS):
         fitted = sigmoid(design @ line)
-        gradient = design.T @ (target - fitted)
+        curvature = design.T @ (design * (fitted * (1 - fitted))[:, None])
         try:
-            step: Reals = np.linalg.solve(design.T @ (design * (fitted * (1 - fitted))[:, None]), gradient)
+            whole = np.asarray(np.linalg.solve(curvature, design.T @ (target - fitted)), dtype=np.float64)
         except np.linalg.LinAlgError:  # so nearly separated that every fitted probability is 0 or 1
             return None
-        line = line + (taken := shortened(design, target, line, step))
-        if np.abs(taken).max() < CLOSE:
+        step = shortened(design, target, line, whole)
+        line = line + step
+        if np.abs(step).max() < CLOSE:
             return float(line[0] / spread), float(line[1] - line[0] * centre / spread)
     return None
 

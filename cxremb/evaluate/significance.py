@@ -15,7 +15,7 @@ from cxremb.evaluate.metrics import THRESHOLD
 
 @dataclass(frozen=True)
 class McNemar:
-    """Studies that only one of two models answers rightly; p is exact and two-sided. `reason` says why there is none."""
+    """Studies that only one of two models answers rightly; p is exact, two-sided; `reason` says why there is none."""
 
     studies: int
     only_a: int
@@ -106,8 +106,9 @@ def fold_difference(gaps: ArrayLike, train_rows: int, test_rows: int, level: flo
         return Difference(float(values[0]) if j else None, None, None, None, reason=f"{j} folds have no spread")
     mean = float(values.mean())
     if np.ptp(values) == 0:
-        same = (0.0, 0.0, 0.0, 1.0) if mean == 0 else (mean, None, None, None)
-        return Difference(*same, reason=None if mean == 0 else "every fold has the same difference")
+        if mean == 0:
+            return Difference(0.0, 0.0, 0.0, 1.0)
+        return Difference(mean, None, None, None, reason="every fold has the same difference")
     error = float(np.sqrt((1 / j + test_rows / train_rows) * values.var(ddof=1)))
     reach = float(stdtrit(j - 1, (1 + level) / 2)) * error
     return Difference(mean, mean - reach, mean + reach, float(2 * stdtr(j - 1, -abs(mean) / error)))

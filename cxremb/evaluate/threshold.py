@@ -1,4 +1,4 @@
-"""From which probability on a row is called positive: chosen on validation rows, applied to others, and no other way."""
+"""From which probability on a row is called positive: chosen on validation rows, applied to others, no other way."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ Rule = Callable[[Reals, Reals, float], Reals]  # true and false positives at eac
 
 @dataclass(frozen=True)
 class Choice:
-    """A threshold, the rule that chose it, what that reached, and the rows it was chosen on: never judge it on those."""
+    """A threshold, its rule, what that reached, and the rows it was chosen on: never judge it on those."""
 
     rule: str
     threshold: float

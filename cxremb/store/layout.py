@@ -66,6 +66,7 @@ HISTORY = pa.schema(
     [
         ("repeat", pa.int32()),
         ("fold", pa.int32()),
+        ("seed", pa.int32()),
         ("epoch", pa.int32()),
         ("phase", pa.string()),  # train and val; train and test where a split has no val
         *((name, pa.float64()) for name in ("loss", "accuracy", "precision", "recall", "f1")),

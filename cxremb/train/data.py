@@ -29,3 +29,8 @@ class Member:
     seed: int
     watched_name: str = "val"  # their phase in the history: val, or test where there is no val: nothing is chosen then
     name: str = ""  # such as repeat0.fold3: what errors call it, and the prefix of its weights
+
+
+def called(member: Member) -> str:
+    """What opens a sentence about it: `repeat0.fold3: `, or nothing where it has no name."""
+    return f"{member.name}: " if member.name else ""

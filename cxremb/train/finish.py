@@ -101,6 +101,7 @@ def run_record(dataset: Dataset, features: Features, split: StoredSplit, made: M
         **rows_told(features, split, made),
         "simulated": dataset.simulated,
         "note": "; ".join(notes),
+        "notes": list(features.notes),  # choices made for the user, such as which of several stores
         "seconds": round(made.seconds, 2),
         "versions": {"cxremb": cxremb.__version__, "torch": version("torch")},
     }

@@ -105,7 +105,7 @@ def fit_alike(bench: Bench, plans: Mapping[str, Plan], progress: Progress) -> di
     members = [member(parts[key][place.repeat, place.fold], place) for key, place in places]
     rows = rows_of(features, head.blocks)
     started = time.perf_counter()
-    trained = loop.fit_members(rows, members, head, first.options, progress, bench.device)
+    trained = loop.fit_members(rows, members, head, first.options, progress, device_named(bench.device))
     fitted: dict[str, list[Fitted]] = {key: [] for key in plans}
     for (key, place), one in zip(places, trained, strict=True):
         fitted[key].append(judged(rows, head, one, place, parts[key][place.repeat, place.fold]))
@@ -121,6 +121,15 @@ def fit_alike(bench: Bench, plans: Mapping[str, Plan], progress: Progress) -> di
         )
         for key, plan in plans.items()
     }
+
+
+def device_named(name: str) -> str:
+    """The device, `auto` resolved. Raises `EncoderError` for one that is not here."""
+    from cxremb.encoders.runtime import best_device, check_device
+
+    device = best_device() if name == "auto" else name
+    check_device(device)
+    return device
 
 
 def rows_of(features: Features, blocks: Sequence[str]) -> Rows:

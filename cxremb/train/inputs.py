@@ -115,7 +115,7 @@ def saved_scaling(weights: Weights, dims: Mapping[str, int], device: str) -> Sca
             f"the head takes {weights['mean'].shape[0]} inputs, these rows have {sum(widths)}",
             hint="give it vectors of the encoders it was trained on",
         )
-    sides = [torch.from_numpy(weights[name]).to(device).split(widths) for name in ("mean", "scale")]
+    sides = [torch.split(torch.from_numpy(weights[name]).to(device), widths) for name in ("mean", "scale")]
     mean, scale = (dict(zip(dims, side, strict=True)) for side in sides)
     return Scaling(mean, scale, float(weights["limit"]))
 
@@ -138,9 +138,9 @@ def gather(table: Table, rows: Tensor, scaling: Scaling, lost: Mapping[str, Tens
     blocks, present = {}, {}
     for name, block in table.blocks.items():
         x, there = block[rows], table.present[name][rows]
-        between = (1,) * (x.dim() - 2)  # (K, 1, dim), or (K, 1, 1, dim) for views
         if scaling.limit < np.inf:  # in place: each copy of a batch is megabytes
-            mean, scale = (side[name].unflatten(0, (-1, *between)) for side in (scaling.mean, scaling.scale))
+            wide = (len(x), *(1,) * (x.dim() - 2), -1)  # (K, 1, dim), or (K, 1, 1, dim) for views
+            mean, scale = (side[name].view(wide) for side in (scaling.mean, scaling.scale))
             x.sub_(mean).div_(scale).clamp_(-scaling.limit, scaling.limit)
         if lost is not None:
             there = there * (1 - lost[name]).reshape(*rows.shape, *(1,) * (there.dim() - 2))

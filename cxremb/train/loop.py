@@ -1,152 +1,129 @@
-"""The one training loop: arrays in, a trained module and its history out. It knows neither stores nor folds."""
+"""The one training loop: rows in, trained heads and their histories out. It knows neither stores nor splits."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from copy import deepcopy
 from dataclasses import dataclass
-from typing import NamedTuple
+from itertools import repeat
+from math import ceil
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
+from cxremb.encoders.runtime import native_bf16
 from cxremb.errors import TrainError
-from cxremb.train.presets import Options
+from cxremb.train.data import BINARY, MULTICLASS, Member, Rows
+from cxremb.train.heads import HeadSpec
+from cxremb.train.inputs import saved_scaling, table_of
+from cxremb.train.learner import Learner, Work, logits_of
+from cxremb.train.losses import Epoch, targets_of
+from cxremb.train.options import Options
+from cxremb.train.stack import Stack
 from cxremb.types import Progress, unwatched
 
-CHUNK = 8192  # rows per forward pass when only predicting: bounds memory, changes no value
+__all__ = ["Epoch", "Predicted", "Trained", "fit_members", "one_thread", "predict"]
 
+STACKED = 8  # members of one batched product on a CPU: more fall out of its caches, fewer pay torch's price per call
 
-class Part(NamedTuple):
-    """The rows of one part of a split."""
-
-    X: NDArray[np.float32]  # (n, dim)
-    y: NDArray[np.float64]  # (n,) class 0 or 1
-    name: str = "val"  # which part: the phase that its figures go under
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """How the model of the end of an epoch does on one part. None: undefined, as precision without a positive call."""
-
-    epoch: int  # from 1
-    phase: str  # train or val; test where there is no val
-    loss: float
-    accuracy: float
-    precision: float | None
-    recall: float | None
-    f1: float | None
+Weights = Mapping[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
 class Trained:
-    """The module of the epoch that was kept, in evaluation mode, and every epoch's figures on both parts."""
+    """One member: the weights of the epoch that was kept, with their standardisation, and every epoch's figures."""
 
-    model: nn.Module
+    weights: Weights  # takes raw store vectors: `mean`, `scale`, `limit`, then the parameters of `HeadSpec.shapes`
     epoch: int
     history: list[Epoch]
 
 
-def fit(
-    model: nn.Module, train: Part, watched: Part, options: Options, seed: int, progress: Progress = unwatched
-) -> Trained:
-    """`model`, trained with Adam and cross entropy; the epoch is chosen by loss on `watched`, never on a test part.
+class Predicted(NamedTuple):
+    """Each (m, k). Multiclass: probabilities of a row sum to 1, and the softmax of its logits is them."""
 
-    model: (n, dim) float32 -> (n, 2) logits. Figures of both phases are measured in evaluation mode, with the
-    weights of the end of the epoch, so both compare like with like. The same seed gives the same weights on one
-    machine. Raises `TrainError` if the loss stops being finite, or an epoch would be chosen on test rows.
+    prob: NDArray[np.float64]
+    logit: NDArray[np.float64]
+
+
+def fit_members(
+    rows: Rows,
+    members: Sequence[Member],
+    head: HeadSpec,
+    options: Options,
+    progress: Progress = unwatched,
+    device: str = "cpu",
+) -> list[Trained]:
+    """Every member, trained on its own rows; the epoch is chosen by the loss on its watched rows, never on a test part.
+
+    Members are trained together as batched products, and each has its own generators: it comes out the same alone or
+    in any company, within rounding. Figures of both phases are measured in evaluation mode, with the weights of the
+    end of the epoch, so both compare like with like. A linear head is solved, not trained: see `linear`.
+    Raises `TrainError` for rows that nothing can be learnt from, an epoch that would be chosen on test rows, a
+    precision that the device lacks, or a loss that stops being finite.
     """
-    if watched.name == "test" and options.chooses_epoch:
+    if options.chooses_epoch and any(member.watched_name == "test" for member in members):
         raise TrainError("an epoch must not be chosen on test rows", hint="use a preset that keeps the last epoch")
-    X, y = tensors(train)
-    X_watched, y_watched = tensors(watched)
-    optimiser = torch.optim.Adam(model.parameters(), lr=options.learning_rate, fused=True)
-    order = torch.Generator().manual_seed(seed)
-    history: list[Epoch] = []
-    kept, lowest, chosen = model.state_dict(), float("inf"), 0
-    with one_thread(), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)  # dropout
-        for epoch in progress(range(1, options.epochs + 1), options.epochs, "epochs"):
-            run_epoch(model, X, y, optimiser, options.batch_size, order)
-            history.append(measure(model, X, y, epoch, "train"))
-            history.append(measure(model, X_watched, y_watched, epoch, watched.name))
-            loss = history[-1].loss
-            if not np.isfinite([history[-2].loss, loss]).all():
-                raise TrainError(f"the loss is no number any more after epoch {epoch}", hint="lower the learning rate")
-            if loss < lowest:
-                kept, lowest, chosen = deepcopy(model.state_dict()), loss, epoch
-            if options.patience and epoch - chosen >= options.patience:
+    if options.precision == "bf16" and not native_bf16(device):
+        raise TrainError(f"{device} does not multiply in bfloat16", hint="use precision fp32")
+    work = Work(table_of(rows, head, device), targets_of(rows, device), head, options, device)
+    with one_thread() as cores:
+        if head.kind == "linear":
+            from cxremb.train.linear import fit_linear  # scikit-learn takes seconds to import
+
+            solved = [fit_linear(work, member) for member in progress(members, len(members), "members")]
+            return [Trained(weights, epoch, history) for weights, epoch, history in solved]
+        learners = train(work, members, progress, cores if device == "cpu" else 0)
+    last = options.select == "last"
+    return [Trained(one.saved(), one.history[-1].epoch if last else one.chosen, one.history) for one in learners]
+
+
+def train(work: Work, members: Sequence[Member], progress: Progress, cores: int) -> list[Learner]:
+    """The learners, in the order of their members.
+
+    On a CPU the cores take different members, and each member's arithmetic stays on one: a core never waits for
+    another within a step, which on a machine with other work makes it many times slower, and the result does not
+    depend on how many cores there are. A GPU (0 cores) takes all members at once.
+    """
+    size = min(STACKED, ceil(len(members) / cores)) if cores else len(members)
+    groups = [members[start : start + size] for start in range(0, len(members), size)]
+    with ThreadPoolExecutor(max(cores, 1), initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        stacks = list(pool.map(lambda group: Stack(work, group), groups))
+        for epoch in progress(range(1, work.options.epochs + 1), work.options.epochs, "epochs"):
+            list(pool.map(Stack.run_epoch, stacks, repeat(epoch)))
+            if not any(stack.running for stack in stacks):
                 break
-    if options.select == "last":
-        return Trained(model.eval(), history[-1].epoch, history)
-    model.load_state_dict(kept)
-    return Trained(model.eval(), chosen, history)
+    return [learner for stack in stacks for learner in stack.learners]
 
 
-def run_epoch(
-    model: nn.Module, X: Tensor, y: Tensor, optimiser: torch.optim.Optimizer, batch_size: int, order: torch.Generator
-) -> None:
-    """One pass over the rows in a new order; the last batch may be short."""
-    model.train()
-    for rows in torch.split(torch.randperm(len(X), generator=order), batch_size):
-        optimiser.zero_grad()
-        loss = cross_entropy(model(X[rows]), y[rows])
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
+def predict(rows: Rows, head: HeadSpec, weights: Weights, index: NDArray[np.int64]) -> Predicted:
+    """What one trained head says of the rows `index` (m,).
 
-
-@torch.inference_mode()
-def logits_of(model: nn.Module, X: Tensor) -> Tensor:
-    """(n, classes) logits in evaluation mode."""
-    model.eval()
-    return torch.cat([model(rows) for rows in torch.split(X, CHUNK)])
-
-
-def predict(model: nn.Module, X: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(probability of class 1, its logit), each (n,), for the rows of `X` (n, dim)."""
-    logits = logits_of(model, torch.from_numpy(np.ascontiguousarray(X))).double()
-    margin = logits[:, 1] - logits[:, 0]
-    return torch.sigmoid(margin).numpy(), margin.numpy()
-
-
-def measure(model: nn.Module, X: Tensor, y: Tensor, epoch: int, phase: str) -> Epoch:
-    """The figures of one phase, with class 1 called where its probability is at least 0.5."""
-    logits = logits_of(model, X)
-    called, true = logits[:, 1] >= logits[:, 0], y == 1
-    tp, calls, positives = (int(mask.sum()) for mask in (called & true, called, true))
-    return Epoch(
-        epoch=epoch,
-        phase=phase,
-        loss=float(cross_entropy(logits, y)),
-        accuracy=float((called == true).double().mean()),
-        precision=tp / calls if calls else None,
-        recall=tp / positives if positives else None,
-        f1=2 * tp / (calls + positives) if calls + positives else None,
-    )
-
-
-def tensors(part: Part) -> tuple[Tensor, Tensor]:
-    """The part as float32 rows and integer classes. Raises `TrainError` if there is none or a value is no number."""
-    if not len(part.y):
-        raise TrainError("a part of the split holds no row", hint="add studies, or choose another fold with --fold")
-    if not np.isfinite(part.X).all():
-        bad = int((~np.isfinite(part.X)).any(axis=1).sum())
-        raise TrainError(f"{bad} of {len(part.X)} rows hold a value that is no number", hint="run `cxremb embed` again")
-    return torch.from_numpy(np.ascontiguousarray(part.X)), torch.from_numpy(part.y.astype(np.int64))
+    A row may lack a block. Raises `TrainError` for weights of inputs of another width, or values that are no number.
+    """
+    table = table_of(rows, head, "cpu")
+    scaling = saved_scaling(weights, table.dims, "cpu")
+    shapes = head.shapes(table.dims, head.outputs(rows.task, rows.y.shape[1]))
+    try:
+        parameters = {name: torch.from_numpy(weights[name]).reshape(shape) for name, shape in shapes.items()}
+    except (KeyError, RuntimeError) as error:
+        raise TrainError(f"the weights are not those of a {head.kind} head: {error}", hint="train it again") from error
+    wanted = torch.from_numpy(np.asarray(index, dtype=np.int64))
+    with one_thread():
+        logits = logits_of(table, head, scaling, parameters, wanted).double()
+    if rows.task == MULTICLASS:
+        return Predicted(torch.softmax(logits, dim=1).numpy(), logits.numpy())
+    if rows.task == BINARY and logits.shape[1] == 2:
+        logits = logits[:, 1:] - logits[:, :1]
+    return Predicted(torch.sigmoid(logits).numpy(), logits.numpy())
 
 
 @contextmanager
-def one_thread() -> Iterator[None]:
-    """One thread for the arithmetic inside.
-
-    A step of a head is a millisecond: a second thread gains little, waits for the first, and on a machine with other
-    work makes it five times slower (measured). The result then does not depend on the number of cores either.
-    """
+def one_thread() -> Iterator[int]:
+    """One thread for the arithmetic inside; yields how many there were."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        yield
+        yield before
     finally:
         torch.set_num_threads(before)

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from cxremb.errors import TrainError
-from cxremb.train.data import BINARY, MULTICLASS, MULTILABEL, TASKS, Member, Rows
+from cxremb.train.data import BINARY, MULTICLASS, MULTILABEL, TASKS, Member, Rows, called
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def targets_of(rows: Rows, device: str = "cpu") -> Targets:
     y, task = rows.y, rows.task
     if task not in TASKS:
         raise TrainError(f"no task called {task!r}", hint=f"it is one of {', '.join(TASKS)}")
-    known = ~np.isnan(y)
+    known: NDArray[np.bool_] = ~np.isnan(y)
     whole = known.all(axis=1, keepdims=True)
     if not np.isin(y[known], (0.0, 1.0)).all() or (task == BINARY and y.shape[1] != 1):
         raise TrainError(f"labels of shape {y.shape} do not fit a {task} task", hint="each value is 0, 1 or missing")
@@ -66,7 +66,7 @@ def labelled(targets: Targets, rows: NDArray[np.int64], part: str, member: Membe
     """Those of `rows` that have a label. Raises `TrainError` if there are none, or training has one class only."""
     chosen = torch.from_numpy(np.ascontiguousarray(rows, dtype=np.int64)).to(targets.known.device)
     chosen = chosen[targets.known[chosen].any(dim=1)]
-    of = f"{member.name}: " if member.name else ""
+    of = called(member)
     if not len(chosen):
         raise TrainError(
             f"{of}a part of the split holds no row with a label ({part})",
@@ -132,9 +132,7 @@ def figures(logits: Tensor, targets: Targets, rows: Tensor, epoch: int, phase: s
     ]
     told = [float((losses * known).sum() / cells), float(right), *torch.cat(counts, dim=1).flatten().tolist()]
     tp, said, true = np.array(told[2:]).reshape(3, -1)
-    return Epoch(
-        epoch, phase, told[0], told[1], macro(tp, said), macro(tp, true), macro(2 * tp, said + true)
-    )
+    return Epoch(epoch, phase, told[0], told[1], macro(tp, said), macro(tp, true), macro(2 * tp, said + true))
 
 
 def calls(logits: Tensor, targets: Targets) -> Tensor:

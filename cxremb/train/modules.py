@@ -40,6 +40,11 @@ def forward(spec: HeadSpec, parameters: Parameters, batch: Batch, drop: Drop) ->
     return perceptron(parameters, "", side_by_side(blocks), drop)
 
 
+def unchanged(hidden: Tensor) -> Tensor:
+    """No dropout."""
+    return hidden
+
+
 def affine(parameters: Parameters, layer: str, X: Tensor) -> Tensor:
     """(K, B, outputs) of one layer, on (K, B, inputs)."""
     bias = parameters[f"{layer}bias"].unsqueeze(1)

@@ -8,6 +8,7 @@ from cxremb.errors import TrainError
 SELECT = ("best", "last")
 OPTIMISERS = ("adam", "adamw", "sgd")
 SCHEDULES = ("constant", "cosine", "plateau")
+PRECISIONS = ("fp32", "bf16")
 
 
 @dataclass(frozen=True)
@@ -25,10 +26,12 @@ class Options:
     weight_decay: float = 0.0
     schedule: str = "constant"  # cosine: to 0 in the last epoch; plateau: lower while the validation loss stands still
     class_weights: bool = False  # each class weighs as much in the training loss, however rare it is
+    precision: str = "fp32"  # of a head's products; bf16 where the hardware multiplies in it
 
     def __post_init__(self) -> None:
         """Refuse what would train nothing, or silently something else."""
-        for name, known in (("select", SELECT), ("optimiser", OPTIMISERS), ("schedule", SCHEDULES)):
+        words = {"select": SELECT, "optimiser": OPTIMISERS, "schedule": SCHEDULES, "precision": PRECISIONS}
+        for name, known in words.items():
             if (given := getattr(self, name)) not in known:
                 raise TrainError(f"{name} is {' or '.join(known)}, not {given!r}")
         if self.learning_rate <= 0 or min(self.batch_size, self.epochs, self.patience or 1) < 1:

@@ -1,26 +1,22 @@
-"""Members that are trained as one batched model: the state of each, and one epoch of them all."""
+"""Members that are trained as one batched model: an epoch of them all, and of each what is kept and when it stops."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from math import ceil, cos, pi, prod
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from math import cos, isfinite, pi
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from cxremb.errors import TrainError
-from cxremb.train.data import Member
-from cxremb.train.heads import HeadSpec
-from cxremb.train.inputs import Scaling, Table, gather, measure_scaling, stacked_scaling
-from cxremb.train.losses import Epoch, Targets, balanced_weights, figures, labelled, summed_loss
-from cxremb.train.modules import Batch, forward
+from cxremb.train.data import Member, called
+from cxremb.train.inputs import gather, stacked_scaling
+from cxremb.train.learner import Learner, Work, logits_of, new_learner
+from cxremb.train.losses import Targets, figures, summed_loss
+from cxremb.train.modules import forward, unchanged
 from cxremb.train.options import Options
 
-CHUNK = 1024  # rows per forward pass when only predicting: they stay in a CPU's caches; changes no value
-STAND_STILL = 4  # epochs without a lower watched loss after which the plateau schedule slows down,
-SLOWER = 0.5  # to this share of the rate
+STAND_STILL = 3  # epochs without a lower watched loss after which the plateau schedule slows down
+SLOWER = 0.3  # the share of the rate that is left: two steps down are an order of magnitude
 
 OPTIMISERS: Mapping[str, Callable[..., torch.optim.Optimizer]] = {
     "adam": torch.optim.Adam,
@@ -29,68 +25,147 @@ OPTIMISERS: Mapping[str, Callable[..., torch.optim.Optimizer]] = {
 }
 
 
-@dataclass(frozen=True)
-class Work:
-    """What the members of a training share."""
+class Stack:
+    """Some members, their optimiser, and where each stands."""
 
-    table: Table
-    targets: Targets
-    head: HeadSpec
-    options: Options
-    device: str
+    def __init__(self, work: Work, members: Sequence[Member]) -> None:
+        self.work = work
+        self.learners = [new_learner(work, member) for member in members]
+        self.optimiser = new_optimiser(work.options, self.learners)
 
+    @property
+    def running(self) -> list[Learner]:
+        """The members that have not stopped."""
+        return [learner for learner in self.learners if not learner.stopped]
 
-@dataclass
-class Learner:
-    """One member while it is trained. Everything random about it comes from its own generators."""
+    def run_epoch(self, epoch: int) -> None:
+        """One pass of every running member over its rows in a new order, then its figures.
 
-    member: Member
-    train: Tensor  # rows with a label
-    watched: Tensor
-    scaling: Scaling
-    class_weights: Tensor  # (cells, levels)
-    parameters: dict[str, Tensor]
-    order: torch.Generator  # of the rows, on the CPU: the same order on every device
-    draws: torch.Generator  # of dropout, on the device
-    rate: float
-    kept: dict[str, Tensor] = field(default_factory=dict)
-    lowest: float = float("inf")
-    chosen: int = 0  # the epoch of the lowest loss
-    slowed: int = 0  # the last epoch in which the rate was lowered
-    stopped: bool = False
-    history: list[Epoch] = field(default_factory=list)
-
-    def saved(self) -> dict[str, NDArray[Any]]:
-        """The weights that are to be kept, as arrays."""
-        return self.scaling.saved() | {name: value.detach().cpu().numpy().copy() for name, value in self.kept.items()}
+        Raises `TrainError`, naming the member, if a loss stops being finite.
+        """
+        running = self.running
+        for group, learner in zip(self.optimiser.param_groups, self.learners, strict=False):
+            group["lr"] = scheduled(self.work.options, learner.rate, epoch)
+        for active, rows in batches(running, self.work.options.batch_size):
+            train_step(self.work, active, rows)
+            self.optimiser.step()
+        for learner in running:
+            watch(self.work, learner, epoch)
 
 
-def new_learner(work: Work, member: Member) -> Learner:
-    """An untrained member, the same for the same seed. Raises `TrainError` for rows that nothing can be learnt from."""
-    train = labelled(work.targets, member.train, "train", member)
-    watched = labelled(work.targets, member.watched, member.watched_name, member)
-    targets, head = work.targets, work.head
-    even = torch.ones(targets.classes.shape[1], targets.levels, device=work.device)
-    learner = Learner(
-        member=member,
-        train=train,
-        watched=watched,
-        scaling=measure_scaling(work.table, train, work.options.standardise),
-        class_weights=balanced_weights(targets, train) if work.options.class_weights else even,
-        parameters=initial(head, work.table.dims, head.outputs(targets.task, targets.labels), member.seed, work.device),
-        order=torch.Generator().manual_seed(member.seed),
-        draws=torch.Generator(work.device).manual_seed(member.seed),
-        rate=work.options.learning_rate,
+def new_optimiser(options: Options, learners: Sequence[Learner]) -> torch.optim.Optimizer:
+    """One step of it is a step of each learner that has a gradient, with that learner's own moments and step count.
+
+    All of these updates are per element, so one optimiser over K members is K optimisers. A schedule that looks at a
+    member's loss needs a group for each.
+    """
+    groups = [list(learner.parameters.values()) for learner in learners]
+    if options.schedule != "plateau":
+        groups = [[parameter for group in groups for parameter in group]]
+    more = {"momentum": options.momentum} if options.optimiser == "sgd" else {}
+    return OPTIMISERS[options.optimiser](
+        [{"params": group} for group in groups],
+        lr=options.learning_rate,
+        weight_decay=options.weight_decay,
+        fused=True,
+        **more,
     )
-    learner.kept = learner.parameters
-    return learner
 
 
-def initial(head: HeadSpec, dims: Mapping[str, int], outputs: int, seed: int, device: str) -> dict[str, Tensor]:
-    """Parameters as `torch.nn.Linear` draws them: uniform within 1 / sqrt(inputs) (LeCun et al. 1998)."""
-    draws, drawn = torch.Generator().manual_seed(seed), {}
-    for name, shape in head.shapes(dims, outputs).items():
-        if name.endswith("weight"):
-            bound = shape[1] ** -0.5  # and the layer's bias, which comes next, has the same
-        drawn[name] = torch.empty(shape).uniform_(-bound, bound, generator=draws).to(device).requires_grad_()
-    return drawn
+def scheduled(options: Options, rate: float, epoch: int) -> float:
+    """The learning rate of an epoch, from 1 on. Cosine: from the full rate to 0 (Loshchilov & Hutter 2017)."""
+    if options.schedule != "cosine":
+        return rate
+    return rate * (1 + cos(pi * (epoch - 1) / max(options.epochs - 1, 1))) / 2
+
+
+def batches(learners: Sequence[Learner], size: int) -> Iterator[tuple[list[Learner], list[Tensor]]]:
+    """Who takes part in each step, and with which rows. The last batch of a member may be short, and it then waits."""
+    orders = [
+        learner.train[torch.randperm(len(learner.train), generator=learner.order).to(learner.train.device)]
+        for learner in learners
+    ]
+    for start in range(0, max(map(len, orders), default=0), size):
+        taking = [(learner, rows[start : start + size]) for learner, rows in zip(learners, orders, strict=True)]
+        active = [(learner, rows) for learner, rows in taking if len(rows)]
+        yield [learner for learner, _ in active], [rows for _, rows in active]
+
+
+def train_step(work: Work, learners: Sequence[Learner], rows: Sequence[Tensor]) -> None:
+    """The gradients of one batch for each of `learners`; every other member is left without one."""
+    counts = [len(some) for some in rows]
+    padded = pad_sequence(list(rows), batch_first=True)  # (K, B): short batches are filled up with row 0, at weight 0
+    for learner in learners:
+        for parameter in learner.parameters.values():
+            parameter.grad = None
+    with work.arithmetic():
+        parameters = {name: joined([one.parameters[name] for one in learners]) for name in learners[0].parameters}
+        scaling = stacked_scaling([learner.scaling for learner in learners])
+        lost = lost_blocks(work, learners, rows) if work.head.modality_dropout else None
+        batch = gather(work.table, padded, scaling, lost)
+        logits = forward(work.head, parameters, batch, silencer(work.head.dropout, learners, counts)).float()
+    weights = cell_weights(work.targets, learners, padded)
+    if min(counts) < max(counts):
+        within = torch.arange(padded.shape[1]) < torch.tensor(counts).unsqueeze(1)
+        weights = weights * within.to(weights.device).unsqueeze(-1)
+    summed_loss(logits, work.targets, padded, weights).backward()  # type: ignore[no-untyped-call]
+
+
+def joined(tensors: Sequence[Tensor]) -> Tensor:
+    """(K, ...), without a copy where K is 1."""
+    return tensors[0].unsqueeze(0) if len(tensors) == 1 else torch.stack(list(tensors))
+
+
+def cell_weights(targets: Targets, learners: Sequence[Learner], rows: Tensor) -> Tensor:
+    """(K, B, cells) what each label weighs in the loss of each member; 0 where it is missing."""
+    known, classes = targets.known[rows], targets.classes[rows]
+    table = torch.stack([learner.class_weights for learner in learners]).unsqueeze(1)  # (K, 1, cells, levels)
+    weights = table.expand(-1, rows.shape[1], -1, -1).gather(-1, classes.unsqueeze(-1)).squeeze(-1)
+    return weights * known
+
+
+def silencer(share: float, learners: Sequence[Learner], counts: Sequence[int]) -> Callable[[Tensor], Tensor]:
+    """Dropout (Srivastava et al. 2014), drawn for each member by its own generator and for its own rows only."""
+
+    def drop(hidden: Tensor) -> Tensor:
+        keep = torch.zeros(hidden.shape, device=hidden.device)
+        for mask, learner, count in zip(keep, learners, counts, strict=True):
+            mask[:count].bernoulli_(1 - share, generator=learner.draws)
+        return hidden * keep.div_(1 - share).to(hidden.dtype)
+
+    return drop if share else unchanged
+
+
+def lost_blocks(work: Work, learners: Sequence[Learner], rows: Sequence[Tensor]) -> dict[str, Tensor]:
+    """Modality -> (K, B), 1.0 where chance takes it from a row; a row never loses the only block it has."""
+    names, share = work.head.blocks, work.head.modality_dropout
+    lost: dict[str, list[Tensor]] = {name: [] for name in names}
+    for learner, some in zip(learners, rows, strict=True):
+        chance, which = torch.rand(2, len(some), generator=learner.draws, device=some.device)
+        there = torch.stack([work.table.present[name][some].view(len(some), -1).amax(dim=1) for name in names])
+        spare = (there.sum(dim=0) > 1) & (chance < share)
+        for number, name in enumerate(names):
+            lost[name].append((spare & ((which * len(names)).long() == number)).float())
+    return {name: pad_sequence(masks, batch_first=True) for name, masks in lost.items()}
+
+
+def watch(work: Work, learner: Learner, epoch: int) -> None:
+    """Figures of both parts with the weights of the end of the epoch; what to keep, when to slow down or to stop."""
+    options = work.options
+    for phase, rows in (("train", learner.train), (learner.member.watched_name, learner.watched)):
+        with work.arithmetic():
+            logits = logits_of(work.table, work.head, learner.scaling, learner.parameters, rows)
+        learner.history.append(figures(logits, work.targets, rows, epoch, phase))
+    seen, loss = (one.loss for one in learner.history[-2:])
+    if not (isfinite(seen) and isfinite(loss)):
+        of = called(learner.member)
+        raise TrainError(f"{of}the loss is no number any more after epoch {epoch}", hint="lower the learning rate")
+    if loss < learner.lowest:
+        learner.lowest, learner.chosen, learner.slowed = loss, epoch, epoch
+        if options.select == "best":
+            learner.kept = {name: value.detach().clone() for name, value in learner.parameters.items()}
+    if epoch - learner.slowed >= STAND_STILL and options.schedule == "plateau":
+        learner.rate, learner.slowed = learner.rate * SLOWER, epoch
+    learner.stopped = epoch == options.epochs or (
+        options.patience is not None and epoch - learner.chosen >= options.patience
+    )

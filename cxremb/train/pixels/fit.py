@@ -2,32 +2,33 @@
 
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cxremb.errors import TrainError
 from cxremb.features import Features, Inputs
 from cxremb.splits import StoredSplit
 from cxremb.store.dataset import Dataset
 from cxremb.train.finish import Made, finish_run, run_key
-from cxremb.train.fit import member
+from cxremb.train.fit import member, rows_of
 from cxremb.train.options import PixelRecipe
-from cxremb.train.parts import parts_of_plan
+from cxremb.train.parts import Parts, parts_of_plan
 from cxremb.train.pixels.source import Films, load_films
-from cxremb.train.pixels.specs import NetworkSpec, find_network
-from cxremb.train.plan import Place, Plan
-from cxremb.train.presets import Preset
+from cxremb.train.pixels.specs import find_network
+from cxremb.train.plan import Plan
+from cxremb.train.presets import Preset, find_preset
 from cxremb.train.runs import Run, find_run
 from cxremb.train.tables import Fitted
 from cxremb.types import Progress, unwatched
 
 if TYPE_CHECKING:
-    from cxremb.train.pixels.loop import Job
+    from cxremb.train.pixels.networks import Start
+
+BLOCKS = ("image",)
 
 
 @dataclass(frozen=True)
@@ -38,57 +39,129 @@ class NetworkPlan(Plan):
 
 
 @dataclass(frozen=True)
-class From:
-    """Where a network's training runs and what its base starts from. The weights' hash is in the key, the device not."""
+class Origin:
+    """Where the weights of a network's base come from: `file`, else what is found; with `pretrained` off from nowhere."""
 
-    device: str = "auto"
-    weights: Path | None = None  # a file; None looks in packages, the hub's cache and on the hub
-    pretrained: bool = True  # off: the base starts from random weights, and looks nowhere
+    file: Path | None = None
+    pretrained: bool = True
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a network is trained from. `features` has the rows, what was left out, and notes for the user."""
+
+    features: Features
+    films: Films
+    start: "Start"
 
 
 def plan_of(preset: Preset, folds: Sequence[int] = (0,), seeds: Sequence[int] = (0,), **changed: Any) -> NetworkPlan:
-    """The plan that a preset stands for. changed: options other than the preset's.
+    """The plan that a preset stands for. changed: options other than the preset's, such as `epochs`.
 
     Raises `TrainError` if the preset is not for a network.
     """
     if not preset.network:
-        raise TrainError(f"preset {preset.name} trains a head on stored vectors", hint="see `cxremb presets`")
+        raise TrainError(
+            f"preset {preset.name} trains a head on stored vectors",
+            hint=f"name the head: cxremb train {preset.head} --preset {preset.name}",
+        )
     options = replace(preset.options, **changed)
     return NetworkPlan(preset.network, preset.name, options, tuple(folds), (0,), tuple(seeds), preset.pixels)
 
 
-def fit_network(
-    dataset: Dataset,
-    inputs: Inputs,
-    split: StoredSplit,
-    plan: NetworkPlan,
-    progress: Progress = unwatched,
-    where: From | None = None,
-) -> Run:
-    """The run that answers `plan`: the finished one if there is one (`reused`), else trained and written now.
+def open_source(
+    dataset: Dataset, inputs: Inputs, plan: NetworkPlan, origin: Origin | None = None, progress: Progress = unwatched
+) -> Source:
+    """The films of a data set in the frame of the plan, decoded if they have to be, and the weights to start from.
 
-    Of `inputs`, the label set and the views count; a row is a film. Films that are not in the pixel cache are decoded
-    into it first. A training that was stopped goes on after its last whole epoch. Raises `TrainError` as `fit_run`,
-    `DataError` if no labelled film can be read, `EncoderError` for weights that do not fit or a device that is none.
+    Of `inputs`, the label set and the views count; a row is a film. Tell the user the notes of its features: they name
+    films that cannot be decoded, and say so if there are no ImageNet weights. Raises `DataError` if no labelled film
+    can be read, `EncoderError` for weights that are not there.
     """
     from cxremb.train.pixels.networks import find_start
 
-    where = where or From()
-    spec = find_network(plan.arm)
+    origin = origin or Origin()
+    start = find_start(find_network(plan.arm), origin.file, pretrained=origin.pretrained)
     features, films = load_films(dataset, inputs, plan.pixels, progress)
-    start = find_start(spec, where.weights, pretrained=where.pretrained)
-    features = replace(features, notes=[*features.notes, *([start.note] if start.note else [])])
-    outputs = spec.outputs(features.task, len(features.labels))
-    told = {**asdict(spec), "network": plan.arm, "outputs": outputs, "side": plan.pixels.side}
-    told |= {"weights": start.source, "weights_sha256": start.sha256, "note": start.note}
-    key = run_key(dataset, features, split, plan, told)
+    notes = [*features.notes, *([start.note] if start.note else [])]
+    return Source(replace(features, notes=notes), films, start)
+
+
+def fit_network(  # noqa: PLR0913 - as `fit_run`
+    dataset: Dataset,
+    source: Source,
+    split: StoredSplit,
+    plan: NetworkPlan,
+    progress: Progress = unwatched,
+    device: str = "auto",
+) -> Run:
+    """The run that answers `plan`: the finished one if there is one (`reused`), else trained and written now.
+
+    A training that was stopped goes on after its last whole epoch; what it needs for that lies under the data set's
+    `runs` until it is done. Raises `TrainError` as `fit_run`, `EncoderError` for weights that do not fit or a device
+    that cannot be used.
+    """
+    features = source.features
+    check_task(features, plan)
+    spec = spec_of(source, plan)
+    key = run_key(dataset, features, split, plan, spec)
     if done := find_run(dataset, key):
         return replace(done, reused=True)
-    parts = parts_of_plan(features, split, plan, ("image",))
+    parts = parts_of_plan(features, split, plan, BLOCKS)
     draft, started = dataset.paths.runs / f".training-{key}", time.perf_counter()
-    fitted = fit_places(Bench(features, films, parts, draft), plan, replace(where, start=start), progress)
-    parameters = parameters_of(spec, plan.pixels.side, outputs)
-    made = Made(plan, ("image",), fitted, parts, parameters, time.perf_counter() - started, told)
+    fitted, parameters = fit_places(source, parts, plan, Under(draft, device), progress)
+    made = Made(plan, BLOCKS, fitted, parts, parameters, time.perf_counter() - started, spec)
     run = finish_run(dataset, features, split, made)
     shutil.rmtree(draft, ignore_errors=True)
     return run
+
+
+def check_task(features: Features, plan: NetworkPlan) -> None:
+    """Raises `TrainError` if the preset is not for the task of the labels."""
+    tasks = find_preset(plan.preset).tasks
+    if features.task not in tasks:
+        raise TrainError(
+            f"preset {plan.preset} is for {' and '.join(tasks)} labels; {features.label_set} is {features.task}",
+            hint="name another label set with --label-set, or another preset: see `cxremb presets`",
+        )
+
+
+def spec_of(source: Source, plan: NetworkPlan) -> dict[str, Any]:
+    """What the network is, enough to build it again, and the weights that it starts from. It enters the key."""
+    spec, features = find_network(plan.arm), source.features
+    outputs = spec.outputs(features.task, len(features.labels))
+    start = {"weights": source.start.source, "weights_sha256": source.start.sha256}
+    return {"network": plan.arm, **asdict(spec), "side": plan.pixels.side, "outputs": outputs, **start}
+
+
+@dataclass(frozen=True)
+class Under:
+    """Where a training runs, and where it keeps what it needs to go on."""
+
+    folder: Path
+    device: str
+
+
+def fit_places(
+    source: Source, parts: Mapping[tuple[int, int], Parts], plan: NetworkPlan, under: Under, progress: Progress
+) -> tuple[list[Fitted], int]:
+    """(the plan's models one after the other, how many parameters each has)."""
+    from cxremb.encoders.runtime import best_device, check_device
+    from cxremb.train.losses import targets_of
+    from cxremb.train.pixels.loop import Job, fit, predict
+    from cxremb.train.pixels.networks import parameters_of
+
+    device = best_device() if under.device == "auto" else under.device
+    check_device(device)
+    targets, fitted, parameters = targets_of(rows_of(source.features, ())), [], 0
+    for place in plan.places:
+        part = parts[place.repeat, place.fold]
+        checkpoint = under.folder / f"{place.name}.safetensors"
+        job = Job(find_network(plan.arm), plan.pixels, plan.options, source.start, device, checkpoint)
+        trained = fit(job, source.films, targets, member(part, place), progress)
+        rows = np.flatnonzero((part == "val") | (part == "test"))
+        prob, logit = predict(trained.network, source.films, rows, job, targets.task)
+        weights = {name: value.cpu().contiguous().numpy() for name, value in trained.network.state_dict().items()}
+        parameters = parameters_of(trained.network.requires_grad_(True))
+        fitted.append(Fitted(place, trained.epoch, weights, trained.history, rows, part[rows], prob, logit))
+    return fitted, parameters

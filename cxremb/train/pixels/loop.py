@@ -204,7 +204,9 @@ def mean_loss(logits: Tensor, targets: Targets, rows: Tensor, weights: Tensor | 
     counted = targets.known[rows].float()
     if weights is not None:
         counted = counted * weights[torch.arange(len(weights)), targets.classes[rows]]
-    return (cell_losses(logits, targets, rows) * counted).sum() / counted.sum().clamp(min=torch.finfo(torch.float32).tiny)
+    return (cell_losses(logits, targets, rows) * counted).sum() / counted.sum().clamp(
+        min=torch.finfo(torch.float32).tiny
+    )
 
 
 def told(logits: Tensor, task: str) -> Tensor:

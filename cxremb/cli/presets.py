@@ -1,0 +1,61 @@
+"""`cxremb presets` lists the recipes."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import typer
+
+from cxremb.cli.options import AsJson
+
+
+def presets(as_json: AsJson = False) -> None:
+    """List the recipes: model, parameters, settings, the figures they are reported to reach, what differs here.
+
+    Example: cxremb presets
+    """
+    from dataclasses import asdict
+
+    from cxremb.train.presets import PRESETS
+
+    listing = [asdict(preset) for preset in PRESETS.values()]
+    if as_json:
+        typer.echo(json.dumps(listing, indent=2, ensure_ascii=False))
+    else:
+        show_presets(listing)
+
+
+def show_presets(listing: Sequence[Mapping[str, Any]]) -> None:
+    """One paragraph per preset."""
+    from cxremb.cli.progress import console
+
+    for preset in listing:
+        console.print(f"[bold]{preset['name']}[/bold]: {preset['summary']}", highlight=False, soft_wrap=True)
+        typer.echo(f"  {what(preset)}: {preset['parameters']:,} parameters; for {', '.join(preset['tasks'])} labels")
+        typer.echo(f"  {how(preset['options'])}")
+        if preset["reported"]:
+            told = ", ".join(f"{name} {value:.4f}" for name, value in preset["reported"].items())
+            typer.echo(f"  reported: {told}\n    ({preset['reported_on']})")
+        for difference in preset["differs"]:
+            typer.echo(f"  differs here: {difference}")
+    typer.echo("Use one: cxremb train --preset NAME")
+
+
+def what(preset: Mapping[str, Any]) -> str:
+    """The model: a head on vectors, or a network from pixels."""
+    if preset["network"]:
+        return f"network {preset['network']} on {preset['pixels']['side']} pixels, {preset['classes']} classes"
+    widths = " + ".join(str(width) for width in preset["dims"].values())
+    return f"head {preset['head']} on {widths}"
+
+
+def how(options: Mapping[str, Any]) -> str:
+    """The recipe in one line."""
+    stop = f", stop after {options['patience']} epochs without gain" if options["patience"] else ""
+    schedule = "" if options["schedule"] == "constant" else f" ({options['schedule']})"
+    weights = ", class weights" if options["class_weights"] else ""
+    inputs = "standardised" if options["standardise"] else "as stored"
+    return (
+        f"{options['optimiser']}, learning rate {options['learning_rate']:g}{schedule}, batch {options['batch_size']}, "
+        f"{options['epochs']} epochs, {options['select']} epoch{stop}{weights}; inputs {inputs}"
+    )

@@ -1,0 +1,167 @@
+"""How one run is shown: its epochs, its test figures beside what is reported elsewhere, and where everything lies."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from cxremb.train.presets import Preset
+    from cxremb.train.runs import Run
+
+WIDTH = 100  # columns that a table may take
+FIGURES = ("loss", "accuracy", "precision", "recall", "f1")
+PER_LABEL = ("auroc", "average_precision", "f1", "prevalence")
+BASELINES = {
+    "prevalence": "prevalence",
+    "majority_accuracy": "majority accuracy",
+    "all_positive_f1": "all-positive F1",
+}
+
+
+def run_json(run: "Run") -> None:
+    """All of a run but its predictions, as JSON on stdout."""
+    told = {**run.record, "reused": run.reused, "folder": str(run.folder), "history": run.history.to_pylist()}
+    told |= {"test": figures_of(run), "test_by_label": {label: figures_of(run, label) for label in labels_of(run)}}
+    typer.echo(json.dumps(told, indent=2, ensure_ascii=False))
+
+
+def figures_of(run: "Run", label: str | None = None) -> dict[str, dict[str, float | None]]:
+    """Metric -> value, low, high on the test rows, of a label or of the headline."""
+    rows = [row for row in run.metrics.to_pylist() if row["part"] == "test" and row["label"] == (label or run.label)]
+    return {row["metric"]: {name: row[name] for name in ("value", "low", "high")} for row in rows}
+
+
+def labels_of(run: "Run") -> list[str]:
+    """The labels that have figures, macro and micro among them."""
+    return list(dict.fromkeys(row["label"] for row in run.metrics.to_pylist() if row["part"] == "test"))
+
+
+def show_run(run: "Run", preset: "Preset | None" = None) -> None:
+    """The epoch table of the first model, the test lines, what is reported elsewhere, and where everything lies."""
+    from cxremb.cli.progress import console
+
+    record, history = run.record, run.history.to_pylist()
+    first = record["members"][0]
+    own = [row for row in history if all(row[name] == first[name] for name in ("repeat", "fold", "seed"))]
+    show_table(epoch_table(own, first["epoch"]))
+    others = f", the first of {len(record['members'])} models" if len(record["members"]) > 1 else ""
+    typer.echo(
+        f"{record['head']}, {record['parameters']:,} trainable parameters, preset {record['preset']}; "
+        f"* epoch {first['epoch']} kept{others}\n"
+        "Both parts are measured in evaluation mode at the end of each epoch."
+    )
+    show_test(run)
+    if preset and preset.reported:
+        show_reported(run, preset)
+    for caveat in run.caveats:
+        console.print(f"  {caveat}", style="yellow", highlight=False, soft_wrap=True)
+    if record["left_out"]:
+        typer.echo("  left out: " + ", ".join(f"{n:,} {why}" for why, n in record["left_out"].items()))
+    show_place(run)
+
+
+def show_test(run: "Run") -> None:
+    """The main figures with intervals, what needs no model, and a line per label where there are several."""
+    record, figures = run.record, figures_of(run)
+    tests = [row for row in run.predictions.to_pylist() if row["part"] == "test"]
+    items, patients = (len({row[name] for row in tests}) for name in ("item_id", "patient_id"))
+    which = "folds" if len(record["folds"]) > 1 else "fold"
+    leaky = " (LEAKY)" if record["leaky"] else ""
+    over = f", {run.label} over {len(record['labels'])} labels" if len(record["labels"]) > 1 else ""
+    names = {name: told for name, told in BASELINES.items() if name in figures}
+    typer.echo(
+        f"\nTest, {which} {', '.join(map(str, record['folds']))}{leaky}: {items:,} {record['unit']} rows of "
+        f"{patients:,} patients{over}\n"
+        f"  AUROC {span(figures['auroc'])}, accuracy {span(figures['accuracy'])}, F1 {span(figures['f1'])}\n"
+        "  95% patient-cluster bootstrap; without looking: "
+        + ", ".join(f"{told} {number(figures[name]['value'])}" for name, told in names.items())
+    )
+    if over:
+        show_table(label_table(run))
+
+
+def label_table(run: "Run") -> "Table":
+    """A line per label."""
+    from rich.markup import escape
+
+    table = plain_table(("label", *PER_LABEL))
+    for label in labels_of(run):
+        figures = figures_of(run, label)
+        cells = (number(figures[name]["value"]) if name in figures else "-" for name in PER_LABEL)
+        table.add_row(escape(label), *cells)
+    return table
+
+
+def show_reported(run: "Run", preset: "Preset") -> None:
+    """The published figures beside ours, and why they are not the same thing."""
+    from rich.markup import escape
+
+    figures = figures_of(run)
+    table = plain_table(("", "reported", "here, test"))
+    for name, value in preset.reported.items():
+        table.add_row(name, number(value), escape(span(figures[name])) if name in figures else "-")
+    show_table(table)
+    typer.echo(f"  reported on: {preset.reported_on}")
+    for difference in preset.differs:
+        typer.echo(f"  differs here: {difference}")
+
+
+def show_place(run: "Run") -> None:
+    """Where it came from and where it lies."""
+    from cxremb.features import text_told
+
+    record = run.record
+    spent = f"Re-used run of {record['created']}" if run.reused else f"Trained in {record['seconds']:.1f} s"
+    stores, text = ", ".join(record["stores"]) or "none: from pixels", text_told(record["text"], record["text_role"])
+    typer.echo(f"\n{spent}; stores {stores}; {text}; split {record['split']}")
+    typer.echo(f"Run: {run.folder}")
+    typer.echo(f"Ask: cxremb sql \"select * from predictions where run_id = '{run.run_id}' and part = 'test'\"")
+
+
+def epoch_table(history: Sequence[Mapping[str, Any]], kept: int) -> "Table":
+    """Loss, accuracy, precision, recall and F1 per epoch, train beside val (or test); the kept epoch is marked.
+
+    Of several labels, all but the loss are as `train.losses.figures` averages them.
+    """
+    phases = (history[0]["phase"], history[1]["phase"])
+    table = plain_table(("epoch", *(f"{phase}\n{name}" for phase in phases for name in FIGURES)), right=True)
+    for first, second in zip(history[::2], history[1::2], strict=True):
+        cells = [number(row[name]) for row in (first, second) for name in FIGURES]
+        chosen = first["epoch"] == kept
+        table.add_row(f"{'* ' if chosen else ''}{first['epoch']}", *cells, style="bold" if chosen else None)
+    return table
+
+
+def plain_table(headings: Sequence[str], right: bool = False) -> "Table":
+    """A table without lines; all but the first column are numbers."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, collapse_padding=True)
+    for place, heading in enumerate(headings):
+        table.add_column(heading, justify="right" if place or right else "left")
+    return table
+
+
+def show_table(table: "Table") -> None:
+    """A table on stdout, as wide as `WIDTH` also in a pipe, which would get 80 columns."""
+    from rich.console import Console
+
+    from cxremb.cli.progress import console
+
+    Console(width=max(console.width, WIDTH)).print(table)
+
+
+def number(value: float | None) -> str:
+    """Four decimals, or a dash where undefined."""
+    return "-" if value is None else f"{value:.4f}"
+
+
+def span(figure: Mapping[str, float | None]) -> str:
+    """A value with its interval."""
+    interval = "" if figure["low"] is None else f" [{number(figure['low'])}, {number(figure['high'])}]"
+    return f"{number(figure['value'])}{interval}"
