@@ -53,8 +53,10 @@ def main() -> None:
     torch.manual_seed(0)
     network = timm.create_model(MODEL, pretrained=False).eval()
     auto = choose_runtime("cpu", "auto")
-    runtimes = {"auto": auto, "torch bf16": Runtime(precision="bf16"), "torch fp32": Runtime()}
-    if openvino_version():
+    runtimes = {"auto": auto}
+    if not options.quick:
+        runtimes |= {"torch bf16": Runtime(precision="bf16"), "torch fp32": Runtime()}
+    if openvino_version() and not options.quick:
         runtimes |= {f"openvino {kind}": Runtime(precision=kind, engine="openvino") for kind in ("bf16", "fp32")}
     with tempfile.TemporaryDirectory() as folder:
         weights = Path(folder) / "weights.pth"

@@ -86,8 +86,10 @@ def main() -> None:
     layers = 1 if options.quick else 12
     network = BertModel(BertConfig(vocab_size=len(vocabulary.splitlines()), num_hidden_layers=layers)).eval()
     auto = choose_runtime("cpu", "auto")
-    runtimes = {"auto": auto, "torch bf16": Runtime(precision="bf16"), "torch fp32": Runtime()}
-    if openvino_version():
+    runtimes = {"auto": auto}
+    if not options.quick:
+        runtimes |= {"torch bf16": Runtime(precision="bf16"), "torch fp32": Runtime()}
+    if openvino_version() and not options.quick:
         runtimes |= {f"openvino {kind}": Runtime(precision=kind, engine="openvino") for kind in ("bf16", "fp32")}
     with tempfile.TemporaryDirectory() as folder:
         network.save_pretrained(folder)

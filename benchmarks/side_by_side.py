@@ -14,9 +14,9 @@ HERE = Path(__file__).parent
 
 
 def take_turns(ways: Mapping[str, tuple[int, Callable[[], object]]], rounds: int) -> dict[str, dict[str, float]]:
-    """Rates and ratios by way. A way is (items, a call that does so many); the first is what the others are set against.
+    """Rates and ratios by way. A way is (items, a call that does so many); the first is the plain one.
 
-    Each is called once before the clock runs. `times` is the median over rounds of its rate by the first one's.
+    Each is called once before the clock runs. `times` is the median over rounds of its rate by that of the plain one.
     """
     for _, run in ways.values():
         run()

@@ -16,11 +16,16 @@ from cxremb.store.manifest import Manifest, Part, Recipe, publish
 
 @dataclass(frozen=True)
 class Planted:
-    """Class means lie `image` and `text` standard deviations apart, along one of `dim` noisy dimensions."""
+    """Class means lie `image` and `text` standard deviations apart, along one of `dim` noisy dimensions.
+
+    `kinds` is how far apart the classes of `kind` lie in texts, along dimensions 1 to 3, and the labels of `found`,
+    along 4 and 5; at 0 there are no such label sets.
+    """
 
     studies: int = 600
     image: float = 0.0
     text: float = 0.0
+    kinds: float = 0.0
     dim: int = 6
     simulated: bool = True
     seed: int = 0
@@ -36,6 +41,25 @@ def signal(y: np.ndarray, distance: float, dim: int, rng: np.random.Generator) -
     X = rng.standard_normal((len(y), dim))
     X[:, 0] += distance * y
     return X.astype(np.float32)
+
+
+KINDS, FOUND = ("clear", "dense", "wide"), ("nodule", "effusion")
+
+
+def more_labels(plan: Planted) -> tuple[np.ndarray, np.ndarray]:
+    """(class of `kind` per study, labels of `found` (n, 2) with NaN where missing; every tenth study has none)."""
+    rng = np.random.default_rng(plan.seed + 7)
+    kind = rng.integers(0, len(KINDS), plan.studies)
+    found = (rng.random((plan.studies, len(FOUND))) < 0.4).astype(float)
+    found[rng.random(plan.studies) < 0.2, 0] = np.nan
+    found[::10] = np.nan
+    return kind, found
+
+
+def label_rows(study: str, label_set: str, values: dict[str, float]) -> list[dict[str, object]]:
+    """What is known of one study."""
+    known = {label: value for label, value in values.items() if not np.isnan(value)}
+    return [{"study_id": study, "label_set": label_set, "label": name, "value": known[name]} for name in known]
 
 
 def planted_tables(plan: Planted) -> tuple[dict[str, pa.Table], np.ndarray]:
@@ -64,6 +88,11 @@ def planted_tables(plan: Planted) -> tuple[dict[str, pa.Table], np.ndarray]:
         {"study_id": row["study_id"], "label_set": "normal_abnormal", "label": "abnormal", "value": value}
         for row, value in zip(studies, y.tolist(), strict=True)
     ]
+    kinds, found = more_labels(plan)
+    for row, kind, values in zip(studies, kinds.tolist(), found.tolist(), strict=True) if plan.kinds else ():
+        one_hot = {name: float(place == kind) for place, name in enumerate(KINDS)}
+        labels += label_rows(row["study_id"], "kind", one_hot)
+        labels += label_rows(row["study_id"], "found", dict(zip(FOUND, values, strict=True)))
     rows = {"studies": studies, "images": images, "reports": reports, "labels": labels}
     schemas = {"studies": STUDIES, "images": IMAGES, "reports": REPORTS, "labels": LABELS}
     return {name: pa.Table.from_pylist(rows[name], schema=schemas[name]) for name in rows}, y
@@ -104,7 +133,10 @@ def plant(root: Path, plan: Planted, modalities: tuple[str, ...] = ("image", "te
     tables, y = planted_tables(plan)
     abnormal = {"task": "binary", "means": "planted", "labels": ["abnormal"], "policy": "", "version": "0"}
     about = {"licence": "none", "citation": "none", "source": {}, "notes": [], "simulated": plan.simulated}
-    about["label_sets"] = {"normal_abnormal": abnormal}
+    several = {"kind": ("multiclass", list(KINDS)), "found": ("multilabel", list(FOUND))} if plan.kinds else {}
+    about["label_sets"] = {"normal_abnormal": abnormal} | {
+        name: abnormal | {"task": task, "labels": labels} for name, (task, labels) in several.items()
+    }
     dataset = write_dataset(DatasetPaths(root, "planted"), tables, about)
     rng = np.random.default_rng(plan.seed + 1)
     place = {study: i for i, study in enumerate(tables["studies"]["study_id"].to_pylist())}
@@ -113,5 +145,10 @@ def plant(root: Path, plan: Planted, modalities: tuple[str, ...] = ("image", "te
         per_image = y[[place[study] for study in tables["images"]["study_id"].to_pylist()]]
         write_store(dataset, "efficientnet_b1", "image", ids, signal(per_image, plan.image, plan.dim, rng))
     if "text" in modalities:
-        write_store(dataset, "biobert", "text", list(place), signal(y, plan.text, plan.dim, rng))
+        vectors = signal(y, plan.text, plan.dim, rng)
+        if plan.kinds:
+            kind, found = more_labels(plan)
+            vectors[np.arange(len(y)), 1 + kind] += plan.kinds
+            vectors[:, 4:6] += plan.kinds * np.nan_to_num(found)
+        write_store(dataset, "biobert", "text", list(place), vectors)
     return dataset

@@ -11,7 +11,7 @@ from cxremb.errors import DataError
 from cxremb.evaluate.calibrate import fit_platt, fit_temperature
 from cxremb.evaluate.metrics import binary_metrics
 from cxremb.evaluate.parts import Part, part, probabilities
-from cxremb.evaluate.threshold import choose_threshold
+from cxremb.evaluate.threshold import between, choose_threshold
 
 
 def made_up(name: str = "val", seed: int = 0, n: int = 120, first: int = 0, steepness: float = 3.0) -> Part:
@@ -50,8 +50,12 @@ def test_applied_to_test_rows():
 def test_equally_good_thresholds_take_the_nearest_to_one_half():
     flat = part("val", np.arange(4), [1, 0, 1, 0], [0.0, 0.0, 0.0, 0.0])
     assert choose_threshold(flat, "youden").threshold == pytest.approx(0.5)
-    neighbours = part("val", np.arange(2), [1, 0], [np.nextafter(1.0, 2.0), 1.0])
-    assert choose_threshold(neighbours).threshold <= neighbours.prob[0]
+
+
+def test_a_threshold_lies_between_even_the_closest_numbers():
+    higher, lower = np.nextafter(0.7, 1), 0.7
+    cuts = between(np.array([higher, lower]))
+    assert [[prob >= cut for prob in (higher, lower)] for cut in cuts] == [[False, False], [True, False], [True, True]]
 
 
 @pytest.mark.parametrize("choose", [choose_threshold, fit_temperature, fit_platt])

@@ -4,13 +4,16 @@ from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
-from planted import Planted, plant, write_store
+from planted import FOUND, KINDS, Planted, plant, write_store
 
 from cxremb.errors import CxrembError, DataError, StoreError
-from cxremb.features import caveats, load_features
+from cxremb.features import Inputs, caveats, load_features
 from cxremb.store.dataset import Dataset, write_dataset
+from cxremb.store.files import replace_table
 from cxremb.store.layout import BEFORE_READING, LABEL_SOURCE
+from cxremb.store.manifest import publish, successor
 from cxremb.store.reader import open_store
 
 SMALL = Planted(studies=30, image=1.0, text=1.0)
@@ -24,12 +27,13 @@ def dataset(tmp_path) -> Dataset:
 
 def rewritten(dataset: Dataset, **tables: pa.Table) -> Dataset:
     old = {name: getattr(dataset, name) for name in ("studies", "images", "reports", "labels")}
-    about = {name: dataset.descriptor[name] for name in ("licence", "citation", "source", "notes", "simulated")}
+    kept = ("licence", "citation", "source", "notes", "simulated", "label_sets")
+    about = {name: dataset.descriptor[name] for name in kept}
     return write_dataset(dataset.paths, old | tables, about)
 
 
 def test_each_image_row_carries_its_own_vector_its_studys_text_and_label(dataset):
-    features = load_features(dataset, "normal_abnormal", BOTH)
+    features = load_features(dataset, BOTH)
     image = dict(zip(*open_store(dataset, "efficientnet_b1").vectors(), strict=True))
     text = dict(zip(*open_store(dataset, "biobert").vectors("findings+impression"), strict=True))
     label = dict(zip(*(dataset.labels[name].to_pylist() for name in ("study_id", "value")), strict=True))
@@ -40,16 +44,16 @@ def test_each_image_row_carries_its_own_vector_its_studys_text_and_label(dataset
         assert item.startswith(study)
         np.testing.assert_array_equal(features.blocks["image"][row], image[item])
         np.testing.assert_array_equal(features.blocks["text"][row], text[study])
-        np.testing.assert_array_equal(features.matrix(BOTH)[row], np.concatenate([image[item], text[study]]))
-        assert features.y[row] == label[study]
+        assert features.y[row].tolist() == [label[study]]
         assert features.patient_ids[row] == patient[study]
     assert features.unit == "image"
-    assert features.label == "abnormal"
+    assert (features.labels, features.task) == (("abnormal",), "binary")
+    assert all(there.all() for there in features.present.values())
     assert features.stores["image"].startswith("efficientnet_b1@")
 
 
 def test_without_images_a_row_is_a_study(dataset):
-    features = load_features(dataset, "normal_abnormal", ("text",))
+    features = load_features(dataset, ("text",))
     assert features.unit == "study"
     assert features.item_ids.tolist() == dataset.studies["study_id"].to_pylist()
     assert list(features.blocks) == ["text"]
@@ -65,7 +69,7 @@ def test_every_row_left_out_is_counted_once_under_its_first_reason(tmp_path):
     told = [study for study in studies if study not in textless]
     write_store(dataset, "efficientnet_b1", "image", seen, np.ones((len(seen), 4)))
     write_store(dataset, "biobert", "text", told, np.ones((len(told), 4)))
-    features = load_features(dataset, "normal_abnormal", BOTH)
+    features = load_features(dataset, BOTH)
 
     counts = {"no label": 0, "no image embedding": 0, "no findings+impression text": 0}
     kept = []
@@ -86,23 +90,27 @@ def test_newest_of_several_stores_is_taken_and_named(dataset):
     studies = dataset.studies["study_id"].to_pylist()
     newer = np.full((len(studies), 3), 7.0)
     write_store(dataset, "minilm", "text", studies, newer, created="2026-11-02T00:00:00+00:00")
-    features = load_features(dataset, "normal_abnormal", ("text",))
+    features = load_features(dataset, ("text",))
     assert np.all(features.blocks["text"] == 7)
     assert "newest of 2 text stores: minilm@" in features.notes[0]
-    chosen = load_features(dataset, "normal_abnormal", ("text",), text_model="biobert")
+    chosen = load_features(dataset, ("text",), Inputs(text_model="biobert"))
     assert chosen.blocks["text"].shape[1] == SMALL.dim
     assert not chosen.notes
 
 
 def test_digest_follows_labels_rows_and_store_versions(dataset):
-    features = load_features(dataset, "normal_abnormal", BOTH)
-    assert load_features(dataset, "normal_abnormal", BOTH).digest == features.digest
+    features = load_features(dataset, BOTH)
+    assert load_features(dataset, BOTH).digest == features.digest
     flipped = replace(features, y=1 - features.y)
     newer = replace(features, stores={**features.stores, "text": "biobert@0 v2"})
     fewer = replace(features, item_ids=features.item_ids[::-1])
     other = replace(features, text_role=BEFORE_READING)  # else a run with the wrong caveat would be re-used
     assert features.text_role == LABEL_SOURCE
-    assert len({features.digest, flipped.digest, newer.digest, fewer.digest, other.digest}) == 5
+    told = {"views": "frontal", "missing": "keep", "unit": "study", "task": "multilabel", "label_version": "1"}
+    told |= {"labels": ("normal",), "keys": {"image": "0"}, "pooling": {"text": "mean"}}
+    more = [replace(features, **{name: value}) for name, value in told.items()]
+    digests = {one.digest for one in (features, flipped, newer, fewer, other, *more)}
+    assert len(digests) == 5 + len(told)
 
 
 @pytest.mark.parametrize(
@@ -120,7 +128,7 @@ def test_digest_follows_labels_rows_and_store_versions(dataset):
 def test_what_is_missing_says_what_to_type(tmp_path, stores, asked, error, says):
     dataset = plant(tmp_path, SMALL, modalities=stores)
     with pytest.raises(error) as caught:
-        load_features(dataset, **{"label_set": "normal_abnormal", **asked})
+        load_features(dataset, asked.pop("modalities"), Inputs(**asked))
     assert says in caught.value.hint
     assert caught.value.hint
 
@@ -129,7 +137,7 @@ def test_no_row_left_is_an_error(tmp_path):
     dataset = plant(tmp_path, SMALL, modalities=("text",))
     write_store(dataset, "efficientnet_b1", "image", ["gone"], np.ones((1, 4)))
     with pytest.raises(DataError, match="40 no image embedding"):
-        load_features(dataset, "normal_abnormal", BOTH)
+        load_features(dataset, BOTH)
 
 
 @pytest.mark.parametrize(
@@ -147,3 +155,100 @@ def test_no_row_left_is_an_error(tmp_path):
 def test_caveats_follow_what_the_arm_reads(blocks, role, simulated, said):
     found = caveats(blocks, role, simulated)
     assert [line.split(":")[0] for line in found] == said
+
+
+LABELLED = Planted(studies=60, kinds=1.0)
+
+
+@pytest.mark.parametrize(
+    ("label_set", "task", "names"), [("kind", "multiclass", KINDS), ("found", "multilabel", FOUND)]
+)
+def test_several_labels_come_as_a_matrix_and_rows_without_any_are_counted(tmp_path, label_set, task, names):
+    dataset = plant(tmp_path, LABELLED)
+    features = load_features(dataset, BOTH, Inputs(label_set))
+    rows = dataset.labels.filter(pc.equal(dataset.labels["label_set"], label_set)).to_pylist()
+    known = {(row["study_id"], row["label"]): row["value"] for row in rows}
+    assert (features.task, features.labels) == (task, names)
+    assert features.y.shape == (len(features.item_ids), len(names))
+    for study, values in zip(features.study_ids.tolist(), features.y.tolist(), strict=True):
+        for name, value in zip(names, values, strict=True):
+            assert known.get((study, name)) == (None if np.isnan(value) else value)
+    labelled = {study for study, _ in known}
+    without = sum(study not in labelled for study in dataset.images["study_id"].to_pylist())
+    assert features.left_out == ({"no label": without} if without else {})
+    assert (without > 0) == (label_set == "found")
+
+
+def test_frontal_views_alone(dataset):
+    features = load_features(dataset, BOTH, Inputs(views="frontal"))
+    frontal = [row["image_id"] for row in dataset.images.to_pylist() if row["view"] == "frontal"]
+    assert features.item_ids.tolist() == frontal
+    assert features.left_out == {"not a frontal film": dataset.images.num_rows - len(frontal)}
+
+
+@pytest.mark.parametrize("views", ["all", "frontal"])
+def test_a_study_carries_all_its_films(tmp_path, views):
+    dataset = plant(tmp_path, SMALL, modalities=("text",))
+    images = dataset.images.to_pylist()
+    lost = {images[0]["image_id"], images[2]["image_id"]}  # one of two films, and the only one of a study
+    assert (images[0]["study_id"], images[2]["view"]) == (images[1]["study_id"], "frontal")
+    vectors = {row["image_id"]: np.full(3, number + 1.0) for number, row in enumerate(images)}
+    seen = [name for name in reversed(vectors) if name not in lost]  # the store's order means nothing
+    write_store(dataset, "efficientnet_b1", "image", seen, np.array([vectors[name] for name in seen]))
+    features = load_features(dataset, BOTH, Inputs(unit="study", views=views))
+    films: dict[str, list[np.ndarray]] = {}
+    for row in images:
+        if row["image_id"] not in lost and views in ("all", row["view"]):
+            films.setdefault(row["study_id"], []).append(vectors[row["image_id"]])
+    assert features.unit == "study"
+    assert features.item_ids.tolist() == [name for name in dataset.studies["study_id"].to_pylist() if name in films]
+    assert features.blocks["image"].shape == (len(films), max(map(len, films.values())), 3)
+    for row, study in enumerate(features.item_ids.tolist()):
+        there = features.present["image"][row]
+        np.testing.assert_array_equal(features.blocks["image"][row][there], films[study])
+        assert not features.blocks["image"][row][~there].any()
+    assert features.left_out == {"no image embedding": SMALL.studies - len(films)}
+    assert features.present["text"].all()
+
+
+def test_rows_that_lack_a_modality_can_be_kept(tmp_path):
+    dataset = plant(tmp_path, SMALL, modalities=())
+    images, studies = dataset.images["image_id"].to_pylist(), dataset.studies["study_id"].to_pylist()
+    write_store(dataset, "efficientnet_b1", "image", images[2:], np.ones((len(images) - 2, 4)))
+    write_store(dataset, "biobert", "text", studies[1:], np.ones((len(studies) - 1, 4)))
+    features = load_features(dataset, BOTH, Inputs(missing="keep"))
+    study_of = dict(zip(images, dataset.images["study_id"].to_pylist(), strict=True))
+    has_image, has_text = set(images[2:]), set(studies[1:])
+    neither = [image for image in images if image not in has_image and study_of[image] not in has_text]
+    assert features.left_out == {"no vector at all": len(neither)} == {"no vector at all": 2}
+    assert features.present["image"].tolist() == [item in has_image for item in features.item_ids.tolist()]
+    assert features.present["text"].tolist() == [study in has_text for study in features.study_ids.tolist()]
+    for name, block in features.blocks.items():
+        np.testing.assert_array_equal(block.any(axis=1), features.present[name])
+
+
+def test_rows_without_vectors_for_who_reads_pixels(tmp_path):
+    dataset = plant(tmp_path, SMALL, modalities=())
+    features = load_features(dataset, (), Inputs(unit="image"))
+    assert features.item_ids.tolist() == dataset.images["image_id"].to_pylist()
+    assert features.blocks == {}
+
+
+@pytest.mark.parametrize("wrong", [{"views": "lateral"}, {"unit": "patient"}, {"missing": "impute"}])
+def test_a_choice_that_there_is_not_lists_those_there_are(wrong):
+    with pytest.raises(DataError, match=next(iter(wrong.values()))) as caught:
+        Inputs(**wrong)
+    assert "choose one of" in caught.value.hint
+
+
+def test_whom_an_encoder_was_fine_tuned_on_is_read_and_a_lost_list_is_an_error(dataset):
+    store = open_store(dataset, "efficientnet_b1")
+    publish(successor(store.manifest, provenance={"trained_on": "patients.parquet"}), store.folder)
+    with pytest.raises(StoreError, match=r"patients\.parquet") as caught:
+        load_features(dataset, ("image",))
+    assert "--finetune" in caught.value.hint
+    table = pa.table({"patient_id": ["p00001", "p00002"]}).replace_schema_metadata({"split": "mine@0123"})
+    replace_table(store.folder / "patients.parquet", table)
+    seen = load_features(dataset, BOTH).seen
+    assert list(seen) == ["image"]
+    assert (seen["image"].patients, seen["image"].split) == ({"p00001", "p00002"}, "mine@0123")

@@ -98,7 +98,7 @@ def test_the_correction_by_hand():
 
 
 def test_correlated_folds_are_not_mistaken_for_evidence():
-    # folds of one data set share its luck: with a correlation of test / (test + train) = 0.2, the one the method assumes
+    # folds of one data set share its luck: the method takes their correlation as test / (test + train), here 0.2
     rng = np.random.default_rng(0)
     j, correlation = 25, 0.2
     rejected = {"corrected": 0, "plain": 0}

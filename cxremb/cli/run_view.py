@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 WIDTH = 100  # columns that a table may take
 FIGURES = ("loss", "accuracy", "precision", "recall", "f1")
 PER_LABEL = ("auroc", "average_precision", "f1", "prevalence")
+EPOCHS = "Both parts are measured in evaluation mode at the end of each epoch."
+STEPS = "An epoch is a step of the L2 path, from the strongest penalty on; each is solved to its end."
 BASELINES = {
     "prevalence": "prevalence",
     "majority_accuracy": "majority accuracy",
@@ -51,8 +53,7 @@ def show_run(run: "Run", preset: "Preset | None" = None) -> None:
     others = f", the first of {len(record['members'])} models" if len(record["members"]) > 1 else ""
     typer.echo(
         f"{record['head']}, {record['parameters']:,} trainable parameters, preset {record['preset']}; "
-        f"* epoch {first['epoch']} kept{others}\n"
-        "Both parts are measured in evaluation mode at the end of each epoch."
+        f"* epoch {first['epoch']} kept{others}\n" + (STEPS if record["spec"].get("kind") == "linear" else EPOCHS)
     )
     show_test(run)
     if preset and preset.reported:
@@ -106,8 +107,18 @@ def show_reported(run: "Run", preset: "Preset") -> None:
         table.add_row(name, number(value), escape(span(figures[name])) if name in figures else "-")
     show_table(table)
     typer.echo(f"  reported on: {preset.reported_on}")
-    for difference in preset.differs:
+    for difference in (*changed(run, preset), *preset.differs):
         typer.echo(f"  differs here: {difference}")
+
+
+def changed(run: "Run", preset: "Preset") -> list[str]:
+    """How this run departs from the recipe that it names."""
+    from dataclasses import asdict
+
+    model, recipe = preset.network or preset.head, asdict(preset.options)
+    found = [f"{run.record['head']} was trained, not {model}"] if run.record["head"] != model else []
+    options = run.record["options"]
+    return found + [f"{name} {options[name]}, not {recipe[name]}" for name in recipe if options[name] != recipe[name]]
 
 
 def show_place(run: "Run") -> None:

@@ -107,9 +107,10 @@ def train(
     if tensorboard:
         check_board()  # before anything takes time
     collection = open_dataset(root, dataset)
-    recipe = find_preset(preset, read_labels(collection, label_set).task)
+    published = find_preset(preset, read_labels(collection, label_set).task)
+    recipe = published
     if epochs is not None:
-        recipe = replace(recipe, options=replace(recipe.options, epochs=epochs))
+        recipe = replace(published, options=replace(published.options, epochs=epochs))
     inputs = Inputs(label_set, image_model, text_model, text, views.value, unit and unit.value, missing.value)
     folds = choose_split(collection, label_set, split, allow_leaky=allow_leaky)
     place: dict[str, Any] = {"folds": (fold,), "repeats": (repeat,), "seeds": (seed,)}
@@ -122,7 +123,7 @@ def train(
     if as_json:
         run_json(run)
     else:
-        show_run(run, recipe)
+        show_run(run, published)
 
 
 def train_head(

@@ -2,30 +2,54 @@
 
 Each figure is a quotient of sums of cells, so "it rounds to 0.6827" is two linear inequalities in the cells, and all
 matrices that fit a row are the integer points of a cone. Its shadows, found once by elimination (Fourier 1827), bound the
-positives for a given n, then TP, then FP; so the search visits little else than what fits. All arithmetic is in integers.
+positives for a given n, then TP, then FP; so the search visits little else than what fits. All arithmetic is exact.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from math import gcd, lcm
+from math import ceil, floor, gcd, lcm
 
 from cxremb.evaluate.confusion import RATIOS, Confusion, Form
 from cxremb.evaluate.published import Published
 
-N, POSITIVES, TP, FP = range(4)  # the axes: a half-space holds the points with sum(form * point) >= 0
+POSITIVES, TP, FP = 1, 2, 3  # axes of (n, positives, TP, FP): a half-space holds the points with sum(form * point) >= 0
 CELLS: tuple[Form, ...] = ((1, 0, 0, 0), (0, 1, 0, 0), (0, 0, 1, 0), (0, 0, 0, 1))
 
 Pair = tuple[int, int]  # n, positives
+Span = tuple[Fraction, Fraction]  # of positives / n
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What keeps one axis from below and from above, given the axes before it (as n, positives, TP) and its own slope."""
+
+    lower: Sequence[Form]
+    upper: Sequence[Form]
+
+    def at(self, n: int, positives: int, tp: int = 0) -> range:
+        """The integers left on the axis."""
+        above = max([-((a * n + b * positives + c * tp) // slope) for a, b, c, slope in self.lower])
+        below = min([(a * n + b * positives + c * tp) // slope for a, b, c, slope in self.upper])
+        return range(above, below + 1)
 
 
 @dataclass(frozen=True)
 class Cone:
-    """The half-spaces that a printed row leaves, and their shadows."""
+    """The share of positives that a row leaves, and the bounds of TP and of FP."""
 
-    whole: list[Form]
-    without_fp: list[Form]
-    without_tp: list[Form]  # in n and positives alone
+    prevalence: Span
+    tp: Bounds
+    fp: Bounds
+
+    @property
+    def empty(self) -> bool:
+        """Whether no matrix of any size is in it."""
+        return self.prevalence[0] > self.prevalence[1]
+
+    def has(self, pair: Pair) -> bool:
+        """Whether the share of positives is one of those left."""
+        return self.prevalence[0] * pair[0] <= pair[1] <= self.prevalence[1] * pair[0]
 
 
 def find_cone(row: Published, slack: Fraction = Fraction(1), cut_off: bool = False) -> Cone:
@@ -37,8 +61,16 @@ def find_cone(row: Published, slack: Fraction = Fraction(1), cut_off: bool = Fal
         unit = 10**value.decimals
         whole.append(combine(above, Fraction(1), below, -(value.digits + low) / unit))
         whole.append(combine(below, (value.digits + high) / unit, above, Fraction(-1)))
-    without_fp = eliminate(whole, FP)
-    return Cone(whole, without_fp, eliminate(without_fp, TP))
+    fp, without_fp = eliminate(whole, FP)
+    tp, without_tp = eliminate(without_fp, TP)
+    share, rest = eliminate(without_tp, POSITIVES)
+    if any(form[0] < 0 for form in rest):
+        return Cone((Fraction(1), Fraction(0)), tp, fp)
+    low, high = (
+        max(Fraction(-n, slope) for n, *_, slope in share.lower),
+        min(Fraction(n, slope) for n, *_, slope in share.upper),
+    )
+    return Cone((low, high), tp, fp)
 
 
 def axes(form: Form) -> Form:
@@ -56,39 +88,38 @@ def combine(first: Form, times: Fraction, second: Form, other: Fraction) -> Form
     return (n // shrink, positives // shrink, tp // shrink, fp // shrink)
 
 
-def eliminate(spaces: Iterable[Form], axis: int) -> list[Form]:
-    """The shadow of a cone along one axis: each lower bound of the axis is at most each upper bound."""
-    kept = {space for space in spaces if space[axis] == 0}
-    lower = [space for space in spaces if space[axis] > 0]
-    upper = [space for space in spaces if space[axis] < 0]
-    kept |= {combine(a, Fraction(-b[axis]), b, Fraction(a[axis])) for a in lower for b in upper}
-    return sorted(kept - {(0, 0, 0, 0)})
+def eliminate(spaces: Sequence[Form], axis: int) -> tuple[Bounds, list[Form]]:
+    """The bounds of an axis, and the cone's shadow along it: each lower bound is at most each upper bound."""
+    shadow = {form for form in spaces if form[axis] == 0}
+    lower, upper = ([form for form in spaces if sign * form[axis] > 0] for sign in (1, -1))
+    for a in lower:
+        shadow |= {combine(a, Fraction(-b[axis]), b, Fraction(a[axis])) for b in upper}
+    return Bounds([given(form, axis) for form in lower], [given(form, axis) for form in upper]), sorted(shadow)
 
 
-def between(spaces: Iterable[Form], axis: int, point: Sequence[int]) -> range:
-    """The integers on one axis that the half-spaces leave, given the values on the axes before it."""
-    lowest, highest = 0, point[N]  # no cell is below 0 or above n
-    for space in spaces:
-        slope, rest = space[axis], sum(a * b for a, b in zip(space, point, strict=False))
-        if slope > 0:
-            lowest = max(lowest, -(rest // slope))
-        elif slope < 0:
-            highest = min(highest, rest // -slope)
-        elif rest < 0:
-            return range(0)
-    return range(lowest, highest + 1)
+def given(form: Form, axis: int) -> Form:
+    """A half-space as a bound of one axis: what n, positives and TP add where they come before it, and the slope."""
+    n, positives, tp, _ = form
+    return (n, positives if axis > POSITIVES else 0, tp if axis > TP else 0, abs(form[axis]))
 
 
-def possible_pairs(cone: Cone, sizes: range, positives: int | None) -> Iterator[Pair]:
-    """Each n with each number of positives that the cone's shadow leaves it."""
+def overlap(spans: Iterable[Span]) -> Span:
+    """What all spans share; the low end is above the high one if they share nothing."""
+    lows, highs = zip(*spans, strict=True)
+    return max(lows), min(highs)
+
+
+def possible_pairs(prevalence: Span, sizes: Iterable[int], positives: int | None) -> Iterator[Pair]:
+    """Each n with each number of positives that the span leaves it."""
+    low, high = prevalence
     for n in sizes:
-        left = between(cone.without_tp, POSITIVES, (n,))
-        yield from ((n, p) for p in (left if positives is None else (positives,)) if p in left)
+        left = range(ceil(low * n), floor(high * n) + 1)
+        yield from ((n, p) for p in left if positives is None or p == positives)
 
 
 def points(cone: Cone, pair: Pair) -> Iterator[Confusion]:
-    """The cone's matrices with this n and number of positives. A figure of theirs that is 0 / 0 fits all that is printed."""
+    """The cone's matrices with one of its `possible_pairs`. A figure of theirs that is 0 / 0 passes as anything."""
     n, positives = pair
-    for tp in between(cone.without_fp, TP, pair):
-        for fp in between(cone.whole, FP, (n, positives, tp)):
+    for tp in cone.tp.at(n, positives):
+        for fp in cone.fp.at(n, positives, tp):
             yield Confusion(tp, positives - tp, fp, n - positives - fp)

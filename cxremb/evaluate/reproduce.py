@@ -3,15 +3,18 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from itertools import islice
+from itertools import groupby, islice
+from typing import TypeVar
 
 from cxremb.errors import DataError
-from cxremb.evaluate.cone import Cone, Pair, find_cone, points, possible_pairs
+from cxremb.evaluate.cone import Cone, Pair, Span, find_cone, overlap, points, possible_pairs
 from cxremb.evaluate.confusion import Confusion
 from cxremb.evaluate.published import Printed, Published
 
 MOST = 20_000  # matrices; with so many the printed row says next to nothing
 LARGEST_N = 5_000  # how far n is searched where it is not known
+T = TypeVar("T")
+FINE = Fraction(1, 10_000)
 AVERAGES = "figures averaged over the classes (macro, weighted) come from no single matrix in this way"
 
 
@@ -21,11 +24,14 @@ class Known:
 
     sizes: range
     positives: int | None = None
+    prevalence: Span = (Fraction(0), Fraction(1))
     pairs: Sequence[Pair] | None = None
 
-    def of(self, cone: Cone) -> Iterable[Pair]:
+    def inside(self, cone: Cone) -> Iterator[Pair]:
         """The (n, positives) to try."""
-        return possible_pairs(cone, self.sizes, self.positives) if self.pairs is None else self.pairs
+        if self.pairs is None:
+            return possible_pairs(overlap([self.prevalence, cone.prevalence]), self.sizes, self.positives)
+        return (pair for pair in self.pairs if cone.has(pair))
 
     def __str__(self) -> str:
         size = f"n = {self.sizes[0]:,}" if len(self.sizes) == 1 else f"n of {self.sizes[0]:,} to {self.sizes[-1]:,}"
@@ -69,9 +75,10 @@ def reproduce(
     known = Known(range(1, LARGEST_N + 1) if n is None else n, positives)
     check_known(rows, known)
     for cut in (False, True) if cut_off is None else (cut_off,):
-        pairs = narrowed(rows, known, cut)[-1]
-        if pairs:
-            return Recovered(list(rows), pairs, [list_matrices(row, pairs, cut) for row in rows], cut)
+        shared = overlap(find_cone(row, cut_off=cut).prevalence for row in rows)  # spares most pairs of a long table
+        if pairs := narrowed(rows, replace(known, prevalence=shared), cut)[-1]:
+            known = replace(known, pairs=pairs)
+            return Recovered(list(rows), pairs, [list_matrices(row, known, cut) for row in rows], cut)
     raise inconsistent(rows, known, cut_off or False)
 
 
@@ -84,27 +91,39 @@ def check_known(rows: Sequence[Published], known: Known) -> None:
 
 
 def narrowed(rows: Sequence[Published], known: Known, cut_off: bool) -> list[list[Pair]]:
-    """After each row, the pairs that fit it and all rows before it; ends with the first row that leaves none."""
+    """After each row, the pairs that fit it and all rows before it; ends with the first row that leaves none.
+
+    Raises `DataError` if the last row leaves more than `MOST`.
+    """
     history: list[list[Pair]] = []
     for row in rows:
-        cone = find_cone(row, cut_off=cut_off)
-        pairs = [pair for pair in known.of(cone) if any(row.fits(m, cut_off) for m in points(cone, pair))]
-        history.append(pairs)
-        if not pairs:
+        fitting = (pair for pair, _ in groupby(fits(row, known, cut_off), key=lambda m: (m.n, m.positives)))
+        history.append(at_most(fitting, row) if row is rows[-1] else list(fitting))
+        if not history[-1]:
             break
-        known = replace(known, pairs=pairs)
+        known = replace(known, pairs=history[-1])
     return history
 
 
-def list_matrices(row: Published, pairs: Sequence[Pair], cut_off: bool) -> list[Confusion]:
-    """The matrices of the pairs that fit a row. Raises `DataError` if they are more than `MOST`."""
+def fits(row: Published, known: Known, cut_off: bool) -> Iterator[Confusion]:
+    """The matrices that fit a row, by n and positives."""
     cone = find_cone(row, cut_off=cut_off)
-    found = list(islice((m for pair in pairs for m in points(cone, pair) if row.fits(m, cut_off)), MOST + 1))
-    if len(found) > MOST:
-        raise DataError(
-            f"more than {MOST:,} matrices fit {row}", hint="give --n, --positives, another figure or more decimals"
-        )
+    return (m for pair in known.inside(cone) for m in points(cone, pair) if row.fits(m, cut_off))
+
+
+def list_matrices(row: Published, known: Known, cut_off: bool) -> list[Confusion]:
+    """The matrices that fit a row, by n, then by distance. Raises `DataError` if they are more than `MOST`."""
+    found = at_most(fits(row, known, cut_off), row)
     return sorted(found, key=lambda matrix: (matrix.n, row.misfit(matrix), matrix))
+
+
+def at_most(items: Iterable[T], row: Published) -> list[T]:
+    """The items as a list. Raises `DataError` if they are more than `MOST`."""
+    listed = list(islice(items, MOST + 1))
+    if len(listed) > MOST:
+        hint = "give --n, --positives, another figure, more decimals, or more rows of one --table"
+        raise DataError(f"more than {MOST:,} matrices fit {row}", hint=hint)
+    return listed
 
 
 def inconsistent(rows: Sequence[Published], known: Known, cut_off: bool) -> DataError:
@@ -134,29 +153,27 @@ def told_miss(matrix: Confusion, name: str, value: Printed) -> str:
 def fits_without(row: Published, name: str, known: Known, cut_off: bool) -> bool:
     """Whether some matrix fits the row's other figures."""
     rest = replace(row, figures={key: value for key, value in row.figures.items() if key != name})
-    cone = find_cone(rest, cut_off=cut_off)
-    return bool(rest.figures) and any(
-        rest.fits(matrix, cut_off) for pair in known.of(cone) for matrix in points(cone, pair)
-    )
+    return bool(rest.figures) and any(True for _ in fits(rest, known, cut_off))
 
 
 def closest(row: Published, known: Known) -> Confusion:
     """The matrix whose largest distance from a printed figure, in units of its last decimal, is smallest.
 
-    Rounding is loosened until something fits, then the least loosening is bisected to one part in a thousand.
+    Rounding is loosened to where fractional cells would fit, and from there until whole ones do. Figures that contradict
+    each other do so for every n: then the largest alone is tried.
     """
-
-    def within(slack: Fraction) -> Iterator[Confusion]:
-        cone = find_cone(row, slack)
-        return (m for pair in known.of(cone) for m in points(cone, pair) if 2 * row.misfit(m) <= slack)
-
-    empty, full = Fraction(1), Fraction(2)
-    while next(within(full), None) is None:
+    if find_cone(row).empty and known.positives is None:
+        known = replace(known, sizes=known.sizes[-1:])
+    empty, full = Fraction(0), Fraction(1)
+    while find_cone(row, full).empty:
         empty, full = full, 2 * full
-    while full - empty > empty / 1000:
+    while full - empty > FINE * full:
         middle = (empty + full) / 2
-        if next(within(middle), None) is None:
-            empty = middle
-        else:
-            full = middle
-    return min(within(full), key=row.misfit)
+        empty, full = (middle, full) if find_cone(row, middle).empty else (empty, middle)
+    gap = FINE * full
+    while True:
+        slack, cone = full + gap, find_cone(row, full + gap)
+        near = (m for pair in known.inside(cone) for m in points(cone, pair) if 2 * row.misfit(m) <= slack)
+        if found := min(near, key=row.misfit, default=None):
+            return found
+        gap *= 2

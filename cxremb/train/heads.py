@@ -62,8 +62,8 @@ class HeadSpec:
         if self.kind == "mlp":
             return mixed
         seen = dims[self.blocks[0]]  # views are those of the first block
-        scores = (affine("tanh.", seen, ATTENTION), affine("sigmoid.", seen, ATTENTION), affine("score.", ATTENTION, 1))
-        return join([*scores, mixed])
+        scored = {"score.weight": (1, ATTENTION)}  # no bias: a softmax does not see one
+        return join([affine("tanh.", seen, ATTENTION), affine("sigmoid.", seen, ATTENTION), scored, mixed])
 
     def parameters(self, dims: Mapping[str, int], task: str = BINARY, labels: int = 1) -> int:
         """Trainable parameters, given the width of each block."""

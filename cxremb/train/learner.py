@@ -15,6 +15,7 @@ from cxremb.train.inputs import Scaling, Table, gather, measure_scaling, stacked
 from cxremb.train.losses import Epoch, Targets, balanced_weights, labelled
 from cxremb.train.modules import forward, unchanged
 from cxremb.train.options import Options
+from cxremb.train.update import Moments
 
 CHUNK = 1024  # rows per forward pass when only predicting: they stay in a CPU's caches; changes no value
 
@@ -44,6 +45,7 @@ class Learner:
     scaling: Scaling
     class_weights: Tensor  # (cells, levels)
     parameters: dict[str, Tensor]
+    moments: Moments
     order: torch.Generator  # of the rows, on the CPU: the same order on every device
     draws: torch.Generator  # of dropout, on the device
     rate: float
@@ -65,13 +67,15 @@ def new_learner(work: Work, member: Member) -> Learner:
     watched = labelled(work.targets, member.watched, member.watched_name, member)
     targets, head = work.targets, work.head
     even = torch.ones(targets.classes.shape[1], targets.levels, device=work.device)
+    parameters = initial(head, work.table.dims, head.outputs(targets.task, targets.labels), member.seed, work.device)
     learner = Learner(
         member=member,
         train=train,
         watched=watched,
         scaling=measure_scaling(work.table, train, work.options.standardise),
         class_weights=balanced_weights(targets, train) if work.options.class_weights else even,
-        parameters=initial(head, work.table.dims, head.outputs(targets.task, targets.labels), member.seed, work.device),
+        parameters=parameters,
+        moments=Moments(list(parameters.values())),
         order=torch.Generator().manual_seed(member.seed),
         draws=torch.Generator(work.device).manual_seed(member.seed),
         rate=work.options.learning_rate,

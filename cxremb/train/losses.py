@@ -50,7 +50,7 @@ def targets_of(rows: Rows, device: str = "cpu") -> Targets:
     if task not in TASKS:
         raise TrainError(f"no task called {task!r}", hint=f"it is one of {', '.join(TASKS)}")
     known: NDArray[np.bool_] = ~np.isnan(y)
-    whole = known.all(axis=1, keepdims=True)
+    whole: NDArray[np.bool_] = np.all(known, axis=1, keepdims=True)
     if not np.isin(y[known], (0.0, 1.0)).all() or (task == BINARY and y.shape[1] != 1):
         raise TrainError(f"labels of shape {y.shape} do not fit a {task} task", hint="each value is 0, 1 or missing")
     if task == MULTICLASS and (y[whole[:, 0]].sum(axis=1) != 1).any():

@@ -86,7 +86,7 @@ def pooled(parameters: Parameters, views: Tensor, present: Tensor) -> Tensor:
     members, rows, count, dim = views.shape
     flat = views.reshape(members, rows * count, dim)
     hidden = torch.tanh(affine(parameters, "tanh.", flat)) * torch.sigmoid(affine(parameters, "sigmoid.", flat))
-    scores = affine(parameters, "score.", hidden).view(members, rows, count)
+    scores = torch.bmm(hidden, parameters["score.weight"].transpose(1, 2)).view(members, rows, count)
     lowest = torch.finfo(scores.dtype).min  # not minus infinity: a row without any view stays a number
     weights = torch.softmax(scores.masked_fill(present == 0, lowest), dim=-1) * present
     return (weights.to(views.dtype).unsqueeze(-1) * views).sum(dim=2)

@@ -101,14 +101,17 @@ class Run:
         """
         path = self.folder / MODEL
         try:
-            if sha256_of(path) != self.record["model_sha256"]:
+            digest, names = self.record["model_sha256"], [one["name"] for one in self.record["members"]]
+        except (KeyError, TypeError) as error:
+            raise damaged(self.folder / "run.json", error) from error
+        try:
+            if sha256_of(path) != digest:
                 raise StoreError(
                     f"{path}: not the file that run.json names: it was truncated or edited", hint=again(path)
                 )
             stored = load_file(path)
-        except (OSError, KeyError, SafetensorError) as error:
+        except (OSError, SafetensorError) as error:
             raise damaged(path, error) from error
-        names = [one["name"] for one in self.record["members"]]
         return {
             name: {key.removeprefix(f"{name}."): array for key, array in stored.items() if key.startswith(f"{name}.")}
             for name in names

@@ -1,7 +1,7 @@
 """Members that are trained as one batched model: an epoch of them all, and of each what is kept and when it stops."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from math import cos, isfinite, pi
+from math import isfinite
 
 import torch
 from torch import Tensor
@@ -13,25 +13,18 @@ from cxremb.train.inputs import gather, stacked_scaling
 from cxremb.train.learner import Learner, Work, logits_of, new_learner
 from cxremb.train.losses import Targets, figures, summed_loss
 from cxremb.train.modules import forward, unchanged
-from cxremb.train.options import Options
+from cxremb.train.update import scheduled, update
 
 STAND_STILL = 3  # epochs without a lower watched loss after which the plateau schedule slows down
 SLOWER = 0.3  # the share of the rate that is left: two steps down are an order of magnitude
 
-OPTIMISERS: Mapping[str, Callable[..., torch.optim.Optimizer]] = {
-    "adam": torch.optim.Adam,
-    "adamw": torch.optim.AdamW,
-    "sgd": torch.optim.SGD,
-}
-
 
 class Stack:
-    """Some members, their optimiser, and where each stands."""
+    """Some members, and where each stands."""
 
     def __init__(self, work: Work, members: Sequence[Member]) -> None:
         self.work = work
         self.learners = [new_learner(work, member) for member in members]
-        self.optimiser = new_optimiser(work.options, self.learners)
 
     @property
     def running(self) -> list[Learner]:
@@ -44,39 +37,10 @@ class Stack:
         Raises `TrainError`, naming the member, if a loss stops being finite.
         """
         running = self.running
-        for group, learner in zip(self.optimiser.param_groups, self.learners, strict=False):
-            group["lr"] = scheduled(self.work.options, learner.rate, epoch)
         for active, rows in batches(running, self.work.options.batch_size):
-            train_step(self.work, active, rows)
-            self.optimiser.step()
+            train_step(self.work, active, rows, epoch)
         for learner in running:
             watch(self.work, learner, epoch)
-
-
-def new_optimiser(options: Options, learners: Sequence[Learner]) -> torch.optim.Optimizer:
-    """One step of it is a step of each learner that has a gradient, with that learner's own moments and step count.
-
-    All of these updates are per element, so one optimiser over K members is K optimisers. A schedule that looks at a
-    member's loss needs a group for each.
-    """
-    groups = [list(learner.parameters.values()) for learner in learners]
-    if options.schedule != "plateau":
-        groups = [[parameter for group in groups for parameter in group]]
-    more = {"momentum": options.momentum} if options.optimiser == "sgd" else {}
-    return OPTIMISERS[options.optimiser](
-        [{"params": group} for group in groups],
-        lr=options.learning_rate,
-        weight_decay=options.weight_decay,
-        fused=True,
-        **more,
-    )
-
-
-def scheduled(options: Options, rate: float, epoch: int) -> float:
-    """The learning rate of an epoch, from 1 on. Cosine: from the full rate to 0 (Loshchilov & Hutter 2017)."""
-    if options.schedule != "cosine":
-        return rate
-    return rate * (1 + cos(pi * (epoch - 1) / max(options.epochs - 1, 1))) / 2
 
 
 def batches(learners: Sequence[Learner], size: int) -> Iterator[tuple[list[Learner], list[Tensor]]]:
@@ -91,15 +55,26 @@ def batches(learners: Sequence[Learner], size: int) -> Iterator[tuple[list[Learn
         yield [learner for learner, _ in active], [rows for _, rows in active]
 
 
-def train_step(work: Work, learners: Sequence[Learner], rows: Sequence[Tensor]) -> None:
-    """The gradients of one batch for each of `learners`; every other member is left without one."""
-    counts = [len(some) for some in rows]
-    padded = pad_sequence(list(rows), batch_first=True)  # (K, B): short batches are filled up with row 0, at weight 0
+def train_step(work: Work, learners: Sequence[Learner], rows: Sequence[Tensor], epoch: int) -> None:
+    """One batch of each of `learners`, all in one product, and one step of each one's optimiser."""
+    parameters = {name: joined([one.parameters[name] for one in learners]) for name in learners[0].parameters}
+    batch_loss(work, learners, rows, parameters).backward()  # type: ignore[no-untyped-call]
+    for rate in {learner.rate for learner in learners}:  # one, unless the plateau schedule has slowed some
+        some = [learner for learner in learners if learner.rate == rate]
+        moved = [list(learner.parameters.values()) for learner in some]
+        update(work.options, scheduled(work.options, rate, epoch), moved, [learner.moments for learner in some])
     for learner in learners:
         for parameter in learner.parameters.values():
             parameter.grad = None
+
+
+def batch_loss(
+    work: Work, learners: Sequence[Learner], rows: Sequence[Tensor], parameters: Mapping[str, Tensor]
+) -> Tensor:
+    """The losses of one batch of each learner, summed: the gradient of each is its own. rows: (b,) of each."""
+    counts = [len(some) for some in rows]
+    padded = pad_sequence(list(rows), batch_first=True)  # (K, B): short batches are filled up with row 0, at weight 0
     with work.arithmetic():
-        parameters = {name: joined([one.parameters[name] for one in learners]) for name in learners[0].parameters}
         scaling = stacked_scaling([learner.scaling for learner in learners])
         lost = lost_blocks(work, learners, rows) if work.head.modality_dropout else None
         batch = gather(work.table, padded, scaling, lost)
@@ -108,7 +83,7 @@ def train_step(work: Work, learners: Sequence[Learner], rows: Sequence[Tensor]) 
     if min(counts) < max(counts):
         within = torch.arange(padded.shape[1]) < torch.tensor(counts).unsqueeze(1)
         weights = weights * within.to(weights.device).unsqueeze(-1)
-    summed_loss(logits, work.targets, padded, weights).backward()  # type: ignore[no-untyped-call]
+    return summed_loss(logits, work.targets, padded, weights)
 
 
 def joined(tensors: Sequence[Tensor]) -> Tensor:
@@ -130,8 +105,8 @@ def silencer(share: float, learners: Sequence[Learner], counts: Sequence[int]) -
     def drop(hidden: Tensor) -> Tensor:
         keep = torch.zeros(hidden.shape, device=hidden.device)
         for mask, learner, count in zip(keep, learners, counts, strict=True):
-            mask[:count].bernoulli_(1 - share, generator=learner.draws)
-        return hidden * keep.div_(1 - share).to(hidden.dtype)
+            mask[:count].uniform_(generator=learner.draws)  # a third of the time of bernoulli_
+        return hidden * keep.lt_(1 - share).div_(1 - share).to(hidden.dtype)
 
     return drop if share else unchanged
 

@@ -40,7 +40,7 @@ class NetworkPlan(Plan):
 
 @dataclass(frozen=True)
 class Origin:
-    """Where the weights of a network's base come from: `file`, else what is found; with `pretrained` off from nowhere."""
+    """Where the weights of a network's base come from: `file`, else what is found; `pretrained` off: nowhere."""
 
     file: Path | None = None
     pretrained: bool = True
@@ -87,7 +87,7 @@ def open_source(
     return Source(replace(features, notes=notes), films, start)
 
 
-def fit_network(  # noqa: PLR0913 - as `fit_run`
+def fit_network(
     dataset: Dataset,
     source: Source,
     split: StoredSplit,

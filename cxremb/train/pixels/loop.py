@@ -1,10 +1,11 @@
 """The loop of a network from pixels: films in, a trained network and its history out, from where it was stopped."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from math import ceil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from cxremb.encoders.runtime import native_bf16
 from cxremb.errors import TrainError
 from cxremb.train.data import BINARY, MULTILABEL, Member
+from cxremb.train.loop import one_thread
 from cxremb.train.losses import Epoch, Targets, balanced_weights, cell_losses, figures, labelled
 from cxremb.train.options import Options, PixelRecipe
 from cxremb.train.pixels.augment import augmented, scaled
@@ -25,6 +27,7 @@ from cxremb.train.pixels.specs import NetworkSpec
 from cxremb.types import Progress, unwatched
 
 GLANCE = 2048  # training rows that are measured after each epoch: drawn once, so that the curve is one curve
+SMALL = 64  # pixels a side
 ROWS_AT_ONCE = 64  # films in one forward pass when only predicting, or a training batch if that is larger
 
 
@@ -61,7 +64,7 @@ class Training:
         self.weights = balanced_weights(targets, self.train) if job.options.class_weights else None
         outputs = job.spec.outputs(targets.task, targets.labels)
         network = new_network(job.spec, job.recipe.side, outputs, member.seed, job.start)
-        self.network = network.to(job.device, memory_format=torch.channels_last)
+        self.network = network.to(job.device).to(memory_format=torch.channels_last)
         self.frozen: list[nn.Module] = []
         self.history: list[Epoch] = []
         self.kept: Mapping[str, Tensor] = snapshot(self.network)
@@ -116,7 +119,7 @@ class Training:
         learning = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
         if options.optimiser == "sgd":
             return torch.optim.SGD(learning, rate, options.momentum, weight_decay=options.weight_decay)
-        kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[options.optimiser]
+        kind = torch.optim.AdamW if options.optimiser == "adamw" else torch.optim.Adam
         return kind(learning, rate, weight_decay=options.weight_decay)
 
     def run_epoch(self, epoch: int) -> Iterator[None]:
@@ -138,7 +141,7 @@ class Training:
         for layer in self.frozen:
             layer.eval()
         self.optimiser.zero_grad()
-        with seeded(int(torch.randint(2**31, (), generator=chance)), device), mixed(device):
+        with seeded(int(torch.randint(2**31, (), generator=chance)), device), mixed(self.job):
             logits = self.network(X.contiguous(memory_format=torch.channels_last))
         loss = mean_loss(logits.float().cpu(), self.targets, rows, self.weights)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -192,9 +195,10 @@ def fit(job: Job, films: Films, targets: Targets, member: Member, progress: Prog
     """
     if member.watched_name == "test" and job.options.chooses_epoch:
         raise TrainError("an epoch must not be chosen on test rows", hint="use a preset that keeps the last epoch")
-    training = Training(job, films, targets, member)
-    for _ in progress(training.steps(), training.steps_left, training.told):
-        pass
+    with threads_for(job):
+        training = Training(job, films, targets, member)
+        for _ in progress(training.steps(), training.steps_left, training.told):
+            pass
     training.network.load_state_dict(training.kept)
     return Trained(training.network.eval(), training.chosen, training.history)
 
@@ -221,7 +225,8 @@ def predict(
 
     Of a binary task with several logits, the logit is how far the second is above the first.
     """
-    logits = told(logits_of(network, films, rows, job).double(), task)
+    with threads_for(job):
+        logits = told(logits_of(network, films, rows, job).double(), task)
     if task == BINARY and logits.shape[1] == 2:
         logits = logits[:, 1:] - logits[:, :1]
     sure = torch.sigmoid(logits) if task in (BINARY, MULTILABEL) else torch.softmax(logits, dim=1)
@@ -235,9 +240,18 @@ def logits_of(network: nn.Module, films: Films, rows: NDArray[np.int64], job: Jo
     size, found = max(ROWS_AT_ONCE, job.options.batch_size), []
     for start in range(0, len(rows), size):
         X = scaled(torch.from_numpy(films.take(rows[start : start + size])).to(job.device))
-        with mixed(job.device):
+        with mixed(job):
             found.append(network(X.contiguous(memory_format=torch.channels_last)).float().cpu())
     return torch.cat(found)
+
+
+def threads_for(job: Job) -> AbstractContextManager[Any]:
+    """One thread for small films on a CPU, else as many as there are.
+
+    A step on small films is some milliseconds: a second thread gains little, and on a machine with other work makes
+    it up to nine times slower (measured). The result then does not depend on the number of cores either.
+    """
+    return one_thread() if job.device == "cpu" and job.recipe.side <= SMALL else nullcontext()
 
 
 def epoch_seed(seed: int, epoch: int) -> int:
@@ -250,10 +264,17 @@ def snapshot(network: nn.Module) -> dict[str, Tensor]:
     return {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
 
 
-def mixed(device: str) -> torch.autocast:
-    """bfloat16 where a GPU multiplies in it; elsewhere float32, in which results repeat."""
-    kind = torch.device(device).type
-    return torch.autocast(kind, torch.bfloat16, enabled=kind == "cuda" and native_bf16(device))
+def mixed(job: Job) -> torch.autocast:
+    """bfloat16 where a GPU multiplies in it, or where the options ask for it; elsewhere float32.
+
+    Raises `TrainError` if it is asked for and the hardware lacks it.
+    """
+    asked, native = job.options.precision == "bf16", native_bf16(job.device)
+    if asked and not native:
+        raise TrainError(f"{job.device} does not multiply in bfloat16", hint="use precision fp32")
+    return torch.autocast(
+        torch.device(job.device).type, torch.bfloat16, enabled=asked or (native and job.device != "cpu")
+    )
 
 
 @contextmanager

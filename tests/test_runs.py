@@ -1,0 +1,182 @@
+"""`cxremb train`, `cxremb presets` and `cxremb runs` as a user types them."""
+
+import json
+
+import pytest
+from planted import FOUND, KINDS, Planted, plant
+
+from cxremb.splits import LEAKY
+from cxremb.store.dataset import Dataset
+from cxremb.train.presets import PRESETS
+from cxremb.train.runs import list_runs
+
+FIGURES = ("loss", "accuracy", "precision", "recall", "f1")
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory) -> Dataset:
+    return plant(tmp_path_factory.mktemp("runs"), Planted(studies=300, image=1.0, text=1.5, kinds=2.0))
+
+
+@pytest.fixture
+def call(cxremb, dataset):
+    return lambda *words: cxremb(*words, "--root", dataset.paths.root)
+
+
+def test_train_prints_every_epoch_and_the_test_line(call):
+    said = call("train", "fusion", "--epochs", "2")
+    assert said.code == 0, said.err
+    assert "…" not in said.out
+    words = ("3,842 trainable parameters", "patient-cluster", "majority accuracy", "simulated images", "cxremb sql")
+    assert all(word in said.out for word in words)
+    told = json.loads(call("train", "fusion", "--epochs", "2", "--json").out)
+    assert told["reused"]
+    assert [(row["epoch"], row["phase"]) for row in told["history"]] == [
+        (e, p) for e in (1, 2) for p in ("train", "val")
+    ]
+    for row in told["history"]:
+        assert all(f"{row[name]:.4f}" in said.out for name in FIGURES)
+    assert f"{told['test']['auroc']['value']:.4f}" in said.out
+
+
+@pytest.mark.parametrize(("label_set", "names"), [("kind", KINDS), ("found", FOUND)])
+def test_train_shows_every_label(call, label_set, names):
+    words = ("train", "text", "--label-set", label_set, "--epochs", "3")
+    said, told = call(*words).out, json.loads(call(*words, "--json").out)
+    assert f"macro over {len(names)} labels" in said
+    assert len(told["history"]) == 6
+    for label in (*names, "macro"):
+        line = next(line for line in said.splitlines() if line.split()[:1] == [label])
+        assert f"{told['test_by_label'][label]['auroc']['value']:.4f}" in line
+    assert told["test"] == told["test_by_label"]["macro"]
+
+
+def test_a_preset_shows_what_its_authors_report_and_what_differs(call):
+    said = call("train", "--preset", "cnn-llm/as-coded", "--epochs", "1").out
+    preset = PRESETS["cnn-llm/as-coded"]
+    assert "fusion, 3,842" in said  # the head of the preset
+    for name, value in preset.reported.items():
+        line = next(line for line in said.splitlines() if line.split()[:1] == [name])
+        assert f"{value:.4f}" in line
+    assert "differs here: epochs 1, not 40" in said
+    assert all(difference in said for difference in preset.differs)
+    other = call("train", "text", "--preset", "cnn-llm/as-coded", "--epochs", "1").out
+    assert "differs here: text was trained, not fusion" in other
+
+
+def test_a_leaky_split_needs_leave_and_is_marked(call):
+    refused = call("train", "fusion", "--split", "image-80-20")
+    assert refused.code == 1
+    assert "--allow-leaky" in refused.err
+    leaky = ("--split", "image-80-20", "--allow-leaky", "--preset", "cnn-llm/as-coded", "--epochs", "1")
+    said = call("train", "fusion", *leaky).out
+    assert "Test, fold 0 (LEAKY)" in said
+    assert LEAKY in said
+    heading = said.splitlines()[:4]
+    assert any("test" in line for line in heading)
+    assert not any("val" in line for line in heading)
+
+
+def test_options_of_the_rows_reach_the_record(call):
+    told = json.loads(call("train", "attention", "--epochs", "1", "--json").out)
+    assert (told["unit"], told["rows"]) == ("study", 300)
+    told = json.loads(call("train", "image", "--views", "frontal", "--epochs", "1", "--json").out)
+    assert (told["views"], told["rows"], told["left_out"]) == ("frontal", 300, {"not a frontal film": 100})
+    told = json.loads(call("train", "either", "--missing", "keep", "--epochs", "1", "--json").out)
+    assert told["missing"] == "keep"
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("train", "fusion", "--unit", "study"), "takes one film a row"),
+        (("train", "attention", "--unit", "image"), "--unit study"),
+        (("train", "unheard_of"), "choose one of fusion, image"),
+        (("train", "fusion", "--preset", "unheard_of"), "cxremb presets"),
+        (("train", "fusion", "--preset", "cnn-llm/as-coded", "--label-set", "found"), "is for binary labels"),
+        (("train", "fusion", "--device", "abacus"), "abacus"),
+        (("runs", "show", "nothing"), "cxremb runs ls"),
+        (("runs", "rm", "2", "--yes"), "name one in full"),
+    ],
+)
+def test_what_cannot_be_says_what_to_type(call, dataset, words, says):
+    call("train", "image", "--epochs", "1")
+    call("train", "text", "--epochs", "1")
+    before = [run.run_id for run in list_runs(dataset)]
+    result = call(*words)
+    assert result.code == 1
+    assert says in " ".join(result.err.split())
+    assert "Traceback" not in result.err
+    assert [run.run_id for run in list_runs(dataset)] == before
+
+
+def test_tensorboard_gets_every_epoch(call, tmp_path):
+    loader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    told = json.loads(call("train", "text", "--epochs", "2", "--tensorboard", tmp_path, "--json").out)
+    for phase in ("train", "val"):
+        events = loader.EventAccumulator(str(tmp_path / told["run_id"] / "repeat0.fold0.seed0" / phase))
+        events.Reload()
+        for name in FIGURES:
+            found = [(event.step, event.value) for event in events.Scalars(name)]
+            rows = [(row["epoch"], row[name]) for row in told["history"] if row["phase"] == phase]
+            assert found == pytest.approx(rows)
+
+
+def test_without_tensorboard_the_package_is_named_before_anything_is_trained(call, dataset, monkeypatch, tmp_path):
+    before = len(list_runs(dataset))
+    monkeypatch.setattr("cxremb.train.board.find_spec", lambda _: None)
+    result = call("train", "text", "--epochs", "4", "--tensorboard", tmp_path)
+    assert result.code == 1
+    assert "cxremb[tensorboard]" in result.err
+    assert len(list_runs(dataset)) == before
+
+
+def test_presets_are_listed_with_their_parameters(call, cxremb):
+    listed = json.loads(cxremb("presets", "--json").out)
+    assert [one["name"] for one in listed] == list(PRESETS)
+    assert listed[0]["parameters"] == 525_058
+    said = cxremb("presets").out
+    for preset in PRESETS.values():
+        assert preset.name in said
+        assert f"{preset.parameters:,} parameters" in said
+
+
+def test_runs_are_listed_shown_compared_and_removed(call, dataset):
+    call("train", "image", "--epochs", "1")
+    call("train", "text", "--epochs", "1")
+    listed = json.loads(call("runs", "ls", "--json").out)
+    assert [one["run_id"] for one in listed] == [run.run_id for run in list_runs(dataset)]
+    shown = call("runs", "ls").out
+    for one in listed:
+        line = next(line for line in shown.splitlines() if line.startswith(one["run_id"]))
+        assert one["head"] in line.split()
+        assert f"{one['test']['auroc']['value']:.4f}" in line
+    ids = {(one["head"], one["label_set"], one["views"], one["epochs"][0]): one["run_id"] for one in listed}
+    image, text = ids["image", "normal_abnormal", "all", 1], ids["text", "normal_abnormal", "all", 1]
+    both = call("runs", "compare", image, text)
+    assert both.code == 0, both.err
+    assert image in both.out
+    assert text in both.out
+    lines = {line.split()[0]: line for line in both.out.splitlines() if line.split()}
+    assert lines["head"].split()[1:] == ["image", "text"]
+    assert "rows" in lines
+    assert "preset" not in lines  # the same in both
+    auroc = {one["run_id"]: one["test"]["auroc"]["value"] for one in listed}
+    assert f"{auroc[image]:.4f}" in lines["auroc"]
+    assert f"{auroc[text]:.4f}" in lines["auroc"]
+    assert [one["run_id"] for one in json.loads(call("runs", "compare", image, text, "--json").out)] == [image, text]
+    assert json.loads(call("runs", "show", image.split("-")[1], "--json").out)["run_id"] == image
+    assert f"{auroc[image]:.4f}" in call("runs", "show", image).out
+    assert "add --yes" in call("runs", "rm", image).out
+    assert (dataset.paths.runs / image).is_dir()
+    assert f"removed {image}" in call("runs", "rm", image, "--yes").out
+    assert image not in [run.run_id for run in list_runs(dataset)]
+    assert not list(dataset.paths.runs.glob(".*"))
+
+
+def test_no_run_yet_says_how_to_make_one(cxremb, tmp_path):
+    root = plant(tmp_path, Planted(studies=5), modalities=()).paths.root
+    result = cxremb("runs", "ls", "--root", root)
+    assert result.code == 0
+    assert "cxremb train" in result.err
+    assert json.loads(cxremb("runs", "ls", "--root", root, "--json").out) == []

@@ -1,0 +1,125 @@
+"""Members trained together come out as each does alone."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from simulated_rows import bags, members_of, planted
+
+from cxremb.errors import TrainError
+from cxremb.train.heads import HEADS, HeadSpec
+from cxremb.train.loop import Trained, fit_members, predict
+from cxremb.train.options import Options
+
+SHORT = Options(epochs=25, batch_size=64, patience=2, learning_rate=1e-2)
+KINDS = [spec for name, spec in HEADS.items() if name in ("fusion", "image", "linear", "gated", "late", "attention")]
+SPECS = [replace(spec, hidden=16, modality_dropout=0.3 * (len(spec.blocks) > 1)) for spec in KINDS]
+
+
+def holed(task: str, bag: bool):
+    """Rows of which some lack a label, some an image and some a text."""
+    rows = planted(300, task)
+    random = np.random.default_rng(5)
+    rows.y[random.random(rows.y.shape) < 0.1] = np.nan
+    for name, block in rows.blocks.items():
+        gone = random.permutation(300)[:30] if name == "image" else np.arange(30)
+        gone = gone[rows.present["image"][gone]]
+        rows.present[name][gone], block[gone] = False, 0.0
+    return bags(rows) if bag else rows
+
+
+def same(together: Trained, alone: Trained) -> None:
+    assert together.epoch == alone.epoch
+    assert together.weights.keys() == alone.weights.keys()
+    for name, array in together.weights.items():
+        np.testing.assert_allclose(array, alone.weights[name], rtol=1e-4, atol=2e-5, err_msg=name)
+    assert len(together.history) == len(alone.history)
+    for one, other in zip(together.history, alone.history, strict=True):
+        assert (one.epoch, one.phase) == (other.epoch, other.phase)
+        assert one.loss == pytest.approx(other.loss, abs=1e-5)
+
+
+@pytest.mark.parametrize("task", ["binary", "multiclass", "multilabel"])
+@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: f"{spec.kind}-{len(spec.blocks)}")
+def test_six_members_together_are_six_alone(spec: HeadSpec, task: str):
+    rows = holed(task, bag=spec.kind == "attention")
+    members = members_of(300)
+    together = fit_members(rows, members, spec, SHORT)
+    for member, trained in zip(members, together, strict=True):
+        same(trained, fit_members(rows, [member], spec, SHORT)[0])
+    assert all(np.isfinite(array).all() for one in together for name, array in one.weights.items() if name != "limit")
+    prob = predict(rows, spec, together[0].weights, np.arange(300)).prob
+    assert prob.shape == rows.y.shape
+    if spec.kind != "linear":  # their losses turn at different times: they stopped on their own
+        assert len({len(one.history) for one in together}) > 1
+
+
+@pytest.mark.parametrize("schedule", ["constant", "cosine", "plateau"])
+@pytest.mark.parametrize("optimiser", ["adam", "adamw", "sgd"])
+def test_every_optimiser_and_schedule_keeps_members_apart(optimiser: str, schedule: str):
+    rows, members, spec = planted(300), members_of(300, 4), replace(HEADS["fusion"], hidden=8)
+    options = replace(
+        SHORT, optimiser=optimiser, schedule=schedule, weight_decay=0.01, momentum=0.9, patience=None, epochs=9,
+        class_weights=True,
+    )  # fmt: skip
+    together = fit_members(rows, members, spec, options)
+    for member, trained in zip(members, together, strict=True):
+        same(trained, fit_members(rows, [member], spec, options)[0])
+
+
+def test_the_number_of_cores_changes_nothing():
+    rows, members = planted(300), members_of(300, 5)
+    before = torch.get_num_threads()
+    try:
+        results = []
+        for cores in (1, 2, 3):
+            torch.set_num_threads(cores)
+            results.append(fit_members(rows, members, HEADS["fusion"], SHORT))
+            assert torch.get_num_threads() == cores
+    finally:
+        torch.set_num_threads(before)
+    for other in results[1:]:
+        for one, two in zip(results[0], other, strict=True):
+            same(one, two)
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not():
+    rows, member = planted(300), members_of(300, 1)[0]
+    first, again, other = (
+        fit_members(rows, [replace(member, seed=seed)], HEADS["fusion"], SHORT)[0].weights for seed in (1, 1, 2)
+    )
+    for name in first:
+        np.testing.assert_array_equal(first[name], again[name])
+    assert not np.allclose(first["hidden.weight"], other["hidden.weight"])
+
+
+def test_torchs_own_random_state_is_left_as_it_was():
+    before = torch.random.get_rng_state()
+    fit_members(planted(100), members_of(100, 2), HEADS["fusion"], replace(SHORT, epochs=1))
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_a_member_that_diverges_is_named():
+    rows, members = planted(301), members_of(300, 3)
+    rows.blocks["image"][300] = 3e38  # no sum of these is a number; only this member looks at it
+    members[1] = replace(members[1], watched=np.append(members[1].watched, 300))
+    options = Options(epochs=3, standardise=False, select="last", patience=None)
+    with pytest.raises(TrainError, match=r"repeat0\.fold1: the loss is no number any more after epoch 1") as caught:
+        fit_members(rows, members, HEADS["image"], options)
+    assert "learning rate" in caught.value.hint
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: f"{spec.kind}-{len(spec.blocks)}")
+def test_a_gpu_gives_what_the_cpu_gives(spec: HeadSpec):
+    rows = holed("binary", bag=spec.kind == "attention")
+    quiet = replace(spec, dropout=0.0, modality_dropout=0.0)  # chance is drawn on the device: the streams differ
+    members, last = members_of(300, 3), replace(SHORT, select="last", patience=None, epochs=4)
+    if spec.kind == "linear":
+        last = SHORT
+    for one, two in zip(
+        fit_members(rows, members, quiet, last), fit_members(rows, members, quiet, last, device="cuda"), strict=True
+    ):
+        for name in one.weights:
+            np.testing.assert_allclose(one.weights[name], two.weights[name], rtol=1e-3, atol=1e-3, err_msg=name)
