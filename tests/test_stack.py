@@ -12,7 +12,7 @@ from cxremb.train.heads import HEADS, HeadSpec
 from cxremb.train.loop import Trained, fit_members, predict
 from cxremb.train.options import Options
 
-SHORT = Options(epochs=25, batch_size=64, patience=2, learning_rate=1e-2)
+SHORT = Options(epochs=25, batch_size=64, patience=2, learning_rate=2e-2)
 KINDS = [spec for name, spec in HEADS.items() if name in ("fusion", "image", "linear", "gated", "late", "attention")]
 SPECS = [replace(spec, hidden=16, modality_dropout=0.3 * (len(spec.blocks) > 1)) for spec in KINDS]
 

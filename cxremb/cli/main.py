@@ -7,7 +7,22 @@ from typing import Annotated
 import typer
 
 from cxremb import __version__
-from cxremb.cli import ablate, audit, data, demo, doctor, embed, models, presets, refresh, runs, sql, store, train
+from cxremb.cli import (
+    ablate,
+    audit,
+    data,
+    demo,
+    doctor,
+    embed,
+    models,
+    presets,
+    refresh,
+    reproduce,
+    runs,
+    sql,
+    store,
+    train,
+)
 from cxremb.cli.progress import log
 from cxremb.errors import CxrembError
 
@@ -30,6 +45,7 @@ app.command()(presets.presets)
 app.add_typer(runs.app, name="runs")
 app.command()(ablate.ablate)
 app.command()(audit.audit)
+app.command()(reproduce.reproduce)
 app.command()(sql.sql)
 app.add_typer(store.app, name="store")
 

@@ -67,9 +67,11 @@ def show_run(run: "Run", preset: "Preset | None" = None) -> None:
 
 def show_test(run: "Run") -> None:
     """The main figures with intervals, what needs no model, and a line per label where there are several."""
+    import pyarrow.compute as pc
+
     record, figures = run.record, figures_of(run)
-    tests = [row for row in run.predictions.to_pylist() if row["part"] == "test"]
-    items, patients = (len({row[name] for row in tests}) for name in ("item_id", "patient_id"))
+    tests = run.predictions.filter(pc.equal(run.predictions["part"], "test"))
+    items, patients = (pc.count_distinct(tests[name]).as_py() for name in ("item_id", "patient_id"))
     which = "folds" if len(record["folds"]) > 1 else "fold"
     leaky = " (LEAKY)" if record["leaky"] else ""
     over = f", {run.label} over {len(record['labels'])} labels" if len(record["labels"]) > 1 else ""

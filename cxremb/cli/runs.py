@@ -29,7 +29,7 @@ def ls(root: Root = DEFAULT_ROOT, dataset: DatasetName = None, as_json: AsJson =
     from rich.markup import escape
 
     from cxremb.cli.progress import log
-    from cxremb.cli.run_view import plain_table, show_table, span
+    from cxremb.cli.run_view import plain_table, show_table
     from cxremb.store.dataset import open_dataset
     from cxremb.train.runs import list_runs
 
@@ -41,13 +41,12 @@ def ls(root: Root = DEFAULT_ROOT, dataset: DatasetName = None, as_json: AsJson =
         log.print("no run yet; make one with `cxremb train fusion`", markup=False)
         return
     table = plain_table(("run", "head", "label set", "split", "models", "AUROC"))
+    table.columns[0].no_wrap = table.columns[-1].no_wrap = True  # an id is there to be copied
     for run in runs:
         record = run.record
-        value, low, high = run.metric("auroc")
         leaky = " LEAKY" if record["leaky"] else ""
         cells = (run.run_id, record["head"], record["label_set"], f"{record['split'].partition('@')[0]}{leaky}")
-        figure = span({"value": value, "low": low, "high": high})
-        table.add_row(*map(escape, cells), str(len(record["members"])), escape(figure))
+        table.add_row(*map(escape, cells), str(len(record["members"])), escape(area(run)))
     show_table(table)
 
 
@@ -114,6 +113,14 @@ def rm(
         typer.echo(f"{found.run_id}: {found.record['head']} on {found.record['label_set']}; add --yes to remove it")
         return
     typer.echo(f"removed {found.run_id}: {human(remove_run(found))} freed")
+
+
+def area(run: "Run") -> str:
+    """The AUROC with its interval, short."""
+    value, low, high = run.metric("auroc")
+    if value is None:
+        return "-"
+    return f"{value:.3f}" if low is None or high is None else f"{value:.3f} [{low:.3f}, {high:.3f}]"
 
 
 def told(run: "Run") -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """`cxremb train` fits one head, or one network from pixels, and shows how it went."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,7 +11,7 @@ import typer
 from cxremb.cli.options import DEFAULT_ROOT, AsJson, DatasetName, Root
 
 if TYPE_CHECKING:
-    from cxremb.features import Inputs
+    from cxremb.features import Features, Inputs
     from cxremb.splits import StoredSplit
     from cxremb.store.dataset import Dataset
     from cxremb.train.presets import Preset
@@ -35,6 +37,19 @@ class Missing(StrEnum):
 
     DROP = "drop"
     KEEP = "keep"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a user asked to be trained. split: found when it is needed."""
+
+    head: str
+    recipe: "Preset"
+    inputs: "Inputs"
+    split: "Callable[[], StoredSplit]"
+    place: dict[str, Any]  # folds, repeats, seeds
+    device: str
+    weights: Path | None  # of a network's base
 
 
 LabelSet = Annotated[str, typer.Option(help="What to predict.")]
@@ -82,6 +97,9 @@ def train(
         Missing, typer.Option(help="Drop rows that lack a film or a text, or keep those with one of them.")
     ] = Missing.DROP,
     seed: Seed = 0,
+    weights: Annotated[
+        Path | None, typer.Option(help="Local weights that the base of a network from pixels starts from.")
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda[:n], mps or auto; heads are quick on a cpu.")] = "cpu",
     tensorboard: Annotated[
         Path | None, typer.Option(help="Also write the figures of every epoch here, for TensorBoard.")
@@ -95,6 +113,7 @@ def train(
     Example: cxremb train fusion --preset cnn-llm/as-documented
     """
     from dataclasses import replace
+    from functools import partial
 
     from cxremb.cli.run_view import run_json, show_run
     from cxremb.features import Inputs
@@ -111,13 +130,16 @@ def train(
     recipe = published
     if epochs is not None:
         recipe = replace(published, options=replace(published.options, epochs=epochs))
-    inputs = Inputs(label_set, image_model, text_model, text, views.value, unit and unit.value, missing.value)
-    folds = choose_split(collection, label_set, split, allow_leaky=allow_leaky)
-    place: dict[str, Any] = {"folds": (fold,), "repeats": (repeat,), "seeds": (seed,)}
-    if recipe.network and head is None:
-        run = train_network(collection, inputs, folds, recipe, place, device)
-    else:
-        run = train_head(collection, inputs, folds, (head or recipe.head, recipe), place, device)
+    asked = Asked(
+        head=head or recipe.head,
+        recipe=recipe,
+        inputs=Inputs(label_set, image_model, text_model, text, views.value, unit and unit.value, missing.value),
+        split=partial(choose_split, collection, label_set, split, allow_leaky=allow_leaky),
+        place={"folds": (fold,), "repeats": (repeat,), "seeds": (seed,)},
+        device=device,
+        weights=weights,
+    )
+    run = train_network(collection, asked) if recipe.network and head is None else train_head(collection, asked)
     if tensorboard:
         write_board(run, tensorboard)
     if as_json:
@@ -126,48 +148,42 @@ def train(
         show_run(run, published)
 
 
-def train_head(
-    collection: "Dataset",
-    inputs: "Inputs",
-    folds: "StoredSplit",
-    what: "tuple[str, Preset]",
-    place: dict[str, Any],
-    device: str,
-) -> "Run":
-    """The run of a head on stored vectors. what: the head, and the recipe."""
+def train_head(collection: "Dataset", asked: Asked) -> "Run":
+    """The run of a head on stored vectors."""
     from dataclasses import replace
 
-    from cxremb.cli.progress import bar, log
+    from cxremb.cli.progress import bar
     from cxremb.features import load_features
     from cxremb.train.fit import Plan, fit_run
     from cxremb.train.heads import find_head
 
-    arm, recipe = what
-    head = find_head(arm)
+    head, inputs = find_head(asked.head), asked.inputs
     if head.kind == "attention" and inputs.unit is None:
         inputs = replace(inputs, unit="study")  # it pools the films of a study: there is no other way to use it
     features = load_features(collection, head.blocks, inputs)
-    for note in (*features.notes, *(f"{note.what}: {note.count:,}" for note in folds.notes)):
-        log.print(note)
-    return fit_run(collection, features, folds, Plan(arm, recipe.name, recipe.options, **place), bar, device)
+    folds = asked.split()
+    tell(features, folds)
+    plan = Plan(asked.head, asked.recipe.name, asked.recipe.options, **asked.place)
+    return fit_run(collection, features, folds, plan, bar, asked.device)
 
 
-def train_network(
-    collection: "Dataset",
-    inputs: "Inputs",
-    folds: "StoredSplit",
-    recipe: "Preset",
-    place: dict[str, Any],
-    device: str,
-) -> "Run":
+def train_network(collection: "Dataset", asked: Asked) -> "Run":
     """The run of a network from pixels."""
     from dataclasses import replace
 
-    from cxremb.cli.progress import bar, log
-    from cxremb.train.pixels.fit import fit_network, open_source, plan_of
+    from cxremb.cli.progress import bar
+    from cxremb.train.pixels.fit import Origin, fit_network, open_source, plan_of
 
-    plan = replace(plan_of(recipe), **place)
-    source = open_source(collection, inputs, plan, progress=bar)
-    for note in (*source.features.notes, *(f"{note.what}: {note.count:,}" for note in folds.notes)):
-        log.print(note)
-    return fit_network(collection, source, folds, plan, bar, device)
+    folds = asked.split()  # before films are decoded, which takes time
+    plan = replace(plan_of(asked.recipe), **asked.place)
+    source = open_source(collection, asked.inputs, plan, Origin(asked.weights), bar)
+    tell(source.features, folds)
+    return fit_network(collection, source, folds, plan, bar, asked.device)
+
+
+def tell(features: "Features", folds: "StoredSplit") -> None:
+    """What was chosen for the user, and how the split fits the labels."""
+    from cxremb.cli.progress import log
+
+    for note in (*features.notes, *(f"{note.what}: {note.count:,}" for note in folds.notes)):
+        log.print(note, markup=False)

@@ -1,8 +1,8 @@
 """The integer points of the cone that a printed row of figures leaves.
 
 Each figure is a quotient of sums of cells, so "it rounds to 0.6827" is two linear inequalities in the cells, and all
-matrices that fit a row are the integer points of a cone. Its shadows, found once by elimination (Fourier 1827), bound the
-positives for a given n, then TP, then FP; so the search visits little else than what fits. All arithmetic is exact.
+matrices that fit a row are the integer points of a cone. Its shadows, found once by elimination (Fourier 1827), bound
+the positives for a given n, then TP, then FP; so the search visits little else than what fits. Arithmetic is exact.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -22,7 +22,7 @@ Span = tuple[Fraction, Fraction]  # of positives / n
 
 @dataclass(frozen=True)
 class Bounds:
-    """What keeps one axis from below and from above, given the axes before it (as n, positives, TP) and its own slope."""
+    """What keeps one axis from below and from above: factors of n, positives, TP (the axes before it), and the slope."""
 
     lower: Sequence[Form]
     upper: Sequence[Form]
@@ -80,7 +80,7 @@ def axes(form: Form) -> Form:
 
 
 def combine(first: Form, times: Fraction, second: Form, other: Fraction) -> Form:
-    """times * first + other * second as the smallest integers of that direction."""
+    """The sum times * first + other * second, as the smallest integers of that direction."""
     sums = [times * a + other * b for a, b in zip(first, second, strict=True)]
     scale = lcm(*(value.denominator for value in sums))
     n, positives, tp, fp = (int(value * scale) for value in sums)

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from math import sqrt
 
+from cxremb.evaluate.significance import wilson
+
 Form = tuple[int, int, int, int]
 
 # What a figure divides by what, as multiples of the cells (TP, FN, FP, TN).
@@ -16,17 +18,19 @@ RATIOS: dict[str, tuple[Form, Form]] = {
     "specificity": ((0, 0, 0, 1), (0, 0, 1, 1)),
 }
 WITH_INTERVAL = ("accuracy", "recall", "specificity")  # shares of rows whose number the model did not choose
-Z95 = 1.959963984540054  # 97.5th percentile of the normal distribution
 
 
 @dataclass(frozen=True, order=True)
 class Confusion:
-    """Rows of each kind: positive called positive (tp), called negative (fn); negative called positive (fp), not (tn)."""
+    """Positive rows called positive (tp) and negative (fn), negative rows called positive (fp) and negative (tn)."""
 
     tp: int
     fn: int
     fp: int
     tn: int
+
+    def __str__(self) -> str:
+        return f"TP {self.tp} FN {self.fn} FP {self.fp} TN {self.tn} (n = {self.n:,})"
 
     @property
     def n(self) -> int:
@@ -92,16 +96,8 @@ def intervals(matrix: Confusion) -> dict[str, tuple[float, float]]:
 
     They take the rows as independent. Several images of one patient are not: the true interval is then wider.
     """
-    parts = {name: matrix.parts(name) for name in WITH_INTERVAL}
-    return {name: wilson(above, below) for name, (above, below) in parts.items() if below}
-
-
-def wilson(hits: int, n: int) -> tuple[float, float]:
-    """The 95% score interval of a share (Wilson 1927): hits of n rows, n > 0."""
-    share, z2 = hits / n, Z95**2
-    middle = (share + z2 / (2 * n)) / (1 + z2 / n)
-    half = Z95 * sqrt(share * (1 - share) / n + z2 / (4 * n * n)) / (1 + z2 / n)
-    return max(0.0, middle - half), min(1.0, middle + half)
+    found = {name: wilson(*matrix.parts(name)) for name in WITH_INTERVAL}
+    return {name: interval for name, interval in found.items() if interval}
 
 
 def remarks(matrices: Sequence[Confusion]) -> list[str]:

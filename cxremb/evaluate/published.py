@@ -32,7 +32,7 @@ class Printed:
         return f"{Decimal(self.digits).scaleb(-self.decimals):f}"
 
     def rounds(self, above: int, below: int) -> bool:
-        """Whether above / below rounds to this; a tie may go either way. 0 / 0 is printed as 0, as scikit-learn does."""
+        """Whether above / below rounds to this; a tie goes either way. 0 / 0 is printed as 0, as by scikit-learn."""
         return 2 * abs(above * 10**self.decimals - self.digits * below) <= below if below else self.digits == 0
 
     def cuts(self, above: int, below: int) -> bool:
@@ -41,7 +41,7 @@ class Printed:
 
     def misses(self, above: int, below: int) -> float:
         """How far above / below is from what is printed, in units of the last decimal; 0.5 still rounds to it."""
-        return abs((above / below if below else 0.0) * 10**self.decimals - self.digits)
+        return abs((above / below if below else 0.0) * float(10**self.decimals) - self.digits)
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Published:
         )
 
     def roundings(self, matrix: Confusion) -> list[str]:
-        """Which of `ROUNDINGS` give every printed figure. They differ at ties alone, which a float may break either way."""
+        """Which of `ROUNDINGS` give every printed figure. At a tie a float may follow none."""
         exact = [
             (value, Fraction(above * 10**value.decimals, below) if below else Fraction(0))
             for name, value in self.figures.items()
@@ -71,7 +71,11 @@ class Published:
 
     def misfit(self, matrix: Confusion) -> float:
         """The largest distance of a figure from what is printed, in units of its last decimal."""
-        return max(value.misses(*matrix.parts(name)) for name, value in self.figures.items())
+        return max(self.misses(matrix))
+
+    def misses(self, matrix: Confusion) -> list[float]:
+        """The distance of each figure from what is printed, in units of its last decimal."""
+        return [value.misses(*matrix.parts(name)) for name, value in self.figures.items()]
 
 
 def printed(text: str, name: str = "figure") -> Printed:

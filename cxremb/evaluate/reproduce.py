@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import groupby, islice
+from math import ceil
 from typing import TypeVar
 
 from cxremb.errors import DataError
@@ -134,11 +135,12 @@ def inconsistent(rows: Sequence[Published], known: Known, cut_off: bool) -> Data
         known = replace(known, pairs=history[-2])
         rest = f" with the n and the positives of the {len(history) - 1} rows before it"
     matrix = closest(row, known)
-    told = f"no matrix gives {row}{rest}; the closest is TP {matrix.tp} FN {matrix.fn} FP {matrix.fp} TN {matrix.tn}"
+    where = f"{row.name}: " if row.name else ""
+    told = f"{where}no matrix gives {row}{' cut off' * cut_off}{rest}; the closest is {matrix}"
     misses = [miss for name, value in row.figures.items() if (miss := told_miss(matrix, name, value))]
     doubts = [name for name in row.figures if fits_without(row, name, known, cut_off)]
     doubt = f"it fits without {' or without '.join(doubts)}: look for a misprint there; " if doubts else ""
-    return DataError(f"{told} (n = {matrix.n:,}): {', '.join(misses)}", hint=f"{doubt}{AVERAGES}")
+    return DataError(f"{told}: {', '.join(misses) or 'which gives it rounded'}", hint=f"{doubt}{AVERAGES}")
 
 
 def told_miss(matrix: Confusion, name: str, value: Printed) -> str:
@@ -147,7 +149,7 @@ def told_miss(matrix: Confusion, name: str, value: Printed) -> str:
     if value.rounds(above, below):
         return ""
     got = replace(value, digits=round(Fraction(above * 10**value.decimals, below or 1)))
-    return f"{name} {got} for {value}, off by {replace(value, digits=abs(got.digits - value.digits))}"
+    return f"{name} {got} (off by {replace(value, digits=abs(got.digits - value.digits))})"
 
 
 def fits_without(row: Published, name: str, known: Known, cut_off: bool) -> bool:
@@ -159,8 +161,8 @@ def fits_without(row: Published, name: str, known: Known, cut_off: bool) -> bool
 def closest(row: Published, known: Known) -> Confusion:
     """The matrix whose largest distance from a printed figure, in units of its last decimal, is smallest.
 
-    Rounding is loosened to where fractional cells would fit, and from there until whole ones do. Figures that contradict
-    each other do so for every n: then the largest alone is tried.
+    Rounding is loosened to where fractional cells would fit, and from there until whole ones do. Of those as
+    near, the one with the smallest sum. Figures that contradict each other do so for every n: only the largest is tried.
     """
     if find_cone(row).empty and known.positives is None:
         known = replace(known, sizes=known.sizes[-1:])
@@ -174,6 +176,6 @@ def closest(row: Published, known: Known) -> Confusion:
     while True:
         slack, cone = full + gap, find_cone(row, full + gap)
         near = (m for pair in known.inside(cone) for m in points(cone, pair) if 2 * row.misfit(m) <= slack)
-        if found := min(near, key=row.misfit, default=None):
+        if found := min(near, key=lambda m: (ceil(row.misfit(m)), sum(row.misses(m))), default=None):
             return found
         gap *= 2

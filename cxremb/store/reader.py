@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from cxremb.errors import StoreError
 from cxremb.store.cache import Matrix, matrix_path, read_matrix, write_matrix
-from cxremb.store.dataset import Dataset
+from cxremb.store.dataset import Dataset, open_dataset
 from cxremb.store.manifest import Manifest, latest_manifest, manifest_paths, read_manifest
 from cxremb.store.texts import place
 
@@ -27,6 +27,11 @@ class Store:
 
     folder: Path
     manifest: Manifest
+
+    @staticmethod
+    def open(root: Path, encoder: str, dataset: str | None = None, version: int | None = None) -> "Store":
+        """A store under `root`; `dataset` may be left out while there is only one. Raises as `open_store` does."""
+        return open_store(open_dataset(root, dataset), encoder, version)
 
     @property
     def name(self) -> str:

@@ -17,7 +17,7 @@ For research, not for care.
 {figures}
 
 Test rows pool the folds {folds}{averaged}; one row is one {unit}. Brackets: 95% patient-cluster bootstrap.
-Compare accuracy with `majority_accuracy` and F1 with `all_positive_f1`: they are what answering without looking reaches.
+Compare accuracy with `majority_accuracy` and F1 with `all_positive_f1`: what answering without looking reaches.
 
 ## How it was made
 

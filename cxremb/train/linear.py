@@ -24,7 +24,8 @@ from cxremb.train.losses import Epoch, figures, labelled
 # Inverse strength of the penalty, as scikit-learn's C: from next to nothing learnt to next to no penalty.
 PATH = tuple(10.0**power for power in range(-4, 5))
 UNCHOSEN = 1.0  # scikit-learn's default, for a recipe that chooses nothing
-STEPS = 1000  # of L-BFGS at most; weak penalties on separable rows have no end and are worse on the watched rows
+STEPS = 1000  # of L-BFGS at most. Near the best penalty it ends much sooner; the weakest ones, which on separable rows
+# have no finite answer, end early from where the last one stood: their loss is far above the best and only watched.
 
 Solution = tuple[dict[str, NDArray[Any]], int, list[Epoch]]
 

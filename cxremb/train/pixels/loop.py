@@ -126,9 +126,10 @@ class Training:
         """One pass over the training rows in a new order."""
         chance = torch.Generator().manual_seed(epoch_seed(self.member.seed, epoch))
         order = self.train[torch.randperm(len(self.train), generator=chance)]
-        for start in range(0, len(order), self.job.options.batch_size):
-            rows = order[start : start + self.job.options.batch_size]
-            if len(rows) > 1:  # one row alone has no spread for a batch norm; it comes again in the next epoch
+        size = self.job.options.batch_size
+        for start in range(0, len(order), size):
+            rows = order[start : start + size]
+            if len(rows) > 1 or size == 1:  # a row left over has no spread for a batch norm; it comes again next epoch
                 self.learn(rows, chance)
             yield
 

@@ -5,9 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cxremb.train.options import Options, PixelRecipe, Stage
-
-PLATEAU = 2  # epochs without a lower loss after which the rate falls
-FACTOR = 0.5  # what it falls to, each time
+from cxremb.train.stack import SLOWER, STAND_STILL
 
 
 @dataclass(frozen=True)
@@ -54,14 +52,14 @@ def epochs_used(losses: Sequence[float], patience: int | None) -> int | None:
 def learning_rate(losses: Sequence[float], schedule: str, stage: Stage) -> float:
     """The rate of the epoch that follows `losses`, those of its own stage.
 
-    cosine: half a wave from the full rate down (Loshchilov & Hutter 2017). plateau: times `FACTOR` whenever
-    `PLATEAU` epochs have brought no lower loss.
+    cosine: half a wave from the full rate down (Loshchilov & Hutter 2017). plateau: times `SLOWER` whenever
+    `STAND_STILL` epochs have brought no lower loss.
     """
     if schedule == "cosine":
         return stage.learning_rate * (1 + math.cos(math.pi * len(losses) / stage.epochs)) / 2
     rate, lowest, since = stage.learning_rate, math.inf, 0
     for loss in losses if schedule == "plateau" else ():
         lowest, since = (loss, 0) if loss < lowest else (lowest, since + 1)
-        if since >= PLATEAU:
-            rate, since = rate * FACTOR, 0
+        if since >= STAND_STILL:
+            rate, since = rate * SLOWER, 0
     return rate

@@ -1,0 +1,218 @@
+"""`cxremb embed` and `refresh` as a user types them: job files, previews, shares, and what is refused."""
+
+import json
+import shutil
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import Result, collection, save_film
+
+from cxremb.catalog import add_collection
+from cxremb.embed.jobfile import Encode, read_job
+from cxremb.errors import DataError
+from cxremb.images import Frame, decode_file, fit
+from cxremb.store.dataset import Dataset
+from cxremb.store.reader import Store, list_stores, open_store
+
+JOBS = Path(__file__).parent.parent / "embed_jobs"
+
+
+def run(cxremb: object, dataset: Dataset, *words: object) -> Result:
+    result: Result = cxremb(*words, "--root", dataset.paths.root)  # type: ignore[operator]
+    return result
+
+
+@pytest.mark.parametrize("path", sorted(JOBS.glob("*.toml")), ids=lambda path: path.stem)
+def test_shipped_jobs_are_understood(path: Path) -> None:
+    job = read_job(path)
+    assert job.dataset
+    assert job.encodes
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "asks for nothing"),
+        ("[[encode]]\naspect = 'pad'", "names no model"),
+        ("[[encode]]\nmodel = 'tiny'\ncrop = 0.9", r"unknown key 'crop'"),
+        ("data = 'x'\n[[encode]]\nmodel = 'tiny'", r"unknown key 'data'"),
+        ("[[encode]]\nmodel = 'tiny'\nscaled_jpeg = 'yes'", "scaled_jpeg is a str"),
+        ("[[encode]]\nmodel = 'tiny'\naspect = 'stretch'", "aspect = 'stretch'"),
+        ("[[encode]\nmodel", "not a TOML file"),
+    ],
+)
+def test_a_job_that_is_not_understood(tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "job.toml").write_text(text)
+    with pytest.raises(DataError, match=words) as caught:
+        read_job(tmp_path / "job.toml")
+    assert "job.toml" in str(caught.value)
+    assert caught.value.hint
+
+
+def test_a_job_is_run(small: Dataset, tmp_path: Path, cxremb: object) -> None:
+    path = tmp_path / "job.toml"
+    path.write_text("dataset = 'small'\n[[encode]]\nmodel = 'tiny'\naspect = 'pad'\n[[encode]]\nmodel = 'tiny_text'\n")
+    assert run(cxremb, small, "embed", "--job", path).code == 0
+    assert {store.encoder for store in list_stores(small)} == {"tiny", "tiny_text"}
+    assert open_store(small, "tiny").manifest.recipe.input["aspect"] == "pad"
+    again = run(cxremb, small, "embed", "--job", path)
+    assert again.out.count("nothing to do") == 2
+    assert read_job(path).encodes[0] == Encode("tiny", aspect="pad")
+
+
+def test_a_preview_writes_nothing(small: Dataset, cxremb: object) -> None:
+    told = json.loads(run(cxremb, small, "embed", "--model", "tiny", "--dry-run", "--keep-pixels", "--json").out)
+    assert (told["asked"], told["reused"], told["todo"], told["contents"]) == (24, 0, 24, 23)
+    assert told["store_bytes"] == 24 * 32 * 2
+    assert told["cache_bytes"] == 23 * 64 * 64
+    assert told["seconds"] > 0
+    assert list_stores(small) == []
+    assert not list(small.paths.folder.rglob("*.npy"))
+    assert run(cxremb, small, "embed", "--model", "tiny").code == 0
+    told = json.loads(run(cxremb, small, "embed", "--model", "tiny", "--dry-run", "--json").out)
+    assert (told["reused"], told["todo"], told["seconds"]) == (24, 0, None)
+
+
+def test_shares_and_their_commit(small: Dataset, cxremb: object) -> None:
+    for number in range(3):
+        result = run(cxremb, small, "embed", "--model", "tiny", "--shard", f"{number}/3")
+        assert "not committed" in result.out
+    assert list_stores(small) == []
+    told = json.loads(run(cxremb, small, "embed", "--model", "tiny", "--json").out)
+    assert (told["reused"], told["encoded"], told["version"]) == (24, 0, 1)
+
+
+def test_kept_pixels_serve_the_next_encoder(small: Dataset, cxremb: object) -> None:
+    assert run(cxremb, small, "embed", "--model", "tiny", "--keep-pixels").code == 0
+    films = np.concatenate([np.load(path) for path in (small.paths.cache / "pixels").rglob("*.npy")])
+    expected = {
+        fit(decode_file(Path(path)).pixels, Frame(64)).tobytes() for path in small.images["path"].to_pylist() if path
+    }
+    assert {film.tobytes() for film in films} == expected
+    first = open_store(small, "tiny")
+    plain = dict(zip(*first.vectors(), strict=True))
+    shutil.rmtree(first.folder)
+    for path in small.images["path"].to_pylist():
+        Path(path).unlink()
+    assert run(cxremb, small, "embed", "--model", "tiny").code == 0
+    store = open_store(small, "tiny")
+    assert store.manifest.provenance["counts"]["films_from_pixel_cache"] == 23
+    again = dict(zip(*store.vectors(), strict=True))
+    assert again.keys() == plain.keys()
+    assert all((again[name] == plain[name]).all() for name in plain)
+
+
+def test_refresh_does_what_was_asked_for(tmp_path: Path, cxremb: object) -> None:
+    whole = collection(tmp_path / "films")
+    dataset = add_collection(replace(whole, images=whole.images[:20]), tmp_path / "root").dataset
+    assert run(cxremb, dataset, "refresh").code == 1  # nothing yet
+    assert run(cxremb, dataset, "embed", "--model", "tiny", "--aspect", "crop").code == 0
+    assert run(cxremb, dataset, "embed", "--model", "tiny_text").code == 0
+    assert run(cxremb, dataset, "refresh").out.count("nothing to do") == 2
+    save_film(whole.images[0].path, 321)
+    dataset = add_collection(whole, tmp_path / "root").dataset
+    out = run(cxremb, dataset, "refresh", "--model", "tiny").out
+    assert "24 asked = 19 re-used + 5 new" in " ".join(out.split())
+    store = open_store(dataset, "tiny")
+    assert (store.version, store.manifest.recipe.input["aspect"]) == (2, "crop")
+    assert len([store for store in list_stores(dataset) if store.encoder == "tiny"]) == 1
+
+
+def test_readers_agree(small: Dataset, cxremb: object) -> None:
+    run(cxremb, small, "embed", "--model", "tiny")
+    store = Store.open(small.paths.root, "tiny")
+    ids, X = store.vectors()
+    assert (small.paths.cache / "vectors").is_dir()
+    np.testing.assert_array_equal(store.vectors()[1], X)  # from the cache
+    shutil.rmtree(small.paths.cache)
+    np.testing.assert_array_equal(store.vectors()[1], X)
+    order = [5, 0, 17]
+    np.testing.assert_array_equal(store.matrix([ids[row] for row in order]), X[order])
+    with pytest.raises(Exception, match="no image vector of 1 ids: nobody"):
+        store.matrix(["nobody"])
+    names, tensor = store.to_torch()
+    assert names == ids
+    np.testing.assert_array_equal(tensor.numpy(), X)
+    assert store.to_arrow().num_rows == len(ids)
+    told = store.sql("select count(*) as n, any_value(typeof(embedding)) as kind from store").to_pylist()
+    assert told == [{"n": 24, "kind": "FLOAT[32]"}]
+
+
+def test_a_damaged_matrix_in_the_cache_is_made_again(small: Dataset, cxremb: object) -> None:
+    run(cxremb, small, "embed", "--model", "tiny")
+    store = open_store(small, "tiny")
+    _, X = store.vectors()
+    for path in (small.paths.cache / "vectors").rglob("*.npy"):
+        path.write_bytes(path.read_bytes()[:-7])
+    np.testing.assert_array_equal(store.vectors()[1], X)
+    for path in (small.paths.cache / "vectors").rglob("*.parquet"):
+        path.unlink()
+    np.testing.assert_array_equal(store.vectors()[1], X)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("embed",), "either --model or --job"),
+        (("embed", "--model", "tiny", "--job", "x.toml"), "either --model or --job"),
+        (("embed", "--model", "tiny", "--shard", "3/3"), "no share"),
+        (("embed", "--model", "tiny", "--engine", "spark"), "neither local nor ray"),
+    ],
+)
+def test_wrong_usage(small: Dataset, cxremb: object, words: tuple[str, ...], said: str) -> None:
+    result = run(cxremb, small, *words)
+    assert result.code == 2
+    assert said in " ".join(result.err.replace("│", " ").split())
+
+
+def test_an_aspect_that_is_none(small: Dataset, cxremb: object) -> None:
+    result = run(cxremb, small, "embed", "--model", "tiny", "--aspect", "stretch")
+    assert result.code == 1
+    assert "unknown aspect 'stretch'" in result.err
+
+
+@pytest.mark.parametrize("path", sorted((JOBS / "launch").glob("*.sh")), ids=lambda path: path.stem)
+def test_launchers_are_short_and_clean(path: Path) -> None:
+    assert len(path.read_text().splitlines()) < 40
+    assert subprocess.run(["sh", "-n", path], check=False).returncode == 0
+    if checker := shutil.which("shellcheck"):
+        done = subprocess.run([checker, path], check=False, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout
+
+
+def test_the_local_launcher_runs(small: Dataset, tmp_path: Path, cxremb: object) -> None:
+    assert callable(cxremb)
+    (tmp_path / "job.toml").write_text("[[encode]]\nmodel = 'tiny'\n")
+    shim = tmp_path / "bin" / "cxremb"
+    shim.parent.mkdir()
+    shim.write_text('#!/bin/sh\necho "$@"\n')
+    shim.chmod(0o755)
+    environment = {"PATH": f"{shim.parent}:/usr/bin:/bin"}
+    done = subprocess.run(
+        [JOBS / "launch" / "local.sh", tmp_path / "job.toml", "--keep-pixels"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    words = done.stdout.split()
+    assert words[:5] == ["embed", "--job", str(tmp_path / "job.toml"), "--device", "auto"]
+    assert words[-1] == "--keep-pixels"
+
+
+def test_the_slurm_launcher_submits_an_array_and_its_commit(tmp_path: Path) -> None:
+    (tmp_path / "job.toml").write_text("")
+    shim = tmp_path / "bin" / "sbatch"
+    shim.parent.mkdir()
+    shim.write_text('#!/bin/sh\nprintf "%s|" "$@" >> calls; echo >> calls; echo 77\n')
+    shim.chmod(0o755)
+    environment = {"PATH": f"{shim.parent}:/usr/bin:/bin"}
+    subprocess.run([JOBS / "launch" / "slurm.sh", "job.toml", "4"], env=environment, cwd=tmp_path, check=True)
+    array, commit = (tmp_path / "calls").read_text().splitlines()
+    assert "--array=0-3" in array
+    assert "--shard $SLURM_ARRAY_TASK_ID/4" in array
+    assert "--dependency=afterany:77" in commit
+    assert "--shard" not in commit

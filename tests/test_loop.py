@@ -1,0 +1,332 @@
+"""The loop against a plain one, its options, its figures against scikit-learn, and what it refuses."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from simulated_rows import members_of, noise, planted, rows_of
+from sklearn.metrics import accuracy_score, log_loss, precision_recall_fscore_support, roc_auc_score
+from sklearn.utils.class_weight import compute_class_weight
+from torch import nn
+
+from cxremb.encoders.runtime import native_bf16
+from cxremb.errors import TrainError
+from cxremb.train.data import Member
+from cxremb.train.heads import HEADS, HeadSpec
+from cxremb.train.inputs import LIMIT, table_of
+from cxremb.train.learner import Work
+from cxremb.train.loop import fit_members, one_thread, predict
+from cxremb.train.losses import balanced_weights, cell_losses, summed_loss, targets_of
+from cxremb.train.options import Options
+from cxremb.train.stack import SLOWER, STAND_STILL, Stack
+
+SMALL = HeadSpec(("image", "text"), hidden=16)
+LAST = Options(epochs=5, batch_size=64, select="last", patience=None)
+
+
+def scaled(rows, member: Member) -> np.ndarray:
+    """The inputs as they should be: standardised by the training rows, cut off at the limit."""
+    X = np.hstack([rows.blocks["image"], rows.blocks["text"]]).astype(np.float64)
+    train = X[member.train]
+    spread = train.std(axis=0)
+    return np.clip((X - train.mean(axis=0)) / np.where(spread > 0, spread, 1), -LIMIT, LIMIT).astype(np.float32)
+
+
+def plain_loop(rows, member: Member, options: Options) -> list[np.ndarray]:
+    """What a tutorial would write: nn.Linear, torch.optim, one batch after the other."""
+    torch.manual_seed(member.seed)
+    first, second = nn.Linear(19, 16), nn.Linear(16, 4 if rows.task == "multiclass" else 2)
+    parameters = [*first.parameters(), *second.parameters()]
+    rate, decay = options.learning_rate, options.weight_decay
+    optimiser = {
+        "adam": lambda: torch.optim.Adam(parameters, rate, weight_decay=decay),
+        "adamw": lambda: torch.optim.AdamW(parameters, rate, weight_decay=decay),
+        "sgd": lambda: torch.optim.SGD(parameters, rate, momentum=options.momentum, weight_decay=decay),
+    }[options.optimiser]()
+    classes = rows.y.argmax(axis=1) if rows.task == "multiclass" else rows.y[:, 0]
+    X, y = torch.from_numpy(scaled(rows, member)), torch.from_numpy(classes.astype(np.int64))
+    weight = None
+    if options.class_weights:
+        told = y[member.train].numpy()
+        weight = torch.from_numpy(compute_class_weight("balanced", classes=np.unique(told), y=told)).float()
+    order, draws = (torch.Generator().manual_seed(member.seed) for _ in range(2))
+    train = torch.from_numpy(member.train)
+    for epoch in range(options.epochs):
+        if options.schedule == "cosine":
+            optimiser.param_groups[0]["lr"] = rate * (1 + np.cos(np.pi * epoch / (options.epochs - 1))) / 2
+        for batch in torch.split(train[torch.randperm(len(train), generator=order)], options.batch_size):
+            optimiser.zero_grad()
+            hidden = torch.relu(first(X[batch]))
+            kept = (torch.rand(hidden.shape, generator=draws) < 0.7).float() / 0.7
+            nn.functional.cross_entropy(second(hidden * kept), y[batch], weight=weight).backward()
+            optimiser.step()
+    return [parameter.detach().numpy() for parameter in parameters]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        LAST,
+        replace(LAST, class_weights=True, weight_decay=0.1),
+        replace(LAST, optimiser="adamw", weight_decay=0.1, schedule="cosine"),
+        replace(LAST, optimiser="sgd", momentum=0.9, learning_rate=0.05),
+    ],
+    ids=["adam", "weights", "adamw-cosine", "sgd"],
+)
+@pytest.mark.parametrize("task", ["binary", "multiclass"])
+def test_the_weights_are_those_of_a_plain_loop(task: str, options: Options):
+    rows = planted(300, task)
+    keep = np.flatnonzero(np.random.default_rng(0).random(300) < np.where(rows.y[:, 0] == 1, 0.4, 1))  # unbalanced
+    member = Member(keep[:180], keep[180:], seed=3)
+    weights = fit_members(rows, [member], SMALL, options)[0].weights
+    names = ("hidden.weight", "hidden.bias", "out.weight", "out.bias")
+    for name, expected in zip(names, plain_loop(rows, member, options), strict=True):
+        np.testing.assert_allclose(weights[name], expected, rtol=1e-3, atol=1e-4, err_msg=name)
+
+
+def test_the_history_is_what_scikit_learn_computes_from_the_predictions():
+    for task in ("binary", "multiclass", "multilabel"):
+        rows, member = planted(300, task), members_of(300, 1)[0]
+        if task == "multilabel":
+            rows.y[np.random.default_rng(1).random(rows.y.shape) < 0.2] = np.nan
+        trained = fit_members(rows, [member], SMALL, LAST)[0]
+        for told, index in zip(trained.history[-2:], (member.train, member.watched), strict=True):
+            prob, y = predict(rows, SMALL, trained.weights, index).prob, rows.y[index]
+            if task == "multiclass":
+                true, called = y.argmax(axis=1), prob.argmax(axis=1)
+                loss, right = log_loss(true, prob, labels=range(4)), accuracy_score(true, called)
+                three = precision_recall_fscore_support(true, called, average="macro")[:3]
+            else:
+                known = ~np.isnan(y)
+                loss, right = log_loss(y[known], prob[known]), accuracy_score(y[known], prob[known] >= 0.5)
+                each = [(y[k, c], prob[k, c] >= 0.5) for c, k in enumerate(known.T)]
+                three = np.mean([precision_recall_fscore_support(*one, average="binary")[:3] for one in each], axis=0)
+            assert told.loss == pytest.approx(loss, abs=1e-5)
+            assert (told.accuracy, told.precision, told.recall, told.f1) == pytest.approx((right, *three))
+
+
+def test_the_best_epoch_is_kept_and_patience_ends_the_rest():
+    rows, member = rows_of(np.random.default_rng(0).integers(0, 2, 200), "binary", noise(200)), members_of(200, 1)[0]
+    options = Options(epochs=30, batch_size=32, patience=4, learning_rate=5e-3)
+    trained = fit_members(rows, [member], SMALL, options)[0]
+    losses = [one.loss for one in trained.history if one.phase == "val"]
+    assert trained.epoch == int(np.argmin(losses)) + 1
+    assert len(losses) == trained.epoch + 4 < 30  # noise overfits at once
+    prob = predict(rows, SMALL, trained.weights, member.watched).prob
+    assert log_loss(rows.y[member.watched], prob) == pytest.approx(min(losses), abs=1e-5)
+    shorter = replace(options, epochs=trained.epoch, select="last", patience=None)
+    until = fit_members(rows, [member], SMALL, shorter)[0]
+    for name, array in trained.weights.items():
+        np.testing.assert_array_equal(array, until.weights[name])
+
+
+def test_the_plateau_schedule_slows_each_member_by_its_own_loss():
+    rows = rows_of(np.random.default_rng(0).integers(0, 2, 200), "binary", noise(200))
+    options = Options(epochs=14, batch_size=32, patience=None, learning_rate=5e-3, schedule="plateau")
+    stack = Stack(Work(table_of(rows, SMALL, "cpu"), targets_of(rows), SMALL, options, "cpu"), members_of(200, 3))
+    with one_thread():
+        for epoch in range(1, 15):
+            stack.run_epoch(epoch)
+    rates = []
+    for learner in stack.learners:
+        lowest, still, rate = np.inf, 0, options.learning_rate
+        for loss in [one.loss for one in learner.history if one.phase == "val"]:
+            lowest, still = (loss, 0) if loss < lowest else (lowest, still + 1)
+            if still == STAND_STILL:
+                rate, still = rate * SLOWER, 0
+        assert learner.rate == pytest.approx(rate)
+        rates.append(rate)
+    assert min(rates) < options.learning_rate
+
+
+def test_inputs_are_scaled_by_training_rows_only_and_one_outlier_cannot_decide():
+    rows, member = planted(300), members_of(300, 1)[0]
+    rows.blocks["text"][:, 2] = 3.0  # constant
+    rows.blocks["image"][member.watched[0], 0] = 1e6
+    weights = fit_members(rows, [member], SMALL, LAST)[0].weights
+    X = np.hstack([rows.blocks["image"], rows.blocks["text"]])[member.train].astype(np.float64)
+    np.testing.assert_allclose(weights["mean"], X.mean(axis=0), rtol=1e-5, atol=1e-6)
+    spread = X.std(axis=0)
+    np.testing.assert_allclose(weights["scale"], np.where(spread > 0, spread, 1), rtol=1e-5)
+    assert weights["scale"][14] == 1
+    far = predict(rows, SMALL, weights, member.watched[:1]).logit
+    rows.blocks["image"][member.watched[0], 0] = 1e9
+    np.testing.assert_array_equal(predict(rows, SMALL, weights, member.watched[:1]).logit, far)
+
+
+def test_raw_inputs_go_in_as_they_are():
+    rows, member = planted(200), members_of(200, 1)[0]
+    weights = fit_members(rows, [member], SMALL, replace(LAST, standardise=False))[0].weights
+    assert (weights["mean"] == 0).all()
+    assert (weights["scale"] == 1).all()
+    assert np.isinf(weights["limit"])
+
+
+@pytest.mark.parametrize("task", ["binary", "multiclass", "multilabel"])
+def test_balanced_weights_are_scikit_learns(task: str):
+    rows = planted(200, task)
+    rows.y[np.random.default_rng(0).permutation(200)[:20]] = np.nan
+    targets = targets_of(rows)
+    found = balanced_weights(targets, torch.arange(200)).numpy()
+    for cell, weights in enumerate(found):
+        told = targets.classes[targets.known[:, cell], cell].numpy()
+        np.testing.assert_allclose(
+            weights, compute_class_weight("balanced", classes=np.arange(len(weights)), y=told), rtol=1e-6
+        )
+
+
+def test_class_weights_find_the_rare_class():
+    rows = planted(3000)
+    rare = np.flatnonzero((rows.y[:, 0] == 0) | (np.random.default_rng(0).random(3000) < 0.08))
+    member = Member(rare[:1000], rare[1000:1200], seed=0)
+    recall = [
+        fit_members(rows, [member], SMALL, replace(LAST, class_weights=weighted))[0].history[-1].recall
+        for weighted in (False, True)
+    ]
+    assert recall[1] > recall[0] + 0.15
+
+
+def test_rows_without_a_label_are_as_if_they_were_not_there():
+    for task in ("binary", "multiclass", "multilabel"):
+        rows, member = planted(200, task), members_of(200, 1)[0]
+        gone = member.train[::3]
+        rows.y[gone] = np.nan
+        masked = fit_members(rows, [member], SMALL, LAST)[0]
+        left = replace(member, train=np.setdiff1d(member.train, gone, assume_unique=True))
+        dropped = fit_members(rows, [left], SMALL, LAST)[0]
+        for name, array in masked.weights.items():
+            np.testing.assert_array_equal(array, dropped.weights[name])
+
+
+def test_a_missing_label_pulls_at_nothing():
+    rows = planted(60, "multilabel")
+    rows.y[np.random.default_rng(2).random(rows.y.shape) < 0.4] = np.nan
+    targets, index = targets_of(rows), torch.arange(60)
+    logits = torch.randn(1, 60, 3, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    loss = summed_loss(logits, targets, index[None], targets.known[None].float())
+    loss.backward()
+    total = 0.0
+    for label in range(3):
+        known = np.flatnonzero(~np.isnan(rows.y[:, label]))
+        alone = logits[0, known, label].detach().requires_grad_()
+        part = nn.functional.binary_cross_entropy_with_logits(
+            alone, torch.from_numpy(rows.y[known, label]).float(), reduction="sum"
+        ) / int((~np.isnan(rows.y)).sum())
+        part.backward()
+        total += float(part.detach())
+        torch.testing.assert_close(logits.grad[0, known, label], alone.grad)
+        assert not logits.grad[0, np.isnan(rows.y[:, label]), label].any()
+    assert float(loss.detach()) == pytest.approx(total, abs=1e-6)
+    assert cell_losses(logits[0], targets, index).shape == (60, 3)
+
+
+def separable(n: int, shift: float, seed: int = 0):
+    """Two normal clouds, so that no score beats the projection on the line between them; and that score."""
+    random, blocks = np.random.default_rng(seed), noise(n, seed)
+    y = random.integers(0, 2, n)
+    for block in blocks.values():
+        block[:, :4] += shift * y[:, None] / np.sqrt(8)
+    best = sum(block[:, :4].sum(axis=1) for block in blocks.values())
+    return rows_of(y, "binary", blocks), best
+
+
+@pytest.mark.parametrize("head", ["fusion", "linear", "gated", "late", "either"])
+@pytest.mark.parametrize("shift", [1.0, 2.0])
+def test_a_planted_signal_is_found_to_its_best_auroc(head: str, shift: float):
+    rows, best = separable(9000, shift)
+    index = np.arange(9000)
+    member = Member(index[:3500], index[3500:5000], seed=0)
+    trained = fit_members(rows, [member], HEADS[head], Options(epochs=12, patience=3))[0]
+    test = index[5000:]
+    found = roc_auc_score(rows.y[test, 0], predict(rows, HEADS[head], trained.weights, test).prob[:, 0])
+    assert found == pytest.approx(roc_auc_score(rows.y[test, 0], best[test]), abs=0.01)
+
+
+@pytest.mark.parametrize("head", ["fusion", "linear", "gated", "late"])
+def test_of_noise_nothing_is_learnt(head: str):
+    rows = rows_of(np.random.default_rng(1).integers(0, 2, 3000), "binary", noise(3000, 7))
+    index = np.arange(3000)
+    trained = fit_members(rows, [Member(index[:1200], index[1200:1500], seed=0)], HEADS[head], Options(epochs=8))[0]
+    test = index[1500:]
+    found = roc_auc_score(rows.y[test, 0], predict(rows, HEADS[head], trained.weights, test).prob[:, 0])
+    positive = rows.y[test].sum()
+    spread = np.sqrt((1500 + 1) / (12 * positive * (1500 - positive)))  # of the statistic when nothing is to be found
+    assert abs(found - 0.5) < 1.96 * spread
+
+
+def test_bfloat16_is_close_where_the_hardware_has_it_and_refused_elsewhere():
+    rows, _ = separable(2000, 2.0)
+    index = np.arange(2000)
+    member = Member(index[:1000], index[1000:1300], seed=0)
+    half = Options(epochs=8, precision="bf16")
+    if not native_bf16("cpu"):
+        with pytest.raises(TrainError, match="bfloat16"):
+            fit_members(rows, [member], SMALL, half)
+        return
+    losses = [
+        fit_members(rows, [member], SMALL, options)[0].history[-1].loss
+        for options in (half, replace(half, precision="fp32"))
+    ]
+    assert losses[0] == pytest.approx(losses[1], abs=0.01)
+    assert losses[0] != losses[1]
+
+
+def refused(rows, member: Member, spec: HeadSpec = SMALL, options: Options = LAST) -> TrainError:
+    with pytest.raises(TrainError) as caught:
+        fit_members(rows, [member], spec, options)
+    assert caught.value.hint
+    return caught.value
+
+
+@pytest.mark.parametrize("head", ["fusion", "linear"])
+def test_what_cannot_be_learnt_from_is_refused(head: str):
+    spec, member = HEADS[head], members_of(200, 1)[0]
+    one = planted(200)
+    one.y[member.train] = 1
+    assert f"{member.name}: all 100 training rows are of one class" in str(refused(one, member, spec))
+    broken = planted(200)
+    broken.blocks["text"][3, 2] = np.nan
+    assert "1 of 200 rows hold a value that is no number" in str(refused(broken, member, spec))
+    bare = planted(200)
+    bare.present["text"][:] = False
+    bare.blocks["text"][:] = 0
+    assert "no training row has text" in str(refused(bare, member, spec))
+    assert "holds no row" in str(refused(planted(200), replace(member, watched=member.watched[:0]), spec))
+    silent = planted(200)
+    silent.y[:] = np.nan
+    assert "no row with a label (train)" in str(refused(silent, member, spec))
+    untold = replace(planted(200), blocks={"image": planted(200).blocks["image"]})
+    assert "the rows have no text block" in str(refused(untold, member, spec))
+    testing = replace(member, watched_name="test")
+    assert "must not be chosen on test rows" in str(refused(planted(200), testing, spec, Options()))
+    odd = planted(200)
+    odd.y[5] = 2
+    assert "do not fit a binary task" in str(refused(odd, member, spec))
+    assert "of no class or of several" in str(
+        refused(replace(planted(200, "multilabel"), task="multiclass"), member, spec)
+    )
+    assert "no task called 'guess'" in str(refused(replace(planted(200), task="guess"), member, spec))
+
+
+def test_fewer_rows_than_a_batch_are_one_batch():
+    rows = planted(60)
+    member = Member(np.arange(30), np.arange(30, 60), seed=0)
+    weights = [fit_members(rows, [member], SMALL, replace(LAST, batch_size=size))[0].weights for size in (30, 4000)]
+    for name, array in weights[0].items():
+        np.testing.assert_array_equal(array, weights[1][name])
+
+
+def test_a_rate_that_diverges_stops_with_a_hint():
+    rows, member = planted(200), replace(members_of(200, 1)[0], name="")
+    caught = refused(rows, member, options=replace(LAST, optimiser="sgd", learning_rate=1e30))
+    assert str(caught).startswith("the loss is no number any more after epoch 1")
+    assert caught.hint == "lower the learning rate"
+
+
+def test_weights_of_other_inputs_are_refused():
+    rows, member = planted(200), members_of(200, 1)[0]
+    weights = fit_members(rows, [member], SMALL, LAST)[0].weights
+    for spec, says in ((HEADS["image"], "takes 19 inputs"), (replace(SMALL, kind="gated"), "not those of a gated")):
+        with pytest.raises(TrainError, match=says):
+            predict(rows, spec, weights, member.watched)
