@@ -98,6 +98,13 @@ def test_a_record_that_describes_no_head_is_refused(made, damage):
         load_bundle(made.folder)
 
 
+def test_a_network_from_pixels_is_no_head(made):
+    path = made.folder / "run.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "spec": {"network": "custom-cnn"}}))
+    with pytest.raises(TrainError, match="network from pixels"):
+        load_bundle(made.folder)
+
+
 def test_vectors_of_another_encoder_are_refused_with_both_keys(made, planted):
     _, features, _ = planted
     bundle = load_bundle(made.folder)

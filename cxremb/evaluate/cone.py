@@ -22,7 +22,7 @@ Span = tuple[Fraction, Fraction]  # of positives / n
 
 @dataclass(frozen=True)
 class Bounds:
-    """What keeps one axis from below and from above: factors of n, positives, TP (the axes before it), and the slope."""
+    """What keeps one axis from below and from above: factors of n, positives, TP (the axes before it), its slope."""
 
     lower: Sequence[Form]
     upper: Sequence[Form]

@@ -162,7 +162,7 @@ def closest(row: Published, known: Known) -> Confusion:
     """The matrix whose largest distance from a printed figure, in units of its last decimal, is smallest.
 
     Rounding is loosened to where fractional cells would fit, and from there until whole ones do. Of those as
-    near, the one with the smallest sum. Figures that contradict each other do so for every n: only the largest is tried.
+    near, the one with the smallest sum. Figures that contradict each other do so for every n: the largest is tried.
     """
     if find_cone(row).empty and known.positives is None:
         known = replace(known, sizes=known.sizes[-1:])

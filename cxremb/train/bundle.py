@@ -101,9 +101,14 @@ class Bundle:
 def load_bundle(folder: Path) -> Bundle:
     """The models of the run in `folder`. Only safetensors and JSON are read: nothing is unpickled.
 
-    Raises `StoreError`, naming the file, if run.json or the weights are missing, truncated or edited.
+    Raises `StoreError`, naming the file, if run.json or the weights are missing, truncated or edited; `TrainError`
+    for a run of a network from pixels, which takes films and no vectors.
     """
     run = read_run(folder)
+    if "network" in (run.record.get("spec") or {}):
+        raise TrainError(
+            f"run {run.run_id} is a network from pixels, not a head on vectors", hint="name a run of a head"
+        )
     weights = run.weights()
     try:
         spec = dict(run.record["spec"])

@@ -24,7 +24,7 @@ class Options:
     optimiser: str = "adam"
     momentum: float = 0.0  # of sgd
     weight_decay: float = 0.0
-    schedule: str = "constant"  # cosine: to 0 in the last epoch; plateau: lower while the validation loss stands still
+    schedule: str = "constant"  # cosine: half a wave, down to 0; plateau: lower while the validation loss stands still
     class_weights: bool = False  # each class weighs as much in the training loss, however rare it is
     precision: str = "fp32"  # of a head's products; bf16 where the hardware multiplies in it
 
@@ -34,7 +34,10 @@ class Options:
         for name, known in words.items():
             if (given := getattr(self, name)) not in known:
                 raise TrainError(f"{name} is {' or '.join(known)}, not {given!r}")
-        if self.learning_rate <= 0 or min(self.batch_size, self.epochs, self.patience or 1) < 1:
+        if (
+            self.learning_rate <= 0
+            or min(self.batch_size, self.epochs, 1 if self.patience is None else self.patience) < 1
+        ):
             raise TrainError(
                 "the learning rate, batch size, epochs and patience must be above zero",
                 hint="for example --epochs 40",

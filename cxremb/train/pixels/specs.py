@@ -46,7 +46,7 @@ NETWORKS = {
     "custom-cnn": NetworkSpec(
         convolutions=(32, 64, 128, 256, 512), norm=True, padding=1, pool_to=2, widths=(512, 256), dropout=0.5
     ),
-    "small-resnet": NetworkSpec(residual=(32, 64, 128), dropout=0.3),
+    "small-resnet": NetworkSpec(residual=(16, 32, 64), dropout=0.3),
     "resnet50": NetworkSpec(base="resnet50"),
     "two-stage": NetworkSpec(base="efficientnet_b0", norm=True, widths=(512,), dropout=0.3),
     **{f"efficientnet_b{number}": NetworkSpec(base=f"efficientnet_b{number}") for number in range(8)},
