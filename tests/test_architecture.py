@@ -14,7 +14,7 @@ STOREYS = [
     {"errors", "types"},
     {"images", "datasets", "encoders", "store"},
     {"catalog", "labels", "splits", "features", "evaluate", "embed", "doctor"},
-    {"train"},
+    {"train", "align"},
     {"ablate", "audit"},
     {"report"},
     {"cli"},

@@ -19,7 +19,7 @@ from conftest import collection, film, save_film
 from PIL import Image as PilImage
 
 from cxremb.catalog import add_collection
-from cxremb.embed.encode import Options, budgeted
+from cxremb.embed.encode import Options
 from cxremb.embed.job import embed
 from cxremb.embed.plan import orphans, wanted_items
 from cxremb.encoders.base import load_encoder
@@ -286,12 +286,3 @@ def test_the_key_holds_what_and_not_where() -> None:
         replace(recipe, dtype="float32"),
     ]
     assert len({recipe.key, *(changed.key for changed in other)}) == len(other) + 1
-
-
-def test_batches_of_texts_stay_within_the_budget() -> None:
-    lengths = sorted(np.random.default_rng(0).integers(3, 200, 500).tolist())
-    batches = list(budgeted(range(500), lengths, Options(token_budget=1000)))
-    assert [index for batch in batches for index in batch] == list(range(500))
-    assert all(len(batch) * lengths[batch[-1]] <= 1000 for batch in batches)
-    padded = sum(len(batch) * lengths[batch[-1]] for batch in batches)
-    assert padded / sum(lengths) < 1.05

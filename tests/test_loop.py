@@ -330,3 +330,14 @@ def test_weights_of_other_inputs_are_refused():
     for spec, says in ((HEADS["image"], "takes 19 inputs"), (replace(SMALL, kind="gated"), "not those of a gated")):
         with pytest.raises(TrainError, match=says):
             predict(rows, spec, weights, member.watched)
+
+
+def test_read_only_vectors_and_weights_will_do():
+    rows, member = planted(200), members_of(200, 1)[0]
+    for array in (*rows.blocks.values(), *rows.present.values(), rows.y):
+        array.flags.writeable = False  # as a memory-mapped store is
+    weights = fit_members(rows, [member], SMALL, LAST)[0].weights
+    for array in weights.values():
+        array.flags.writeable = False
+    assert predict(rows, SMALL, weights, member.watched).prob.shape == (40, 1)
+    assert fit_members(rows, [], SMALL, LAST) == []

@@ -20,10 +20,12 @@ from cxremb.features import Inputs
 from cxremb.images import Frame
 from cxremb.splits import choose_split, fold_parts
 from cxremb.train.data import Member, Rows
+from cxremb.train.loop import one_thread
 from cxremb.train.losses import targets_of
 from cxremb.train.options import Augment, Options, PixelRecipe, Stage
 from cxremb.train.pixels import source
 from cxremb.train.pixels.augment import augmented, clean, contrasted, moved, scaled
+from cxremb.train.pixels.bundle import load_networks
 from cxremb.train.pixels.fit import NetworkPlan, Origin, fit_network, open_source, plan_of
 from cxremb.train.pixels.loop import Job, Training, epoch_seed, fit, mean_loss, predict
 from cxremb.train.pixels.networks import RANDOM, find_start, freeze, layers_of, new_network, parameters_of
@@ -38,6 +40,13 @@ from cxremb.types import Collection, Image, LabelSet, Study
 FROM_PIXELS = [preset for preset in PRESETS.values() if preset.network]
 TINY = NetworkSpec(convolutions=(4, 4), block_dropout=(0.2, 0.2), norm=True, padding=1, widths=(8,), dropout=0.3)
 LAST = Options(0.01, batch_size=16, epochs=4, select="last", patience=None, standardise=False)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_core():
+    """What is small here is many times slower on several cores that have other work."""
+    with one_thread():
+        yield
 
 
 # What a network is
@@ -548,20 +557,30 @@ def test_a_network_gives_a_run_like_any_other(dataset):
     assert (record["head"], record["preset"]) == ("medmnist-custom", "medmnist-custom/binary")
     assert record["stores"][0].startswith("pixels 20-squash-")
     assert record["spec"]["outputs"] == 1
+    assert record["spec"]["pixels"]["side"] == 20
     assert record["left_out"]["film cannot be decoded"] == 1
     rows = run.predictions.to_pylist()
     for row in rows:
         assert fold_parts(split.table, 0, row["fold"])[row["study_id"]] == row["part"] != "train"
-    weights = run.weights()
     row_of = {item: number for number, item in enumerate(opened.features.item_ids.tolist())}
-    for place, arrays in weights.items():
-        _, fold, seed = (int(part.lstrip("repatfolds")) for part in place.split("."))
-        network = new_network(find_network("medmnist-custom"), 20, 1, seed=99)
-        network.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
+    loaded = load_networks(run)
+    assert loaded.job.recipe == plan.pixels
+    for name in loaded.networks:
+        _, fold, seed = (int(part.lstrip("repatfolds")) for part in name.split("."))
         here = [row for row in rows if (row["fold"], row["seed"]) == (fold, seed)]
-        job = Job(find_network("medmnist-custom"), plan.pixels, plan.options)
-        prob, _ = predict(network, opened.films, np.array([row_of[row["item_id"]] for row in here]), job, "binary")
+        shown = opened.films.take(np.array([row_of[row["item_id"]] for row in here]))
+        prob, logit = loaded.predict(list(shown), name)
         np.testing.assert_allclose(prob[:, 0], [row["y_prob"] for row in here], atol=1e-6)
+        np.testing.assert_allclose(logit[:, 0], [row["y_logit"] for row in here], atol=1e-4)
+    each = [loaded.predict(list(shown), name)[0] for name in loaded.networks]
+    np.testing.assert_allclose(loaded.predict(list(shown))[0], np.mean(each, axis=0))
+    with pytest.raises(TrainError, match="no model 'fold9'"):
+        loaded.predict(list(shown), "fold9")
+    with (run.folder / "model.safetensors").open("r+b") as file:
+        file.seek(-1, 2)
+        file.write(b"!")
+    with pytest.raises(StoreError, match=r"not the file that run\.json names"):
+        load_networks(run)
     assert {row["phase"] for row in run.history.to_pylist()} == {"train", "val"}
     tests = [row for row in rows if row["part"] == "test" and row["seed"] == 0]
     auroc = roc_auc_score([row["y_true"] for row in tests], [row["y_prob"] for row in tests])

@@ -9,6 +9,7 @@ import typer
 from cxremb import __version__
 from cxremb.cli import (
     ablate,
+    align,
     audit,
     data,
     demo,
@@ -42,6 +43,7 @@ app.command()(embed.embed)
 app.command()(refresh.refresh)
 app.command()(train.train)
 app.command()(presets.presets)
+app.command()(align.align)
 app.add_typer(runs.app, name="runs")
 app.command()(ablate.ablate)
 app.command()(audit.audit)

@@ -1,6 +1,6 @@
-"""`cxremb refresh`: encode again what the data set has changed since."""
+"""`cxremb refresh`: encode again what the data set has changed since; fine-tune the image branch first if asked."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -8,9 +8,36 @@ from cxremb.cli.embed import show
 from cxremb.cli.options import DEFAULT_ROOT, AsJson, DatasetName, Root
 from cxremb.cli.progress import bar, console, log
 
+if TYPE_CHECKING:
+    from cxremb.embed.start import Where
+    from cxremb.store.dataset import Dataset
+    from cxremb.train.finetune import Tuned
+
+TUNING = "With --finetune"
+
 
 def refresh(
     model: Annotated[str | None, typer.Option(help="One encoder or store; every encoder's newest if left out.")] = None,
+    finetune: Annotated[
+        bool, typer.Option("--finetune", help="Fine-tune the image encoder first, on the train part of one fold.")
+    ] = False,
+    split: Annotated[
+        str | None, typer.Option(help="As for `cxremb train`.", show_default="grouped-5fold", rich_help_panel=TUNING)
+    ] = None,
+    fold: Annotated[
+        int | None, typer.Option(help="Which fold's train part.", show_default="0", rich_help_panel=TUNING)
+    ] = None,
+    label_set: Annotated[
+        str | None, typer.Option(help="What to learn.", show_default="normal_abnormal", rich_help_panel=TUNING)
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, show_default="5", rich_help_panel=TUNING)] = None,
+    learning_rate: Annotated[float | None, typer.Option(show_default="0.0001", rich_help_panel=TUNING)] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(min=2, help="Films in one step.", show_default="32", rich_help_panel=TUNING)
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Order and augmentation.", show_default="0", rich_help_panel=TUNING)
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda[:n] or mps; several: cuda:0,cuda:1.")] = "auto",
     workers: Annotated[int, typer.Option(min=1, help="Processes that decode images.")] = 2,
     root: Root = DEFAULT_ROOT,
@@ -20,20 +47,48 @@ def refresh(
     """Bring stores up to date with their data set, each asked for as it was made: what is new or changed is encoded.
 
     If the weights have changed since, or this cxremb decodes in another way, a new store is made and the old one stays.
+    So it is with --finetune: the new store names the patients it was trained on, and no run may be tested on them.
 
     Example: cxremb refresh --model efficientnet_b1
     """
     from cxremb.store.dataset import open_dataset
-    from cxremb.store.reader import list_stores, open_store
 
+    place = {"label_set": label_set, "fold": fold, "seed": seed}
+    options = {"epochs": epochs, "learning_rate": learning_rate, "batch_size": batch_size}
+    if not finetune and (
+        idle := [name for name, given in {"split": split, **place, **options}.items() if given is not None]
+    ):
+        raise typer.BadParameter("needs --finetune", param_hint=f"--{idle[0].replace('_', '-')}")
+    if finetune and model is None:
+        raise typer.BadParameter("name the image encoder, such as efficientnet_b1", param_hint="--model")
     data = open_dataset(root, dataset)
-    from cxremb.embed.start import Where, asked_for, newest_of_each, run
+    from cxremb.embed.start import Where
+
+    where = Where(devices=tuple(device.split(",")), workers=workers)
+    try:
+        if finetune:
+            tune(data, model or "", split, (given(place), given(options)), where, as_json)
+        else:
+            renew(data, model, where, as_json)
+    except KeyboardInterrupt:
+        log.print("stopped: what is finished is kept; run the same command to go on from there")
+        raise typer.Exit(130) from None
+
+
+def given(options: dict[str, Any]) -> dict[str, Any]:
+    """Those that the user set."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def renew(data: "Dataset", model: str | None, where: "Where", as_json: bool) -> None:
+    """Bring one store, or the newest of each encoder, up to date."""
+    from cxremb.embed.start import asked_for, newest_of_each, run
+    from cxremb.store.reader import list_stores, open_store
 
     stores = [open_store(data, model)] if model else newest_of_each(list_stores(data))
     if not stores:
         log.print(f"{data.name}: no store yet; make one with `cxremb embed --model efficientnet_b1`", markup=False)
         raise typer.Exit(1)
-    where = Where(devices=tuple(device.split(",")), workers=workers)
     for store in stores:
         outcome = run(data, asked_for(store), where, bar)
         show(outcome, as_json)
@@ -41,3 +96,50 @@ def refresh(
             console.print(
                 f"  [yellow]a new store: something that decides the vectors differs from {store.name}, which stays[/]"
             )
+
+
+def tune(
+    data: "Dataset",
+    model: str,
+    split: str | None,
+    asked: tuple[dict[str, Any], dict[str, Any]],
+    where: "Where",
+    as_json: bool,
+) -> None:
+    """Fine-tune, embed with the new weights, and say what became of either. asked: (place, options)."""
+    from dataclasses import replace
+
+    from cxremb.splits import choose_split
+    from cxremb.train.finetune import RECIPE, FineTune, refresh_finetuned
+
+    place, options = asked
+    plan = FineTune(**place, options=replace(RECIPE, **options))
+    folds = choose_split(data, plan.label_set, split or "grouped-5fold")
+    done = refresh_finetuned(data, model, folds, plan, where, bar)
+    show_tuned(done.tuned, as_json)
+    show(done.outcome, as_json)
+    if not as_json:
+        console.print(
+            f"[dim]next: cxremb train image --image-model {done.outcome.store.name} --split {folds.title}"
+            f" --fold {plan.fold}[/]",
+            soft_wrap=True,
+        )
+
+
+def show_tuned(tuned: "Tuned", as_json: bool) -> None:
+    """The weights, whom they have seen, and how their loss went."""
+    record = tuned.record
+    out = log if as_json else console  # JSON on stdout is one object: that of the store
+    out.print(f"[bold]{tuned.path.name}[/] in {tuned.path.parent}", soft_wrap=True)
+    if tuned.reused:
+        out.print("  nothing to do: fine-tuned on the same films, labels, fold and recipe before")
+    val = [epoch["loss"] for epoch in record["history"] if epoch["phase"] == "val"]
+    patients = record["patients"]
+    out.print(
+        f"  fine-tuned on {patients['train']:,} patients of train, fold {record['plan']['fold']} of {record['split']}; "
+        f"epoch {record['epoch']} of {len(val)} chosen on {patients['val']:,} of val",
+        soft_wrap=True,
+    )
+    out.print(f"  val loss by epoch: {', '.join(f'{loss:.4f}' for loss in val)}", soft_wrap=True)
+    for note in record["notes"]:
+        out.print(f"  {note}", style="yellow", markup=False, soft_wrap=True)

@@ -1,7 +1,7 @@
 """Items in, blocks of vectors out: films decoded ahead of the network, texts sorted by length."""
 
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
@@ -15,6 +15,7 @@ from cxremb.embed.decode import FEW, Answer, Decoders, Refusal, Task
 from cxremb.embed.pixels import PixelCache, open_pixels
 from cxremb.embed.plan import Item
 from cxremb.encoders.base import ImageEncoder, TextEncoder, Vectors
+from cxremb.encoders.batches import token_batches
 from cxremb.errors import EncoderError
 from cxremb.types import Progress, unwatched
 
@@ -28,7 +29,7 @@ class Options:
 
     batch_size: int = 8  # on a CPU; a larger one falls out of its caches and runs at little more than half the speed
     workers: int = 2  # processes that decode
-    token_budget: int = 8192  # tokens in one batch of texts, padding included
+    token_budget: int = 1024  # tokens in one batch of texts, padding included
     part_items: int = 4096  # groups in one part: what a stopped run can lose at most
     keep_pixels: bool = False  # keep decoded films under `cache/` for the next encoder
 
@@ -150,24 +151,12 @@ def encode_texts(groups: Sequence[Group], encoder: TextEncoder, work: Work) -> I
     clock.count("truncated", sum(length > encoder.max_tokens for length in full))
     order = sorted(range(len(groups)), key=lambda index: (lengths[index], groups[index][0].content))
     watched = work.progress(order, len(order), lambda: "encoding texts")
-    for batch in budgeted(watched, lengths, work.options):
+    for batch in token_batches(watched, lengths, work.options.token_budget):
         clock.count("tokens", sum(lengths[index] for index in batch))
         clock.count("tokens_forwarded", len(batch) * lengths[batch[-1]])
         with clock.measure("forward"):
             vectors, _ = forward(encoder.encode, [groups[index][0].source for index in batch], list, len(batch))
         yield Block([groups[index] for index in batch], vectors)
-
-
-def budgeted(order: Iterable[int], lengths: Sequence[int], options: Options) -> Iterator[list[int]]:
-    """`order` (ascending lengths) cut into batches whose padded size stays within the token budget."""
-    batch: list[int] = []
-    for index in order:
-        if batch and lengths[index] * (len(batch) + 1) > options.token_budget:
-            yield batch
-            batch = []
-        batch.append(index)
-    if batch:
-        yield batch
 
 
 def forward(

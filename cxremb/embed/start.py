@@ -13,6 +13,7 @@ from cxremb.embed.job import Engine, Outcome, embed
 from cxremb.embed.jobfile import Encode
 from cxremb.embed.pixels import bytes_needed
 from cxremb.embed.plan import make_plan, wanted_items
+from cxremb.embed.seen import carry
 from cxremb.encoders.base import ImageEncoder, TextEncoder
 from cxremb.encoders.runtime import choose_runtime, half_precision
 from cxremb.errors import EncoderError
@@ -54,13 +55,17 @@ class Preview:
 
 
 def run(dataset: Dataset, encode: Encode, where: Where, progress: Progress = unwatched) -> Outcome:
-    """Bring one store up to date. Raises what `load_encoder` and `embed` raise."""
+    """Bring one store up to date. If its weights were fine-tuned, the store says on whom.
+
+    Raises what `load_encoder` and `embed` raise.
+    """
     call = prepare(dataset, encode, where)
     encoder = call.load()
     about = {
         "device": ", ".join(where.devices if len(where.devices) > 1 else (call.runtime.device,)),
         "engine": "ray" if where.ray_workers else "local",
         "encode": {name: str(value) if isinstance(value, Path) else value for name, value in asdict(encode).items()},
+        **carry(dataset, encoder.recipe.store, encode.weights),
     }
     return embed(dataset, encoder, call.options, progress, about, engine_for(call, where))
 

@@ -33,7 +33,10 @@ class FilmNet(torch.nn.Module):
 
     def forward(self, films: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Films to vectors."""
-        grey = films.unsqueeze(1).float() / 255
+        return self.vectors(films.unsqueeze(1).float() / 255)
+
+    def vectors(self, grey: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """(n, 1, side, side) from 0 to 1 to vectors."""
         batch = ((grey - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
         return self.pool(self.network, batch)
 

@@ -19,7 +19,9 @@ class Seen:
     """The patients whose films or reports an encoder was fine-tuned on."""
 
     patients: frozenset[str]
-    split: str | None  # the split whose train part they are, if the encoder says so
+    split: str | None  # the split whose train and val part they are, if the encoder says so
+    fold: int | None = None
+    watched: frozenset[str] = frozenset()  # of the patients, those on whom only the epoch was chosen: its val part
 
 
 def choose_stores(
@@ -64,18 +66,23 @@ def check_text(dataset: Dataset, store: Store, text: str) -> None:
 def fine_tuned_on(store: Store) -> Seen | None:
     """Whom the encoder was fine-tuned on; None for one that was not.
 
-    The manifest's provenance names the file, under `trained_on`; its column is `patient_id`, and its metadata may
-    name the `split`. Raises `StoreError` if that file is gone: then nobody knows whom the encoder has not seen.
+    The manifest's provenance names the file, under `trained_on`; its column is `patient_id`, another may say which
+    `part` a patient was in, and its metadata may name the `split` and the `fold`. Raises `StoreError` if that file is
+    gone: then nobody knows whom the encoder has not seen.
     """
     if not (name := store.manifest.provenance.get("trained_on")):
         return None
     path = store.folder / str(name)
     try:
-        table = pq.read_table(path, columns=["patient_id"])
+        table = pq.read_table(path)
+        patients = table["patient_id"].to_pylist()
     except (OSError, KeyError, pa.ArrowException) as error:
         raise StoreError(
             f"{path}: cannot be read, and it lists the patients that {store.name} was fine-tuned on",
             hint=f"restore the file, or fine-tune again with `cxremb refresh --model {store.encoder} --finetune`",
         ) from error
-    split = (table.schema.metadata or {}).get(b"split")
-    return Seen(frozenset(table["patient_id"].to_pylist()), split.decode() if split else None)
+    about = table.schema.metadata or {}
+    split, fold = about.get(b"split"), about.get(b"fold")
+    parts = table["part"].to_pylist() if "part" in table.column_names else [""] * len(patients)
+    watched = frozenset(patient for patient, part in zip(patients, parts, strict=True) if part == "val")
+    return Seen(frozenset(patients), split.decode() if split else None, int(fold) if fold else None, watched)

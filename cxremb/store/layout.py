@@ -166,6 +166,11 @@ class DatasetPaths:
         return self.folder / "runs"
 
     @property
+    def weights(self) -> Path:
+        """Weights of encoders that were fine-tuned on this data set."""
+        return self.folder / "weights"
+
+    @property
     def audits(self) -> Path:
         return self.folder / "audits"
 

@@ -62,7 +62,7 @@ class HeadSpec:
         if self.kind == "mlp":
             return mixed
         seen = dims[self.blocks[0]]  # views are those of the first block
-        scored = {"score.weight": (1, ATTENTION)}  # no bias: a softmax does not see one
+        scored: Shapes = {"score.weight": (1, ATTENTION)}  # no bias: a softmax does not see one
         return join([affine("tanh.", seen, ATTENTION), affine("sigmoid.", seen, ATTENTION), scored, mixed])
 
     def parameters(self, dims: Mapping[str, int], task: str = BINARY, labels: int = 1) -> int:

@@ -59,7 +59,7 @@ def table_of(rows: Rows, head: HeadSpec, device: str) -> Table:
     present = {name: torch.from_numpy(rows.present[name].astype(np.float32)).to(device) for name in head.blocks}
     complete = all(bool(there.all()) for there in present.values())
     blocks = {
-        name: torch.from_numpy(np.ascontiguousarray(rows.blocks[name], dtype=np.float32)).to(device)
+        name: torch.from_numpy(np.require(rows.blocks[name], np.float32, ("C", "W"))).to(device)  # copied if read-only
         for name in head.blocks
     }
     return Table(blocks, present, complete)
@@ -115,7 +115,7 @@ def saved_scaling(weights: Weights, dims: Mapping[str, int], device: str) -> Sca
             f"the head takes {weights['mean'].shape[0]} inputs, these rows have {sum(widths)}",
             hint="give it vectors of the encoders it was trained on",
         )
-    sides = [torch.split(torch.from_numpy(weights[name]).to(device), widths) for name in ("mean", "scale")]
+    sides = [torch.split(torch.tensor(weights[name], device=device), widths) for name in ("mean", "scale")]
     mean, scale = (dict(zip(dims, side, strict=True)) for side in sides)
     return Scaling(mean, scale, float(weights["limit"]))
 

@@ -85,7 +85,7 @@ def train(work: Work, members: Sequence[Member], progress: Progress, cores: int)
     another within a step, which on a machine with other work makes it many times slower, and the result does not
     depend on how many cores there are. A GPU (0 cores) takes all members at once.
     """
-    size = min(STACKED, ceil(len(members) / cores)) if cores else len(members)
+    size = max(1, min(STACKED, ceil(len(members) / cores)) if cores else len(members))
     groups = [members[start : start + size] for start in range(0, len(members), size)]
     with ThreadPoolExecutor(max(cores, 1), initializer=torch.set_num_threads, initargs=(1,)) as pool:
         stacks = list(pool.map(lambda group: Stack(work, group), groups))
@@ -105,7 +105,7 @@ def predict(rows: Rows, head: HeadSpec, weights: Weights, index: NDArray[np.int6
     scaling = saved_scaling(weights, table.dims, "cpu")
     shapes = head.shapes(table.dims, head.outputs(rows.task, rows.y.shape[1]))
     try:
-        parameters = {name: torch.from_numpy(weights[name]).reshape(shape) for name, shape in shapes.items()}
+        parameters = {name: torch.tensor(weights[name]).reshape(shape) for name, shape in shapes.items()}
     except (KeyError, RuntimeError) as error:
         raise TrainError(f"the weights are not those of a {head.kind} head: {error}", hint="train it again") from error
     wanted = torch.from_numpy(np.asarray(index, dtype=np.int64))

@@ -88,13 +88,19 @@ def told_classes(features: Features, train: NDArray[np.bool_]) -> str:
 
 
 def refuse_seen(features: Features, blocks: Sequence[str], parts: Parts, where: str) -> None:
-    """Raises `TrainError` if an encoder was fine-tuned on a patient that is to be predicted."""
-    judged = set(features.patient_ids[(parts == "val") | (parts == "test")].tolist())
+    """Raises `TrainError` if an encoder was fine-tuned on a patient that is to be predicted.
+
+    Those on whom only its epoch was chosen may be in val again, where an epoch is chosen; never in test.
+    """
+    tested, watched = (set(features.patient_ids[parts == part].tolist()) for part in ("test", "val"))
+    judged = tested | watched
     for block in blocks:
         seen = features.seen.get(block)
-        if seen is None or not (shared := judged & seen.patients):
+        if seen is None or not (shared := (tested & seen.patients) | (watched & (seen.patients - seen.watched))):
             continue
-        hint = f"use the split it was fine-tuned with: --split {seen.split}" if seen.split else "use another encoder"
+        fold = "" if seen.fold is None else f" --fold {seen.fold}"
+        same = f"use the split it was fine-tuned with: --split {seen.split}{fold}"
+        hint = same if seen.split else "use another encoder"
         raise TrainError(
             f"{len(shared):,} of the {len(judged):,} patients in val and test of {where} are among those that "
             f"{features.stores[block]} was fine-tuned on: it has seen their labels, so its figures would be too good",

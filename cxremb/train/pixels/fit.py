@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cxremb.embed.seen import seen_by
 from cxremb.errors import TrainError
 from cxremb.features import Features, Inputs
 from cxremb.splits import StoredSplit
@@ -84,7 +85,8 @@ def open_source(
     start = find_start(find_network(plan.arm), origin.file, pretrained=origin.pretrained)
     features, films = load_films(dataset, inputs, plan.pixels, progress)
     notes = [*features.notes, *([start.note] if start.note else [])]
-    return Source(replace(features, notes=notes), films, start)
+    seen = seen_by(start.path, dataset.name)
+    return Source(replace(features, notes=notes, seen={"image": seen} if seen else {}), films, start)
 
 
 def fit_network(
@@ -131,7 +133,7 @@ def spec_of(source: Source, plan: NetworkPlan) -> dict[str, Any]:
     spec, features = find_network(plan.arm), source.features
     outputs = spec.outputs(features.task, len(features.labels))
     start = {"weights": source.start.source, "weights_sha256": source.start.sha256}
-    return {"network": plan.arm, **asdict(spec), "side": plan.pixels.side, "outputs": outputs, **start}
+    return {"network": plan.arm, **asdict(spec), "outputs": outputs, "pixels": asdict(plan.pixels), **start}
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """The loop of a network from pixels: films in, a trained network and its history out, from where it was stopped."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from math import ceil
@@ -41,6 +41,7 @@ class Job:
     start: Start = field(default_factory=Start)
     device: str = "cpu"
     checkpoint: Path | None = None  # written after each epoch, and gone on from
+    build: Callable[[int, int], nn.Module] | None = None  # (outputs, seed) -> a network that is not that of `spec`
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,8 @@ class Training:
         self.glance = self.train[drawn[:GLANCE]]
         self.weights = balanced_weights(targets, self.train) if job.options.class_weights else None
         outputs = job.spec.outputs(targets.task, targets.labels)
-        network = new_network(job.spec, job.recipe.side, outputs, member.seed, job.start)
+        build = job.build or (lambda outputs, seed: new_network(job.spec, job.recipe.side, outputs, seed, job.start))
+        network = build(outputs, member.seed)
         self.network = network.to(job.device).to(memory_format=torch.channels_last)
         self.frozen: list[nn.Module] = []
         self.history: list[Epoch] = []
@@ -90,7 +92,7 @@ class Training:
     def told(self) -> str:
         """How it stands, in words."""
         loss = f", {self.member.watched_name} loss {self.losses[-1]:.4f}" if self.losses else ""
-        return f"epoch {len(self.losses) + 1}{loss}"
+        return f"epoch {len(self.losses)} done{loss}"
 
     def steps(self) -> Iterator[None]:
         """Train to the end, one batch a time."""

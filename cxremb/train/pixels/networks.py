@@ -1,6 +1,6 @@
 """The torch modules behind the table of networks, and the weights that a timm base starts from."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from timm.models import get_pretrained_cfg
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
+from cxremb.encoders.films import FilmNet
 from cxremb.encoders.state import load_backbone, read_state
 from cxremb.encoders.table import find_spec
 from cxremb.encoders.weights import locate_file
@@ -187,3 +188,30 @@ def layers_of(network: nn.Module) -> Iterator[nn.Module]:
 def parameters_of(network: nn.Module) -> int:
     """How many parameters can learn."""
     return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
+
+
+class Tunable(nn.Module):
+    """An encoder as it embeds, with a linear head on its first pooling.
+
+    The head starts at zero: the first steps then teach the head alone, where a random one would pull the encoder's
+    features about before it knows anything (the distortion that Kumar et al. 2022 describe).
+    """
+
+    def __init__(self, base: FilmNet, dim: int, outputs: int) -> None:
+        super().__init__()
+        self.base = base
+        self.head = nn.Linear(dim, outputs)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+
+    def forward(self, X: Tensor) -> Tensor:
+        """Logits of grey films (n, 1, side, side) from 0 to 1."""
+        logits: Tensor = self.head(self.base.vectors(X)[0])
+        return logits
+
+
+def tunable(build: Callable[[], FilmNet], dim: int, outputs: int, seed: int) -> Tunable:
+    """The encoder that `build` makes, ready to be fine-tuned; torch's own random state is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return Tunable(build(), dim, outputs)

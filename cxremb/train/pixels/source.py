@@ -33,27 +33,32 @@ class Films:
     """The films of n rows. `ready` holds each content once where they fit in memory, already cleaned."""
 
     recipe: PixelRecipe
-    cache: PixelCache
+    cache: PixelCache | None  # None where all are ready
     contents: Sequence[str]  # each once
     place: NDArray[np.int64]  # (n,) row -> content
     ready: NDArray[np.uint8] | None = None
 
     def take(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
         """(m, side, side) the films of some rows, cleaned, in the order asked for."""
-        if self.ready is not None:
-            return self.ready[self.place[rows]]
+        if self.ready is not None or self.cache is None:
+            return np.asarray(self.ready)[self.place[rows]]
         return clean(self.cache.films([self.contents[place] for place in self.place[rows]]), self.recipe)
 
 
 def load_films(
-    dataset: Dataset, inputs: Inputs, recipe: PixelRecipe, progress: Progress = unwatched
+    dataset: Dataset,
+    inputs: Inputs,
+    recipe: PixelRecipe,
+    progress: Progress = unwatched,
+    frame: Frame | None = None,
 ) -> tuple[Features, Films]:
     """The rows that have a label and a film that can be decoded, and their films; the others are counted and named.
 
     A film is decoded once: into the pixel cache, from where every later network and encoder of this frame takes it.
-    Of `inputs`, the label set and the views count. Raises `DataError` if no row is left, or as `load_features`.
+    Of `inputs`, the label set and the views count. frame: that of an encoder; what the recipe says if left out.
+    Raises `DataError` if no row is left, or as `load_features`.
     """
-    frame = Frame(recipe.side, recipe.aspect)
+    frame = frame or Frame(recipe.side, recipe.aspect)
     features = load_features(dataset, (), replace(inputs, unit="image"))
     groups = groups_of(dataset, features)
     failures = fill_cache(dataset, list(groups.values()), frame, progress)

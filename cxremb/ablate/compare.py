@@ -1,0 +1,110 @@
+"""Runs of several arms -> one row each: figures on the same test rows, differences to the reference, and their price."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from cxremb.ablate.pools import Pool, figures_of, gap, pool_figures, pools_of, shared_rows, spans
+from cxremb.ablate.trial import FIXED
+from cxremb.evaluate.bootstrap import Difference, Interval
+from cxremb.evaluate.significance import fold_difference, holm
+from cxremb.train.runs import Run
+from cxremb.train.scores import INTERVALS
+
+SPECIFICITY = "specificity_at_sensitivity_95"
+
+
+@dataclass(frozen=True)
+class ArmResult:
+    """One row of the table: out-of-fold test predictions, pooled over the folds, averaged over repeats and seeds."""
+
+    arm: str
+    n: int
+    patients: int
+    auroc: Interval
+    accuracy: Interval
+    f1: Interval
+    difference: Difference | None  # AUROC of this arm minus that of the reference, on the same rows
+    seconds: float  # spent training it, now or when the run was made
+    run_id: str
+    reused: bool
+    leaky: bool
+    caveats: tuple[str, ...]
+    specificity: float | None = None  # at the threshold with a sensitivity of 0.95 or more
+    ece: float | None = None
+    holm: float | None = None  # the difference's p, corrected for all the arms of the table
+    over_folds: Difference | None = None  # of repeats: over folds, the luck of training included
+
+    @property
+    def title(self) -> str:
+        """The arm as tables name it: a leaky figure never stands without the word."""
+        return f"{self.arm} LEAKY" if self.leaky else self.arm
+
+
+def compare(runs: Mapping[str, Run], reference: str | None, threshold: str = FIXED) -> list[ArmResult]:
+    """One row per arm, in the order given, from the runs' stored predictions.
+
+    With a reference, all figures are of the test rows that every arm judges: films, or studies where one arm reads
+    studies. Raises `TrainError` if there are none.
+    """
+    units = {run.record["unit"] for run in runs.values()}
+    unit = "study" if reference and "study" in units else None
+    pools = {arm: pools_of(run, unit, threshold) for arm, run in runs.items()}
+    if reference:
+        pools = shared_rows(pools)
+    rows = [row_of(arm, run, pools[arm]) for arm, run in runs.items()]
+    if reference is None:
+        return rows
+    base, many = pools[reference], len(runs[reference].record["repeats"]) > 1
+    rows = [row if row.arm == reference else replace(row, difference=gap(pools[row.arm], base)) for row in rows]
+    corrected = holm([row.difference.p if row.difference else None for row in rows])
+    rows = [replace(row, holm=p) for row, p in zip(rows, corrected, strict=True)]
+    if not many:
+        return rows
+    sizes = fold_sizes(runs[reference])
+    return [
+        row if row.arm == reference else replace(row, over_folds=fold_gap(pools[row.arm], base, sizes)) for row in rows
+    ]
+
+
+def row_of(arm: str, run: Run, pools: Sequence[Pool]) -> ArmResult:
+    """One arm without its difference."""
+    figures = figures_of(pools)
+    auroc, accuracy, f1 = spans(pools, INTERVALS)
+    return ArmResult(
+        arm=arm,
+        n=len(np.unique(np.concatenate([pool.items for pool in pools]))),
+        patients=len(np.unique(np.concatenate([pool.patients for pool in pools]))),
+        auroc=auroc,
+        accuracy=accuracy,
+        f1=f1,
+        difference=None,
+        seconds=run.seconds,
+        run_id=run.run_id,
+        reused=run.reused,
+        leaky=bool(run.record.get("leaky")),
+        caveats=run.caveats,
+        specificity=figures.get(SPECIFICITY),
+        ece=figures.get("ece"),
+    )
+
+
+def fold_gap(pools: Sequence[Pool], others: Sequence[Pool], sizes: tuple[int, int]) -> Difference | None:
+    """The mean AUROC difference over the folds of all repeats; None where a fold has none. Seeds are averaged first."""
+    gaps: dict[tuple[int, int], list[float]] = {}
+    for a, b in zip(pools, others, strict=True):
+        for fold in np.unique(a.folds).tolist():
+            first, second = (pool_figures(pool.take(pool.folds == fold))["auroc"] for pool in (a, b))
+            if first is None or second is None:
+                return None
+            gaps.setdefault((a.repeat, fold), []).append(first - second)
+    return fold_difference([float(np.mean(seeds)) for seeds in gaps.values()], *sizes)
+
+
+def fold_sizes(run: Run) -> tuple[int, int]:
+    """(training rows, test rows) of a fold, the mean over all."""
+    parts = run.predictions["part"].to_numpy(zero_copy_only=False)
+    models = len(run.record["members"]) * len(run.record["labels"])
+    test, val = (round(float((parts == name).sum()) / models) for name in ("test", "val"))
+    return max(1, int(run.record["rows"]) - test - val), max(1, test)

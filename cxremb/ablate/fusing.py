@@ -1,0 +1,182 @@
+"""Does a fusion fuse? Each fusion beside its best additive projection and its best single arm, in figures and words."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxremb.ablate.fit import Job
+from cxremb.ablate.pools import Pool, pool_figures, pools_of
+from cxremb.evaluate.arrays import Reals
+from cxremb.evaluate.emap import PairLogits, emap, interaction_share
+from cxremb.evaluate.parts import probabilities
+from cxremb.features import Features
+from cxremb.train.fit import rows_of
+from cxremb.train.heads import HeadSpec
+from cxremb.train.runs import Run
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+MOST = 1000  # rows a fold: a million pairings each, half a second for a head of 256 units
+BLOCK = 100  # images at a time: with 1,000 texts and 256 units, 100 MB
+ADDITIVE = ("linear", "late")  # kinds whose logit is a sum of what image and text say, whatever they learn
+
+
+@dataclass(frozen=True)
+class Fusing:
+    """What a fusion gains over its best single arm, and how much of that needs image and text to interact."""
+
+    arm: str
+    rows: int = 0
+    auroc: float | None = None  # of the fusion, on these rows
+    additive: float | None = None  # of its best additive projection
+    single: str = ""  # the best single arm
+    single_auroc: float | None = None
+    share: float | None = None  # of the gain; it may lie outside 0 to 1
+    notes: tuple[str, ...] = field(default_factory=tuple)
+    skipped: str = ""  # why there are no figures
+
+    @property
+    def words(self) -> str:
+        """One line below the table."""
+        if self.skipped:
+            return f"Does {self.arm} fuse? Not measured: {self.skipped}"
+        told = (
+            f"Does {self.arm} fuse? AUROC {shown(self.auroc)}, best additive projection {shown(self.additive)}, "
+            f"best single arm ({self.single}) {shown(self.single_auroc)}: "
+        )
+        if self.share is None:
+            told += "no gain to explain"
+        else:
+            told += f"{self.share:.0%} of the gain needs an interaction of image and text"
+        return told + "".join(f"; {note}" for note in self.notes)
+
+
+def shown(value: float | None) -> str:
+    """A figure in words."""
+    return "undefined" if value is None else f"{value:.3f}"
+
+
+def fusings(jobs: Sequence[Job], runs: Mapping[str, Run]) -> list[Fusing]:
+    """One answer for every arm that reads both modalities when it is tested. On the first repeat and seed."""
+    asked = [job for job in jobs if len(job.arm.head.blocks) == 2 and not job.arm.get("missing")]
+    return [does_it_fuse(job, runs, singles_of(job, jobs)) for job in asked]
+
+
+def singles_of(job: Job, jobs: Sequence[Job]) -> list[str]:
+    """The arms that read but one modality of the very vectors that this one reads, from as many patients."""
+    found: dict[str, list[str]] = {}
+    for other in jobs:
+        blocks = other.arm.head.blocks
+        same = other.features.item_ids.tolist() == job.features.item_ids.tolist()
+        if len(blocks) == 1 and same and other.arm.fraction == job.arm.fraction and alike(job, other, blocks[0]):
+            found.setdefault(blocks[0], []).append(other.plan.arm)
+    return [name for names in found.values() for name in names] if len(found) == 2 else []
+
+
+def alike(job: Job, other: Job, block: str) -> bool:
+    """Whether both read the same vectors of a modality."""
+    text = block != "text" or job.features.text == other.features.text
+    facts = (job.features.stores, other.features.stores), (job.features.pooling, other.features.pooling)
+    return text and all(mine.get(block) == theirs.get(block) for mine, theirs in facts)
+
+
+def does_it_fuse(job: Job, runs: Mapping[str, Run], singles: Sequence[str]) -> Fusing:
+    """The answer for one arm."""
+    name = job.plan.arm
+    if not singles:
+        return Fusing(name, skipped="image and text alone, on the same vectors and rows, are not both in the table")
+    pool = pools_of(runs[name])[0]
+    actual, additive, rows, notes = projected(job, runs[name], pool)
+    if not len(rows):
+        return Fusing(name, skipped="no fold has two test rows with both image and text")
+    scores = {single: auroc_on(pools_of(runs[single])[0], rows) for single in singles}
+    known = {single: score for single, score in scores.items() if score is not None}
+    full, projection = (auroc_on(with_logits(pool, rows, logits), slice(None)) for logits in (actual, additive))
+    if full is None or projection is None or not known:
+        return Fusing(name, skipped="AUROC is undefined on these rows")
+    best = max(known, key=lambda single: known[single])
+    share = interaction_share(full, projection, known[best])
+    if job.arm.head.kind in ADDITIVE:
+        notes = (*notes, f"its head ({job.arm.head.kind}) is additive whatever it learns")
+    return Fusing(name, len(rows), full, projection, best, known[best], share, notes)
+
+
+def projected(job: Job, run: Run, pool: Pool) -> tuple[Reals, Reals, NDArray[np.intp], tuple[str, ...]]:
+    """(logits as they are, additive logits, which rows of the pool, what to know), all folds one after the other."""
+    place = {item: row for row, item in enumerate(job.features.item_ids.tolist())}
+    rows = np.array([place[item] for item in pool.items.tolist()], dtype=np.intp)
+    both = np.all([present_rows(job.features, block) for block in job.arm.head.blocks], axis=0)[rows]
+    weights = run.weights()
+    first = run.record["members"][0]
+    found, notes = [], {}
+    for fold in np.unique(pool.folds).tolist():
+        here = np.flatnonzero((pool.folds == fold) & both)
+        if len(here) < 2:
+            continue
+        name = f"repeat{first['repeat']}.fold{fold}.seed{first['seed']}"
+        result = emap(pair_logits(job, weights[name], rows[here]), len(here), BLOCK, MOST, seed=fold)
+        found.append((result.actual, result.additive, here[result.rows]))
+        if result.note:
+            notes[f"{MOST:,} test rows of each fold, drawn at random"] = True
+    if not found:
+        return np.zeros((0, 1)), np.zeros((0, 1)), np.zeros(0, dtype=np.intp), ()
+    actual, additive, kept = (np.concatenate(side) for side in zip(*found, strict=True))
+    return actual, additive, kept, tuple(notes)
+
+
+def present_rows(features: Features, block: str) -> NDArray[np.bool_]:
+    """(n,) whether anything of the modality is there."""
+    there = features.present[block]
+    return np.asarray(there.reshape(len(there), -1).any(axis=1))
+
+
+def with_logits(pool: Pool, rows: NDArray[np.intp], logits: Reals) -> Pool:
+    """Some rows of the pool with other predictions."""
+    task, part = pool.task, pool.take(rows)
+    return Pool(task, part.repeat, part.items, part.patients, part.folds, part.y, probabilities(logits, task), part.cut)
+
+
+def auroc_on(pool: Pool, rows: "NDArray[np.intp] | slice") -> float | None:
+    """The AUROC of some rows, pooled over folds as in the table."""
+    return pool_figures(pool.take(rows))["auroc"]
+
+
+def pair_logits(job: Job, weights: Mapping[str, NDArray[np.generic]], index: NDArray[np.intp]) -> PairLogits:
+    """What one trained head says of any pairing of the images and texts of the rows `index`.
+
+    What each layer makes of image and text alone is computed once per row, so a pairing costs one sum and one layer.
+    """
+    import torch
+
+    from cxremb.train.inputs import gather, saved_scaling, stacked_scaling, table_of
+    from cxremb.train.modules import pooled
+
+    head = job.arm.head
+    table = table_of(rows_of(job.features, head.blocks), head, "cpu")
+    batch = gather(table, torch.from_numpy(index)[None], stacked_scaling([saved_scaling(weights, table.dims, "cpu")]))
+    shapes = head.shapes(table.dims, head.outputs(job.features.task, len(job.features.labels)))
+    parameters = {name: torch.from_numpy(weights[name]).reshape(shape) for name, shape in shapes.items()}
+    first, second = (batch.blocks[name] for name in head.blocks)
+    if head.kind == "attention":
+        stacked = {name: value[None] for name, value in parameters.items()}
+        first = pooled(stacked, first, batch.present[head.blocks[0]])
+    mix = mixer(head, parameters, first[0], second[0])
+
+    def logits_of(images: NDArray[np.intp], texts: NDArray[np.intp]) -> Reals:
+        with torch.inference_mode():
+            logits = mix(torch.from_numpy(images), torch.from_numpy(texts)).double()
+        if job.features.task == "binary" and logits.shape[-1] == 2:
+            logits = logits[..., 1:] - logits[..., :1]
+        return np.asarray(logits.numpy(), dtype=np.float64)
+
+    return logits_of
+
+
+def mixer(head: HeadSpec, parameters: "Mapping[str, Tensor]", image: "Tensor", text: "Tensor") -> "Mix":
+    """(a,) image rows and (b,) text rows -> (a, b, outputs) logits. image, text: (n, dim) standardised."""
+    halves = {"linear": linear_halves, "late": late_halves, "gated": gated_halves}
+    return halves.get(head.kind, mlp_halves)(head, parameters, image, text)

@@ -1,0 +1,142 @@
+"""Films and the reports of their studies as pairs: which there are, in which part, and what must not be aligned."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxremb.errors import TrainError
+from cxremb.features import Ids, Inputs, Places, as_text, find_vectors, gather, rows_kept
+from cxremb.splits import StoredSplit, fold_parts, normalised
+from cxremb.store.choose import choose_stores, fine_tuned_on
+from cxremb.store.dataset import Dataset
+from cxremb.store.reader import Store, list_stores
+from cxremb.store.texts import report_texts
+
+FEWEST_PAIRS = 20  # training pairs below which a projection learns them by heart and nothing else
+PROJECTED = "projected_from"  # in the recipe's input of the stores that `align` makes, and of no other
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """n films with the text of their study, in the order of the table of images."""
+
+    image: Store
+    text: Store
+    patient_ids: Ids  # (n,)
+    texts: Places  # (n,) equal where the texts are equal after `splits.normalised`
+    parts: NDArray[np.str_]  # (n,) train, val or test
+    images: NDArray[np.float32]  # (n, image dim)
+    reports: NDArray[np.float32]  # (n, text dim): the report of the study, once for each of its films
+    seen: frozenset[str]  # patients that either encoder was fine-tuned on
+    left_out: Mapping[str, int]  # reason -> films
+    notes: Sequence[str]
+
+    def rows(self, part: str) -> Places:
+        """The rows of one part."""
+        return np.flatnonzero(self.parts == part)
+
+    def patients(self, *parts: str) -> frozenset[str]:
+        """Who is in these parts."""
+        return frozenset(self.patient_ids[np.isin(self.parts, parts)].tolist())
+
+
+def load_pairs(dataset: Dataset, split: StoredSplit, inputs: Inputs, fold: int = 0) -> Pairs:
+    """The films that have a vector, a text with a vector, and a part in this fold (of repeat 0); no label is needed.
+
+    Raises `StoreError` where a store or a text is not there, `SplitError` for an unknown fold, `TrainError` for fewer
+    than 20 training pairs, a single training text, no test pair, vectors that are no numbers, or patients in val or
+    test that an encoder was fine-tuned on.
+    """
+    stores, notes = base_stores(dataset, inputs)
+    table = dataset.images
+    (images, film), (reports, report) = (find_vectors(dataset, store, inputs, table) for store in stores.values())
+    study_ids, patient_ids = as_text(table["study_id"]), as_text(table["patient_id"])
+    place = fold_parts(split.table, 0, fold)
+    items = as_text(table["image_id"]) if split.by_image else study_ids
+    parts = np.array([place.get(item, "") for item in items.tolist()], dtype=np.str_)
+    texts = text_numbers(dataset, inputs.text, study_ids)
+    missing = {
+        "no image embedding": film < 0,
+        f"no {inputs.text} text": report < 0,
+        f"{inputs.text} text without a word": texts < 0,
+        "not in the split": parts == "",
+    }
+    kept, left_out = rows_kept(missing)
+    pairs = Pairs(
+        image=stores["image"],
+        text=stores["text"],
+        patient_ids=patient_ids[kept],
+        texts=texts[kept],
+        parts=parts[kept],
+        images=gather(images, film[kept]),
+        reports=gather(reports, report[kept]),
+        seen=frozenset[str]().union(*(seen.patients for store in stores.values() if (seen := fine_tuned_on(store)))),
+        left_out=left_out,
+        notes=notes,
+    )
+    where = f"fold {fold} of split {split.title}"
+    refuse_few(pairs, where)
+    refuse_unfit(pairs, where)
+    return pairs
+
+
+def base_stores(dataset: Dataset, inputs: Inputs) -> tuple[dict[str, Store], list[str]]:
+    """(the stores to align, what was chosen among several): those named, else the newest that encode films or texts.
+
+    A store that `align` made is taken only if it is named. Raises `StoreError` as `choose_stores`.
+    """
+    models = {"image": inputs.image_model, "text": inputs.text_model}
+    notes = []
+    for modality, named in models.items():
+        there = [s for s in list_stores(dataset) if s.modality == modality and PROJECTED not in s.manifest.recipe.input]
+        if named is None and there:
+            models[modality] = there[0].name
+        if named is None and len(there) > 1:
+            told = f"newest of {len(there)} {modality} stores: {there[0].name}"
+            notes.append(f"{told}; choose with --{modality}-model")
+    return choose_stores(dataset, ("image", "text"), models)[0], notes
+
+
+def text_numbers(dataset: Dataset, name: str, study_ids: Ids) -> Places:
+    """(n,) the number of each study's text among the normalised ones; -1 without a text, or for one without a word."""
+    numbers: dict[str, int] = {}
+    of_study = {
+        study: numbers.setdefault(text, len(numbers))
+        for study, section, raw in report_texts(dataset.reports)
+        if section == name and (text := normalised(raw))
+    }
+    return np.array([of_study.get(study, -1) for study in study_ids.tolist()], dtype=np.int64)
+
+
+def refuse_few(pairs: Pairs, where: str) -> None:
+    """Raises `TrainError` if there is too little to learn from, or nothing to test on."""
+    train = pairs.rows("train")
+    if len(train) < FEWEST_PAIRS:
+        told = "".join(f"; {count:,} {reason}" for reason, count in pairs.left_out.items())
+        raise TrainError(
+            f"{where} has {len(train)} training pairs of a film and a text, {FEWEST_PAIRS} are the least{told}",
+            hint='embed more of the data set; see: cxremb sql "select store, section, count(*) from embeddings '
+            'group by all"',
+        )
+    if len(np.unique(pairs.texts[train])) < 2:
+        raise TrainError(f"all training texts of {where} are the same", hint="name another text with --text")
+    if not len(pairs.rows("test")):
+        raise TrainError(f"{where} has no test pair", hint="embed more of the data set, or choose another --split")
+
+
+def refuse_unfit(pairs: Pairs, where: str) -> None:
+    """Raises `TrainError` for vectors that are no numbers, and if an encoder has seen who is to be judged."""
+    for store, vectors in ((pairs.image, pairs.images), (pairs.text, pairs.reports)):
+        if bad := int((~np.isfinite(vectors)).any(axis=1).sum()):
+            raise TrainError(
+                f"{bad:,} of {len(vectors):,} vectors of {store.name} hold a value that is no number",
+                hint=f"run `cxremb store check {store.name}`, and embed again",
+            )
+    if shared := len(pairs.seen & (judged := pairs.patients("val", "test"))):
+        raise TrainError(
+            f"{shared:,} of the {len(judged):,} patients in val and test of {where} are among those that "
+            f"{pairs.image.name} or {pairs.text.name} was fine-tuned on: their figures would be too good",
+            hint="use the split and fold it was fine-tuned with, or name another store with --image-model",
+        )

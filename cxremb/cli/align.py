@@ -1,0 +1,112 @@
+"""`cxremb align` brings films and reports into one space, and shows how well each finds the other."""
+
+import json
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cxremb.cli.options import DEFAULT_ROOT, AsJson, DatasetName, Root
+from cxremb.cli.train import AllowLeaky, ImageModel, SplitName, TextModel
+
+if TYPE_CHECKING:
+    from cxremb.align.align import Aligned
+    from cxremb.align.retrieval import Direction, Figure
+
+HEADINGS = ("", "queries", "candidates", "recall@1", "recall@5", "recall@10", "median rank")
+
+
+def align(
+    image_model: ImageModel = None,
+    text_model: TextModel = None,
+    text: Annotated[
+        str, typer.Option(help="The text that a film is to lie near: a section, findings+impression or pre-read.")
+    ] = "findings+impression",
+    dim: Annotated[int, typer.Option(min=2, help="Dimensions of the shared space.")] = 128,
+    epochs: Annotated[int, typer.Option(min=1, help="At most; it stops when the val loss does not fall.")] = 100,
+    split: SplitName = "grouped-5fold",
+    fold: Annotated[int, typer.Option(help="Which fold of the split to leave out for testing.")] = 0,
+    allow_leaky: AllowLeaky = False,
+    label_set: Annotated[str, typer.Option(help="Whose split: no label is learned from.")] = "normal_abnormal",
+    seed: Annotated[int, typer.Option(help="Decides initial weights and order.")] = 0,
+    root: Root = DEFAULT_ROOT,
+    dataset: DatasetName = None,
+    as_json: AsJson = False,
+) -> None:
+    """Project stored image and text vectors into one space, and store what comes out as align_image and align_text.
+
+    Learned on the training patients; retrieval is measured on the test patients. Later runs that would evaluate these
+    stores on the training patients are refused.
+
+    Example: cxremb align --dim 128
+    """
+    from cxremb.align.align import align as run_align
+    from cxremb.align.project import Options
+    from cxremb.cli.progress import bar, log
+    from cxremb.features import Inputs
+    from cxremb.splits import choose_split
+    from cxremb.store.dataset import open_dataset
+
+    collection = open_dataset(root, dataset)
+    inputs = Inputs(label_set, image_model, text_model, text)
+    folds = choose_split(collection, label_set, split, allow_leaky=allow_leaky)
+    aligned = run_align(collection, folds, inputs, fold, Options(dim=dim, epochs=epochs, seed=seed), bar)
+    if as_json:
+        typer.echo(json.dumps(aligned.record(), indent=2, ensure_ascii=False))
+        return
+    for note in (*aligned.notes, *(f"{note.what}: {note.count:,}" for note in folds.notes)):
+        log.print(note, markup=False)
+    show(aligned)
+
+
+def show(aligned: "Aligned") -> None:
+    """The losses, a line for each way of retrieval, the caveats, and where the vectors lie."""
+    from cxremb.cli.progress import console
+    from cxremb.cli.run_view import plain_table, show_table
+
+    fitted, pairs = aligned.fitted, aligned.pairs
+    kept = fitted.history[fitted.epoch - 1]
+    val = "no val" if kept.val is None else f"val {kept.val:.3f}"
+    typer.echo(
+        f"{pairs['train']:,} training pairs, {pairs['val']:,} val; epoch {fitted.epoch} of {len(fitted.history)} kept: "
+        f"loss {kept.train:.3f}, {val}; temperature {fitted.temperature:.3f}"
+    )
+    table = plain_table(HEADINGS)
+    for direction in aligned.retrieval:
+        for cells in lines(direction):
+            table.add_row(*cells)
+    typer.echo(f"\nTest: {pairs['test']:,} films of {aligned.test_patients:,} patients")
+    show_table(table)
+    typer.echo("  95% patient-cluster bootstrap; equal reports count as one candidate, and each as right")
+    for caveat in aligned.caveats:
+        console.print(f"  {caveat}", style="yellow", highlight=False, soft_wrap=True)
+    if aligned.left_out:
+        typer.echo("  left out: " + ", ".join(f"{n:,} {why}" for why, n in aligned.left_out.items()))
+    typer.echo(f"\n{aligned.told}; {aligned.seconds:.1f} s")
+    for store in (aligned.image, aligned.text):
+        typer.echo(f"Store: {store.name}, {store.rows:,} rows of {store.dim}{' (there already)' * aligned.reused}")
+    typer.echo("Ask: cxremb sql \"from nearest('align_image', 'ID of a film')\"")
+
+
+def lines(direction: "Direction") -> list[tuple[str, ...]]:
+    """The figures, their intervals below, and what chance gives."""
+    found = list(direction.figures.items())
+    told = [number(name, figure.value) for name, figure in found]
+    chance = [number(name, figure.chance) for name, figure in found]
+    counts = (f"{direction.queries:,}", f"{direction.candidates:,}")
+    return [
+        (direction.name, *counts, *told),
+        ("  95% interval", "", "", *(interval(name, figure) for name, figure in found)),
+        ("  by chance", "", "", *chance),
+    ]
+
+
+def interval(name: str, figure: "Figure") -> str:
+    """Low to high, or a dash; not in brackets, which would be markup."""
+    if figure.low is None or figure.high is None:
+        return "-"
+    return f"{number(name, figure.low)} to {number(name, figure.high)}"
+
+
+def number(name: str, value: float) -> str:
+    """A share with three decimals, a rank with one."""
+    return f"{value:,.1f}" if name == "median_rank" else f"{value:.3f}"

@@ -1,0 +1,291 @@
+"""Fine-tuning on refresh: who is learnt from, what is written, what is refused after, and that it goes on or stays."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import timm
+import torch
+from PIL import Image as PilImage
+from safetensors.torch import load_file, save_file
+
+from cxremb.catalog import add_collection
+from cxremb.embed import start
+from cxremb.embed.jobfile import Encode
+from cxremb.embed.seen import read_lesson
+from cxremb.embed.start import Where, asked_for
+from cxremb.encoders.base import load_encoder
+from cxremb.encoders.table import ENCODERS, timm_net
+from cxremb.errors import EncoderError, StoreError, TrainError
+from cxremb.features import Inputs, load_features
+from cxremb.splits import choose_split, fold_parts
+from cxremb.store.check import check_store
+from cxremb.store.clean import collect
+from cxremb.store.reader import list_stores, open_store
+from cxremb.train import finetune as room
+from cxremb.train.finetune import FineTune, finetune, refresh_finetuned
+from cxremb.train.fit import Plan, fit_run
+from cxremb.train.options import Options
+from cxremb.train.pixels.fit import NetworkPlan, Origin, fit_network, open_source
+from cxremb.train.pixels.loop import Training
+from cxremb.train.pixels.networks import tunable
+from cxremb.types import Collection, Image, LabelSet, Study
+
+NET = "small_net"
+HERE = Where(devices=("cpu",), runtime="torch", workers=1)
+QUICK = Options(3e-3, batch_size=16, epochs=3, patience=None, standardise=False, optimiser="adamw")
+PLAN = FineTune(label_set="bright", options=QUICK)
+HEAD = Options(epochs=2, batch_size=16)
+
+
+def films(folder: Path, n: int = 60) -> Collection:
+    """n studies of n patients, one film each: noise, with a bright square where the label is 1."""
+    folder.mkdir(parents=True)
+    studies, images = [], []
+    for number in range(n):
+        rng = np.random.default_rng(number)
+        film = rng.integers(0, 120, (64, 64), dtype=np.uint8)
+        if number % 2:
+            film[20:44, 20:44] += 100
+        PilImage.fromarray(film).save(path := folder / f"{number}.png")
+        studies.append(Study(f"s{number}", f"p{number}", {}, {}, {"bright": {"bright": float(number % 2)}}))
+        images.append(Image(f"i{number}", f"s{number}", f"p{number}", "Frontal", path))
+    about = [LabelSet("bright", "binary", "1 = a bright square in the middle", ("bright",))]
+    return Collection("squares", studies, images, "none", "made by the tests", {}, label_sets=about)
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """Random weights of a small timm network, and its entry in the table."""
+    torch.manual_seed(1)
+    network = timm.create_model("test_resnet", pretrained=False)
+    path = tmp_path_factory.mktemp("weights") / "model.safetensors"
+    save_file(network.state_dict(), path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(ENCODERS, NET, timm_net("test_resnet.r160_in1k", network.num_features, 64))
+        yield path
+
+
+@pytest.fixture
+def data(weights, tmp_path):
+    """A data set with a store of the network as it is."""
+    dataset = add_collection(films(tmp_path / "films"), tmp_path / "root").dataset
+    start.run(dataset, Encode(NET, weights), HERE)
+    return dataset
+
+
+def split_of(dataset):
+    return choose_split(dataset, "bright")
+
+
+def patients_of(dataset, fold):
+    """Part -> patients of one fold."""
+    place = fold_parts(split_of(dataset).table, 0, fold)
+    return {part: {f"p{study[1:]}" for study in place if place[study] == part} for part in ("train", "val", "test")}
+
+
+def test_refresh_fine_tunes_embeds_and_says_on_whom(data, weights):
+    before = open_store(data, NET)
+    done = refresh_finetuned(data, NET, split_of(data), PLAN, HERE)
+    store, tuned = done.outcome.store, done.tuned
+
+    # the weights: all of the backbone, changed, under their own digest, and accepted as --weights
+    old, new = load_file(weights), load_file(tuned.path)
+    assert {name for name in old if not name.startswith("fc.")} == set(new)
+    assert not torch.equal(
+        old["conv1.0.weight"] if "conv1.0.weight" in old else old["conv1.weight"],
+        new["conv1.0.weight"] if "conv1.0.weight" in new else new["conv1.weight"],
+    )
+    assert tuned.path.name == f"{NET}@{tuned.record['weights_sha256'][:12]}.safetensors"
+    assert store.manifest.recipe == load_encoder(NET, tuned.path).recipe
+    assert store.manifest.recipe.weights_sha256 == tuned.record["weights_sha256"]
+
+    # the store: another one, whole, like any other; the old one stays
+    assert (store.version, store.rows, store.failed) == (1, before.rows, 0)
+    assert store.manifest.key != before.manifest.key
+    assert {one.name for one in list_stores(data)} == {before.name, store.name}
+    assert check_store(store.folder) == []
+    ids, vectors = store.vectors()
+    pixels = np.stack([np.asarray(PilImage.open(data.paths.root.parent / "films" / f"{name[1:]}.png")) for name in ids])
+    wanted = load_encoder(NET, tuned.path).encode(pixels)["avg"]
+    np.testing.assert_allclose(vectors, wanted, rtol=2e-3, atol=1e-3)  # float16 as stored
+
+    # whom it has seen: train and val of the fold, nobody of test
+    parts = patients_of(data, 0)
+    table = pq.read_table(store.folder / store.manifest.provenance["trained_on"])
+    told = dict(zip(table["patient_id"].to_pylist(), table["part"].to_pylist(), strict=True))
+    assert told == dict.fromkeys(parts["train"], "train") | dict.fromkeys(parts["val"], "val")
+    assert tuned.record["epoch"] == 1 + int(
+        np.argmin([e["loss"] for e in tuned.record["history"] if e["phase"] == "val"])
+    )
+    assert not (data.paths.cache / "finetune" / tuned.record["key"]).exists()
+
+
+def test_the_training_reads_no_film_of_the_test_part(data, monkeypatch):
+    rows = set()
+    take = room.Films.take
+    monkeypatch.setattr(room.Films, "take", lambda self, wanted: rows.update(wanted.tolist()) or take(self, wanted))
+    subject = room.open_subject(data, room.base_store(data, NET), split_of(data), PLAN)
+    finetune(data, open_store(data, NET), split_of(data), PLAN, device="cpu")
+    assert rows == set(np.flatnonzero((subject.parts == "train") | (subject.parts == "val")).tolist())
+
+
+def test_who_was_seen_is_never_tested_and_the_others_are(data):
+    split = split_of(data)
+    store = refresh_finetuned(data, NET, split, PLAN, HERE).outcome.store
+    features = load_features(data, ("image",), Inputs("bright", image_model=store.name))
+    plan = Plan("image", options=HEAD, folds=(0,))
+    run = fit_run(data, features, split, plan)  # its own fold: tested on those it has not seen
+    tested = {row["patient_id"] for row in run.predictions.to_pylist() if row["part"] == "test"}
+    assert tested == patients_of(data, 0)["test"]
+    for folds in ((1,), (0, 1)):
+        with pytest.raises(TrainError, match="fine-tuned on: it has seen their labels") as caught:
+            fit_run(data, features, split, replace(plan, folds=folds))
+        assert f"--split {split.title} --fold 0" in caught.value.hint
+    raw = next(one for one in list_stores(data) if one.name != store.name)
+    plain = load_features(data, ("image",), Inputs("bright", image_model=raw.name))
+    assert fit_run(data, plain, split, replace(plan, folds=(1,))).record["rows"] == len(plain.y)
+
+
+def test_whom_the_epoch_was_chosen_on_is_not_trained_on_as_test(data):
+    """Val of the fine-tuning may be val again, not test."""
+    split = split_of(data)
+    store = refresh_finetuned(data, NET, split, PLAN, HERE).outcome.store
+    features = load_features(data, ("image",), Inputs("bright", image_model=store.name))
+    seen = features.seen["image"]
+    assert seen.watched == patients_of(data, 0)["val"]
+    assert seen.patients == patients_of(data, 0)["val"] | patients_of(data, 0)["train"]
+    only_val = replace(features, seen={"image": replace(seen, patients=seen.watched)})
+    hit = next(fold for fold in range(1, 5) if patients_of(data, fold)["test"] & seen.watched)
+    with pytest.raises(TrainError, match="fine-tuned on"):
+        fit_run(data, only_val, split, Plan("image", options=HEAD, folds=(hit,)))
+
+
+def test_the_list_follows_the_weights_wherever_they_embed(data, tmp_path):
+    """Later versions, a store made anew, and pixels all know; another collection's ids are of other people."""
+    split = split_of(data)
+    store = refresh_finetuned(data, NET, split, PLAN, HERE).outcome.store
+    whole = patients_of(data, 0)["train"] | patients_of(data, 0)["val"]
+    grown = add_collection(films(tmp_path / "more", 64), data.paths.root, replace=True).dataset
+    second = start.run(grown, asked_for(store), HERE).store
+    assert (second.name, second.version) == (store.name, 2)
+    collect(second.folder, keep=1)
+    assert load_features(grown, ("image",), Inputs("bright", image_model=store.name)).seen["image"].patients == whole
+
+    path = asked_for(store).weights
+    assert read_lesson(path.parent).dataset == "squares"  # a folder of one file, as `--weights` takes it
+    plan = NetworkPlan("efficientnet_b0", "default/small-films", folds=(1,))
+    with pytest.raises(TrainError, match="fine-tuned on"):
+        network = open_source(grown, Inputs("bright"), plan, Origin(pretrained=False))
+        network = replace(network, features=replace(network.features, seen={"image": read_lesson(path).seen}))
+        fit_network(grown, network, split, plan, device="cpu")
+
+    other = add_collection(replace(films(tmp_path / "other"), name="other"), tmp_path / "root2").dataset
+    there = start.run(other, asked_for(store), HERE).store
+    assert "trained_on" not in there.manifest.provenance
+    assert there.manifest.provenance["fine_tuned"]["dataset"] == "squares"
+    assert load_features(other, ("image",), Inputs("bright")).seen == {}
+
+
+def test_an_unchanged_refresh_does_nothing_and_a_changed_one_does(data, monkeypatch):
+    first = refresh_finetuned(data, NET, split_of(data), PLAN, HERE)
+    files = sorted(path.name for path in data.paths.weights.iterdir())
+    with monkeypatch.context() as patch:
+        patch.setattr(room, "train", None)  # would fail if it were called
+        again = refresh_finetuned(data, NET, split_of(data), PLAN, HERE)
+    assert again.tuned.reused
+    assert not again.outcome.changed
+    assert again.outcome.store.name == first.outcome.store.name
+    assert sorted(path.name for path in data.paths.weights.iterdir()) == files
+    fewer = replace(PLAN, options=replace(QUICK, epochs=1))
+    assert finetune(data, room.base_store(data, NET), split_of(data), fewer, device="cpu").path != first.tuned.path
+    first.tuned.path.write_bytes(first.tuned.path.read_bytes()[:-8])  # a damaged file is not taken for the answer
+    mended = finetune(data, room.base_store(data, NET), split_of(data), PLAN, device="cpu")
+    assert (mended.reused, mended.path) == (False, first.tuned.path)
+
+
+def test_resumed_equals_uninterrupted(data, monkeypatch):
+    store, split = open_store(data, NET), split_of(data)
+    close = Training.close_epoch
+
+    def stop_after_two(self, epoch):
+        close(self, epoch)
+        if epoch == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Training, "close_epoch", stop_after_two)
+        with pytest.raises(KeyboardInterrupt):
+            finetune(data, store, split, PLAN, device="cpu")
+    assert not data.paths.weights.exists()
+    assert list((data.paths.cache / "finetune").glob("*/checkpoint.safetensors"))
+    epochs = []
+    with monkeypatch.context() as patch:
+        patch.setattr(Training, "close_epoch", lambda self, epoch: epochs.append(epoch) or close(self, epoch))
+        resumed = finetune(data, store, split, PLAN, device="cpu")
+    assert epochs == [3]
+    for path in data.paths.weights.iterdir():
+        path.unlink()
+    whole = finetune(data, store, split, PLAN, device="cpu")
+    assert whole.record["history"] == resumed.record["history"]
+    assert whole.path == resumed.path  # the name is the digest: bit for bit the same
+
+
+def test_going_on_from_a_fine_tuned_store_has_seen_the_patients_of_both(data):
+    split = split_of(data)
+    first = refresh_finetuned(data, NET, split, PLAN, HERE).outcome.store
+    with pytest.raises(TrainError, match="fine-tuned on"):
+        refresh_finetuned(data, first.name, split, replace(PLAN, fold=1), HERE)
+    second = refresh_finetuned(data, first.name, split, replace(PLAN, seed=3), HERE)
+    assert second.tuned.record["start"]["weights_sha256"] == first.manifest.recipe.weights_sha256
+    lesson = read_lesson(second.tuned.path)
+    assert set(lesson.train) == patients_of(data, 0)["train"]
+    assert set(lesson.val) == patients_of(data, 0)["val"]
+
+
+def test_the_head_starts_at_zero_and_the_encoder_as_it_embeds(weights):
+    encoder = load_encoder(NET, weights)
+    network = tunable(encoder.build, encoder.recipe.dim, 2, seed=0).eval()
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 64, 64), dtype=np.uint8)
+    grey = torch.from_numpy(pixels).unsqueeze(1).float() / 255
+    with torch.no_grad():
+        assert not network(grey).any()
+        np.testing.assert_allclose(
+            network.base.vectors(grey)[0].numpy(), encoder.encode(pixels)["avg"], rtol=1e-4, atol=1e-5
+        )
+
+
+def test_what_cannot_be_fine_tuned_is_refused(data, small):
+    split = split_of(data)
+    for model in ("tiny", "tiny_text"):
+        start.run(small, Encode(model), HERE)
+    with pytest.raises(EncoderError, match="only networks of timm"):
+        finetune(small, open_store(small, "tiny"), choose_split(small, "normal_abnormal"), PLAN)
+    with pytest.raises(EncoderError, match="stay frozen"):
+        finetune(small, open_store(small, "tiny_text"), choose_split(small, "normal_abnormal"), PLAN)
+    with pytest.raises(TrainError, match="has no study"):
+        finetune(data, open_store(data, NET), split, replace(PLAN, fold=9))
+    with pytest.raises(StoreError, match="no store of 'resnet50'"):
+        refresh_finetuned(data, "resnet50", split, PLAN, HERE)
+
+
+def test_the_command(data, cxremb):
+    root = ["--root", data.paths.root, "--device", "cpu"]
+    tune = ["refresh", "--model", NET, "--finetune", "--label-set", "bright", "--epochs", "1", *root]
+    first = cxremb(*tune)
+    assert first.code == 0, first.err
+    assert "val loss by epoch" in first.out
+    again = cxremb(*tune)
+    assert again.out.count("nothing to do") == 2
+    told = json.loads(cxremb(*tune, "--json").out)
+    assert (told["version"], told["asked"], told["reused"]) == (1, 60, 60)
+    assert cxremb("refresh", "--epochs", "2", *root).code == 2
+    assert cxremb("refresh", "--finetune", *root).code == 2
+    train = ["train", "image", "--label-set", "bright", "--epochs", "2", "--root", data.paths.root]
+    refused = cxremb(*train, "--fold", "1")  # the newest store is the fine-tuned one
+    assert refused.code == 1
+    assert "fine-tuned on" in refused.err
+    assert cxremb(*train, "--fold", "0").code == 0
