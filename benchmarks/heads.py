@@ -8,8 +8,8 @@ faster. Every round runs all ways one after the other, so that a busy machine sl
 the rounds. An epoch of each (a third of one in batches of 8) is timed and scaled to 40; the grid of 5 repeats x 5 folds
 x 7 arms is scaled from 25 members of one arm.
 
-Beside wall seconds stand CPU seconds, over all threads, which other work on the machine disturbs less: a fit that keeps to
-one core takes that long on a quiet one, and the grid, whose members go to all cores, that long over the number of cores.
+Beside wall seconds stand CPU seconds, over all threads, which other work on the machine disturbs less: a fit that keeps
+to one core takes that long on a quiet one, and the grid, whose members go to all cores, that long over their number.
 
 Batches of 256 are another recipe than batches of 8, so ours is also timed at 8. Ours measures, after each epoch, the
 figures of all training and validation rows; the reference way only those of validation.

@@ -103,17 +103,16 @@ def unit(vectors: np.ndarray) -> np.ndarray:
 
 
 def best_recall(x: np.ndarray, t: np.ndarray, noise: float) -> float:
-    """recall@1 of who knows how the vectors were made: candidates by their Gaussian density, given the film."""
-    mixes = [np.linalg.qr(np.random.default_rng(d).standard_normal((d, LATENT)))[0] for d in (IMAGE_DIM, TEXT_DIM)]
-    (a, b), known = mixes, noise**2
+    """recall@1 of who knows how the vectors were made: candidates by p(text | film) / p(text), all Gaussian."""
+    a, b = (np.linalg.qr(np.random.default_rng(d).standard_normal((d, LATENT)))[0] for d in (IMAGE_DIM, TEXT_DIM))
     x, t = ((side - 3) / np.linspace(0.5, 4, side.shape[1]) for side in (x, t))
-    mean = x @ a / (1 + known) @ b.T  # E[t | x]: the latent shrinks by 1 / (1 + noise^2)
-    spread = b @ b.T * known / (1 + known) + known * np.eye(TEXT_DIM)
-    inverse = np.linalg.inv(spread)
-    hits = [
-        np.argmin([(other - guess) @ inverse @ (other - guess) for other in t]) == i for i, guess in enumerate(mean)
-    ]
-    return float(np.mean(hits))
+    known = noise**2
+    mean = x @ a / (1 + known) @ b.T  # E[text | film]: the latent shrinks by 1 / (1 + noise^2)
+    given = np.linalg.inv(b @ b.T * known / (1 + known) + known * np.eye(TEXT_DIM))
+    alone = np.linalg.inv(b @ b.T + known * np.eye(TEXT_DIM))
+    off = t - mean[:, None]
+    scores = ((t @ alone) * t).sum(axis=1) - ((off @ given) * off).sum(axis=2)
+    return float(np.mean(scores.argmax(axis=1) == np.arange(len(x))))
 
 
 @pytest.mark.parametrize("noise", [0.4, 0.6])
@@ -142,13 +141,12 @@ def test_unrelated_sides_stay_at_chance(tmp_path: Path) -> None:
             assert figure.low <= figure.chance <= figure.high, (direction.name, name, figure)
 
 
-def slow_rank(scores: np.ndarray, right: set[int], random: np.random.Generator, times: int = 4000) -> float:
+def slow_rank(scores: np.ndarray, right: set[int], random: np.random.Generator) -> float:
     """The mean rank of the first right candidate over many orders of the ties."""
     ranks = []
-    for _ in range(times):
-        order = (
-            sorted(range(len(scores)), key=lambda c: (-scores[c], dice[c])) if (dice := random.random(99)).any() else []
-        )
+    for _ in range(1500):
+        dice = random.random(len(scores))
+        order = sorted(range(len(scores)), key=lambda c: (-scores[c], dice[c]))  # noqa: B023 - used at once
         ranks.append(1 + min(order.index(c) for c in right))
     return float(np.mean(ranks))
 
@@ -157,17 +155,17 @@ def test_ranks_as_the_slow_way_has_them_with_ties_and_equal_texts() -> None:
     random = np.random.default_rng(5)
     texts = np.array([0, 0, 1, 2, 2, 2, 3, 4, 5, 5, 6, 7])
     patients = np.array([f"p{i}" for i in range(12)])
-    image = unit(random.integers(-1, 2, (12, 3)) + 0.0 + np.eye(12, 3))  # few directions, so many ties
-    text = unit(random.integers(-1, 2, (8, 3)) + np.eye(8, 3))[texts]
+    image = unit(random.integers(0, 3, (12, 3)) + 0.5)  # few directions, so many ties
+    text = unit(random.integers(0, 3, (8, 3)) + 0.5)[texts]
     to_text, to_image = retrieval(image, text, texts, patients)
     once = np.unique(texts, return_index=True)[1]
     films = [slow_rank(np.round(text[once] @ image[i], 5), {texts[i]}, random) for i in range(12)]
     by_text = [slow_rank(np.round(image @ text[once[k]], 5), set(np.flatnonzero(texts == k)), random) for k in range(8)]
     for direction, ranks in ((to_text, films), (to_image, by_text)):
-        assert direction.figures["median_rank"].value == pytest.approx(np.median(ranks), abs=0.1)
-        exact = np.round(np.array(ranks) * 6) / 6  # of few ties, all means are such fractions
+        assert direction.figures["median_rank"].value == pytest.approx(np.median(ranks), abs=0.15)
         for depth in (1, 5):
-            assert direction.figures[f"recall@{depth}"].value == pytest.approx(np.mean(exact <= depth))
+            hits = np.array(ranks) <= depth + 0.08  # the mean of 1500 orders is that near
+            assert direction.figures[f"recall@{depth}"].value == pytest.approx(np.mean(hits))
     assert (to_text.queries, to_text.candidates, to_image.queries, to_image.candidates) == (12, 8, 8, 12)
 
 
@@ -209,7 +207,8 @@ def test_intervals_resample_patients_and_each_text_counts_once() -> None:
     apart = retrieval(image, text, texts, np.arange(80).astype(str))
     together = retrieval(image, text, texts, (np.arange(80) // 4).astype(str))
     for one, other in zip(apart, together, strict=True):
-        assert {n: f.value for n, f in one.figures.items()} == {n: f.value for n, f in other.figures.items()}
+        for name, figure in one.figures.items():
+            assert figure.value == pytest.approx(other.figures[name].value)
         assert {n: f.low for n, f in one.figures.items()} != {n: f.low for n, f in other.figures.items()}
     scores = image @ text[np.r_[0, 40:80]].T
     slow = [1 + min((scores[:, k] > scores[i, k]).sum() for i in np.flatnonzero(texts == k)) for k in range(41)]
@@ -265,10 +264,11 @@ def test_stores_like_any_other(dataset: Dataset, split: StoredSplit, aligned: Al
 
 RECALL = """
 WITH here AS (SELECT study_id FROM splits WHERE part = 'test' AND fold = 0),
-asked AS (SELECT i.item_id, i.study_id, t.study_id AS other, cosine(i.embedding, t.embedding) AS score
-          FROM align_image i SEMI JOIN here USING (study_id),
-               (FROM align_text SEMI JOIN here USING (study_id)) AS t)
-SELECT item_id, study_id, arg_max(other, score) AS best FROM asked GROUP BY ALL
+films AS (SELECT image_id, images.study_id, embedding
+          FROM images JOIN align_image ON image_id = item_id SEMI JOIN here ON images.study_id = here.study_id),
+texts AS (SELECT item_id, embedding FROM align_text SEMI JOIN here ON item_id = here.study_id)
+SELECT image_id, any_value(study_id) AS study_id, arg_max(item_id, cosine(films.embedding, texts.embedding)) AS best
+FROM films CROSS JOIN texts GROUP BY image_id
 """
 
 
@@ -324,9 +324,7 @@ def test_whoever_was_trained_on_is_not_evaluated(dataset: Dataset, split: Stored
 
 def test_caveats_and_leaks_are_told(dataset: Dataset, aligned: Aligned) -> None:
     assert aligned.caveats == ("simulated images",)
-    assert aligned.image.manifest.provenance["caveats"] == ["simulated images"] or tuple(
-        aligned.image.manifest.provenance["caveats"]
-    ) == ("simulated images",)
+    assert open_store(dataset, aligned.image.name).manifest.provenance["caveats"] == ["simulated images"]
     leaky = choose_split(dataset, "normal_abnormal", "image-80-20", allow_leaky=True)
     found = align(dataset, leaky, options=Options(dim=8, epochs=2))
     assert found.caveats == ("simulated images", LEAKY)

@@ -15,7 +15,7 @@ STOREYS = [
     {"images", "datasets", "encoders", "store"},
     {"catalog", "labels", "splits", "features", "evaluate", "embed", "doctor"},
     {"train", "align"},
-    {"ablate", "audit"},
+    {"predictions", "ablate", "audit", "compare", "stratify", "calibrated", "export"},
     {"report"},
     {"cli"},
 ]

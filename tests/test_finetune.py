@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 import timm
@@ -28,10 +29,11 @@ from cxremb.store.reader import list_stores, open_store
 from cxremb.train import finetune as room
 from cxremb.train.finetune import FineTune, finetune, refresh_finetuned
 from cxremb.train.fit import Plan, fit_run
-from cxremb.train.options import Options
+from cxremb.train.options import Options, PixelRecipe
 from cxremb.train.pixels.fit import NetworkPlan, Origin, fit_network, open_source
 from cxremb.train.pixels.loop import Training
 from cxremb.train.pixels.networks import tunable
+from cxremb.train.pixels.specs import NETWORKS, NetworkSpec
 from cxremb.types import Collection, Image, LabelSet, Study
 
 NET = "small_net"
@@ -69,12 +71,24 @@ def weights(tmp_path_factory):
         yield path
 
 
-@pytest.fixture
-def data(weights, tmp_path):
+def embedded(folder, weights):
     """A data set with a store of the network as it is."""
-    dataset = add_collection(films(tmp_path / "films"), tmp_path / "root").dataset
+    dataset = add_collection(films(folder / "films"), folder / "root").dataset
     start.run(dataset, Encode(NET, weights), HERE)
     return dataset
+
+
+@pytest.fixture
+def data(weights, tmp_path):
+    """One that a test may change."""
+    return embedded(tmp_path, weights)
+
+
+@pytest.fixture(scope="module")
+def tuned_data(weights, tmp_path_factory):
+    """(one that no test changes, what refreshing it gave)."""
+    dataset = embedded(tmp_path_factory.mktemp("tuned"), weights)
+    return dataset, refresh_finetuned(dataset, NET, split_of(dataset), PLAN, HERE)
 
 
 def split_of(dataset):
@@ -87,18 +101,15 @@ def patients_of(dataset, fold):
     return {part: {f"p{study[1:]}" for study in place if place[study] == part} for part in ("train", "val", "test")}
 
 
-def test_refresh_fine_tunes_embeds_and_says_on_whom(data, weights):
-    before = open_store(data, NET)
-    done = refresh_finetuned(data, NET, split_of(data), PLAN, HERE)
+def test_refresh_fine_tunes_embeds_and_says_on_whom(tuned_data, weights):
+    data, done = tuned_data
     store, tuned = done.outcome.store, done.tuned
+    before = room.base_store(data, NET)
 
     # the weights: all of the backbone, changed, under their own digest, and accepted as --weights
     old, new = load_file(weights), load_file(tuned.path)
     assert {name for name in old if not name.startswith("fc.")} == set(new)
-    assert not torch.equal(
-        old["conv1.0.weight"] if "conv1.0.weight" in old else old["conv1.weight"],
-        new["conv1.0.weight"] if "conv1.0.weight" in new else new["conv1.weight"],
-    )
+    assert not any(torch.equal(old[name], new[name]) for name in new if name.endswith("conv1.weight"))
     assert tuned.path.name == f"{NET}@{tuned.record['weights_sha256'][:12]}.safetensors"
     assert store.manifest.recipe == load_encoder(NET, tuned.path).recipe
     assert store.manifest.recipe.weights_sha256 == tuned.record["weights_sha256"]
@@ -133,9 +144,9 @@ def test_the_training_reads_no_film_of_the_test_part(data, monkeypatch):
     assert rows == set(np.flatnonzero((subject.parts == "train") | (subject.parts == "val")).tolist())
 
 
-def test_who_was_seen_is_never_tested_and_the_others_are(data):
-    split = split_of(data)
-    store = refresh_finetuned(data, NET, split, PLAN, HERE).outcome.store
+def test_who_was_seen_is_never_tested_and_the_others_are(tuned_data):
+    data, done = tuned_data
+    split, store = split_of(data), done.outcome.store
     features = load_features(data, ("image",), Inputs("bright", image_model=store.name))
     plan = Plan("image", options=HEAD, folds=(0,))
     run = fit_run(data, features, split, plan)  # its own fold: tested on those it has not seen
@@ -150,10 +161,9 @@ def test_who_was_seen_is_never_tested_and_the_others_are(data):
     assert fit_run(data, plain, split, replace(plan, folds=(1,))).record["rows"] == len(plain.y)
 
 
-def test_whom_the_epoch_was_chosen_on_is_not_trained_on_as_test(data):
-    """Val of the fine-tuning may be val again, not test."""
-    split = split_of(data)
-    store = refresh_finetuned(data, NET, split, PLAN, HERE).outcome.store
+def test_whom_the_epoch_was_chosen_on_may_be_val_again_and_not_test(tuned_data):
+    data, done = tuned_data
+    split, store = split_of(data), done.outcome.store
     features = load_features(data, ("image",), Inputs("bright", image_model=store.name))
     seen = features.seen["image"]
     assert seen.watched == patients_of(data, 0)["val"]
@@ -164,12 +174,12 @@ def test_whom_the_epoch_was_chosen_on_is_not_trained_on_as_test(data):
         fit_run(data, only_val, split, Plan("image", options=HEAD, folds=(hit,)))
 
 
-def test_the_list_follows_the_weights_wherever_they_embed(data, tmp_path):
+def test_the_list_follows_the_weights_wherever_they_embed(data, tmp_path, monkeypatch):
     """Later versions, a store made anew, and pixels all know; another collection's ids are of other people."""
     split = split_of(data)
     store = refresh_finetuned(data, NET, split, PLAN, HERE).outcome.store
     whole = patients_of(data, 0)["train"] | patients_of(data, 0)["val"]
-    grown = add_collection(films(tmp_path / "more", 64), data.paths.root, replace=True).dataset
+    grown = add_collection(films(tmp_path / "more", 64), data.paths.root).dataset
     second = start.run(grown, asked_for(store), HERE).store
     assert (second.name, second.version) == (store.name, 2)
     collect(second.folder, keep=1)
@@ -177,10 +187,10 @@ def test_the_list_follows_the_weights_wherever_they_embed(data, tmp_path):
 
     path = asked_for(store).weights
     assert read_lesson(path.parent).dataset == "squares"  # a folder of one file, as `--weights` takes it
-    plan = NetworkPlan("efficientnet_b0", "default/small-films", folds=(1,))
+    monkeypatch.setitem(NETWORKS, NET, NetworkSpec(base=NET))
+    plan = NetworkPlan(NET, "default/small-films", QUICK, folds=(1,), pixels=PixelRecipe(side=64))
+    network = open_source(grown, Inputs("bright"), plan, Origin(path))
     with pytest.raises(TrainError, match="fine-tuned on"):
-        network = open_source(grown, Inputs("bright"), plan, Origin(pretrained=False))
-        network = replace(network, features=replace(network.features, seen={"image": read_lesson(path).seen}))
         fit_network(grown, network, split, plan, device="cpu")
 
     other = add_collection(replace(films(tmp_path / "other"), name="other"), tmp_path / "root2").dataset
@@ -263,11 +273,12 @@ def test_what_cannot_be_fine_tuned_is_refused(data, small):
     for model in ("tiny", "tiny_text"):
         start.run(small, Encode(model), HERE)
     with pytest.raises(EncoderError, match="only networks of timm"):
-        finetune(small, open_store(small, "tiny"), choose_split(small, "normal_abnormal"), PLAN)
+        finetune(small, open_store(small, "tiny"), split, PLAN)
     with pytest.raises(EncoderError, match="stay frozen"):
-        finetune(small, open_store(small, "tiny_text"), choose_split(small, "normal_abnormal"), PLAN)
-    with pytest.raises(TrainError, match="has no study"):
-        finetune(data, open_store(data, NET), split, replace(PLAN, fold=9))
+        finetune(small, open_store(small, "tiny_text"), split, PLAN)
+    no_val = split.table.filter(pc.not_equal(split.table["part"], "val"))
+    with pytest.raises(TrainError, match="has no val part"):
+        finetune(data, open_store(data, NET), replace(split, table=no_val), PLAN)
     with pytest.raises(StoreError, match="no store of 'resnet50'"):
         refresh_finetuned(data, "resnet50", split, PLAN, HERE)
 

@@ -102,7 +102,7 @@ def test_figures_at_random_fit_what_brute_force_says_or_nothing(seed: int) -> No
                 recover(row, only(n), cut_off=False)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=60)
 @given(
     cells=st.tuples(*[st.integers(0, 120)] * 4),
     decimals=st.integers(3, 5),
@@ -113,13 +113,9 @@ def test_a_matrix_is_among_those_recovered_from_its_row(
     cells: tuple[int, int, int, int], decimals: int, rule: str, names: set[str]
 ) -> None:
     matrix = Confusion(*cells)
-    assume(matrix.n)
+    assume(matrix.tp and matrix.tn)  # else most figures are 0 whatever the matrix
     row = row_of(matrix, decimals, rule, tuple(names))
-    try:
-        found = recover(row, only(matrix.n), cut_off=rule == "cut off")
-    except DataError as error:  # such as no positives, and nothing called so: three figures say only that
-        assert "more than" in str(error)
-        return
+    found = recover(row, only(matrix.n), cut_off=rule == "cut off")
     assert matrix in found
     assert rule in row.roundings(matrix)
     assert all(row.fits(other, rule == "cut off") and other.n == matrix.n for other in found)
@@ -154,7 +150,7 @@ def test_figures_are_those_of_scikit_learn(cells: tuple[int, int, int, int]) -> 
     assert got["mcc"] == pytest.approx(matthews_corrcoef(y, called), abs=1e-12)
     if set(y) == {0, 1}:
         assert got["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(y, called))
-    assert got["majority_accuracy"] == max(y.mean(), 1 - y.mean())
+    assert got["majority_accuracy"] == pytest.approx(max(y.mean(), 1 - y.mean()))
     assert got["all_positive_f1"] == pytest.approx(f1_score(y, np.ones_like(y)))
     for name, (low, high) in intervals(matrix).items():
         above, n = matrix.parts(name)
@@ -191,17 +187,17 @@ def write(path: Path, matrices: list[Confusion], decimals: int = 4) -> Path:
 
 def test_each_row_of_a_table_narrows_n(tmp_path: Path) -> None:
     matrices = epochs(12, 586, 428)
-    rows = read_table(write(tmp_path / "epochs.csv", matrices))
+    rows = read_table(write(tmp_path / "epochs.csv", matrices, decimals=3))
     assert [row.name for row in rows] == [f"epoch {epoch}" for epoch in range(1, 13)]
-    sizes = [reproduce(rows[:count], range(1, 1500)).sizes for count in (1, 3, 12)]
+    sizes = [reproduce(rows[:count], range(1, 1200)).sizes for count in (1, 3, 12)]
     assert len(sizes[0]) > len(sizes[1]) >= len(sizes[2])
-    whole = reproduce(rows, range(1, 1500))
+    whole = reproduce(rows, range(1, 1200))
     assert whole.pairs == [(586, 428), (1172, 856)]  # a multiple can never be told apart
     assert [found[0] for found in whole.matrices] == matrices
-    assert reproduce(rows, range(1, 1500), positives=428).matrices == [[matrix] for matrix in matrices]
-    alone = {pair for row in rows[:1] for m in recover(row, range(1, 1500)) for pair in [(m.n, m.positives)]}
+    assert reproduce(rows, range(1, 1200), positives=428).matrices == [[matrix] for matrix in matrices]
+    alone = {pair for row in rows[:1] for m in recover(row, range(1, 1200)) for pair in [(m.n, m.positives)]}
     for row in rows[1:]:
-        alone &= {(m.n, m.positives) for m in recover(row, range(1, 1500))}
+        alone &= {(m.n, m.positives) for m in recover(row, range(1, 1200))}
     assert alone == set(whole.pairs)  # narrowing step by step forgets nothing
 
 
@@ -221,8 +217,7 @@ def test_cut_off_figures_are_found_out_and_ties_told() -> None:
 
 def test_the_closest_matrix_is_the_closest() -> None:
     rng = np.random.default_rng(3)
-    misses = 0
-    for _ in range(12):
+    for _ in range(6):
         row = published({name: f"{rng.uniform(0.2, 0.9):.2f}" for name in FOUR})
         with pytest.raises(DataError) as caught:
             recover(row, only(17))
@@ -231,8 +226,6 @@ def test_the_closest_matrix_is_the_closest() -> None:
         assert cells
         got = row.misfit(Confusion(*map(int, cells.groups())))
         assert got <= best * 1.0003 or got <= best + 1  # equally near to a unit of the last decimal: the smaller sum
-        misses += 1
-    assert misses == 12
 
 
 def test_a_row_that_nothing_gives_says_by_how_much() -> None:
@@ -361,3 +354,36 @@ def test_the_command_says_what_is_wrong(cxremb: object) -> None:
     assert "hint:" in result.err
     assert cxremb("reproduce", "--n", 5).code == 2  # type: ignore[operator]
     assert cxremb("reproduce", "--table", "x.csv", "--f1", "0.5").code == 2  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(
+    ("name", "texts", "n"), [("cnn", CNN, 1494), ("cnn-llm", FUSION, 1494), ("two-stage", TWO_STAGE, 586)]
+)
+def test_the_documented_table_is_what_is_recovered(name: str, texts: dict[str, str], n: int) -> None:
+    [matrix] = recover(published(texts), only(n))
+    value, ends = figures(matrix), intervals(matrix)
+    cells = [
+        f"`{name}`",
+        f"{n:,}",
+        f"{matrix.tp} / {matrix.fn} / {matrix.fp} / {matrix.tn}",
+        f"{value['prevalence']:.3f}",
+    ]
+    cells += [f"{value[key]:.3f} [{low:.3f}, {high:.3f}]" for key, (low, high) in ends.items()]
+    cells += [f"{value[key]:.3f}" for key in ("balanced_accuracy", "mcc", "majority_accuracy", "f1", "all_positive_f1")]
+    document = Path(__file__).parent.parent / "docs" / "reference_systems.md"
+    assert f"| {' | '.join(cells)} |" in document.read_text(encoding="utf-8")
+
+
+def test_other_counts_that_the_document_states() -> None:
+    two_decimals = [recover(published({"f1": f1}), only(116)) for f1 in ("0.87", "0.93")]
+    assert [len(found) for found in two_decimals] == [2077, 1330]
+    blind = [[m for m in found if 'always answering "positive"' in "".join(remarks([m]))] for found in two_decimals]
+    assert [len(found) for found in blind] == [662, 257]
+    assert recover(published(FUSION), only(1494), cut_off=True) == [Confusion(911, 28, 35, 520)]
+    for texts, n in ((CNN, 1494), (TWO_STAGE, 586)):
+        with pytest.raises(DataError, match="cut off"):
+            recover(published(texts), only(n), cut_off=True)
+    anywhere = recover(published(CNN))
+    assert (len(anywhere), len({m.n for m in anywhere})) == (191, 187)
+    assert remarks(anywhere)[0].startswith("f1 0.7635 is below")
+    assert {f"{float(m.figure('specificity') or 0):.3f}" for m in anywhere} == {"0.480"}

@@ -109,16 +109,16 @@ def parse_arm(word: str, texts: Sequence[str]) -> Iterator[Arm]:
         if not equals or axis in axes:
             raise TrainError(f"{part!r} of {word!r} is no AXIS=VALUE", hint=GRAMMAR + axes_told())
         axes[axis] = values.split("|")
-    for values in product(*axes.values()):
-        yield make_arm(base, dict(zip(axes, values, strict=True)), texts)
+    for chosen in product(*axes.values()):
+        yield make_arm(base, dict(zip(axes, chosen, strict=True)), texts)
 
 
 def make_arm(base: str, changes: Mapping[str, str], texts: Sequence[str] = ()) -> Arm:
     """An arm, checked. Raises `TrainError` for a base, an axis or a value that there is not, or that do not fit."""
     reads, text, head = read_base(base, texts)
     asked = {"head": head, **changes} if head else dict(changes)
-    for axis, value in asked.items():
-        refuse_value(axis, value)
+    for axis in asked:
+        refuse_value(axis, asked[axis])
     text = asked.pop("text", text)
     if text is not None:
         refuse_text(text, reads, texts)

@@ -1,4 +1,4 @@
-"""Runs of several arms -> one row each: figures on the same test rows, differences to the reference, and their price."""
+"""Runs of several arms -> one row each: figures on the same test rows, and differences to the reference."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -43,16 +43,28 @@ class ArmResult:
 
 
 def compare(runs: Mapping[str, Run], reference: str | None, threshold: str = FIXED) -> list[ArmResult]:
-    """One row per arm, in the order given, from the runs' stored predictions.
+    """One row per arm, in the order given, from the runs' stored predictions. Without a reference nothing is paired."""
+    return compare_pools(runs, judged_pools(runs, paired=reference is not None, threshold=threshold), reference)
 
-    With a reference, all figures are of the test rows that every arm judges: films, or studies where one arm reads
-    studies. Raises `TrainError` if there are none.
+
+def judged_pools(runs: Mapping[str, Run], *, paired: bool, threshold: str = FIXED) -> dict[str, list[Pool]]:
+    """Arm -> its test rows; paired: those that every arm judges, as films, or as studies where one arm reads studies.
+
+    Raises `TrainError` if no row is judged by all.
     """
-    units = {run.record["unit"] for run in runs.values()}
-    unit = "study" if reference and "study" in units else None
-    pools = {arm: pools_of(run, unit, threshold) for arm, run in runs.items()}
-    if reference:
-        pools = shared_rows(pools)
+    pools = {arm: pools_of(run, unit_of(runs) if paired else None, threshold) for arm, run in runs.items()}
+    return shared_rows(pools) if paired else pools
+
+
+def unit_of(runs: Mapping[str, Run]) -> str:
+    """What all runs can be compared on: study if one of them has no other rows."""
+    return "study" if any(run.record["unit"] == "study" for run in runs.values()) else "image"
+
+
+def compare_pools(
+    runs: Mapping[str, Run], pools: Mapping[str, Sequence[Pool]], reference: str | None
+) -> list[ArmResult]:
+    """As `compare`, from the rows that are judged."""
     rows = [row_of(arm, run, pools[arm]) for arm, run in runs.items()]
     if reference is None:
         return rows

@@ -1,4 +1,4 @@
-"""Arms -> finished runs. Models that share vectors, head and recipe are trained as one stack; finished ones are re-used.
+"""Arms -> finished runs. Models that share vectors, head and recipe are one stack; finished runs are re-used.
 
 It is `train.fit.fit_runs` for what differs between arms and not between heads: the share of the training patients,
 and a modality that is taken away when the trained model is tested.
@@ -63,10 +63,8 @@ def key_of_job(dataset: Dataset, split: StoredSplit, job: Job) -> str:
     return run_key(dataset, job.features, split, job.plan, asdict(job.arm.head))
 
 
-def fit_stack(
-    dataset: Dataset, split: StoredSplit, jobs: Mapping[str, Job], progress: Progress
-) -> dict[str, Run]:
-    """The runs, by key, of jobs that share vectors, head and recipe. Arms that differ in the test alone share models."""
+def fit_stack(dataset: Dataset, split: StoredSplit, jobs: Mapping[str, Job], progress: Progress) -> dict[str, Run]:
+    """The runs, by key, of jobs that share vectors, head and recipe. Arms that differ in testing alone share models."""
     from cxremb.train import loop  # torch takes seconds to import, and a run that is re-used never needs it
 
     first = next(iter(jobs.values()))

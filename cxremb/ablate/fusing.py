@@ -1,8 +1,7 @@
 """Does a fusion fuse? Each fusion beside its best additive projection and its best single arm, in figures and words."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,19 +9,14 @@ from numpy.typing import NDArray
 from cxremb.ablate.fit import Job
 from cxremb.ablate.pools import Pool, pool_figures, pools_of
 from cxremb.evaluate.arrays import Reals
-from cxremb.evaluate.emap import PairLogits, emap, interaction_share
+from cxremb.evaluate.emap import emap, interaction_share
 from cxremb.evaluate.parts import probabilities
 from cxremb.features import Features
-from cxremb.train.fit import rows_of
-from cxremb.train.heads import HeadSpec
 from cxremb.train.runs import Run
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 MOST = 1000  # rows a fold: a million pairings each, half a second for a head of 256 units
 BLOCK = 100  # images at a time: with 1,000 texts and 256 units, 100 MB
-ADDITIVE = ("linear", "late")  # kinds whose logit is a sum of what image and text say, whatever they learn
+ADDITIVE = ("linear", "late")  # kinds of head whose logit is a sum of what image and text say
 
 
 @dataclass(frozen=True)
@@ -36,14 +30,12 @@ class Fusing:
     single: str = ""  # the best single arm
     single_auroc: float | None = None
     share: float | None = None  # of the gain; it may lie outside 0 to 1
-    notes: tuple[str, ...] = field(default_factory=tuple)
+    notes: tuple[str, ...] = ()
     skipped: str = ""  # why there are no figures
 
     @property
     def words(self) -> str:
-        """One line below the table."""
-        if self.skipped:
-            return f"Does {self.arm} fuse? Not measured: {self.skipped}"
+        """One line below the table, of what was measured."""
         told = (
             f"Does {self.arm} fuse? AUROC {shown(self.auroc)}, best additive projection {shown(self.additive)}, "
             f"best single arm ({self.single}) {shown(self.single_auroc)}: "
@@ -90,29 +82,33 @@ def does_it_fuse(job: Job, runs: Mapping[str, Run], singles: Sequence[str]) -> F
     if not singles:
         return Fusing(name, skipped="image and text alone, on the same vectors and rows, are not both in the table")
     pool = pools_of(runs[name])[0]
-    actual, additive, rows, notes = projected(job, runs[name], pool)
+    if job.arm.head.kind in ADDITIVE:
+        notes: tuple[str, ...] = (f"its head, {job.arm.head.kind}, is additive whatever it learns",)
+        actual, additive, rows = pool, pool, np.arange(len(pool.items))
+    else:
+        actual, additive, rows, notes = projected(job, runs[name], pool)
     if not len(rows):
         return Fusing(name, skipped="no fold has two test rows with both image and text")
-    scores = {single: auroc_on(pools_of(runs[single])[0], rows) for single in singles}
+    full, projection = pool_figures(actual)["auroc"], pool_figures(additive)["auroc"]
+    scores = {single: pool_figures(pools_of(runs[single])[0].take(rows))["auroc"] for single in singles}
     known = {single: score for single, score in scores.items() if score is not None}
-    full, projection = (auroc_on(with_logits(pool, rows, logits), slice(None)) for logits in (actual, additive))
     if full is None or projection is None or not known:
         return Fusing(name, skipped="AUROC is undefined on these rows")
     best = max(known, key=lambda single: known[single])
     share = interaction_share(full, projection, known[best])
-    if job.arm.head.kind in ADDITIVE:
-        notes = (*notes, f"its head ({job.arm.head.kind}) is additive whatever it learns")
     return Fusing(name, len(rows), full, projection, best, known[best], share, notes)
 
 
-def projected(job: Job, run: Run, pool: Pool) -> tuple[Reals, Reals, NDArray[np.intp], tuple[str, ...]]:
-    """(logits as they are, additive logits, which rows of the pool, what to know), all folds one after the other."""
+def projected(job: Job, run: Run, pool: Pool) -> tuple[Pool, Pool, NDArray[np.intp], tuple[str, ...]]:
+    """(test rows as they are, with additive predictions, which rows of the pool these are, what to know)."""
     place = {item: row for row, item in enumerate(job.features.item_ids.tolist())}
     rows = np.array([place[item] for item in pool.items.tolist()], dtype=np.intp)
     both = np.all([present_rows(job.features, block) for block in job.arm.head.blocks], axis=0)[rows]
+    from cxremb.ablate.pairs import pair_logits  # torch takes seconds to import
+
     weights = run.weights()
     first = run.record["members"][0]
-    found, notes = [], {}
+    found, notes = [], set()
     for fold in np.unique(pool.folds).tolist():
         here = np.flatnonzero((pool.folds == fold) & both)
         if len(here) < 2:
@@ -121,11 +117,11 @@ def projected(job: Job, run: Run, pool: Pool) -> tuple[Reals, Reals, NDArray[np.
         result = emap(pair_logits(job, weights[name], rows[here]), len(here), BLOCK, MOST, seed=fold)
         found.append((result.actual, result.additive, here[result.rows]))
         if result.note:
-            notes[f"{MOST:,} test rows of each fold, drawn at random"] = True
+            notes.add(f"on {MOST:,} test rows of a fold, drawn at random")
     if not found:
-        return np.zeros((0, 1)), np.zeros((0, 1)), np.zeros(0, dtype=np.intp), ()
+        return pool, pool, np.zeros(0, dtype=np.intp), ()
     actual, additive, kept = (np.concatenate(side) for side in zip(*found, strict=True))
-    return actual, additive, kept, tuple(notes)
+    return with_logits(pool, kept, actual), with_logits(pool, kept, additive), kept, tuple(notes)
 
 
 def present_rows(features: Features, block: str) -> NDArray[np.bool_]:
@@ -135,48 +131,5 @@ def present_rows(features: Features, block: str) -> NDArray[np.bool_]:
 
 
 def with_logits(pool: Pool, rows: NDArray[np.intp], logits: Reals) -> Pool:
-    """Some rows of the pool with other predictions."""
-    task, part = pool.task, pool.take(rows)
-    return Pool(task, part.repeat, part.items, part.patients, part.folds, part.y, probabilities(logits, task), part.cut)
-
-
-def auroc_on(pool: Pool, rows: "NDArray[np.intp] | slice") -> float | None:
-    """The AUROC of some rows, pooled over folds as in the table."""
-    return pool_figures(pool.take(rows))["auroc"]
-
-
-def pair_logits(job: Job, weights: Mapping[str, NDArray[np.generic]], index: NDArray[np.intp]) -> PairLogits:
-    """What one trained head says of any pairing of the images and texts of the rows `index`.
-
-    What each layer makes of image and text alone is computed once per row, so a pairing costs one sum and one layer.
-    """
-    import torch
-
-    from cxremb.train.inputs import gather, saved_scaling, stacked_scaling, table_of
-    from cxremb.train.modules import pooled
-
-    head = job.arm.head
-    table = table_of(rows_of(job.features, head.blocks), head, "cpu")
-    batch = gather(table, torch.from_numpy(index)[None], stacked_scaling([saved_scaling(weights, table.dims, "cpu")]))
-    shapes = head.shapes(table.dims, head.outputs(job.features.task, len(job.features.labels)))
-    parameters = {name: torch.from_numpy(weights[name]).reshape(shape) for name, shape in shapes.items()}
-    first, second = (batch.blocks[name] for name in head.blocks)
-    if head.kind == "attention":
-        stacked = {name: value[None] for name, value in parameters.items()}
-        first = pooled(stacked, first, batch.present[head.blocks[0]])
-    mix = mixer(head, parameters, first[0], second[0])
-
-    def logits_of(images: NDArray[np.intp], texts: NDArray[np.intp]) -> Reals:
-        with torch.inference_mode():
-            logits = mix(torch.from_numpy(images), torch.from_numpy(texts)).double()
-        if job.features.task == "binary" and logits.shape[-1] == 2:
-            logits = logits[..., 1:] - logits[..., :1]
-        return np.asarray(logits.numpy(), dtype=np.float64)
-
-    return logits_of
-
-
-def mixer(head: HeadSpec, parameters: "Mapping[str, Tensor]", image: "Tensor", text: "Tensor") -> "Mix":
-    """(a,) image rows and (b,) text rows -> (a, b, outputs) logits. image, text: (n, dim) standardised."""
-    halves = {"linear": linear_halves, "late": late_halves, "gated": gated_halves}
-    return halves.get(head.kind, mlp_halves)(head, parameters, image, text)
+    """Some rows of the pool, with other predictions."""
+    return replace(pool.take(rows), prob=probabilities(logits, pool.task))

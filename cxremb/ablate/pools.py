@@ -50,7 +50,7 @@ class Pool:
     prob: Reals  # (t, k)
     cut: Reals  # (t,) from which probability on it is called positive, of a binary task
 
-    def take(self, rows: Flags) -> "Pool":
+    def take(self, rows: Flags | Rows) -> "Pool":
         """Some of the rows."""
         names = ("items", "patients", "folds", "y", "prob", "cut")
         return Pool(self.task, self.repeat, *(getattr(self, name)[rows] for name in names))

@@ -51,12 +51,15 @@ def paired_features(dataset: Dataset, arms: Sequence[Arm], base: Inputs) -> dict
 
 def wanted_by(dataset: Dataset, arm: Arm, base: Inputs, unit: str) -> Wanted:
     """What the arm reads. Raises `StoreError` for an encoder without a store."""
-    inputs = replace(base, text=arm.text or base.text, views=arm.get("views") if base.views == "all" else base.views)
-    inputs = replace(inputs, unit="study" if arm.head.kind == "attention" else base.unit or unit)
+    views = (arm.get("views") or "all") if base.views == "all" else base.views
+    unit = "study" if arm.head.kind == "attention" else base.unit or unit
+    inputs = replace(base, text=arm.text or base.text, views=views, unit=unit)
     if encoder := arm.get("encoder"):
         modality = open_store(dataset, encoder).modality
         if modality not in arm.head.blocks:
-            raise StoreError(f"{arm.name}: {encoder} encodes {modality}, which the arm does not read", hint="use fusion")
+            raise StoreError(
+                f"{arm.name}: {encoder} encodes {modality}, which the arm does not read", hint="use fusion"
+            )
         inputs = replace(inputs, **{f"{modality}_model": encoder})
     return Wanted(inputs, arm.get("pooling"))
 
@@ -112,9 +115,7 @@ def reasons(whole: Mapping[Wanted, Features], first: Features) -> dict[str, int]
     told = {}
     for want, features in whole.items():
         same = features.unit == first.unit == "image"
-        here = np.isin(
-            first.item_ids if same else first.study_ids, features.item_ids if same else features.study_ids
-        )
+        here = np.isin(first.item_ids if same else first.study_ids, features.item_ids if same else features.study_ids)
         if lost := int((left & ~here).sum()):
             read = ", ".join([want.inputs.text, *features.stores.values()])
             told[f"cannot be used by every arm ({read})"] = lost

@@ -102,18 +102,20 @@ def step(title: str) -> Iterator[None]:
 
 def embed_both(dataset: "Dataset") -> None:
     """Films through EfficientNet-Lite1, texts through MiniLM, both from installed packages."""
-    from cxremb.embed.job import embed
-    from cxremb.encoders.base import load_encoder
-    from cxremb.encoders.runtime import choose_runtime
+    from cxremb.embed.jobfile import Encode
+    from cxremb.embed.start import Where, run
 
-    runtime = choose_runtime("auto", "auto")
     for model in (IMAGE_MODEL, TEXT_MODEL):
-        outcome = embed(dataset, load_encoder(model, runtime=runtime), progress=bar, about={"device": runtime.device})
+        outcome = run(dataset, Encode(model), Where(precision="auto"), bar)
         store = outcome.store
         done = f"re-used as it was, {outcome.asked:,} items"
         if outcome.changed:
             done = f"{outcome.added:,} of {outcome.asked:,} items encoded, {len(outcome.failures)} failed"
-        console.print(f"   {store.name} ({runtime.device}, {runtime.precision}): {done}")
+        console.print(
+            f"   {store.name} ({store.manifest.provenance['device']}, {store.manifest.recipe.precision}): {done}"
+        )
+        for note in outcome.notes:
+            console.print(f"   {note}", style="dim", markup=False, highlight=False, soft_wrap=True)
 
 
 def train_fusion(dataset: "Dataset") -> None:

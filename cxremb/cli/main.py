@@ -11,10 +11,13 @@ from cxremb.cli import (
     ablate,
     align,
     audit,
+    compare,
     data,
     demo,
     doctor,
     embed,
+    evaluate,
+    export,
     models,
     presets,
     refresh,
@@ -45,7 +48,10 @@ app.command()(train.train)
 app.command()(presets.presets)
 app.command()(align.align)
 app.add_typer(runs.app, name="runs")
+app.command()(export.export)
 app.command()(ablate.ablate)
+app.command()(evaluate.evaluate)
+app.command()(compare.compare)
 app.command()(audit.audit)
 app.command()(reproduce.reproduce)
 app.command()(sql.sql)

@@ -1,7 +1,6 @@
-"""`cxremb runs`: what was trained, how two runs differ, and removing one."""
+"""`cxremb runs`: what was trained, one run as it was shown when it was made, and removing one."""
 
 import json
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,13 +10,9 @@ from cxremb.cli.options import DEFAULT_ROOT, AsJson, DatasetName, Root
 if TYPE_CHECKING:
     from cxremb.train.runs import Run
 
-app = typer.Typer(help="What was trained: list, show, compare, remove.", no_args_is_help=True)
+app = typer.Typer(help="What was trained: list, show, remove.", no_args_is_help=True)
 
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="A run id, or a part of it that no other run has.")]
-ASKED = (
-    *("head", "preset", "label_set", "task", "stores", "text", "pooling", "views", "unit", "missing", "split", "folds"),
-    *("repeats", "seeds", "rows", "patients", "parameters", "leaky", "note"),
-)
 
 
 @app.command()
@@ -69,31 +64,6 @@ def show(run: RunId, root: Root = DEFAULT_ROOT, dataset: DatasetName = None, as_
 
 
 @app.command()
-def compare(
-    first: Annotated[str, typer.Argument(metavar="RUN_A", help="A run id, or a part of it that no other run has.")],
-    second: Annotated[str, typer.Argument(metavar="RUN_B", help="The other one.")],
-    root: Root = DEFAULT_ROOT,
-    dataset: DatasetName = None,
-    as_json: AsJson = False,
-) -> None:
-    """Show two runs side by side: what was asked of each where they differ, and their main test figures.
-
-    These are two figures, not a test of their difference: rows and patients may be others.
-
-    Example: cxremb runs compare 0a1b2c3d 4e5f6a7b
-    """
-    from cxremb.store.dataset import open_dataset
-    from cxremb.train.runs import open_run
-
-    data = open_dataset(root, dataset)
-    runs = [open_run(data, name) for name in (first, second)]
-    if as_json:
-        typer.echo(json.dumps([told(run) for run in runs], indent=2, ensure_ascii=False))
-    else:
-        show_both(*runs)
-
-
-@app.command()
 def rm(
     run: RunId,
     yes: Annotated[bool, typer.Option("--yes", help="Do it; without, only say what would be done.")] = False,
@@ -128,34 +98,3 @@ def told(run: "Run") -> dict[str, Any]:
     from cxremb.cli.run_view import figures_of
 
     return {**run.record, "folder": str(run.folder), "test": figures_of(run)}
-
-
-def show_both(first: "Run", second: "Run") -> None:
-    """Two tables: what differs in what was asked, and the figures."""
-    from rich.markup import escape
-
-    from cxremb.cli.run_view import figures_of, plain_table, show_table, span
-
-    asked = plain_table(("", first.run_id, second.run_id))
-    for name in ASKED:
-        pair = [words(run.record.get(name)) for run in (first, second)]
-        if pair[0] != pair[1]:
-            asked.add_row(name.replace("_", " "), *map(escape, pair))
-    show_table(asked)
-    figures = [figures_of(run) for run in (first, second)]
-    table = plain_table((f"test, {first.label}", first.run_id, second.run_id))
-    for name in figures[0]:
-        if name in figures[1]:
-            table.add_row(name, *(escape(span(one[name])) for one in figures))
-    show_table(table)
-    if first.label != second.label:
-        typer.echo(f"the figures of {first.run_id} are of {first.label}, those of the other of {second.label}")
-
-
-def words(value: Any) -> str:
-    """A fact of a run in words."""
-    if isinstance(value, Mapping):
-        return ", ".join(f"{name} {one}" for name, one in value.items())
-    if isinstance(value, list):
-        return ", ".join(map(str, value))
-    return "-" if value in (None, "") else str(value)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from itertools import groupby, islice
+from itertools import islice
 from math import ceil
 from typing import TypeVar
 
@@ -94,12 +94,14 @@ def check_known(rows: Sequence[Published], known: Known) -> None:
 def narrowed(rows: Sequence[Published], known: Known, cut_off: bool) -> list[list[Pair]]:
     """After each row, the pairs that fit it and all rows before it; ends with the first row that leaves none.
 
-    Raises `DataError` if the last row leaves more than `MOST`.
+    Raises `DataError` if more than `MOST` matrices fit the last row.
     """
     history: list[list[Pair]] = []
     for row in rows:
-        fitting = (pair for pair, _ in groupby(fits(row, known, cut_off), key=lambda m: (m.n, m.positives)))
-        history.append(at_most(fitting, row) if row is rows[-1] else list(fitting))
+        fitting: Iterable[Confusion] = fits(row, known, cut_off)
+        if row is rows[-1]:
+            fitting = at_most(fitting, row)
+        history.append(list(dict.fromkeys((m.n, m.positives) for m in fitting)))
         if not history[-1]:
             break
         known = replace(known, pairs=history[-1])
@@ -166,7 +168,7 @@ def closest(row: Published, known: Known) -> Confusion:
     """
     if find_cone(row).empty and known.positives is None:
         known = replace(known, sizes=known.sizes[-1:])
-    empty, full = Fraction(0), Fraction(1)
+    empty = full = Fraction(1)
     while find_cone(row, full).empty:
         empty, full = full, 2 * full
     while full - empty > FINE * full:

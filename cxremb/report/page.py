@@ -18,7 +18,6 @@ from cxremb.store.dataset import Dataset, open_dataset
 from cxremb.store.files import replace_text
 from cxremb.store.sql import query
 from cxremb.store.views import quoted
-from cxremb.train.heads import find_head
 from cxremb.train.runs import Run, list_runs
 
 Cell = str | float | None
@@ -175,7 +174,7 @@ def page_from_runs(root: Path, dataset: str, run_ids: Sequence[str], title: str)
     """
     collection = open_dataset(root, dataset)
     runs = chosen_runs(collection, run_ids)
-    simulated = collection.simulated and any("image" in find_head(arm).blocks for arm in runs)
+    simulated = collection.simulated and any("image" in run.record["dims"] for run in runs.values())
     first, arms = next(iter(runs.values())), compared(runs)
     return Page(
         title=title,

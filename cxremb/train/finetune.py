@@ -146,11 +146,10 @@ def open_subject(
     """All that a fine-tuning reads, checked. Films are decoded into the pixel cache where they are not in it."""
     encode = asked_for(store)
     refuse_untrainable(encode.model, store)
-    if "val" not in (folds := fold_parts(split.table, 0, plan.fold)).values():
+    if "val" not in fold_parts(split.table, 0, plan.fold).values():
         raise TrainError(
-            f"fold {plan.fold} of split {split.title} has {'no val part' if folds else 'no study'}, "
-            "and fine-tuning chooses its epoch on val",
-            hint="choose another --fold or --split",
+            f"fold {plan.fold} of split {split.title} has no val part, and fine-tuning chooses its epoch there",
+            hint="choose another --split",
         )
     runtime = Runtime()  # the network is moved to its device by the loop
     encoder = cast(

@@ -154,7 +154,7 @@ class Training:
         """Measure, keep the best, write the checkpoint. Raises `TrainError` if the loss stopped being finite."""
         for phase, rows in (("train", self.glance), (self.member.watched_name, self.watched)):
             logits = logits_of(self.network, self.films, rows.numpy(), self.job)
-            self.history.append(figures(told(logits, self.targets.task), self.targets, rows, epoch, phase))
+            self.history.append(figures(telling(logits, self.targets.task), self.targets, rows, epoch, phase))
         loss = self.history[-1].loss
         if not np.isfinite([self.history[-2].loss, loss]).all():
             raise TrainError(f"the loss is no number any more after epoch {epoch}", hint="lower the learning rate")
@@ -216,7 +216,7 @@ def mean_loss(logits: Tensor, targets: Targets, rows: Tensor, weights: Tensor | 
     )
 
 
-def told(logits: Tensor, task: str) -> Tensor:
+def telling(logits: Tensor, task: str) -> Tensor:
     """The logits that count: of a binary task the first two, for a class that is never right has nothing to say."""
     return logits[:, :2] if task == BINARY else logits
 
@@ -229,7 +229,7 @@ def predict(
     Of a binary task with several logits, the logit is how far the second is above the first.
     """
     with threads_for(job):
-        logits = told(logits_of(network, films, rows, job).double(), task)
+        logits = telling(logits_of(network, films, rows, job).double(), task)
     if task == BINARY and logits.shape[1] == 2:
         logits = logits[:, 1:] - logits[:, :1]
     sure = torch.sigmoid(logits) if task in (BINARY, MULTILABEL) else torch.softmax(logits, dim=1)

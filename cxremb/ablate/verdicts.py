@@ -1,0 +1,107 @@
+"""What the controls say of the arms, in sentences: silence is good news."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cxremb.ablate.shuffles import LABELS
+from cxremb.errors import DataError
+from cxremb.evaluate.bootstrap import Difference
+from cxremb.predictions import Predictions, difference_of, predictions_of
+from cxremb.train.runs import Run, read_run
+
+if TYPE_CHECKING:
+    from cxremb.ablate.controls import ControlResult
+
+CHANCE = 0.5
+WHY_ABOVE = {
+    "label-shuffle": "a head that learnt shuffled labels must tell nothing: labels reach it another way",
+    "patient": "recognising the patient is enough: the split shares patients between train and test",
+}
+NOTHING_LEFT = "with its vectors shuffled it must tell nothing: the order of the rows gives the label away"
+
+
+def verdicts(arms: Mapping[str, Run], controls: "Sequence[ControlResult]") -> list[str]:
+    """One sentence for each thing that a reader must know: a control above chance that must not be, a control that
+    beats an arm, and a modality that the reference does as well without.
+
+    A difference counts if the paired patient-cluster interval of the AUROC lies above 0. arms: name -> run.
+    """
+    tests = {arm: predictions_of(run) for arm, run in arms.items()}
+    made = [control for control in controls if control.row is not None]
+    said = [above_chance(control) for control in made if is_above_chance(control)]
+    for control in made:
+        if control.shuffles == LABELS:  # each of its pools learnt other labels: there is no arm to pair it with
+            continue
+        answers = predictions_of(read_run(Path(control.folder)))
+        if control.shuffles:
+            said += idle(control, answers, tests)
+        else:
+            said += beaten(control, answers, tests)
+    return said
+
+
+def is_above_chance(control: "ControlResult") -> bool:
+    """Whether one that must tell nothing does."""
+    low = control.row.auroc.low if control.at_chance and control.row else None
+    return low is not None and low > CHANCE
+
+
+def above_chance(control: "ControlResult") -> str:
+    """The sentence."""
+    why = WHY_ABOVE.get(control.name, NOTHING_LEFT)
+    row = control.row
+    assert row is not None
+    auroc = row.auroc
+    return f"{control.name} is above chance: AUROC {auroc.value:.3f} [{auroc.low:.3f}, {auroc.high:.3f}]; {why}"
+
+
+def beaten(control: "ControlResult", answers: Predictions, tests: Mapping[str, Predictions]) -> Iterator[str]:
+    """The arms that a control beats."""
+    for arm, test in tests.items():
+        gap = gap_of(answers, test)
+        if gap is not None and gap.low is not None and gap.low > 0:
+            yield f"{control.name} beats {arm}: AUROC {told(gap)} ({control.means})"
+
+
+def idle(control: "ControlResult", answers: Predictions, tests: Mapping[str, Predictions]) -> Iterator[str]:
+    """Whether the reference does as well with one of its modalities shuffled."""
+    if control.reference not in tests or control.at_chance:
+        return
+    gap = gap_of(answers, tests[control.reference], only_above=False)
+    if gap is not None and gap.low is not None and gap.high is not None and gap.high >= 0:
+        yield (
+            f"{control.reference} does as well with every {control.shuffles} exchanged for another row's: "
+            f"AUROC {told(gap)}; what it says is no evidence that the {control.shuffles} matters"
+        )
+
+
+def gap_of(answers: Predictions, test: Predictions, only_above: bool = True) -> Difference | None:
+    """Control minus arm on the items of both; None where it is not above 0 (that costs no resampling) or not paired."""
+    answers, test = shared(answers, test)
+    try:
+        if only_above and not above(answers, test):
+            return None
+        return difference_of(answers, test)["auroc"]
+    except DataError:  # other patients in some repeat: the two cannot be paired
+        return None
+
+
+def above(answers: Predictions, test: Predictions) -> bool:
+    """Whether the control's AUROC is the higher one."""
+    from cxremb.compare import value
+
+    first, second = value("auroc", answers), value("auroc", test)
+    return first is not None and second is not None and first > second
+
+
+def shared(a: Predictions, b: Predictions) -> tuple[Predictions, Predictions]:
+    """Both on the items that both judge."""
+    return a.take(np.isin(a.items, b.items)), b.take(np.isin(b.items, a.items))
+
+
+def told(gap: Difference) -> str:
+    """The difference with its interval."""
+    return f"{gap.value:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}]"

@@ -1,0 +1,97 @@
+"""`cxremb compare` pairs two runs on the units that both judge."""
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cxremb.cli.options import DEFAULT_ROOT, AsJson, DatasetName, Root
+
+if TYPE_CHECKING:
+    from cxremb.compare import Comparison
+    from cxremb.evaluate.bootstrap import Difference
+    from cxremb.evaluate.delong import AreaDifference
+
+
+def compare(
+    first: Annotated[str, typer.Argument(metavar="RUN_A", help="A run id, or a part of it that no other run has.")],
+    second: Annotated[str, typer.Argument(metavar="RUN_B", help="The other one.")],
+    shared: Annotated[bool, typer.Option("--shared", help="Leave out the units that only one of them has.")] = False,
+    label: Annotated[
+        str | None, typer.Option(help="One of several labels; their macro figures if left out.", show_default=False)
+    ] = None,
+    root: Root = DEFAULT_ROOT,
+    dataset: DatasetName = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare two runs on the test rows that both judge: AUROC by bootstrap and DeLong, accuracy, McNemar, in words.
+
+    Example: cxremb compare 0a1b2c3d 4e5f6a7b
+    """
+    from cxremb.compare import compare_runs
+    from cxremb.store.dataset import open_dataset
+    from cxremb.train.runs import open_run
+
+    data = open_dataset(root, dataset)
+    runs = [open_run(data, name) for name in (first, second)]
+    found = compare_runs(*runs, shared=shared, label=label)
+    if as_json:
+        from dataclasses import asdict
+
+        typer.echo(json.dumps(asdict(found), indent=2, ensure_ascii=False))
+    else:
+        show_comparison(found)
+
+
+def show_comparison(found: "Comparison") -> None:
+    """What differs in what was asked, the figures with their differences, and the conclusion."""
+    from rich.markup import escape
+
+    from cxremb.cli.run_view import number, plain_table, show_table
+
+    if found.differs:
+        asked = plain_table(("", f"A  {found.a}", f"B  {found.b}"))
+        for name, pair in found.differs.items():
+            asked.add_row(name.replace("_", " "), *(escape(words(value)) for value in pair))
+        show_table(asked)
+    table = plain_table((f"test, {found.label}", "A", "B", "A - B", "p"))
+    for name, pair in found.figures.items():
+        table.add_row(name, number(pair.a), number(pair.b), escape(gap(pair.difference)), p_told(pair.difference.p))
+    table.add_row("auroc, DeLong", "", "", escape(gap(found.delong)), p_told(found.delong.p))
+    table.add_row(
+        "right alone, studies", str(found.mcnemar.only_a), str(found.mcnemar.only_b), "McNemar", p_told(found.mcnemar.p)
+    )
+    show_table(table)
+    typer.echo(f"\n{found.conclusion}")
+    typer.echo(
+        f"On {found.units:,} shared units, {found.studies:,} studies of {found.patients:,} patients; "
+        f"left out: {found.left_out[0]:,} that only A has, {found.left_out[1]:,} that only B has"
+    )
+    typer.echo("Brackets: 95% over patients, bootstrap and DeLong; p two-sided, one comparison")
+    reasons = {"auroc": found.figures["auroc"].difference.reason, "DeLong": found.delong.reason}
+    for name, reason in (reasons | {"McNemar": found.mcnemar.reason}).items():
+        if reason:
+            typer.echo(f"No {name} test: {reason}" if name != "auroc" else f"No interval: {reason}")
+
+
+def gap(found: "Difference | AreaDifference") -> str:
+    """A difference with its interval, or a dash."""
+    if found.value is None:
+        return "-"
+    span = "" if found.low is None else f" [{found.low:+.4f}, {found.high:+.4f}]"
+    return f"{found.value:+.4f}{span}"
+
+
+def p_told(p: float | None) -> str:
+    """Three decimals, or a dash where there is none."""
+    return "-" if p is None else "<.001" if p < 0.001 else f"{p:.3f}"
+
+
+def words(value: Any) -> str:
+    """A fact of a run in words."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {one}" for name, one in value.items())
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return "-" if value in (None, "") else str(value)

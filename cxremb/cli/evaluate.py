@@ -1,0 +1,178 @@
+"""`cxremb evaluate` says all about one run: figures, calibration, thresholds; or its figures per group of rows."""
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cxremb.cli.options import DEFAULT_ROOT, AsJson, DatasetName, Root
+
+if TYPE_CHECKING:
+    from cxremb.calibrated import Holding
+    from cxremb.evaluate.bootstrap import Interval
+    from cxremb.stratify import Stratified
+    from cxremb.train.runs import Run
+
+
+def evaluate(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A run id, or a part of it that no other run has.")],
+    by: Annotated[
+        str | None,
+        typer.Option(
+            help="view, finding, 'missing section', no-indexing, or SQL over columns of images and studies, "
+            "reports['findings'], labels['problems']['nodule'].",
+            show_default=False,
+        ),
+    ] = None,
+    label: Annotated[str | None, typer.Option(help="Which of several labels to group.", show_default=False)] = None,
+    root: Root = DEFAULT_ROOT,
+    dataset: DatasetName = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show every test figure of a run, whether its probabilities hold, and thresholds; or, with --by, each group's.
+
+    Example: cxremb evaluate 0a1b2c3d --by "width > 2500"
+    """
+    from cxremb.store.dataset import open_dataset
+    from cxremb.train.runs import open_run
+
+    data = open_dataset(root, dataset)
+    found = open_run(data, run)
+    if by is None:
+        from cxremb.calibrated import judge_holding, store_reliability
+
+        holding = judge_holding(found)
+        path = store_reliability(found, holding)
+        whole_json(found, holding, path) if as_json else show_whole(found, holding, path)
+        return
+    from cxremb.stratify import stratify
+
+    groups = stratify(data, found, by, label=label)
+    strata_json(groups) if as_json else show_strata(groups)
+
+
+def whole_json(run: "Run", holding: "Holding", path: str) -> None:
+    """Everything as JSON."""
+    from dataclasses import asdict, replace
+
+    from cxremb.cli.run_view import figures_of, labels_of
+
+    told = asdict(replace(holding, reliability=None))  # type: ignore[arg-type]  # a table is told as rows
+    figures = {label: figures_of(run, label) for label in labels_of(run)}
+    more = {"reliability": holding.reliability.to_pylist(), "stored": path, "caveats": run.caveats}
+    typer.echo(json.dumps({**told, "figures": figures, **more}, indent=2, ensure_ascii=False))
+
+
+def show_whole(run: "Run", holding: "Holding", path: str) -> None:
+    """All figures, calibration, reliability and thresholds."""
+    from rich.markup import escape
+
+    from cxremb.cli.run_view import figures_of, number, plain_table, show_table, span
+
+    table = plain_table((f"test, {run.label}", f"{run.arm}  {run.run_id}"))
+    for name, one in figures_of(run).items():
+        table.add_row(name, escape(span(one)))
+    show_table(table)
+    show_calibration(holding)
+    if len(holding.labels) == 1:
+        bins = plain_table(("reliability", "bin", "rows", "least", "most", "predicted", "observed"))
+        for row in holding.reliability.to_pylist():
+            figures = (number(row[name]) for name in ("low", "high", "predicted", "observed"))
+            bins.add_row(row["probability"], str(row["bin"] + 1), f"{row['n']:,}", *figures)
+        show_table(bins)
+    show_cuts(holding)
+    for caveat in run.caveats:
+        typer.echo(f"  {caveat}")
+    typer.echo(f"Reliability stored: {path}")
+
+
+def show_calibration(holding: "Holding") -> None:
+    """Each label's gaps before and after the temperature."""
+    from cxremb.cli.run_view import number, plain_table, show_table
+
+    table = plain_table(("calibration", "ECE", "after", "log loss", "after", "Brier", "after"))
+    for one in holding.labels:
+        after: Mapping[str, float | None] = one.after or {}
+        cells = [number(value) for name in one.before for value in (one.before[name], after.get(name))]
+        table.add_row(one.label, *cells)
+    show_table(table)
+    if holding.reason:
+        typer.echo(f"  no temperature: {holding.reason}")
+        return
+    low, high = min(holding.temperatures), max(holding.temperatures)
+    typer.echo(
+        f"  after: divided by a temperature of {low:.2f} to {high:.2f}, chosen on the validation rows of each of "
+        f"{len(holding.temperatures)} models"
+    )
+
+
+def show_cuts(holding: "Holding") -> None:
+    """What thresholds that were chosen on validation rows do to test rows."""
+    from rich.markup import escape
+
+    from cxremb.calibrated import USED
+    from cxremb.cli.run_view import plain_table, show_table
+
+    if not holding.cuts:
+        return
+    several = len(holding.labels) > 1
+    table = plain_table(("threshold by" + (", label" if several else ""), "at", *USED))
+    for one in holding.cuts:
+        name = f"{one.rule}, {one.label}" if several else one.rule
+        if one.reason:
+            table.add_row(name, "-", *("-" for _ in USED))
+            continue
+        at = f"{min(one.thresholds):.2f}-{max(one.thresholds):.2f}"
+        table.add_row(name, at, *(escape(short(one.figures[metric])) for metric in USED))
+    show_table(table)
+    for one in holding.cuts:
+        if one.reason:
+            typer.echo(f"  no threshold by {one.rule} of {one.label}: {one.reason}")
+    typer.echo("  each chosen on the validation rows of its fold, judged on the test rows")
+
+
+def strata_json(found: "Stratified") -> None:
+    """The groups as JSON."""
+    from dataclasses import asdict
+
+    typer.echo(json.dumps(asdict(found), indent=2, ensure_ascii=False))
+
+
+def show_strata(found: "Stratified") -> None:
+    """A line for each group, largest first; the worst, and why some figures are missing."""
+    from rich.markup import escape
+
+    from cxremb.cli.run_view import plain_table, show_table
+
+    groups = found.strata.groups
+    names = list(groups[0].metrics) if groups else []
+    table = plain_table((found.by if len(found.by) <= 24 else "group", "rows", "positive", "patients", *names))
+    for group in groups:
+        counts = (f"{count:,}" for count in (group.rows, group.positives, group.clusters))
+        table.add_row(escape(group.name), *counts, *(escape(short(group.metrics[name])) for name in names))
+    show_table(table)
+    if worst := found.strata.worst:
+        figure = worst.metrics[found.strata.by]
+        typer.echo(
+            f"Worst {found.strata.by}: {worst.name}, {short(figure)}; being the worst of several is partly chance"
+        )
+    else:
+        typer.echo(f"No group is the worst: {found.strata.reason}")
+    reasons: dict[str, list[str]] = {}
+    for group in groups:
+        if (reason := group.metrics[found.strata.by].reason) is not None:
+            reasons.setdefault(reason, []).append(group.name)
+    for reason, where in reasons.items():
+        typer.echo(f"Not estimable in {', '.join(where)}: {reason}")
+    for note in found.notes:
+        typer.echo(note)
+    typer.echo(f"Test rows of run {found.run_id}, label {found.label}; brackets: 95% over patients")
+
+
+def short(found: "Interval") -> str:
+    """Three decimals with the interval, or a dash."""
+    if found.value is None:
+        return "-"
+    span = "" if found.low is None else f" [{found.low:.3f}, {found.high:.3f}]".replace("0.", ".")
+    return f"{found.value:.3f}{span}"

@@ -1,0 +1,52 @@
+"""`cxremb export`: a run as an ONNX file."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cxremb.cli.options import DEFAULT_ROOT, AsJson, DatasetName, Root
+from cxremb.cli.progress import bar, console
+from cxremb.cli.runs import RunId
+
+
+def export(
+    run: RunId,
+    with_encoder: Annotated[
+        bool, typer.Option("--with-encoder", help="Put the image encoder in: it then takes films, not vectors.")
+    ] = False,
+    fold: Annotated[
+        int | None, typer.Option(help="The model of one fold.", show_default="the mean of all models' probabilities")
+    ] = None,
+    to: Annotated[Path | None, typer.Option("--to", help="The file.", show_default="RUN.onnx in this folder")] = None,
+    root: Root = DEFAULT_ROOT,
+    dataset: DatasetName = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write a run's models as one ONNX file, checked on real rows before it is put in place.
+
+    Example: cxremb export 20261121T101500-0a1b2c3d
+    """
+    from cxremb.store.dataset import open_dataset
+    from cxremb.train.runs import open_run
+
+    collection = open_dataset(root, dataset)
+    found = open_run(collection, run)
+    from cxremb.export.subject import Wanted
+    from cxremb.export.write import export_run
+
+    path = to or Path(f"{found.run_id}.onnx")
+    done = export_run(collection, found, path, Wanted(fold, with_encoder), bar)
+    if as_json:
+        told = {"file": str(done.path), "difference": done.difference, "rows": done.rows, "notes": list(done.notes)}
+        typer.echo(json.dumps(told | {"models": list(done.models), "inputs": dict(done.inputs)}, indent=2))
+        return
+    console.print(f"[bold]{done.path}[/], {done.path.stat().st_size / 1e6:,.1f} MB", soft_wrap=True, highlight=False)
+    for name, shape in done.inputs.items():
+        console.print(f"  takes {name} ({', '.join(map(str, shape))})", markup=False, highlight=False)
+    mean = f"the mean of {len(done.models)} models" if len(done.models) > 1 else done.models[0]
+    console.print(f"  gives probability (n, labels): {mean}", markup=False, highlight=False)
+    console.print(f"  differs from the run by {done.difference:.1e} at most, on {done.rows:,} rows", highlight=False)
+    for note in done.notes:
+        console.print(f"  {note}", style="yellow", markup=False, soft_wrap=True)

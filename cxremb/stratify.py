@@ -1,0 +1,168 @@
+"""The figures of a run per group of its test rows, by any SQL expression over what is known of them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from cxremb.errors import DataError
+from cxremb.evaluate.arrays import cluster_numbers
+from cxremb.evaluate.bootstrap import Plan
+from cxremb.evaluate.metrics import THRESHOLD
+from cxremb.evaluate.strata import Strata, strata, stratum
+from cxremb.labels import rows_of
+from cxremb.predictions import Predictions, predictions_of
+from cxremb.store.dataset import Dataset
+from cxremb.store.sql import query
+from cxremb.store.views import quoted
+from cxremb.train.runs import Run
+
+METRICS = ("auroc", "accuracy", "recall", "specificity")
+FINDING, MISSING_SECTION, NO_INDEXING = "finding", "missing section", "no-indexing"
+PRESETS = ("view", FINDING, MISSING_SECTION, NO_INDEXING)
+MOST = 20  # findings that are judged: the most frequent
+TERMS = "problems"  # the label set whose labels are findings, where there is one
+
+# One row for each test item; what comes several times for a study is a map.
+FACTS = """
+WITH judged AS (
+    SELECT DISTINCT item_id, study_id, patient_id FROM predictions
+    WHERE run_id = {run} AND dataset = {dataset} AND part = 'test'
+),
+films AS ({films}),
+written AS (
+    SELECT study_id, map_from_entries(list((section, text))) AS reports
+    FROM reports WHERE dataset = {dataset} AND text <> '' GROUP BY study_id
+),
+sets AS (
+    SELECT study_id, label_set, map_from_entries(list((label, value))) AS one
+    FROM labels WHERE dataset = {dataset} GROUP BY study_id, label_set
+),
+labelled AS (SELECT study_id, map_from_entries(list((label_set, one))) AS labels FROM sets GROUP BY study_id),
+facts AS (
+    SELECT * FROM judged LEFT JOIN films USING ({key})
+    LEFT JOIN written USING (study_id) LEFT JOIN labelled USING (study_id)
+)
+SELECT item_id AS item, (
+{expression}
+)::VARCHAR AS stratum FROM facts
+"""
+FILMS = {
+    "image": """SELECT image_id AS item_id, image_id, view, path, sha256, width, height
+        FROM images WHERE dataset = {dataset}""",
+    "study": """SELECT study_id, string_agg(DISTINCT view, '+' ORDER BY view) AS view, count(*) AS films
+        FROM images WHERE dataset = {dataset} GROUP BY study_id""",
+}
+
+
+@dataclass(frozen=True)
+class Stratified:
+    """The figures of each group, and what a reader must know of how the groups came about."""
+
+    run_id: str
+    label: str
+    by: str
+    strata: Strata
+    notes: tuple[str, ...]
+
+
+def stratify(dataset: Dataset, run: Run, by: str, *, label: str | None = None, plan: Plan | None = None) -> Stratified:
+    """The run's test figures per group, with patient-cluster intervals, and the worst group.
+
+    by: one of `PRESETS`, or an SQL expression over the columns of `images` and `studies`, `reports['findings']` and
+    `labels['problems']['nodule']`. A group that is too small has reasons in place of intervals. Raises `QueryError` for
+    wrong SQL, `DataError` for an expression without one value a row or with too many, and as `Predictions.of_label`.
+    """
+    found = predictions_of(run).of_label(label)
+    notes = []
+    pools = found.pools
+    if len(pools) > 1:
+        found = found.take(pools[0])
+        notes.append(
+            f"of the first of {len(pools)} repeats and seeds: scores of several models are not ranked together"
+        )
+    if by == FINDING:
+        groups, more = by_finding(dataset, found, plan or Plan())
+    else:
+        y, prob = found.y[:, 0], found.prob[:, 0]
+        column = column_of(dataset, found, expression_of(dataset, by))
+        groups, more = strata(y, prob, column, found.patients, metrics=METRICS, plan=plan), []
+    return Stratified(run.run_id, found.labels[0], by, groups, (*notes, *more))
+
+
+def expression_of(dataset: Dataset, by: str) -> str:
+    """The SQL behind a preset; anything else is SQL already."""
+    if by == MISSING_SECTION:
+        names = sorted(set(pc.drop_null(dataset.reports["section"]).to_pylist()))
+        cases = [f"CASE WHEN reports[{quoted(name)}] IS NULL THEN {quoted(name)} END" for name in names]
+        return f"coalesce(nullif(concat_ws(', ', {', '.join(cases)}), ''), 'none')" if cases else "'no report'"
+    if by == NO_INDEXING:
+        return "CASE WHEN labels['problems']['No Indexing'] = 1 THEN 'No Indexing' ELSE 'indexed' END"
+    return by
+
+
+def column_of(dataset: Dataset, found: Predictions, expression: str) -> NDArray[np.object_]:
+    """(n,) the value of an expression for each row, None where it is null."""
+    names = {"run": quoted(found.run_id), "dataset": quoted(dataset.name)}
+    key = "item_id" if found.unit == "image" else "study_id"
+    films = FILMS[found.unit].format(**names)
+    table = query(dataset.paths.root, FACTS.format(**names, films=films, key=key, expression=expression))
+    values = dict(zip(table["item"].to_pylist(), table["stratum"].to_pylist(), strict=True))
+    if table.num_rows != len(set(found.items.tolist())) or len(values) < table.num_rows:
+        raise DataError(
+            f"{expression!r} gives {table.num_rows:,} values for {len(set(found.items.tolist())):,} rows",
+            hint="give an expression of one row, such as view, width > 2000, or reports['findings'] is null",
+        )
+    return np.array([values[item] for item in found.items.tolist()], dtype=np.object_)
+
+
+def by_finding(dataset: Dataset, found: Predictions, plan: Plan) -> tuple[Strata, list[str]]:
+    """For each finding: the positive rows that have it, against all negative rows. Groups share their negatives.
+
+    A finding comes with positives only, so a group of its rows alone would have no AUROC.
+    """
+    label_set = finding_set(dataset)
+    terms = terms_of(rows_of(dataset, label_set))
+    y, prob, clusters = found.y[:, 0], found.prob[:, 0], cluster_numbers(found.patients, len(found.y))
+    has: dict[str, list[int]] = {}
+    for row, study in enumerate(found.studies.tolist()):
+        for term in terms.get(study, ()) if y[row] == 1 else ():
+            has.setdefault(term, []).append(row)
+    if not has:
+        raise DataError(f"no positive test row has a label of {label_set}", hint="group by an SQL expression instead")
+    names = sorted(has, key=lambda term: (-len(has[term]), term))
+    negatives = np.flatnonzero(y == 0)
+    groups = []
+    for name in names[:MOST]:
+        rows = np.concatenate([np.array(has[name], dtype=np.int64), negatives])
+        groups.append(stratum(name, (y[rows], prob[rows], clusters[rows]), METRICS, THRESHOLD, plan))
+    judged = [group for group in groups if group.metrics["auroc"].low is not None]
+    worst = min(judged, key=lambda group: group.metrics["auroc"].value or 0.0) if len(judged) > 1 else None
+    notes = [f"each group: the positive rows with that label of {label_set}, against all {len(negatives):,} negative"]
+    if rest := len(names) - MOST:
+        notes += [f"{rest} rarer ones are not shown"] if rest > 0 else []
+    reason = None if worst else f"{len(judged)} of {len(groups)} groups bear an interval"
+    return Strata(groups, "auroc", worst, reason), notes
+
+
+def finding_set(dataset: Dataset) -> str:
+    """`problems`, else the first set of terms, else the first of several labels. Raises `DataError` without any."""
+    about: Mapping[str, Mapping[str, object]] = dataset.descriptor.get("label_sets", {})
+    found = [name for task in ("terms", "multilabel") for name, one in about.items() if one["task"] == task]
+    if not found:
+        raise DataError(
+            f"{dataset.name}: no label set lists findings", hint="add one with `cxremb data label`, or group by SQL"
+        )
+    return TERMS if TERMS in found else found[0]
+
+
+def terms_of(rows: pa.Table) -> dict[str, Sequence[str]]:
+    """Study -> the labels that are 1."""
+    terms: dict[str, list[str]] = {}
+    positive = rows.filter(pc.equal(rows["value"], 1.0))
+    for study, label in zip(positive["study_id"].to_pylist(), positive["label"].to_pylist(), strict=True):
+        terms.setdefault(study, []).append(label)
+    return dict(terms)
