@@ -69,11 +69,11 @@ def compare_runs(
     gaps = difference_of(a, b, METRICS, plan)
     figures = {metric: Pair(value(metric, a), value(metric, b), gaps[metric]) for metric in METRICS}
     area, votes = tests(a, b)
-    arms = first.arm, second.arm
+    asked = {name: (first.record.get(name), second.record.get(name)) for name in ASKED}
     return Comparison(
         a=first.run_id,
         b=second.run_id,
-        arms=arms,
+        arms=(first.arm, second.arm),
         label=a.labels[0] if len(a.labels) == 1 else "macro",
         units=len(a.y),
         studies=len(np.unique(a.studies)),
@@ -83,9 +83,7 @@ def compare_runs(
         delong=area,
         mcnemar=votes,
         conclusion=conclusion(figures["auroc"], np.array_equal(a.prob, b.prob)),
-        differs={
-            name: pair for name in ASKED if (pair := (first.record.get(name), second.record.get(name)))[0] != pair[1]
-        },
+        differs={name: pair for name, pair in asked.items() if pair[0] != pair[1]},
     )
 
 
@@ -97,13 +95,11 @@ def paired(a: Predictions, b: Predictions, shared: bool) -> tuple[Predictions, P
     places = {unit: row for row, unit in enumerate(b.units)}
     found = [(row, places[unit]) for row, unit in enumerate(a.units) if unit in places]
     left_out = len(a.y) - len(found), len(b.y) - len(found)
-    told = (
-        f"{len(found):,} units are shared; {left_out[0]:,} are only in {a.run_id}, {left_out[1]:,} only in {b.run_id}"
-    )
+    only = " and ".join(f"{n:,} only in {one.run_id}" for n, one in zip(left_out, (a, b), strict=True))
+    told = f"{len(found):,} units are shared, {only}"
     if a.unit != b.unit:
-        raise DataError(
-            f"a unit of {a.run_id} is one {a.unit}, of {b.run_id} one {b.unit}", hint="train both per study"
-        )
+        units = f"a unit of {a.run_id} is one {a.unit}, of {b.run_id} one {b.unit}"
+        raise DataError(f"{units}: 0 are shared", hint="train both on the same rows, as `cxremb ablate` does")
     if not found:
         raise DataError(f"{told}: nothing to pair", hint="train both on the same split, repeats, folds and seeds")
     if any(left_out) and not shared:

@@ -60,7 +60,7 @@ class Predictions:
 
         Raises `DataError` if there is no such label, or several and none was named.
         """
-        if label is None and len(self.labels) > 1 or label is not None and label not in self.labels:
+        if label not in self.labels if label else len(self.labels) > 1:
             what = f"has no label {label!r}" if label else f"has {len(self.labels)} labels"
             raise DataError(f"run {self.run_id} {what}", hint=f"name one with --label: {', '.join(self.labels)}")
         column = [self.labels.index(label) if label else 0]
@@ -77,10 +77,23 @@ def predictions_of(run: Run, part: str = "test") -> Predictions:
     k = len(labels)
     values = {name: table[name].to_numpy().astype(np.float64) for name in ("y_true", "y_prob", "y_logit")}
     y, prob, logit = (column.reshape(-1, k) for column in values.values())  # of each item the labels in order
-    ids = (np.array(table[name].to_pylist()[::k], dtype=np.str_) for name in ("item_id", "study_id", "patient_id"))
-    places = (table[name].to_numpy()[::k].astype(np.int64) for name in ("repeat", "fold", "seed"))
-    unit = str(run.record["unit"])
-    return Predictions(run.run_id, unit, str(run.record["task"]), labels, *ids, *places, y, prob, logit)
+    ids = {name: np.array(table[f"{name}_id"].to_pylist()[::k], dtype=np.str_) for name in ("item", "study", "patient")}
+    places = {name: table[name].to_numpy()[::k].astype(np.int64) for name in ("repeat", "fold", "seed")}
+    return Predictions(
+        run_id=run.run_id,
+        unit=str(run.record["unit"]),
+        task=str(run.record["task"]),
+        labels=labels,
+        items=ids["item"],
+        studies=ids["study"],
+        patients=ids["patient"],
+        repeats=places["repeat"],
+        folds=places["fold"],
+        seeds=places["seed"],
+        y=y,
+        prob=prob,
+        logit=logit,
+    )
 
 
 def figure(metric: str, found: Predictions, clusters: Rows) -> tuple[Statistic, str | None]:

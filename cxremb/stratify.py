@@ -142,8 +142,8 @@ def by_finding(dataset: Dataset, found: Predictions, plan: Plan) -> tuple[Strata
     judged = [group for group in groups if group.metrics["auroc"].low is not None]
     worst = min(judged, key=lambda group: group.metrics["auroc"].value or 0.0) if len(judged) > 1 else None
     notes = [f"each group: the positive rows with that label of {label_set}, against all {len(negatives):,} negative"]
-    if rest := len(names) - MOST:
-        notes += [f"{rest} rarer ones are not shown"] if rest > 0 else []
+    if len(names) > MOST:
+        notes.append(f"{len(names) - MOST} rarer ones are not shown")
     reason = None if worst else f"{len(judged)} of {len(groups)} groups bear an interval"
     return Strata(groups, "auroc", worst, reason), notes
 

@@ -125,9 +125,9 @@ def test_a_planted_signal_is_found_nearly_as_well_as_can_be(noise: float) -> Non
     best = best_recall(x[held], t[held], noise)
     found, back = retrieval(fitted.image(x[held]), fitted.text(t[held]), held, held.astype(str))
     assert 0.2 < best < 0.97  # else nearly anything would do
-    assert found.figures["recall@1"].value > best - 0.06
-    assert back.figures["recall@1"].value > best - 0.06
-    assert found.figures["recall@1"].value < best + 0.04  # nobody is better than that, but for luck
+    assert found.figures["recall@1"].value > best - 0.08  # a cosine cannot use how long the vectors are
+    assert back.figures["recall@1"].value > best - 0.08  # a cosine cannot use how long the vectors are
+    assert found.figures["recall@1"].value < best + 0.03  # nobody is better than that, but for luck
 
 
 def test_unrelated_sides_stay_at_chance(tmp_path: Path) -> None:
@@ -146,7 +146,7 @@ def slow_rank(scores: np.ndarray, right: set[int], random: np.random.Generator) 
     ranks = []
     for _ in range(1500):
         dice = random.random(len(scores))
-        order = sorted(range(len(scores)), key=lambda c: (-scores[c], dice[c]))  # noqa: B023 - used at once
+        order = sorted(range(len(scores)), key=lambda c: (-scores[c], dice[c]))
         ranks.append(1 + min(order.index(c) for c in right))
     return float(np.mean(ranks))
 

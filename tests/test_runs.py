@@ -152,7 +152,7 @@ def test_runs_are_listed_shown_and_removed(call, dataset):
         assert f"{one['test']['auroc']['value']:.3f}" in line
     plain = {"label_set": "normal_abnormal", "views": "all", "preset": "default", "epochs": [1]}
     ids = {one["head"]: one["run_id"] for one in listed if all(one[name] == plain[name] for name in plain)}
-    image, text = ids["image"], ids["text"]
+    image = ids["image"]
     auroc = {one["run_id"]: one["test"]["auroc"]["value"] for one in listed}
     assert json.loads(call("runs", "show", image.split("-")[1], "--json").out)["run_id"] == image
     assert f"{auroc[image]:.4f}" in call("runs", "show", image).out

@@ -8,6 +8,7 @@ import numpy as np
 from cxremb.ablate.pools import Pool, figures_of, gap, pool_figures, pools_of, shared_rows, spans
 from cxremb.ablate.trial import FIXED
 from cxremb.evaluate.bootstrap import Difference, Interval
+from cxremb.evaluate.metrics import THRESHOLD
 from cxremb.evaluate.significance import fold_difference, holm
 from cxremb.train.runs import Run
 from cxremb.train.scores import INTERVALS
@@ -83,7 +84,7 @@ def compare_pools(
 def row_of(arm: str, run: Run, pools: Sequence[Pool]) -> ArmResult:
     """One arm without its difference."""
     figures = figures_of(pools)
-    auroc, accuracy, f1 = spans(pools, INTERVALS)
+    auroc, accuracy, f1 = spans_of(run, pools)
     return ArmResult(
         arm=arm,
         n=len(np.unique(np.concatenate([pool.items for pool in pools]))),
@@ -100,6 +101,16 @@ def row_of(arm: str, run: Run, pools: Sequence[Pool]) -> ArmResult:
         specificity=figures.get(SPECIFICITY),
         ece=figures.get("ece"),
     )
+
+
+def spans_of(run: Run, pools: Sequence[Pool]) -> list[Interval]:
+    """The interval of each of `INTERVALS`: as stored with the run where these are all its test rows, called at 0.5."""
+    tested = (run.predictions["part"].to_numpy(zero_copy_only=False) == "test").sum() / len(run.record["labels"])
+    if tested == sum(len(pool.items) for pool in pools) and all((pool.cut == THRESHOLD).all() for pool in pools):
+        stored = [Interval(*run.metric(name)) for name in INTERVALS]
+        if all(figure.low is not None for figure in stored):
+            return stored
+    return spans(pools, INTERVALS)
 
 
 def fold_gap(pools: Sequence[Pool], others: Sequence[Pool], sizes: tuple[int, int]) -> Difference | None:

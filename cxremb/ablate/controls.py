@@ -1,7 +1,7 @@
 """What stands below the arms: the same rows and folds answered from shuffled labels or vectors, or without a model."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,7 +20,7 @@ from cxremb.ablate.guesses import (
     metadata_of,
     texts_of,
 )
-from cxremb.ablate.pools import figures_of, pools_of
+from cxremb.ablate.pools import Pool, figures_of, pools_of
 from cxremb.ablate.shuffles import LABELS, fit_shuffled, parameters_of, spec_of
 from cxremb.ablate.trial import Trial
 from cxremb.ablate.verdicts import verdicts
@@ -94,8 +94,9 @@ class Bench:
 
     def of_data(self, control: Control) -> Plan:
         """The plan of a control that is not trained by the loop: one answer for each repeat and fold."""
-        plain = {"preset": NO_RECIPE, "options": Options(select="last", patience=None), "seeds": self.plan.seeds[:1]}
-        return replace(self.plan, arm=PREFIX + control.name, **plain)
+        options = Options(select="last", patience=None)
+        plan = replace(self.plan, preset=NO_RECIPE, options=options, seeds=self.plan.seeds[:1])
+        return replace(plan, arm=PREFIX + control.name)
 
     def of_head(self, control: Control) -> Plan:
         """The plan of a shuffle: labels are dealt several times on one repeat, vectors as the reference is trained."""
@@ -148,12 +149,11 @@ def one_control(bench: Bench, control: Control, progress: Progress) -> ControlRe
     if control.shuffles not in (None, LABELS, *blocks):
         return replace(told, reason=f"{bench.head} reads no {control.shuffles}s")
     run = shuffle_run(bench, control, progress) if control.shuffles else guess_run(bench, control)
-    row = row_of(run.arm, run, pools_of(run))
     deals = deals_of(run) if control.shuffles == LABELS else ()
     alone = control.shuffles in blocks and len(blocks) == 1  # nothing is left to read
     return replace(
         told,
-        row=replace(row, auroc=widened(row.auroc, deals)),
+        row=row_of_control(run, pools_of(run), deals),
         at_chance=control.at_chance or alone,
         reference=bench.head if control.shuffles else "",
         folder=str(run.folder),
@@ -165,6 +165,12 @@ def deals_of(run: Run) -> tuple[float, ...]:
     """The AUROC of each pool that has one."""
     found = (figures_of([pool])["auroc"] for pool in pools_of(run))
     return tuple(value for value in found if value is not None)
+
+
+def row_of_control(run: Run, pools: Sequence[Pool], deals: Sequence[float]) -> ArmResult:
+    """The figures of a control, as those of an arm. pools: its test rows, or some of them."""
+    row = row_of(run.arm, run, pools)
+    return replace(row, auroc=widened(row.auroc, deals))
 
 
 def widened(auroc: Interval, deals: Sequence[float]) -> Interval:
@@ -222,7 +228,7 @@ def guess_of(bench: Bench, name: str) -> tuple[Known, Callable[[], Predict], Seq
     return Known(), lambda: majority(features), ()
 
 
-def finished(bench: Bench, plan: Plan, spec: dict[str, object]) -> Run | None:
+def finished(bench: Bench, plan: Plan, spec: Mapping[str, object]) -> Run | None:
     """The run that answers the same, if there is one."""
     done = find_run(bench.dataset, run_key(bench.dataset, bench.features, bench.split, plan, spec))
     return replace(done, reused=True) if done else None

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from cxremb.ablate.controls import ControlResult
 
 WIDTH = 100  # columns that a table may take
-NARROW = 22  # of them, those that are left for the arm's name
+NARROW = 28  # of them, those that are left for the name of an arm
 
 
 class Format(StrEnum):
@@ -74,7 +74,7 @@ def show_table(result: "Ablation") -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=0)
     for place, name in enumerate(headings(result.reference)):
         table.add_column(name, overflow="fold", no_wrap=place > 0, justify="left" if place < 1 else "right")
     for row in result.rows:

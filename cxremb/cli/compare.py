@@ -52,8 +52,8 @@ def show_comparison(found: "Comparison") -> None:
 
     if found.differs:
         asked = plain_table(("", f"A  {found.a}", f"B  {found.b}"))
-        for name, pair in found.differs.items():
-            asked.add_row(name.replace("_", " "), *(escape(words(value)) for value in pair))
+        for name, both in found.differs.items():
+            asked.add_row(name.replace("_", " "), *(escape(words(value)) for value in both))
         show_table(asked)
     table = plain_table((f"test, {found.label}", "A", "B", "A - B", "p"))
     for name, pair in found.figures.items():

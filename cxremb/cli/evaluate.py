@@ -54,14 +54,13 @@ def evaluate(
 
 def whole_json(run: "Run", holding: "Holding", path: str) -> None:
     """Everything as JSON."""
-    from dataclasses import asdict, replace
+    from dataclasses import asdict
 
     from cxremb.cli.run_view import figures_of, labels_of
 
-    told = asdict(replace(holding, reliability=None))  # type: ignore[arg-type]  # a table is told as rows
+    told = asdict(holding) | {"reliability": holding.reliability.to_pylist(), "stored": path, "caveats": run.caveats}
     figures = {label: figures_of(run, label) for label in labels_of(run)}
-    more = {"reliability": holding.reliability.to_pylist(), "stored": path, "caveats": run.caveats}
-    typer.echo(json.dumps({**told, "figures": figures, **more}, indent=2, ensure_ascii=False))
+    typer.echo(json.dumps(told | {"figures": figures}, indent=2, ensure_ascii=False))
 
 
 def show_whole(run: "Run", holding: "Holding", path: str) -> None:
@@ -154,9 +153,7 @@ def show_strata(found: "Stratified") -> None:
     show_table(table)
     if worst := found.strata.worst:
         figure = worst.metrics[found.strata.by]
-        typer.echo(
-            f"Worst {found.strata.by}: {worst.name}, {short(figure)}; being the worst of several is partly chance"
-        )
+        typer.echo(f"Worst {found.strata.by}: {worst.name}, {short(figure)}; the worst of several is partly chance")
     else:
         typer.echo(f"No group is the worst: {found.strata.reason}")
     reasons: dict[str, list[str]] = {}

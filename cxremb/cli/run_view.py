@@ -49,7 +49,8 @@ def show_run(run: "Run", preset: "Preset | None" = None) -> None:
     record, history = run.record, run.history.to_pylist()
     first = record["members"][0]
     own = [row for row in history if all(row[name] == first[name] for name in ("repeat", "fold", "seed"))]
-    show_table(epoch_table(own, first["epoch"]))
+    if own:  # what was not trained, such as a look-up, has no epochs
+        show_table(epoch_table(own, first["epoch"]))
     others = f", the first of {len(record['members'])} models" if len(record["members"]) > 1 else ""
     typer.echo(
         f"{record['head']}, {record['parameters']:,} trainable parameters, preset {record['preset']}; "

@@ -28,8 +28,8 @@ class Heads(nn.Module):
             stacked = np.stack([np.asarray(one[name], dtype=np.float32).reshape(shape) for one in weights])
             self.register_buffer(self.names[name], torch.from_numpy(stacked))
         for side in ("mean", "scale"):
-            stacked = torch.from_numpy(np.stack([one[side] for one in weights]))
-            for block, part in zip(dims, torch.split(stacked, list(dims.values()), dim=1), strict=True):
+            columns = torch.from_numpy(np.stack([one[side] for one in weights]))  # (K, dims side by side)
+            for block, part in zip(dims, torch.split(columns, list(dims.values()), dim=1), strict=True):
                 self.register_buffer(f"{side}_{block}", part.clone())
         self.limit = min(float(one["limit"]) for one in weights)  # the same for all models of a run
 

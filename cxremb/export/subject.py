@@ -114,7 +114,7 @@ def mean_probability(
 ) -> NDArray[np.float64]:
     """(n, k) by the run's own way of predicting."""
     present = {block: features.present[block] for block in bundle.head.blocks}
-    return np.mean([bundle.predict(vectors, present, model).prob for model in models], axis=0)
+    return np.asarray(np.mean([bundle.predict(vectors, present, model).prob for model in models], axis=0))
 
 
 def with_encoder(

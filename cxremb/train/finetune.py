@@ -217,7 +217,11 @@ def save(dataset: Dataset, subject: Subject, plan: FineTune, trained: "Trained",
     digest = hashlib.sha256(content).hexdigest()
     name = f"{subject.encoder.recipe.encoder}@{digest[:12]}"
     path = dataset.paths.weights / f"{name}.safetensors"
-    replace_file(path, lambda draft: draft.write_bytes(content) and None)
+
+    def write(draft: Path) -> None:
+        draft.write_bytes(content)
+
+    replace_file(path, write)
     recipe = subject.encoder.recipe
     record = {
         "format": FORMAT_VERSION,

@@ -1,0 +1,164 @@
+"""Arms are read as they are written, what is no arm is refused with what is; the parts under the table are exact."""
+
+import numpy as np
+import pytest
+from planted import Planted, plant, write_store
+
+from cxremb.ablate import parse_arms, read_grid, split_arms
+from cxremb.ablate.arms import AXES, HEADS_OF
+from cxremb.ablate.fit import Job, fit_arms, nested_patients
+from cxremb.ablate.pairs import pair_logits
+from cxremb.ablate.vectors import paired_features
+from cxremb.errors import StoreError, TrainError
+from cxremb.evaluate.parts import probabilities
+from cxremb.features import Inputs
+from cxremb.splits import choose_split
+from cxremb.store.dataset import Dataset
+from cxremb.store.reader import open_store
+from cxremb.train import loop
+from cxremb.train.fit import rows_of
+from cxremb.train.heads import HEADS
+from cxremb.train.plan import Plan
+from cxremb.train.presets import Options
+
+TEXTS = ("indication", "findings", "impression", "findings+impression", "pre-read")
+
+
+def names(words: str) -> list[str]:
+    return [arm.name for arm in parse_arms(split_arms(words), TEXTS)]
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("image,text,fusion", ["image", "text", "fusion"]),
+        ("image; text ,image,", ["image", "text"]),
+        ("findings, pre-read, image+indication", ["findings", "pre-read", "image+indication"]),
+        ("image+findings+impression", ["image+findings+impression"]),
+        ("fusion[views=frontal,head=gated]", ["fusion[head=gated,views=frontal]"]),
+        ("fusion[head=mlp,views=all,train-fraction=1.0]", ["fusion"]),
+        ("head=gated", ["fusion[head=gated]"]),
+        ("gated,linear-text", ["fusion[head=gated]", "text[head=linear]"]),
+        ("train-fraction=0.10|0.5|1", ["fusion[train-fraction=0.1]", "fusion[train-fraction=0.5]", "fusion"]),
+        ("text[head=mlp|linear,pooling=cls|mean]", [
+            "text[pooling=cls]", "text[pooling=mean]",
+            "text[head=linear,pooling=cls]", "text[head=linear,pooling=mean]",
+        ]),
+        ("fusion[text=indication]", ["image+indication"]),
+        ("text[encoder=biobert@0123456789ab]", ["text[encoder=biobert@0123456789ab]"]),
+        ("xxxx=keep", ["fusion"]),
+    ],
+)  # fmt: skip
+def test_arms_are_read(words, expected):
+    assert names(words) == expected
+    assert [arm for name in expected for arm in parse_arms([name], TEXTS)] == parse_arms(split_arms(words), TEXTS)
+
+
+@pytest.mark.parametrize(
+    ("word", "says", "hint"),
+    [
+        ("sound", "no arm called 'sound'", "image, text, fusion, indication"),
+        ("image+sound", "no text called 'sound'", "pre-read"),
+        ("fusion[loudness=3]", "no 'loudness'", "train-fraction="),
+        ("fusion[head=deep]", "head=deep", "mlp or linear or gated"),
+        ("fusion[head=gated", "names no arm", "fusion[head=gated"),
+        ("fusion[head]", "no AXIS=VALUE", "in brackets"),
+        ("fusion[head=mlp,head=late]", "no AXIS=VALUE", "in brackets"),
+        ("fusion[train-fraction=0]", "no share", "0.25"),
+        ("fusion[train-fraction=2]", "no share", "0.25"),
+        ("image[head=gated]", "no head gated", "mlp, linear, attention"),
+        ("image[missing=image]", "nothing is left", "fusion[missing="),
+        ("image[text=findings]", "reads no text", "image+findings"),
+        ("text[views=frontal]", "no views", "image or fusion"),
+        ("xxxx=drop", "encoded without the XXXX", "add the collection again"),
+        ("", "names no arm", "an arm is"),
+    ],
+)
+def test_what_is_no_arm_is_refused_with_what_is(word, says, hint):
+    with pytest.raises(TrainError) as caught:
+        parse_arms([word], TEXTS)
+    assert says in str(caught.value)
+    assert hint in caught.value.hint
+
+
+def test_every_head_has_a_name_among_arms():
+    assert {head for heads in HEADS_OF.values() for head in heads.values()} == set(HEADS)
+    assert set(HEADS_OF["fusion"]) == set(AXES["head"])
+
+
+def test_a_grid_is_all_combinations(tmp_path):
+    path = tmp_path / "grid.toml"
+    path.write_text('base = ["fusion", "image"]\nhead = ["mlp", "linear"]\ntrain-fraction = [0.25, 1]\n')
+    assert [arm.name for arm in parse_arms(read_grid(path))] == [
+        f"{base}{change}"
+        for base in ("fusion", "image")
+        for change in ("[train-fraction=0.25]", "", "[head=linear,train-fraction=0.25]", "[head=linear]")
+    ]
+    for text, says in (("heads = 3", "no axis called heads"), ("head = [true]", "no value"), ("head = [", "grid.toml")):
+        path.write_text(text)
+        with pytest.raises(TrainError, match=says):
+            read_grid(path)
+
+
+def test_smaller_shares_of_the_patients_are_part_of_larger_ones():
+    patients = [f"p{number // 2}" for number in range(200)]
+    shares = [nested_patients(patients, fraction, (0, 0, 3)) for fraction in (0.1, 0.25, 1)]
+    assert [len(share) for share in shares] == [10, 25, 100]
+    assert set(shares[0]) < set(shares[1]) < set(shares[2]) == set(patients)
+    assert set(shares[0]) != set(nested_patients(patients, 0.1, (0, 0, 4)))
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory) -> Dataset:
+    return plant(tmp_path_factory.mktemp("arms"), Planted(studies=120, image=1.0, text=1.0, kinds=1.0))
+
+
+@pytest.mark.parametrize(("arm", "label_set"), [
+    ("fusion", "normal_abnormal"), ("gated", "normal_abnormal"), ("attention", "normal_abnormal"), ("fusion", "kind"),
+])  # fmt: skip
+def test_all_pairings_are_what_the_head_says_one_by_one(dataset, arm, label_set):
+    chosen = parse_arms([arm])[0]
+    features = paired_features(dataset, [chosen], Inputs(label_set))[chosen]
+    split = choose_split(dataset, label_set)
+    job = Job(chosen, features, Plan(chosen.name, "default", Options(epochs=3), (0,)))
+    weights = fit_arms(dataset, split, [job])[0].weights()["repeat0.fold0.seed0"]
+    index = np.arange(0, 24, 2)
+    found = pair_logits(job, weights, index)(np.arange(12), np.arange(12))
+    rows = rows_of(features, ("image", "text"))
+    a, b = np.repeat(index, 12), np.tile(index, 12)
+    for name, order in (("image", a), ("text", b)):
+        rows.blocks[name], rows.present[name] = features.blocks[name][order], features.present[name][order]
+    tiled = type(rows)(rows.blocks, rows.present, rows.y[a], rows.task, rows.groups[a])
+    expected = loop.predict(tiled, chosen.head, weights, np.arange(len(a)))
+    np.testing.assert_allclose(found.reshape(len(a), -1), expected.logit, atol=2e-5)
+    np.testing.assert_allclose(probabilities(found.reshape(len(a), -1), rows.task), expected.prob, atol=1e-5)
+
+
+def test_another_pooling_of_the_same_store_is_read(dataset):
+    store = open_store(dataset, "biobert")
+    image, cls = parse_arms(["image", "text[pooling=cls]"])
+    features = paired_features(dataset, [image, cls], Inputs())[cls]
+    assert features.pooling == {"image": "avg", "text": store.pooling}
+    ids, vectors = store.vectors("findings+impression")
+    place = {study: row for row, study in enumerate(ids)}
+    np.testing.assert_array_equal(features.blocks["text"], vectors[[place[s] for s in features.study_ids.tolist()]])
+    with pytest.raises(TrainError, match="no store has pooling max") as caught:
+        paired_features(dataset, parse_arms(["text[pooling=max]"]), Inputs())
+    assert "has cls" in caught.value.hint
+
+
+def test_an_encoder_must_be_there_and_read_what_the_arm_reads(dataset):
+    with pytest.raises(StoreError, match="no store of 'resnet50'"):
+        paired_features(dataset, parse_arms(["image[encoder=resnet50]"]), Inputs())
+    with pytest.raises(StoreError, match="encodes text"):
+        paired_features(dataset, parse_arms(["image[encoder=biobert]"]), Inputs())
+
+
+def test_arms_without_a_row_in_common_are_refused(tmp_path):
+    dataset = plant(tmp_path, Planted(studies=60, text=1.0), modalities=())
+    studies = dataset.studies["study_id"].to_pylist()
+    for name, own in (("biobert", studies[:30]), ("minilm", studies[30:])):
+        write_store(dataset, name, "text", own, np.ones((30, 2), dtype=np.float32))
+    arms = parse_arms(["text[encoder=biobert]", "text[encoder=minilm]"])
+    with pytest.raises(Exception, match="no row has all that the arms read"):
+        paired_features(dataset, arms, Inputs())
