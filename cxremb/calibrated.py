@@ -20,7 +20,7 @@ from cxremb.train.data import MULTICLASS
 from cxremb.train.runs import Run
 
 RULES: Mapping[str, tuple[str, float]] = {"Youden": ("youden", 0.0), "sensitivity >= 0.95": ("sensitivity", 0.95)}
-USED = ("recall", "specificity", "precision", "f1", "accuracy")
+USED = ("recall", "specificity", "precision", "f1")
 GAPS = ("ece", "loss", "brier")
 AS_IS, CALIBRATED = "as it is", "temperature"
 RELIABILITY = pa.schema(

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from cxremb.errors import DataError
+from cxremb.errors import DataError, QueryError
 from cxremb.evaluate.arrays import cluster_numbers
 from cxremb.evaluate.bootstrap import Plan
 from cxremb.evaluate.metrics import THRESHOLD
@@ -24,6 +24,9 @@ METRICS = ("auroc", "accuracy", "recall", "specificity")
 FINDING, MISSING_SECTION, NO_INDEXING = "finding", "missing section", "no-indexing"
 PRESETS = ("view", FINDING, MISSING_SECTION, NO_INDEXING)
 MOST = 20  # findings that are judged: the most frequent
+EXAMPLES = "give an expression of one row, such as view, width > 2000, reports['findings'] is null, or a preset: " + (
+    ", ".join(PRESETS)
+)
 TERMS = "problems"  # the label set whose labels are findings, where there is one
 
 # One row for each test item; what comes several times for a study is a map.
@@ -109,12 +112,15 @@ def column_of(dataset: Dataset, found: Predictions, expression: str) -> NDArray[
     names = {"run": quoted(found.run_id), "dataset": quoted(dataset.name)}
     key = "item_id" if found.unit == "image" else "study_id"
     films = FILMS[found.unit].format(**names)
-    table = query(dataset.paths.root, FACTS.format(**names, films=films, key=key, expression=expression))
+    try:
+        table = query(dataset.paths.root, FACTS.format(**names, films=films, key=key, expression=expression))
+    except QueryError as error:
+        raise QueryError(str(error), hint=EXAMPLES) from error
     values = dict(zip(table["item"].to_pylist(), table["stratum"].to_pylist(), strict=True))
     if table.num_rows != len(set(found.items.tolist())) or len(values) < table.num_rows:
         raise DataError(
             f"{expression!r} gives {table.num_rows:,} values for {len(set(found.items.tolist())):,} rows",
-            hint="give an expression of one row, such as view, width > 2000, or reports['findings'] is null",
+            hint=EXAMPLES,
         )
     return np.array([values[item] for item in found.items.tolist()], dtype=np.object_)
 

@@ -13,6 +13,7 @@ from safetensors.numpy import load_file
 from cxremb.align.align import Aligned, align
 from cxremb.align.project import Options, Vectors, fit
 from cxremb.align.retrieval import retrieval
+from cxremb.embed.start import newest_of_each
 from cxremb.errors import TrainError
 from cxremb.features import Inputs, load_features
 from cxremb.splits import LEAKY, StoredSplit, choose_split, fold_parts
@@ -21,7 +22,7 @@ from cxremb.store.clean import collect
 from cxremb.store.dataset import Dataset, write_dataset
 from cxremb.store.files import replace_table, sha256_of
 from cxremb.store.layout import IMAGES, LABEL_SOURCE, LABELS, REPORTS, STUDIES, DatasetPaths
-from cxremb.store.reader import open_store
+from cxremb.store.reader import list_stores, open_store
 from cxremb.store.sql import query
 from cxremb.train.fit import Plan, fit_run
 from cxremb.train.presets import find_preset
@@ -304,6 +305,12 @@ def test_it_does_not_align_its_own_stores_unless_asked(dataset: Dataset, split: 
     assert "efficientnet_b1@" in again.image.manifest.recipe.model
     named = align(dataset, split, Inputs(image_model=aligned.image.name), options=Options(dim=8, epochs=1))
     assert aligned.image.name in named.image.manifest.recipe.model
+
+
+def test_nothing_takes_a_projected_store_unasked(dataset: Dataset, aligned: Aligned) -> None:
+    assert list_stores(dataset)[0].encoder.startswith("align_")
+    assert load_features(dataset, ("image", "text")).stores["image"].startswith("efficientnet_b1@")
+    assert {store.encoder for store in newest_of_each(list_stores(dataset))} == {"efficientnet_b1", "biobert"}
 
 
 def test_whoever_was_trained_on_is_not_evaluated(dataset: Dataset, split: StoredSplit, aligned: Aligned) -> None:

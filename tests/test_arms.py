@@ -154,6 +154,26 @@ def test_an_encoder_must_be_there_and_read_what_the_arm_reads(dataset):
         paired_features(dataset, parse_arms(["image[encoder=biobert]"]), Inputs())
 
 
+def test_arms_that_read_the_same_share_it_and_are_one_stack(dataset):
+    arms = parse_arms(["fusion", "fusion[missing=image]", "fusion[train-fraction=0.5]", "image"])
+    features = paired_features(dataset, arms, Inputs())
+    assert len({id(found) for found in features.values()}) == 1
+    split = choose_split(dataset, "normal_abnormal")
+    jobs = [Job(arm, features[arm], Plan(arm.name, "default", Options(epochs=2), (0, 1))) for arm in arms[:3]]
+    whole, masked, half = fit_arms(dataset, split, jobs)
+    for name, weights in whole.weights().items():
+        other = masked.weights()[name]
+        for parameter, values in weights.items():
+            np.testing.assert_array_equal(values, other[parameter])
+        assert any((values != half.weights()[name][parameter]).any() for parameter, values in weights.items())
+    assert not masked.predictions["y_prob"].equals(whole.predictions["y_prob"])
+    alone = fit_arms(
+        dataset, split, [Job(arms[2], features[arms[2]], Plan("other", "default", Options(epochs=2), (0, 1)))]
+    )
+    np.testing.assert_allclose(alone[0].predictions["y_prob"], half.predictions["y_prob"], atol=1e-5)
+    assert [run.reused for run in fit_arms(dataset, split, jobs)] == [True] * 3
+
+
 def test_arms_without_a_row_in_common_are_refused(tmp_path):
     dataset = plant(tmp_path, Planted(studies=60, text=1.0), modalities=())
     studies = dataset.studies["study_id"].to_pylist()

@@ -153,7 +153,7 @@ def test_who_was_seen_is_never_tested_and_the_others_are(tuned_data):
     tested = {row["patient_id"] for row in run.predictions.to_pylist() if row["part"] == "test"}
     assert tested == patients_of(data, 0)["test"]
     for folds in ((1,), (0, 1)):
-        with pytest.raises(TrainError, match="fine-tuned on: it has seen their labels") as caught:
+        with pytest.raises(TrainError, match="fine-tuned on: it has seen them") as caught:
             fit_run(data, features, split, replace(plan, folds=folds))
         assert f"--split {split.title} --fold 0" in caught.value.hint
     raw = next(one for one in list_stores(data) if one.name != store.name)

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from cxremb.ablate.arms import Arm, parse_arms
-from cxremb.ablate.compare import compare_pools, judged_pools, row_of, unit_of
-from cxremb.ablate.controls import ControlResult, run_controls
+from cxremb.ablate.compare import compare_pools, judged_pools, unit_of
+from cxremb.ablate.controls import ControlResult, row_of_control, run_controls
 from cxremb.ablate.fit import Job, fit_arms
 from cxremb.ablate.fusing import fusings
 from cxremb.ablate.pools import Pool, figures_of, pools_of
@@ -114,7 +114,7 @@ def on_rows_of(control: ControlResult, pools: Sequence[Pool], unit: str) -> Cont
         return control
     run = replace(read_run(Path(control.folder)), reused=control.row.reused)
     own = [pool.take(np.isin(pool.items, items)) for pool in pools_of(run, unit)]
-    return replace(control, row=row_of(run.arm, run, own))
+    return replace(control, row=row_of_control(run, own, control.deals))
 
 
 def told_vectors(job: Job) -> str:

@@ -44,9 +44,12 @@ def paired_features(dataset: Dataset, arms: Sequence[Arm], base: Inputs) -> dict
     }
     shared = kept_rows(whole)
     first = next(iter(loaded))
-    out = {want: restricted(features, shared) for want, features in loaded.items()}
     told = reasons(whole, whole[first])
-    return {arm: replace(out[want], left_out={**out[want].left_out, **told}) for arm, want in wanted.items()}
+    paired = {
+        want: replace(restricted(features, shared), left_out={**features.left_out, **told})
+        for want, features in loaded.items()
+    }
+    return {arm: paired[want] for arm, want in wanted.items()}
 
 
 def wanted_by(dataset: Dataset, arm: Arm, base: Inputs, unit: str) -> Wanted:

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from cxremb.align.pairs import PROJECTED, Pairs, load_pairs
+from cxremb.align.pairs import Pairs, load_pairs
 from cxremb.align.project import Fitted, Options, Reals, Vectors, fit
 from cxremb.align.publish import Derived, publish_derived
 from cxremb.align.retrieval import Direction, retrieval
 from cxremb.features import Inputs, caveats, text_told
 from cxremb.splits import LEAKY, StoredSplit
 from cxremb.store.dataset import Dataset
-from cxremb.store.reader import Store
+from cxremb.store.reader import PROJECTED, Store
 from cxremb.store.texts import text_role
 from cxremb.types import Progress, unwatched
 

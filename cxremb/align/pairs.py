@@ -11,11 +11,10 @@ from cxremb.features import Ids, Inputs, Places, as_text, find_vectors, gather, 
 from cxremb.splits import StoredSplit, fold_parts, normalised
 from cxremb.store.choose import choose_stores, fine_tuned_on
 from cxremb.store.dataset import Dataset
-from cxremb.store.reader import Store, list_stores
+from cxremb.store.reader import Store
 from cxremb.store.texts import report_texts
 
 FEWEST_PAIRS = 20  # training pairs below which a projection learns them by heart and nothing else
-PROJECTED = "projected_from"  # in the recipe's input of the stores that `align` makes, and of no other
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,8 @@ def load_pairs(dataset: Dataset, split: StoredSplit, inputs: Inputs, fold: int =
     than 20 training pairs, a single training text, no test pair, vectors that are no numbers, or patients in val or
     test that an encoder was fine-tuned on.
     """
-    stores, notes = base_stores(dataset, inputs)
+    models = {"image": inputs.image_model, "text": inputs.text_model}
+    stores, notes = choose_stores(dataset, ("image", "text"), models)
     table = dataset.images
     (images, film), (reports, report) = (find_vectors(dataset, store, inputs, table) for store in stores.values())
     study_ids, patient_ids = as_text(table["study_id"]), as_text(table["patient_id"])
@@ -80,23 +80,6 @@ def load_pairs(dataset: Dataset, split: StoredSplit, inputs: Inputs, fold: int =
     refuse_few(pairs, where)
     refuse_unfit(pairs, where)
     return pairs
-
-
-def base_stores(dataset: Dataset, inputs: Inputs) -> tuple[dict[str, Store], list[str]]:
-    """(the stores to align, what was chosen among several): those named, else the newest that encode films or texts.
-
-    A store that `align` made is taken only if it is named. Raises `StoreError` as `choose_stores`.
-    """
-    models = {"image": inputs.image_model, "text": inputs.text_model}
-    notes = []
-    for modality, named in models.items():
-        there = [s for s in list_stores(dataset) if s.modality == modality and PROJECTED not in s.manifest.recipe.input]
-        if named is None and there:
-            models[modality] = there[0].name
-        if named is None and len(there) > 1:
-            told = f"newest of {len(there)} {modality} stores: {there[0].name}"
-            notes.append(f"{told}; choose with --{modality}-model")
-    return choose_stores(dataset, ("image", "text"), models)[0], notes
 
 
 def text_numbers(dataset: Dataset, name: str, study_ids: Ids) -> Places:

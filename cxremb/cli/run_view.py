@@ -49,13 +49,13 @@ def show_run(run: "Run", preset: "Preset | None" = None) -> None:
     record, history = run.record, run.history.to_pylist()
     first = record["members"][0]
     own = [row for row in history if all(row[name] == first[name] for name in ("repeat", "fold", "seed"))]
-    if own:  # what was not trained, such as a look-up, has no epochs
+    if own:
         show_table(epoch_table(own, first["epoch"]))
     others = f", the first of {len(record['members'])} models" if len(record["members"]) > 1 else ""
-    typer.echo(
-        f"{record['head']}, {record['parameters']:,} trainable parameters, preset {record['preset']}; "
-        f"* epoch {first['epoch']} kept{others}\n" + (STEPS if record["spec"].get("kind") == "linear" else EPOCHS)
-    )
+    kept = f"; * epoch {first['epoch']} kept{others}" if own else ": there is nothing to train"
+    typer.echo(f"{record['head']}, {record['parameters']:,} trainable parameters, preset {record['preset']}{kept}")
+    if own:
+        typer.echo(STEPS if record["spec"].get("kind") == "linear" else EPOCHS)
     show_test(run)
     if preset and preset.reported:
         show_reported(run, preset)
@@ -130,7 +130,8 @@ def show_place(run: "Run") -> None:
 
     record = run.record
     spent = f"Re-used run of {record['created']}" if run.reused else f"Trained in {record['seconds']:.1f} s"
-    stores, text = ", ".join(record["stores"]) or "none: from pixels", text_told(record["text"], record["text_role"])
+    none = "none: from pixels" if "network" in record["spec"] else "none"
+    stores, text = ", ".join(record["stores"]) or none, text_told(record["text"], record["text_role"])
     typer.echo(f"\n{spent}; stores {stores}; {text}; split {record['split']}")
     typer.echo(f"Run: {run.folder}")
     typer.echo(f"Ask: cxremb sql \"select * from predictions where run_id = '{run.run_id}' and part = 'test'\"")

@@ -142,5 +142,6 @@ def newest_of_each(stores: Sequence[Store]) -> list[Store]:
     """The newest store of each encoder."""
     found: dict[str, Store] = {}
     for store in stores:  # newest first
-        found.setdefault(store.encoder, store)
+        if not store.projected:  # `cxremb align` makes those, in seconds
+            found.setdefault(store.encoder, store)
     return list(found.values())

@@ -31,7 +31,7 @@ def choose_stores(
     stores, notes = {}, []
     for modality in modalities:
         model = models[modality]
-        there = [store for store in list_stores(dataset) if store.modality == modality]
+        there = [store for store in list_stores(dataset) if store.modality == modality and not store.projected]
         if model is not None:
             stores[modality] = open_store(dataset, model)
             if stores[modality].modality != modality:

@@ -20,6 +20,8 @@ from cxremb.store.texts import place
 if TYPE_CHECKING:
     import torch
 
+PROJECTED = "projected_from"  # in the recipe's input of the stores that `align` makes, and of no other
+
 
 @dataclass(frozen=True)
 class Store:
@@ -48,6 +50,11 @@ class Store:
     @property
     def dim(self) -> int:
         return self.manifest.recipe.dim
+
+    @property
+    def projected(self) -> bool:
+        """Whether `align` made it of other stores: no encoder can be run to bring it up to date."""
+        return PROJECTED in self.manifest.recipe.input
 
     @property
     def pooling(self) -> str:

@@ -103,6 +103,6 @@ def refuse_seen(features: Features, blocks: Sequence[str], parts: Parts, where: 
         hint = same if seen.split else "use another encoder"
         raise TrainError(
             f"{len(shared):,} of the {len(judged):,} patients in val and test of {where} are among those that "
-            f"{features.stores[block]} was fine-tuned on: it has seen their labels, so its figures would be too good",
+            f"{features.stores[block]} was fine-tuned on: it has seen them, so its figures would be too good",
             hint=f"{hint}; or name another store with --{block}-model",
         )

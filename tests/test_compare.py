@@ -1,0 +1,185 @@
+"""Two runs on shared units: a known difference is found, none is none, and what cannot be paired is refused."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from made_runs import Desk, desk, made_run, noisy
+from planted import Planted, plant
+from scipy.stats import binomtest
+from sklearn.metrics import f1_score, roc_auc_score
+
+from cxremb.compare import compare_runs
+from cxremb.errors import DataError
+from cxremb.evaluate.bootstrap import paired_difference
+from cxremb.evaluate.delong import delong_difference
+from cxremb.features import Features
+from cxremb.splits import SplitSpec, new_split
+from cxremb.train.runs import Run
+
+
+@pytest.fixture(scope="module")
+def at(tmp_path_factory) -> Desk:
+    return desk(plant(tmp_path_factory.mktemp("compare"), Planted(studies=300, kinds=1.0)), modalities=("image", "text"))
+
+
+@pytest.fixture(scope="module")
+def pair(at) -> tuple[np.ndarray, np.ndarray, Run, Run]:
+    good, bad = noisy(at.features.y[:, 0], 2.0, 1), noisy(at.features.y[:, 0], 0.5, 2)
+    return good, bad, made_run(at, good, "good"), made_run(at, bad, "bad")
+
+
+def test_a_run_against_itself_has_no_difference(pair):
+    *_, run, _ = pair
+    found = compare_runs(run, run)
+    for one in found.figures.values():
+        assert (one.difference.value, one.difference.low, one.difference.high, one.difference.p) == (0, 0, 0, 1)
+    assert (found.delong.value, found.delong.p) == (0, 1)
+    assert (found.mcnemar.only_a, found.mcnemar.only_b, found.mcnemar.p) == (0, 0, 1)
+    assert found.conclusion == "A and B predict the same."
+    assert not found.differs
+
+
+def test_every_figure_of_a_known_difference(at, pair):
+    good, bad, first, second = pair
+    y, patients = at.features.y[:, 0], at.features.patient_ids
+    found = compare_runs(first, second)
+    assert (found.units, found.studies, found.patients) == (400, 300, 300)
+    assert found.left_out == (0, 0)
+    judge = {
+        "auroc": lambda prob: roc_auc_score(y, prob),
+        "accuracy": lambda prob: ((prob >= 0.5) == y).mean(),
+        "f1": lambda prob: f1_score(y, prob >= 0.5),
+    }
+    for name, figure in judge.items():
+        assert found.figures[name].a == pytest.approx(figure(good))
+        assert found.figures[name].b == pytest.approx(figure(bad))
+        assert found.figures[name].difference.value == pytest.approx(figure(good) - figure(bad))
+    assert found.figures["auroc"].difference.low > 0.1
+    assert found.delong.value == pytest.approx(delong_difference(y, good, bad, patients).value)
+    assert found.delong.error == pytest.approx(delong_difference(y, good, bad, patients).error)
+    studies = at.features.study_ids
+    right = [
+        np.array([(prob[studies == s].mean() >= 0.5) == y[studies == s][0] for s in np.unique(studies)])
+        for prob in (good, bad)
+    ]
+    only = int((right[0] & ~right[1]).sum()), int((right[1] & ~right[0]).sum())
+    assert (found.mcnemar.only_a, found.mcnemar.only_b) == only
+    assert found.mcnemar.p == pytest.approx(binomtest(only[0], sum(only)).pvalue)
+    assert found.conclusion.startswith("A is better than B: by AUROC 0.")
+    assert compare_runs(second, first).conclusion.startswith("B is better than A: by AUROC 0.")
+
+
+def test_the_interval_is_that_of_the_paired_bootstrap(at, pair):
+    good, bad, first, second = pair
+    order = np.concatenate([np.flatnonzero(np.isin(at.features.item_ids, ids)) for ids in folds_of(first)])
+    y, patients = at.features.y[order, 0], at.features.patient_ids[order]
+    plain = paired_difference(y, good[order], bad[order], patients)
+    for name, one in compare_runs(first, second).figures.items():
+        assert (one.difference.low, one.difference.high) == pytest.approx((plain[name].low, plain[name].high))
+        assert one.difference.p == plain[name].p
+
+
+def folds_of(run: Run) -> list[list[str]]:
+    """The test items of each fold."""
+    rows = [row for row in run.predictions.to_pylist() if row["part"] == "test"]
+    return [[row["item_id"] for row in rows if row["fold"] == fold] for fold in range(5)]
+
+
+def test_noise_against_noise_is_said_to_be_no_difference(at):
+    y = at.features.y[:, 0]
+    found = compare_runs(made_run(at, noisy(y, 1.0, 3), "one"), made_run(at, noisy(y, 1.0, 4), "two"))
+    assert found.figures["auroc"].difference.low < 0 < found.figures["auroc"].difference.high
+    assert found.conclusion.startswith("No difference was found")
+
+
+def test_units_that_differ_are_counted_and_refused(at, pair):
+    good, bad, first, _ = pair
+    part = made_run(at, bad, "part", folds=(0, 1, 2))
+    n = [len(set(ids)) for ids in folds_of(first)]
+    shared, lost = sum(n[:3]), sum(n[3:])
+    with pytest.raises(DataError, match=f"{shared} units are shared, {lost} only in {first.run_id} and 0 only in") as told:
+        compare_runs(first, part)
+    assert "--shared" in told.value.hint
+    found = compare_runs(part, first, shared=True)
+    assert (found.units, found.left_out) == (shared, (0, lost))
+    rows = np.isin(at.features.item_ids, np.concatenate(folds_of(first)[:3]))
+    y = at.features.y[rows, 0]
+    assert found.figures["auroc"].b == pytest.approx(roc_auc_score(y, good[rows]))
+    with pytest.raises(DataError, match="0 units are shared"):
+        compare_runs(first, made_run(at, bad, "seeded", seeds=(1,)), shared=True)
+
+
+def test_other_units_labels_and_answers_are_refused(at, pair, tmp_path):
+    _, bad, first, _ = pair
+    studies = desk(at.dataset)
+    with pytest.raises(DataError, match="is one image, of .* one study"):
+        compare_runs(first, made_run(studies, noisy(studies.features.y, 1.0, 0), "studies"), shared=True)
+    several = desk(at.dataset, "found")
+    run = made_run(several, noisy(np.nan_to_num(several.features.y), 1.0, 0), "several")
+    with pytest.raises(DataError, match="tells abnormal; .* tells nodule, effusion"):
+        compare_runs(first, run)
+    y = at.features.y.copy()
+    y[:3] = 1 - y[:3]
+    flipped: Features = replace(at.features, y=y)
+    with pytest.raises(DataError, match="3 of 400 shared units have another answer"):
+        compare_runs(first, made_run(replace(at, features=flipped), bad, "flipped"))
+
+
+def test_several_labels_are_compared_by_their_mean_or_one_by_one(at):
+    several = desk(at.dataset, "found")
+    y = several.features.y
+    runs = [made_run(several, noisy(np.nan_to_num(y), gap, 5), f"gap {gap}") for gap in (2.0, 0.5)]
+    probs = [noisy(np.nan_to_num(y), gap, 5) for gap in (2.0, 0.5)]
+    known = ~np.isnan(y)
+    areas = np.array([[roc_auc_score(y[known[:, k], k], prob[known[:, k], k]) for k in (0, 1)] for prob in probs])
+    found = compare_runs(*runs)
+    assert found.label == "macro"
+    assert found.figures["auroc"].difference.value == pytest.approx(areas[0].mean() - areas[1].mean())
+    assert "--label" in found.delong.reason
+    one = compare_runs(*runs, label="nodule")
+    assert (one.label, one.units) == ("nodule", int(known[:, 0].sum()))
+    assert one.figures["auroc"].difference.value == pytest.approx(areas[0, 0] - areas[1, 0])
+    assert one.delong.p is not None
+    with pytest.raises(DataError, match="no label 'nonsense'"):
+        compare_runs(*runs, label="nonsense")
+
+
+def test_seeds_are_averaged_and_never_ranked_together(at):
+    y = at.features.y[:, 0]
+    runs = [made_run(at, noisy(y, gap, 6), f"seeds {gap}", seeds=(0, 1)) for gap in (1.5, 0.5)]
+    found = compare_runs(*runs)
+    assert found.units == 800
+    single = roc_auc_score(y, noisy(y, 1.5, 6)) - roc_auc_score(y, noisy(y, 0.5, 6))
+    assert found.figures["auroc"].difference.value == pytest.approx(single)  # the two seeds say the same
+    once = compare_runs(*[made_run(at, noisy(y, gap, 6), f"once {gap}") for gap in (1.5, 0.5)])
+    assert found.figures["auroc"].difference.low == pytest.approx(once.figures["auroc"].difference.low)
+    assert "the bootstrap averages" in found.mcnemar.reason
+
+
+def test_repeats_pair_fold_by_fold(tmp_path):
+    dataset = plant(tmp_path, Planted(studies=120), modalities=("text",))
+    split = new_split(dataset, "normal_abnormal", SplitSpec("twice", repeats=2))
+    at = replace(desk(dataset), split=split)
+    y = at.features.y[:, 0]
+    runs = [made_run(at, noisy(y, gap, 6), f"gap {gap}", repeats=(0, 1)) for gap in (1.5, 0.5)]
+    found = compare_runs(*runs)
+    assert (found.units, found.patients) == (240, 120)
+
+
+def test_the_command_says_it_in_words_and_in_json(cxremb, at, pair):
+    *_, first, second = pair
+    root = ("--root", at.dataset.paths.root)
+    said = cxremb("compare", first.run_id, second.run_id, *root)
+    assert said.code == 0, said.err
+    told = json.loads(cxremb("compare", first.run_id, second.run_id, "--json", *root).out)
+    assert told["conclusion"] in said.out
+    assert max(map(len, said.out.splitlines())) <= 110
+    assert f"{told['figures']['auroc']['difference']['value']:+.4f}" in said.out
+    assert "400 shared units, 300 studies of 300 patients" in said.out
+    part = made_run(at, pair[1], "part", folds=(0, 1, 2))
+    refused = cxremb("compare", first.run_id, part.run_id, *root)
+    assert refused.code == 1
+    assert "--shared" in refused.err
+    assert cxremb("compare", first.run_id, part.run_id, "--shared", *root).code == 0

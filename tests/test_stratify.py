@@ -1,0 +1,273 @@
+"""Figures per group equal those of a plain groupby; what is chosen on val is applied to test; small groups have reasons."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from made_runs import Desk, desk, made_run, noisy
+from planted import Planted, planted_tables, write_store
+from scipy.optimize import minimize_scalar
+from sklearn.metrics import log_loss, recall_score, roc_auc_score, roc_curve
+
+from cxremb.calibrated import AS_IS, CALIBRATED, judge_holding, store_reliability
+from cxremb.errors import DataError, QueryError
+from cxremb.evaluate.reliability import logit
+from cxremb.store.dataset import Dataset, write_dataset
+from cxremb.store.layout import LABELS, REPORTS, DatasetPaths
+from cxremb.stratify import stratify
+from cxremb.train.runs import Run
+
+TERMS = ("nodule", "effusion", "No Indexing")
+
+
+def made_dataset(folder) -> Dataset:
+    """The planted data set with sections that some studies lack, and terms of the positive ones."""
+    tables, y = planted_tables(Planted(studies=300))
+    studies = tables["studies"]["study_id"].to_pylist()
+    reports = [
+        {"study_id": study, "section": section, "role": "label source", "text": f"film {number}"}
+        for number, study in enumerate(studies)
+        for section in ("findings", "impression")
+        if not (section == "findings" and number % 4 == 0) and not (section == "impression" and number % 10 == 0)
+    ]
+    terms = [
+        {"study_id": study, "label_set": "problems", "label": TERMS[number % 2 if number % 25 else 2], "value": 1.0}
+        for number, (study, value) in enumerate(zip(studies, y, strict=True))
+        if value == 1
+    ]
+    labels = tables["labels"].to_pylist() + terms
+    tables |= {"reports": table(reports, REPORTS), "labels": table(labels, LABELS)}
+    binary = {"task": "binary", "means": "planted", "labels": ["abnormal"], "policy": "", "version": "0"}
+    about = {"licence": "none", "citation": "none", "source": {}, "notes": [], "simulated": True}
+    about["label_sets"] = {"normal_abnormal": binary, "problems": binary | {"task": "terms", "labels": []}}
+    dataset = write_dataset(DatasetPaths(folder, "grouped"), tables, about)
+    rng = np.random.default_rng(0)
+    ids = tables["images"]["image_id"].to_pylist()
+    write_store(dataset, "efficientnet_b1", "image", ids, rng.standard_normal((len(ids), 4)).astype(np.float32))
+    write_store(dataset, "biobert", "text", studies, rng.standard_normal((300, 4)).astype(np.float32))
+    return dataset
+
+
+def table(rows, schema):
+    import pyarrow as pa
+
+    return pa.Table.from_pylist(rows, schema=schema)
+
+
+@pytest.fixture(scope="module")
+def at(tmp_path_factory) -> Desk:
+    return desk(made_dataset(tmp_path_factory.mktemp("strata")), modalities=("image", "text"))
+
+
+@pytest.fixture(scope="module")
+def run(at) -> Run:
+    return made_run(at, noisy(at.features.y[:, 0], 1.2, 1) ** 2, "overconfident")  # squared: off, but ranked alike
+
+
+@pytest.fixture(scope="module")
+def frame(at, run) -> pd.DataFrame:
+    """The test rows with what is known of them."""
+    rows = run.predictions.to_pandas().query("part == 'test'")
+    images = at.dataset.images.to_pandas()[["image_id", "view"]]
+    reports = at.dataset.reports.to_pandas().groupby("study_id")["section"].agg(set)
+    terms = at.dataset.labels.to_pandas().query("label_set == 'problems'").groupby("study_id")["label"].agg(set)
+    rows = rows.merge(images, left_on="item_id", right_on="image_id")
+    rows["missing"] = [", ".join(sorted({"findings", "impression"} - reports.get(s, set()))) or "none" for s in rows["study_id"]]
+    rows["terms"] = [terms.get(study, set()) for study in rows["study_id"]]
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("by", "column"),
+    [
+        ("view", lambda rows: rows["view"]),
+        ("missing section", lambda rows: rows["missing"]),
+        ("no-indexing", lambda rows: [("No Indexing" if "No Indexing" in t else "indexed") for t in rows["terms"]]),
+        ("reports['findings'] is null", lambda rows: ["true" if "findings" in m else "false" for m in rows["missing"]]),
+        ("study_id < 's00100'", lambda rows: ["true" if s < "s00100" else "false" for s in rows["study_id"]]),
+        ("coalesce(labels['problems']['nodule'], 0)", lambda rows: [f"{float('nodule' in t)}" for t in rows["terms"]]),
+    ],
+)
+def test_groups_are_those_of_a_plain_groupby(at, run, frame, by, column):
+    found = stratify(at.dataset, run, by).strata
+    grouped = frame.groupby(np.array(column(frame), dtype=str))
+    assert {group.name: group.rows for group in found.groups} == grouped.size().to_dict()
+    assert len(found.groups) > 1
+    for group in found.groups:
+        rows = grouped.get_group(group.name)
+        called = rows["y_prob"] >= 0.5
+        assert group.positives == rows["y_true"].sum()
+        assert group.clusters == rows["patient_id"].nunique()
+        assert group.metrics["accuracy"].value == pytest.approx((called == rows["y_true"]).mean())
+        if rows["y_true"].nunique() == 2:
+            assert group.metrics["auroc"].value == pytest.approx(roc_auc_score(rows["y_true"], rows["y_prob"]))
+            assert group.metrics["recall"].value == pytest.approx(recall_score(rows["y_true"], called))
+    assert sum(group.rows for group in found.groups) == 400
+
+
+def test_a_finding_is_told_from_all_negatives(at, run, frame):
+    found = stratify(at.dataset, run, "finding")
+    negatives = frame[frame["y_true"] == 0]
+    assert {group.name for group in found.strata.groups} == set(TERMS)
+    for group in found.strata.groups:
+        has = frame[[group.name in terms for terms in frame["terms"]]]
+        rows = pd.concat([has[has["y_true"] == 1], negatives])
+        assert (group.rows, group.positives) == (len(rows), len(rows) - len(negatives))
+        assert group.metrics["auroc"].value == pytest.approx(roc_auc_score(rows["y_true"], rows["y_prob"]))
+    small = next(group for group in found.strata.groups if group.name == "No Indexing")
+    assert small.metrics["auroc"].low is None
+    assert "positives: an interval needs 10 of each" in small.metrics["auroc"].reason
+    assert found.strata.worst.name in {"nodule", "effusion"}
+    assert f"against all {len(negatives)} negative" in found.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("by", "error", "words"),
+    [
+        ("nonsense", QueryError, "nonsense"),
+        ("item_id", DataError, "400 groups, more than 50"),
+        ("count(*)", QueryError, "GROUP BY"),
+        ("1); COPY (SELECT 1) TO 'x.csv'; SELECT (1", QueryError, ""),
+        ("(select content from read_text('/etc/hostname'))", QueryError, ""),
+        ("unnest([1, 2])", DataError, "800 values for 400 rows"),
+    ],
+)
+def test_what_is_no_grouping_is_refused(at, run, by, error, words):
+    with pytest.raises(error, match=words) as told:
+        stratify(at.dataset, run, by)
+    assert told.value.hint
+
+
+def test_a_study_as_unit_has_its_views_together(at):
+    studies = desk(at.dataset)
+    run = made_run(studies, noisy(studies.features.y[:, 0], 1.0, 2), "studies")
+    found = stratify(at.dataset, run, "view").strata
+    assert {group.name: group.rows for group in found.groups} == {"frontal": 200, "frontal+lateral": 100}
+
+
+def test_of_several_seeds_the_first_is_judged_and_said(at):
+    y = at.features.y[:, 0]
+    found = stratify(at.dataset, made_run(at, noisy(y, 1.0, 3), "seeds", seeds=(0, 1)), "view")
+    assert sum(group.rows for group in found.strata.groups) == 400
+    assert "first of 2" in found.notes[0]
+
+
+def members(run: Run) -> list[tuple[pd.DataFrame, pd.DataFrame]]:
+    """(val, test) rows of every fold."""
+    rows = run.predictions.to_pandas()
+    return [(one[one["part"] == "val"], one[one["part"] == "test"]) for _, one in rows.groupby("fold")]
+
+
+def test_the_temperature_is_that_of_least_loss_on_val_of_each_fold(run):
+    found = judge_holding(run)
+    assert found.reason is None
+    cooled = []
+    for (val, test), temperature in zip(members(run), found.temperatures, strict=True):
+
+        def loss(t: float, val: pd.DataFrame = val) -> float:
+            return log_loss(val["y_true"], 1 / (1 + np.exp(-val["y_logit"] / t)), labels=[0, 1])
+
+        assert temperature == pytest.approx(minimize_scalar(loss, bounds=(0.05, 20), method="bounded").x, rel=1e-3)
+        cooled.append(test.assign(after=1 / (1 + np.exp(-test["y_logit"] / temperature))))
+    rows = pd.concat(cooled)
+    (one,) = found.labels
+    assert one.before["loss"] == pytest.approx(log_loss(rows["y_true"], rows["y_prob"]))
+    assert one.after["loss"] == pytest.approx(log_loss(rows["y_true"], rows["after"]))
+    assert one.before["ece"] == pytest.approx(run.metric("ece")[0])
+    assert one.after["brier"] == pytest.approx(((rows["after"] - rows["y_true"]) ** 2).mean())
+
+
+def test_thresholds_come_from_val_and_judge_test(run):
+    cuts = {one.rule: one for one in judge_holding(run).cuts}
+    called = {rule: [] for rule in cuts}
+    truth = []
+    for number, (val, test) in enumerate(members(run)):
+        fpr, tpr, _ = roc_curve(val["y_true"], val["y_prob"])
+        for rule, one in cuts.items():
+            positive = val["y_prob"] >= one.thresholds[number]
+            sensitivity = (positive & (val["y_true"] == 1)).sum() / (val["y_true"] == 1).sum()
+            specificity = (~positive & (val["y_true"] == 0)).sum() / (val["y_true"] == 0).sum()
+            if rule == "Youden":
+                assert sensitivity + specificity - 1 == pytest.approx((tpr - fpr).max())
+            else:
+                assert sensitivity >= 0.95
+                assert specificity == pytest.approx(1 - fpr[tpr >= 0.95].min())
+            called[rule].append(test["y_prob"] >= one.thresholds[number])
+        truth.append(test["y_true"])
+    y = pd.concat(truth)
+    for rule, one in cuts.items():
+        answers = pd.concat(called[rule])
+        assert one.figures["recall"].value == pytest.approx(recall_score(y, answers))
+        assert one.figures["specificity"].value == pytest.approx(recall_score(1 - y, ~answers))
+        assert one.figures["recall"].low < one.figures["recall"].value < one.figures["recall"].high
+
+
+def test_the_reliability_diagram_is_stored_with_the_run(run):
+    found = judge_holding(run)
+    stored = pq.ParquetFile(store_reliability(run, found)).read().to_pandas()
+    rows = run.predictions.to_pandas().query("part == 'test'").sort_values("y_prob")
+    for name in (AS_IS, CALIBRATED):
+        own = stored[stored["probability"] == name]
+        assert own["n"].sum() == len(rows)
+        assert (own["observed"] * own["n"]).sum() == pytest.approx(rows["y_true"].sum())
+        assert own["low"].is_monotonic_increasing
+    first = stored[(stored["probability"] == AS_IS) & (stored["bin"] == 0)].iloc[0]
+    assert first["predicted"] == pytest.approx(rows["y_prob"].head(int(first["n"])).mean())
+
+
+def test_probabilities_that_no_temperature_mends_say_why(at):
+    y = at.features.y[:, 0]
+    perfect = judge_holding(made_run(at, np.where(y == 1, 0.9, 0.1), "perfect"))
+    assert "no temperature fits" in perfect.reason
+    assert perfect.labels[0].after is None
+    assert set(perfect.reliability["probability"].to_pylist()) == {AS_IS}
+
+
+def test_several_labels_share_a_temperature_and_have_thresholds_each(tmp_path):
+    from planted import plant
+
+    for label_set, cuts in (("found", 4), ("kind", 0)):
+        data = plant(tmp_path / label_set, Planted(studies=300, kinds=1.0))
+        desk_of = desk(data, label_set)
+        y = np.nan_to_num(desk_of.features.y)
+        prob = noisy(y, 1.0, 4)
+        prob = prob / prob.sum(axis=1, keepdims=True) if label_set == "kind" else prob
+        found = judge_holding(run := made_run(desk_of, prob, "several"))
+        assert len(found.temperatures) == 5
+        assert len(found.cuts) == cuts
+        assert [one.label for one in found.labels] == list(desk_of.features.labels)
+        known = ~np.isnan(desk_of.features.y[:, 0])
+        assert found.labels[0].before["loss"] == pytest.approx(log_loss(desk_of.features.y[known, 0], prob[known, 0]))
+        with pytest.raises(DataError, match="labels") as told:
+            stratify(data, run, "study_id < 's00100'")
+        assert "--label" in told.value.hint
+        groups = stratify(data, run, "study_id < 's00100'", label=desk_of.features.labels[0])
+        assert sum(group.rows for group in groups.strata.groups) == known.sum()
+
+
+def test_the_command_shows_everything_and_says_it_in_json(cxremb, at, run):
+    root = ("--root", at.dataset.paths.root)
+    said = cxremb("evaluate", run.run_id, *root)
+    assert said.code == 0, said.err
+    told = json.loads(cxremb("evaluate", run.run_id, "--json", *root).out)
+    assert f"{told['figures']['abnormal']['auroc']['value']:.4f}" in said.out
+    assert f"{told['labels'][0]['after']['ece']:.4f}" in said.out
+    assert max(map(len, said.out.splitlines()[:-1])) <= 110
+    assert "reliability.parquet" in said.out
+    by = cxremb("evaluate", run.run_id, "--by", "view", *root)
+    groups = json.loads(cxremb("evaluate", run.run_id, "--by", "view", "--json", *root).out)["strata"]["groups"]
+    for group in groups:
+        line = next(line for line in by.out.splitlines() if line.split()[:1] == [group["name"]])
+        assert f"{group['metrics']['auroc']['value']:.3f}" in line
+    finding = cxremb("evaluate", run.run_id, "--by", "finding", *root).out
+    assert "Not estimable in No Indexing: only" in finding
+    assert cxremb("evaluate", run.run_id, "--by", "nonsense", *root).code == 1
+
+
+def test_logits_are_those_of_the_probabilities(run):
+    rows = run.predictions.to_pandas()
+    assert logit(rows["y_prob"].to_numpy()) == pytest.approx(rows["y_logit"].to_numpy())
+    assert replace(run, reused=True).predictions.num_rows == len(rows)
