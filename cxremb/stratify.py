@@ -117,12 +117,11 @@ def column_of(dataset: Dataset, found: Predictions, expression: str) -> NDArray[
     except QueryError as error:
         raise QueryError(str(error), hint=EXAMPLES) from error
     values = dict(zip(table["item"].to_pylist(), table["stratum"].to_pylist(), strict=True))
-    if table.num_rows != len(set(found.items.tolist())) or len(values) < table.num_rows:
-        raise DataError(
-            f"{expression!r} gives {table.num_rows:,} values for {len(set(found.items.tolist())):,} rows",
-            hint=EXAMPLES,
-        )
-    return np.array([values[item] for item in found.items.tolist()], dtype=np.object_)
+    items = found.items.tolist()
+    if len(values) < table.num_rows or not values.keys() >= set(items):
+        told = f"{expression!r} gives {table.num_rows:,} values for {len(values):,} rows"
+        raise DataError(told, hint=EXAMPLES)
+    return np.array([values[item] for item in items], dtype=np.object_)
 
 
 def by_finding(dataset: Dataset, found: Predictions, plan: Plan) -> tuple[Strata, list[str]]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cxremb.evaluate.reliability import logit
-from cxremb.features import Features, load_features
+from cxremb.features import Features, Inputs, load_features
 from cxremb.splits import StoredSplit, choose_split
 from cxremb.store.dataset import Dataset
 from cxremb.train.finish import Made, finish_run
@@ -27,8 +27,6 @@ class Desk:
 
 def desk(dataset: Dataset, label_set: str = "normal_abnormal", modalities: Sequence[str] = ("text",)) -> Desk:
     """One row per study, or per image where images are among the modalities."""
-    from cxremb.features import Inputs
-
     features = load_features(dataset, modalities, Inputs(label_set))
     return Desk(dataset, features, choose_split(dataset, label_set))
 

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from cxremb.ablate import ARMS, Ablation, Trial
 from cxremb.ablate import ablate as ablate_all
 from cxremb.cli.ablate import ablate as command
+from cxremb.cli.ablation_view import headings
 from cxremb.errors import SplitError, StoreError, TrainError
 from cxremb.evaluate.averages import repeat_difference
 from cxremb.evaluate.parts import part
@@ -349,6 +350,7 @@ def test_attention_over_a_studys_films_is_compared_study_by_study(two):
     found = ablate(two, ["image", "image[head=attention]"], reference="image")
     assert found.unit == "study"
     assert [row.n for row in found.rows] == [500, 500]
+    assert headings("fusion[head=attention]")[3] == "- reference"
     run = next(run for run in list_runs(two) if run.run_id == found.rows[0].run_id)
     table = run.predictions.filter(pc.equal(run.predictions["part"], "test")).group_by("study_id")
     means = table.aggregate([("y_prob", "mean"), ("y_true", "max")])
@@ -427,6 +429,7 @@ def test_several_labels_are_compared_by_their_macro_mean(tmp_path):
         row = found.rows[0]
         assert row.auroc.value == pytest.approx(np.mean(aucs))
         assert row.auroc.low < row.auroc.value < row.auroc.high
+        assert "Macro means over the labels" in "\n".join(found.caption)
         assert row.difference.low <= row.difference.value <= row.difference.high
     with pytest.raises(TrainError, match="no one threshold"):
         ablate(dataset, ["text"], Inputs("kind"), threshold="val")

@@ -21,7 +21,9 @@ from cxremb.train.runs import Run
 
 @pytest.fixture(scope="module")
 def at(tmp_path_factory) -> Desk:
-    return desk(plant(tmp_path_factory.mktemp("compare"), Planted(studies=300, kinds=1.0)), modalities=("image", "text"))
+    return desk(
+        plant(tmp_path_factory.mktemp("compare"), Planted(studies=300, kinds=1.0)), modalities=("image", "text")
+    )
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +101,9 @@ def test_units_that_differ_are_counted_and_refused(at, pair):
     part = made_run(at, bad, "part", folds=(0, 1, 2))
     n = [len(set(ids)) for ids in folds_of(first)]
     shared, lost = sum(n[:3]), sum(n[3:])
-    with pytest.raises(DataError, match=f"{shared} units are shared, {lost} only in {first.run_id} and 0 only in") as told:
+    with pytest.raises(
+        DataError, match=f"{shared} units are shared, {lost} only in {first.run_id} and 0 only in"
+    ) as told:
         compare_runs(first, part)
     assert "--shared" in told.value.hint
     found = compare_runs(part, first, shared=True)
@@ -114,11 +118,11 @@ def test_units_that_differ_are_counted_and_refused(at, pair):
 def test_other_units_labels_and_answers_are_refused(at, pair, tmp_path):
     _, bad, first, _ = pair
     studies = desk(at.dataset)
-    with pytest.raises(DataError, match="is one image, of .* one study"):
+    with pytest.raises(DataError, match=r"is one image, of .* one study"):
         compare_runs(first, made_run(studies, noisy(studies.features.y, 1.0, 0), "studies"), shared=True)
     several = desk(at.dataset, "found")
     run = made_run(several, noisy(np.nan_to_num(several.features.y), 1.0, 0), "several")
-    with pytest.raises(DataError, match="tells abnormal; .* tells nodule, effusion"):
+    with pytest.raises(DataError, match=r"tells abnormal; .* tells nodule, effusion"):
         compare_runs(first, run)
     y = at.features.y.copy()
     y[:3] = 1 - y[:3]

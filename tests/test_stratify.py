@@ -1,20 +1,19 @@
-"""Figures per group equal those of a plain groupby; what is chosen on val is applied to test; small groups have reasons."""
+"""Figures per group equal those of a plain groupby; what is chosen on val judges test; small groups have reasons."""
 
 import json
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from made_runs import Desk, desk, made_run, noisy
-from planted import Planted, planted_tables, write_store
+from planted import Planted, plant, planted_tables, write_store
 from scipy.optimize import minimize_scalar
 from sklearn.metrics import log_loss, recall_score, roc_auc_score, roc_curve
 
 from cxremb.calibrated import AS_IS, CALIBRATED, judge_holding, store_reliability
 from cxremb.errors import DataError, QueryError
-from cxremb.evaluate.reliability import logit
 from cxremb.store.dataset import Dataset, write_dataset
 from cxremb.store.layout import LABELS, REPORTS, DatasetPaths
 from cxremb.stratify import stratify
@@ -39,7 +38,10 @@ def made_dataset(folder) -> Dataset:
         if value == 1
     ]
     labels = tables["labels"].to_pylist() + terms
-    tables |= {"reports": table(reports, REPORTS), "labels": table(labels, LABELS)}
+    tables |= {
+        "reports": pa.Table.from_pylist(reports, schema=REPORTS),
+        "labels": pa.Table.from_pylist(labels, schema=LABELS),
+    }
     binary = {"task": "binary", "means": "planted", "labels": ["abnormal"], "policy": "", "version": "0"}
     about = {"licence": "none", "citation": "none", "source": {}, "notes": [], "simulated": True}
     about["label_sets"] = {"normal_abnormal": binary, "problems": binary | {"task": "terms", "labels": []}}
@@ -49,12 +51,6 @@ def made_dataset(folder) -> Dataset:
     write_store(dataset, "efficientnet_b1", "image", ids, rng.standard_normal((len(ids), 4)).astype(np.float32))
     write_store(dataset, "biobert", "text", studies, rng.standard_normal((300, 4)).astype(np.float32))
     return dataset
-
-
-def table(rows, schema):
-    import pyarrow as pa
-
-    return pa.Table.from_pylist(rows, schema=schema)
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +71,9 @@ def frame(at, run) -> pd.DataFrame:
     reports = at.dataset.reports.to_pandas().groupby("study_id")["section"].agg(set)
     terms = at.dataset.labels.to_pandas().query("label_set == 'problems'").groupby("study_id")["label"].agg(set)
     rows = rows.merge(images, left_on="item_id", right_on="image_id")
-    rows["missing"] = [", ".join(sorted({"findings", "impression"} - reports.get(s, set()))) or "none" for s in rows["study_id"]]
+    rows["missing"] = [
+        ", ".join(sorted({"findings", "impression"} - reports.get(s, set()))) or "none" for s in rows["study_id"]
+    ]
     rows["terms"] = [terms.get(study, set()) for study in rows["study_id"]]
     return rows
 
@@ -130,9 +128,9 @@ def test_a_finding_is_told_from_all_negatives(at, run, frame):
         ("nonsense", QueryError, "nonsense"),
         ("item_id", DataError, "400 groups, more than 50"),
         ("count(*)", QueryError, "GROUP BY"),
-        ("1); COPY (SELECT 1) TO 'x.csv'; SELECT (1", QueryError, ""),
-        ("(select content from read_text('/etc/hostname'))", QueryError, ""),
-        ("unnest([1, 2])", DataError, "800 values for 400 rows"),
+        ("1); COPY (SELECT 1) TO 'x.csv'; SELECT (1", QueryError, "syntax error|one statement"),
+        ("(select content from read_text('/etc/hostname'))", QueryError, "ermission"),
+        ("unnest([1, 2])", DataError, "800 values for 400"),
     ],
 )
 def test_what_is_no_grouping_is_refused(at, run, by, error, words):
@@ -227,8 +225,6 @@ def test_probabilities_that_no_temperature_mends_say_why(at):
 
 
 def test_several_labels_share_a_temperature_and_have_thresholds_each(tmp_path):
-    from planted import plant
-
     for label_set, cuts in (("found", 4), ("kind", 0)):
         data = plant(tmp_path / label_set, Planted(studies=300, kinds=1.0))
         desk_of = desk(data, label_set)
@@ -265,9 +261,3 @@ def test_the_command_shows_everything_and_says_it_in_json(cxremb, at, run):
     finding = cxremb("evaluate", run.run_id, "--by", "finding", *root).out
     assert "Not estimable in No Indexing: only" in finding
     assert cxremb("evaluate", run.run_id, "--by", "nonsense", *root).code == 1
-
-
-def test_logits_are_those_of_the_probabilities(run):
-    rows = run.predictions.to_pandas()
-    assert logit(rows["y_prob"].to_numpy()) == pytest.approx(rows["y_logit"].to_numpy())
-    assert replace(run, reused=True).predictions.num_rows == len(rows)

@@ -80,7 +80,7 @@ def does_it_fuse(job: Job, runs: Mapping[str, Run], singles: Sequence[str]) -> F
     """The answer for one arm."""
     name = job.plan.arm
     if not singles:
-        return Fusing(name, skipped="image and text alone, on the same vectors and rows, are not both in the table")
+        return Fusing(name, skipped="the table lacks an arm of the same films alone, or of the same text alone")
     pool = pools_of(runs[name])[0]
     if job.arm.head.kind in ADDITIVE:
         notes: tuple[str, ...] = (f"its head, {job.arm.head.kind}, is additive whatever it learns",)

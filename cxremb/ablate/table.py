@@ -50,6 +50,7 @@ class Ablation:
     threshold: str = FIXED
     controls: "tuple[ControlResult, ...]" = ()
     fusing: tuple[Fusing, ...] = ()
+    task: str = "binary"
     verdicts: tuple[str, ...] = ()  # what the controls say of the arms
 
     @property
@@ -116,9 +117,14 @@ class Ablation:
     @property
     def called(self) -> str:
         """How a row comes to be called positive, in words."""
-        if self.threshold == CHOSEN:
-            return "Accuracy and F1 at each fold's own threshold: best sensitivity + specificity on its validation rows"
-        return "Accuracy and F1 at a threshold of 0.5; sp@.95: specificity at a sensitivity of 0.95, of the ranking"
+        own = "at each fold's own threshold, of the best sensitivity + specificity on its validation rows"
+        told = own if self.threshold == CHOSEN else "at a threshold of 0.5"
+        if self.task != "binary":
+            many = (
+                "accuracy that of the likeliest class" if self.task == "multiclass" else "cells at a threshold of 0.5"
+            )
+            return f"Macro means over the labels, {many}; sp@.95: specificity at a sensitivity of 0.95"
+        return f"Accuracy and F1 {told}; sp@.95: specificity at a sensitivity of 0.95, of the ranking"
 
     @property
     def corrected(self) -> str:
@@ -200,6 +206,7 @@ def summary(shown: Shown, seconds: float) -> Ablation:
         repeats=shown.trial.repeats,
         seeds=shown.trial.seeds,
         threshold=shown.trial.threshold,
+        task=features.task,
         controls=tuple(shown.controls),
         fusing=tuple(shown.fusing),
         verdicts=tuple(shown.verdicts),

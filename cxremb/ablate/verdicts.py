@@ -25,7 +25,7 @@ NOTHING_LEFT = "with its vectors shuffled it must tell nothing: the order of the
 
 def verdicts(arms: Mapping[str, Run], controls: "Sequence[ControlResult]") -> list[str]:
     """One sentence for each thing that a reader must know: a control above chance that must not be, a control that
-    beats an arm, and a modality that the reference does as well without.
+    beats an arm, and a modality that the reference is not measurably worse without.
 
     A difference counts if the paired patient-cluster interval of the AUROC lies above 0. arms: name -> run.
     """
@@ -67,14 +67,14 @@ def beaten(control: "ControlResult", answers: Predictions, tests: Mapping[str, P
 
 
 def idle(control: "ControlResult", answers: Predictions, tests: Mapping[str, Predictions]) -> Iterator[str]:
-    """Whether the reference does as well with one of its modalities shuffled."""
+    """Whether the reference is not measurably worse with one of its modalities shuffled."""
     if control.reference not in tests or control.at_chance:
         return
     gap = gap_of(answers, tests[control.reference], only_above=False)
     if gap is not None and gap.low is not None and gap.high is not None and gap.high >= 0:
         yield (
-            f"{control.reference} does as well with every {control.shuffles} exchanged for another row's: "
-            f"AUROC {told(gap)}; what it says is no evidence that the {control.shuffles} matters"
+            f"{control.reference} is not measurably worse with every {control.shuffles} exchanged for another row's: "
+            f"AUROC {told(gap)}; nothing here shows that it uses the {control.shuffles}"
         )
 
 

@@ -16,6 +16,7 @@ NOT_INDEXED = "No Indexing"
 INSTALL = 'pip install "cxremb[audit]"'
 TEXT_START = 60  # characters of a report that are shown: enough to recognise it
 FEWEST = 10  # rows of each class below which confident learning has no thresholds to speak of
+CONTROL = "control:"  # how the arms of `ablate.controls` start: they answer from shuffled labels, or without looking
 
 
 def check_noise(subject: Subject) -> list[Finding]:
@@ -51,7 +52,8 @@ def suspected(subject: Subject) -> Finding:
     """Studies whose label the newest run of this label set contradicts, by confident learning (Northcutt 2021)."""
     name = "suspected labels"
     label_set = subject.labels.label_set
-    run = next((run for run in list_runs(subject.dataset) if run.record.get("label_set") == label_set), None)
+    runs = (run for run in list_runs(subject.dataset) if run.record.get("label_set") == label_set)
+    run = next((run for run in runs if not str(run.record.get("arm")).startswith(CONTROL)), None)
     if run is None:
         return skipped(LABELS, name, f"no run predicts {label_set} yet", "cxremb train image, or cxremb ablate")
     try:

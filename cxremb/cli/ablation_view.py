@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from cxremb.ablate.controls import ControlResult
 
 WIDTH = 100  # columns that a table may take
+LONG = 20  # of them, what a difference takes
 NARROW = 28  # of them, those that are left for the name of an arm
 
 
@@ -42,7 +43,8 @@ def show_ablation(result: "Ablation", style: Format = Format.TABLE) -> None:
 
 def headings(reference: str | None) -> list[str]:
     """The names of the columns."""
-    gap = [f"- {reference}", "p"] if reference else []
+    told = reference if reference and len(reference) < LONG else "reference"  # the caption names it too
+    gap = [f"- {told}", "p"] if reference else []
     return ["arm", "n", "AUROC", *gap, "acc", "F1", "sp@.95", "ECE", "s"]
 
 
@@ -76,7 +78,9 @@ def show_table(result: "Ablation") -> None:
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=0)
     for place, name in enumerate(headings(result.reference)):
-        table.add_column(name, overflow="fold", no_wrap=place > 0, justify="left" if place < 1 else "right")
+        table.add_column(
+            name.replace("[", "\\["), overflow="fold", no_wrap=place > 0, justify="left" if place < 1 else "right"
+        )
     for row in result.rows:
         first, *others = cells(row, result.reference)
         table.add_row(broken(first), *(cell.replace("[", "\\[") for cell in others))

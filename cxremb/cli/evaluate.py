@@ -32,7 +32,7 @@ def evaluate(
 ) -> None:
     """Show every test figure of a run, whether its probabilities hold, and thresholds; or, with --by, each group's.
 
-    Example: cxremb evaluate 0a1b2c3d --by "width > 2500"
+    Example: cxremb evaluate 0a1b2c3d --by "width >= 2500"
     """
     from cxremb.store.dataset import open_dataset
     from cxremb.train.runs import open_run

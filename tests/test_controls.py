@@ -1,0 +1,272 @@
+"""Controls do what their names say: shuffles leave nothing, look-ups are plain ones, and leaks are told in words."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from planted import Planted, known_auc, plant, planted_tables, write_store
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss, roc_auc_score
+
+from cxremb.ablate.compare import ArmResult
+from cxremb.ablate.controls import CONTROLS, DEALS, Bench, ControlResult, one_control, run_controls, verdicts
+from cxremb.ablate.shuffles import deal_patients, deal_rows, shuffled
+from cxremb.ablate.trial import Trial
+from cxremb.evaluate.bootstrap import Interval
+from cxremb.features import Features, Inputs, load_features
+from cxremb.splits import choose_split, new_split
+from cxremb.splits.spec import SplitSpec
+from cxremb.store.dataset import Dataset, write_dataset
+from cxremb.store.layout import REPORTS, DatasetPaths
+from cxremb.train.fit import Plan, fit_runs, rows_of
+from cxremb.train.parts import parts_of_plan
+from cxremb.train.presets import PRESETS
+from cxremb.train.runs import list_runs, open_run
+from cxremb.types import unwatched
+
+
+def control(results: list[ControlResult], name: str) -> ControlResult:
+    return next(one for one in results if one.name == name)
+
+
+def judged_rows(dataset: Dataset, result: ControlResult):
+    """The test rows of a control's run, in a frame."""
+    rows = open_run(dataset, result.row.run_id).predictions.to_pandas()
+    return rows[rows["part"] == "test"]
+
+
+@pytest.fixture(scope="module")
+def strong(tmp_path_factory) -> Dataset:
+    """Texts tell the label, films do not."""
+    return plant(tmp_path_factory.mktemp("strong"), Planted(studies=400, text=2.0))
+
+
+@pytest.fixture(scope="module")
+def features(strong) -> Features:
+    return load_features(strong, ["image", "text"])
+
+
+@pytest.fixture(scope="module")
+def results(strong, features) -> list[ControlResult]:
+    return run_controls(strong, features, choose_split(strong, "normal_abnormal"))
+
+
+@pytest.fixture(scope="module")
+def arms(strong, features):
+    plans = [Plan(arm) for arm in ("image", "text", "fusion")]
+    return {run.arm: run for run in fit_runs(strong, features, choose_split(strong, "normal_abnormal"), plans)}
+
+
+def test_every_control_judges_the_rows_of_the_arms(strong, results, arms):
+    rows = arms["fusion"].predictions.to_pandas().query("part == 'test'")
+    wanted = set(zip(rows["item_id"], rows["fold"], strict=True))
+    assert [one.name for one in results] == [one.name for one in CONTROLS]
+    for one in results:
+        assert isinstance(one.row, ArmResult)
+        assert one.row.arm == f"control:{one.name}"
+        own = judged_rows(strong, one)
+        assert set(zip(own["item_id"], own["fold"], strict=True)) == wanted
+        assert (one.row.n, one.row.patients) == (len(wanted), 400)
+
+
+def test_shuffled_labels_are_at_chance_though_a_single_deal_need_not_be(results):
+    found = control(results, "label-shuffle")
+    assert len(found.deals) == DEALS
+    assert found.row.auroc.value == pytest.approx(np.mean(found.deals))
+    assert found.row.auroc.low < 0.5 < found.row.auroc.high
+    assert found.row.auroc.high - found.row.auroc.low > np.std(found.deals)
+
+
+def test_a_shuffled_modality_leaves_the_other(results, arms):
+    without_text, without_films = (control(results, name).row.auroc for name in ("text-shuffle", "image-shuffle"))
+    assert abs(without_text.value - arms["image"].metric("auroc")[0]) < 0.1
+    assert without_films.low < known_auc(2.0) < without_films.high
+
+
+def test_a_second_call_trains_nothing(strong, features, results):
+    before = len(list_runs(strong))
+    again = run_controls(strong, features, choose_split(strong, "normal_abnormal"))
+    assert len(list_runs(strong)) == before
+    assert all(one.row.reused for one in again)
+    assert [one.row.auroc for one in again] == [one.row.auroc for one in results]
+
+
+def test_no_weights_are_kept_and_no_store_is_claimed(strong, results):
+    for one in results:
+        run = open_run(strong, one.row.run_id)
+        assert not any(run.weights().values())
+        assert bool(run.record["stores"]) == bool(one.shuffles)
+    told = open_run(strong, control(results, "tf-idf").row.run_id)
+    assert any("label recovery" in caveat for caveat in told.caveats)
+    assert not any("label recovery" in c for c in open_run(strong, control(results, "majority").row.run_id).caveats)
+
+
+def test_films_that_the_fusion_does_without_are_told(results, arms):
+    said = verdicts(arms, results)
+    assert len(said) == 1
+    assert said[0].startswith("fusion is not measurably worse with every image exchanged for another row's: AUROC")
+
+
+def test_a_majority_answer_ranks_nothing(results, features):
+    found = control(results, "majority").row
+    prevalence = features.y.mean()
+    assert found.auroc == Interval(0.5, 0.5, 0.5)
+    assert found.accuracy.value == pytest.approx(max(prevalence, 1 - prevalence))
+
+
+def test_a_head_on_one_modality_is_at_chance_without_it(tmp_path):
+    dataset = plant(tmp_path, Planted(studies=200, text=2.0), modalities=("text",))
+    features = load_features(dataset, ["text"])
+    found = run_controls(dataset, features, choose_split(dataset, "normal_abnormal"))
+    shuffle = control(found, "text-shuffle")
+    assert (shuffle.reference, shuffle.at_chance) == ("text", True)
+    assert shuffle.row.auroc.low < 0.5 < shuffle.row.auroc.high
+    missing = control(found, "image-shuffle")
+    assert (missing.row, missing.reason) == (None, "no arm here reads images")
+
+
+def test_dealing_keeps_every_part_and_every_study_whole(strong, features):
+    parts = list(parts_of_plan(features, choose_split(strong, "normal_abnormal"), Plan("fusion"), ()).values())
+    places = np.unique(np.column_stack(parts), axis=0, return_inverse=True)[1].reshape(-1)
+    order = deal_rows(places, np.random.default_rng(0))
+    assert sorted(order) == list(range(len(places)))
+    giver = deal_patients(places, features, np.random.default_rng(0))
+    for one in parts:
+        assert (one[order] == one).all()
+        assert (one[giver] == one).all()
+    for study in np.unique(features.study_ids):
+        assert len(set(features.y[giver][features.study_ids == study, 0])) == 1
+    assert (features.patient_ids[giver] != features.patient_ids).mean() > 0.8
+    rows = rows_of(features, ("image", "text"))
+    dealt = shuffled(rows, features, parts, "image", (0, 0))
+    assert (dealt.blocks["text"] == rows.blocks["text"]).all()
+    assert sorted(dealt.blocks["image"][:, 0]) == sorted(rows.blocks["image"][:, 0])
+    assert (dealt.blocks["image"] != rows.blocks["image"]).any(axis=1).mean() > 0.8
+    relabelled = shuffled(rows, features, parts, "labels", (0, 0))
+    assert (relabelled.blocks["image"] == rows.blocks["image"]).all()
+    assert (relabelled.y != rows.y).mean() > 0.3
+
+
+def leaky_texts(folder) -> Dataset:
+    """Films of noise; texts in which a word, their length and a missing section give the label away."""
+    plan = Planted(studies=300)
+    tables, y = planted_tables(plan)
+    rng = np.random.default_rng(0)
+    studies = tables["studies"]["study_id"].to_pylist()
+    reports = []
+    for study, value in zip(studies, y, strict=True):
+        told = value if rng.random() < 0.9 else 1 - value
+        words = ["opacity" if told else "clear", *rng.choice(["lung", "heart", "bone"], 3 + 4 * int(value)).tolist()]
+        reports.append({"study_id": study, "section": "findings", "role": "label source", "text": " ".join(words)})
+        if value == 1:
+            reports.append({"study_id": study, "section": "comparison", "role": "before reading", "text": "none"})
+    tables["reports"] = pa.Table.from_pylist(reports, schema=REPORTS)
+    about = {"licence": "none", "citation": "none", "source": {}, "notes": [], "simulated": True}
+    binary = {"task": "binary", "means": "planted", "labels": ["abnormal"], "policy": "", "version": "0"}
+    dataset = write_dataset(DatasetPaths(folder, "leaky"), tables, about | {"label_sets": {"normal_abnormal": binary}})
+    ids = tables["images"]["image_id"].to_pylist()
+    write_store(dataset, "efficientnet_b1", "image", ids, rng.standard_normal((len(ids), 4)).astype(np.float32))
+    noise = rng.standard_normal((len(studies), 4)).astype(np.float32)
+    write_store(dataset, "biobert", "text", studies, noise, section="findings+impression")
+    return dataset
+
+
+@pytest.fixture(scope="module")
+def leaky(tmp_path_factory) -> Dataset:
+    return leaky_texts(tmp_path_factory.mktemp("leaky"))
+
+
+@pytest.fixture(scope="module")
+def leaks(leaky) -> tuple[Features, list[ControlResult]]:
+    features = load_features(leaky, ["image", "text"])
+    return features, run_controls(leaky, features, choose_split(leaky, "normal_abnormal"))
+
+
+def test_planted_leaks_are_told_in_words(leaky, leaks):
+    features, results = leaks
+    plans = [Plan(arm) for arm in ("image", "fusion")]
+    split = choose_split(leaky, "normal_abnormal")
+    said = verdicts({run.arm: run for run in fit_runs(leaky, features, split, plans)}, results)
+    for name in ("length", "metadata", "tf-idf"):
+        for arm in ("image", "fusion"):
+            assert any(line.startswith(f"{name} beats {arm}: AUROC +0.") for line in said), said
+    assert not any(line.startswith(("majority", "patient", "label-shuffle")) for line in said)
+    assert control(results, "length").row.auroc.value == pytest.approx(1.0)
+    assert control(results, "metadata").row.auroc.value == pytest.approx(1.0)
+
+
+def test_tf_idf_is_a_plain_pipeline_of_scikit_learn(leaky, leaks):
+    features, results = leaks
+    texts = {row["study_id"]: row["text"] for row in leaky.reports.to_pylist() if row["section"] == "findings"}
+    found = judged_rows(leaky, control(results, "tf-idf")).set_index("item_id")
+    y = features.y[:, 0]
+    for parts in parts_of_plan(features, choose_split(leaky, "normal_abnormal"), Plan("fusion"), ()).values():
+        words = np.array([texts[study] for study in features.study_ids])
+        counts = TfidfVectorizer(ngram_range=(1, 2), min_df=2, max_features=50_000, sublinear_tf=True)
+        known = counts.fit_transform(words[parts == "train"])
+        best, least = None, np.inf
+        for strength in (0.01, 0.1, 1, 10, 100):
+            model = LogisticRegression(C=strength, max_iter=1000).fit(known, y[parts == "train"])
+            loss = log_loss(y[parts == "val"], model.predict_proba(counts.transform(words[parts == "val"])))
+            best, least = (model, loss) if loss < least else (best, least)
+        wanted = best.predict_proba(counts.transform(words[parts == "test"]))[:, 1]
+        assert found.loc[features.item_ids[parts == "test"], "y_prob"].to_numpy() == pytest.approx(wanted)
+    assert control(results, "tf-idf").row.auroc.value == pytest.approx(roc_auc_score(found["y_true"], found["y_prob"]))
+
+
+def test_a_patient_on_both_sides_is_found_by_look_up(tmp_path):
+    dataset = plant(tmp_path, Planted(studies=300, image=0.5))
+    features = load_features(dataset, ["image", "text"])
+    for name, above in (("image-80-20", True), ("grouped-5fold", False)):
+        split = choose_split(dataset, "normal_abnormal", name, allow_leaky=True)
+        plan = Plan("fusion", "cnn-llm/as-coded", PRESETS["cnn-llm/as-coded"].options, folds=(0,))
+        bench = Bench(dataset, features, split, "fusion", plan)
+        found = one_control(bench, next(one for one in CONTROLS if one.name == "patient"), unwatched)
+        said = verdicts({}, [found])
+        assert bool(said) == above
+        if above:
+            assert said[0].startswith("patient is above chance: AUROC 0.")
+            assert "the split shares patients" in said[0]
+            assert found.row.leaky
+        rows = judged_rows(dataset, found)
+        parts = parts_of_plan(features, split, plan, ())[0, 0]
+        train = dict(zip(features.patient_ids[parts == "train"], features.y[parts == "train", 0], strict=True))
+        answers = rows["y_prob"].to_numpy()
+        for patient, answer in zip(rows["patient_id"], answers, strict=True):
+            if patient in train:  # films of one study: all have its label
+                assert answer == pytest.approx(train[patient])
+            else:
+                assert answer == pytest.approx(features.y.mean())
+
+
+@pytest.mark.parametrize("label_set", ["kind", "found"])
+def test_several_labels_have_controls_too(tmp_path, label_set):
+    dataset = plant(tmp_path, Planted(studies=250, kinds=2.0), modalities=("text",))
+    features = load_features(dataset, ["text"], Inputs(label_set))
+    found = run_controls(dataset, features, choose_split(dataset, label_set))
+    for one in found:
+        assert (one.row is None) == (one.name == "image-shuffle")
+        if one.row:
+            assert one.row.auroc.value is not None
+            rows = judged_rows(dataset, one)
+            assert np.isfinite(rows["y_prob"]).all()
+            if label_set == "kind":
+                assert rows.groupby(["item_id", "repeat", "seed"])["y_prob"].sum().to_numpy() == pytest.approx(1.0)
+    assert control(found, "majority").row.auroc.value == pytest.approx(0.5)
+
+
+def test_repeats_and_seeds_are_those_of_the_reference(tmp_path):
+    dataset = plant(tmp_path, Planted(studies=120, text=1.0))
+    split = new_split(dataset, "normal_abnormal", SplitSpec("twice", repeats=2))
+    features = load_features(dataset, ["image", "text"])
+    found = run_controls(dataset, features, split, Trial(repeats=2, seeds=2))
+    places = {
+        one.name: set(judged_rows(dataset, one)[["repeat", "seed"]].itertuples(index=False, name=None)) for one in found
+    }
+    both = {(repeat, seed) for repeat in (0, 1) for seed in (0, 1)}
+    assert places["text-shuffle"] == places["image-shuffle"] == both
+    assert places["tf-idf"] == places["patient"] == {(0, 0), (1, 0)}
+    assert places["label-shuffle"] == {(0, seed) for seed in range(DEALS)}
+    plans = [Plan("image", repeats=(0, 1), seeds=(0, 1))]
+    said = verdicts({run.arm: run for run in fit_runs(dataset, features, split, plans)}, found)
+    assert all("AUROC" in line for line in said)
