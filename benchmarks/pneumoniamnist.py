@@ -62,7 +62,6 @@ def measure(file: Path, folder: Path, seeds: int, epochs: int | None) -> dict[st
             "parameters": preset.parameters,
             "epochs": plan.options.epochs,
             "epochs_kept": run.record["epochs"],
-            "seconds_per_seed": round(run.seconds / seeds, 1),
             **{metric: figure(run.metric(metric)) for metric in METRICS},
             "by_seed": {metric: [run.metric(metric, part)[0] for part in each] for metric in METRICS[:2]},
         }

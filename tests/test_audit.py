@@ -135,7 +135,7 @@ def test_the_stored_table_is_what_was_told(planted: Dataset) -> None:
             assert row[name] == getattr(finding, name)
         assert row["examples"] == list(finding.examples)
     newest = f"status = 'fail' and split = '{result.split}' and created = (select max(created) from audits)"
-    told = f'select dataset, name, value from audits where {newest}'
+    told = f"select dataset, name, value from audits where {newest}"
     asked = query(planted.paths.root, told).to_pylist()
     assert {(row["name"], row["value"]) for row in asked} == {(f.name, f.value) for f in result.failed}
 

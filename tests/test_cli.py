@@ -59,7 +59,7 @@ def documented() -> list[str]:
 
 @pytest.mark.parametrize("line", documented())
 def test_documented_command_lines_parse(line: str) -> None:
-    words = shlex.split(line.partition(" > ")[0], comments=True)[1:]  # what becomes of its output is the shell's business
+    words = shlex.split(line.partition(" > ")[0], comments=True)[1:]  # the rest is the shell's business
     name = next(key for key in ALL if tuple(words[: len(key)]) == key)
     ALL[name].make_context(" ".join(name), words[len(name) :], resilient_parsing=False)
 

@@ -27,7 +27,8 @@ from cxremb.train.pixels import source
 from cxremb.train.pixels.augment import augmented, clean, contrasted, moved, scaled
 from cxremb.train.pixels.bundle import load_networks
 from cxremb.train.pixels.fit import NetworkPlan, Origin, fit_network, open_source, plan_of
-from cxremb.train.pixels.loop import Job, Training, epoch_seed, fit, mean_loss, predict
+from cxremb.train.pixels.forward import Job, predict
+from cxremb.train.pixels.loop import Training, epoch_seed, fit, mean_loss
 from cxremb.train.pixels.networks import RANDOM, find_start, freeze, layers_of, new_network, parameters_of
 from cxremb.train.pixels.schedule import next_step
 from cxremb.train.pixels.source import Films, load_films
@@ -352,11 +353,12 @@ def test_a_stopped_training_goes_on_to_the_same_weights(tmp_path, options, recip
     for batches in (2, 7, 11):  # within the first epoch, the second, and again later: 5 batches an epoch
         with pytest.raises(Pulled):
             fit(job, films, targets, member(), pulled_after(batches))
-    done = len(Training(job, films, targets, member()).losses)
-    assert 0 < done < len(straight.history) // 2
+    stopped = Training(job, films, targets, member())
+    assert 0 < len(stopped.losses) < len(straight.history) // 2
     resumed = fit(job, films, targets, member())
     assert resumed.history == straight.history
     assert resumed.epoch == straight.epoch
+    assert resumed.seconds > stopped.before > 0
     for name, value in weights_of(straight.network).items():
         assert torch.equal(value, weights_of(resumed.network)[name]), name
     trained = torch.cat([value.ravel() for value in weights_of(resumed.network).values()])

@@ -257,7 +257,7 @@ def test_the_command_shows_everything_and_says_it_in_json(cxremb, at, run):
     groups = json.loads(cxremb("evaluate", run.run_id, "--by", "view", "--json", *root).out)["strata"]["groups"]
     for group in groups:
         line = next(line for line in by.out.splitlines() if line.split()[:1] == [group["name"]])
-        assert f"{group['metrics']['auroc']['value']:.3f}" in line
+        assert f" {group['metrics']['auroc']['value']:.3f} [".replace(" 0.", " .") in line
     finding = cxremb("evaluate", run.run_id, "--by", "finding", *root).out
     assert "Not estimable in No Indexing: only" in finding
     assert cxremb("evaluate", run.run_id, "--by", "nonsense", *root).code == 1

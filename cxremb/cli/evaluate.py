@@ -146,7 +146,7 @@ def show_strata(found: "Stratified") -> None:
 
     groups = found.strata.groups
     names = list(groups[0].metrics) if groups else []
-    table = plain_table((escape(found.by) if len(found.by) <= 24 else "group", "rows", "positive", *names))
+    table = plain_table((escape(found.by) if len(found.by) <= 24 else "group", "rows", "pos.", *names))
     for group in groups:
         counts = (f"{count:,}" for count in (group.rows, group.positives))
         table.add_row(escape(group.name), *counts, *(escape(short(group.metrics[name])) for name in names))
@@ -168,8 +168,8 @@ def show_strata(found: "Stratified") -> None:
 
 
 def short(found: "Interval") -> str:
-    """Three decimals with the interval in two, so that four fit a line of 100; or a dash."""
+    """Three decimals with the interval in two, without zeros before the point: four fit a line of 100. Or a dash."""
     if found.value is None:
         return "-"
     span = "" if found.low is None else f" [{found.low:.2f}, {found.high:.2f}]".replace("0.", ".")
-    return f"{found.value:.3f}{span}"
+    return f"{found.value:.3f}".replace("0.", ".", 1) + span

@@ -13,7 +13,7 @@ from cxremb.errors import StoreError, TrainError
 from cxremb.images import Frame, Grey, fit
 from cxremb.train.options import Augment, Options, PixelRecipe, Stage
 from cxremb.train.pixels.augment import clean
-from cxremb.train.pixels.loop import Job, predict
+from cxremb.train.pixels.forward import Job, predict
 from cxremb.train.pixels.networks import new_network
 from cxremb.train.pixels.source import Films
 from cxremb.train.pixels.specs import NetworkSpec

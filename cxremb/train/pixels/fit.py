@@ -1,7 +1,6 @@
 """A data set, a split and a preset -> a finished run of a network from pixels, like that of any head."""
 
 import shutil
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -110,9 +109,9 @@ def fit_network(
     if done := find_run(dataset, key):
         return replace(done, reused=True)
     parts = parts_of_plan(features, split, plan, BLOCKS)
-    draft, started = dataset.paths.runs / f".training-{key}", time.perf_counter()
-    fitted, parameters = fit_places(source, parts, plan, Under(draft, device), progress)
-    made = Made(plan, BLOCKS, fitted, parts, parameters, time.perf_counter() - started, spec)
+    draft = dataset.paths.runs / f".training-{key}"
+    fitted, parameters, seconds = fit_places(source, parts, plan, Under(draft, device), progress)
+    made = Made(plan, BLOCKS, fitted, parts, parameters, seconds, spec)
     run = finish_run(dataset, features, split, made)
     shutil.rmtree(draft, ignore_errors=True)
     return run
@@ -146,16 +145,17 @@ class Under:
 
 def fit_places(
     source: Source, parts: Mapping[tuple[int, int], Parts], plan: NetworkPlan, under: Under, progress: Progress
-) -> tuple[list[Fitted], int]:
-    """(the plan's models one after the other, how many parameters each has)."""
+) -> tuple[list[Fitted], int, float]:
+    """(the plan's models one after the other, how many parameters each has, the seconds spent on them)."""
     from cxremb.encoders.runtime import best_device, check_device
     from cxremb.train.losses import targets_of
-    from cxremb.train.pixels.loop import Job, fit, predict
+    from cxremb.train.pixels.forward import Job, predict
+    from cxremb.train.pixels.loop import fit
     from cxremb.train.pixels.networks import parameters_of
 
     device = best_device() if under.device == "auto" else under.device
     check_device(device)
-    targets, fitted, parameters = targets_of(rows_of(source.features, ())), [], 0
+    targets, fitted, parameters, seconds = targets_of(rows_of(source.features, ())), [], 0, 0.0
     for place in plan.places:
         part = parts[place.repeat, place.fold]
         checkpoint = under.folder / f"{place.name}.safetensors"
@@ -164,6 +164,7 @@ def fit_places(
         rows = np.flatnonzero((part == "val") | (part == "test"))
         prob, logit = predict(trained.network, source.films, rows, job, targets.task)
         weights = {name: value.cpu().contiguous().numpy() for name, value in trained.network.state_dict().items()}
+        seconds += trained.seconds
         parameters = parameters_of(trained.network.requires_grad_(True))
         fitted.append(Fitted(place, trained.epoch, weights, trained.history, rows, part[rows], prob, logit))
-    return fitted, parameters
+    return fitted, parameters, seconds

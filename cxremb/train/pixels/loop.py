@@ -1,47 +1,30 @@
 """The loop of a network from pixels: films in, a trained network and its history out, from where it was stopped."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import asdict, dataclass, field
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from math import ceil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cxremb.encoders.runtime import native_bf16
 from cxremb.errors import TrainError
-from cxremb.train.data import BINARY, MULTILABEL, Member
-from cxremb.train.loop import one_thread
+from cxremb.train.data import Member
 from cxremb.train.losses import Epoch, Targets, balanced_weights, cell_losses, figures, labelled
-from cxremb.train.options import Options, PixelRecipe
 from cxremb.train.pixels.augment import augmented, scaled
 from cxremb.train.pixels.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
-from cxremb.train.pixels.networks import Start, freeze, new_network
+from cxremb.train.pixels.forward import Job, logits_of, mixed, telling, threads_for
+from cxremb.train.pixels.networks import freeze, new_network
 from cxremb.train.pixels.schedule import Step, next_step, stages_of
 from cxremb.train.pixels.source import Films
-from cxremb.train.pixels.specs import NetworkSpec
 from cxremb.types import Progress, unwatched
 
+__all__ = ["Job", "Trained", "Training", "epoch_seed", "fit", "mean_loss"]
+
 GLANCE = 2048  # training rows that are measured after each epoch: drawn once, so that the curve is one curve
-SMALL = 64  # pixels a side
-ROWS_AT_ONCE = 64  # films in one forward pass when only predicting, or a training batch if that is larger
-
-
-@dataclass(frozen=True)
-class Job:
-    """One network to train. `device` is WHERE: all else decides the result, `checkpoint` aside."""
-
-    spec: NetworkSpec
-    recipe: PixelRecipe
-    options: Options
-    start: Start = field(default_factory=Start)
-    device: str = "cpu"
-    checkpoint: Path | None = None  # written after each epoch, and gone on from
-    build: Callable[[int, int], nn.Module] | None = None  # (outputs, seed) -> a network that is not that of `spec`
 
 
 @dataclass(frozen=True)
@@ -51,6 +34,7 @@ class Trained:
     network: nn.Module  # in evaluation mode
     epoch: int
     history: list[Epoch]
+    seconds: float  # spent on it, also before it was stopped and gone on with
 
 
 class Training:
@@ -71,6 +55,7 @@ class Training:
         self.history: list[Epoch] = []
         self.kept: Mapping[str, Tensor] = snapshot(self.network)
         self.lowest, self.chosen = float("inf"), 0
+        self.before, self.started = 0.0, time.perf_counter()
         self.optimiser = self.new_optimiser(job.options.learning_rate)
         self.resume()
 
@@ -78,6 +63,11 @@ class Training:
     def losses(self) -> list[float]:
         """The watched loss of each epoch so far."""
         return [row.loss for row in self.history[1::2]]
+
+    @property
+    def seconds(self) -> float:
+        """Spent so far, as far as the checkpoint knows."""
+        return self.before + time.perf_counter() - self.started
 
     @property
     def batches(self) -> int:
@@ -169,7 +159,12 @@ class Training:
             number: {name: value for name, value in one.items() if isinstance(value, Tensor)}
             for number, one in self.optimiser.state_dict()["state"].items()
         }
-        told = {"lowest": self.lowest, "chosen": self.chosen, "history": [asdict(row) for row in self.history]}
+        told = {
+            "lowest": self.lowest,
+            "chosen": self.chosen,
+            "seconds": self.seconds,
+            "history": [asdict(row) for row in self.history],
+        }
         write_checkpoint(path, Checkpoint(self.network.state_dict(), self.kept, memory, told))
 
     def resume(self) -> None:
@@ -179,7 +174,7 @@ class Training:
             return
         self.network.load_state_dict(found.network)
         self.kept, self.lowest, self.chosen = found.kept, found.told["lowest"], found.told["chosen"]
-        self.history = [Epoch(**row) for row in found.told["history"]]
+        self.history, self.before = [Epoch(**row) for row in found.told["history"]], found.told["seconds"]
         step = next_step(self.losses, self.job.options, self.job.recipe)
         if step is not None and not step.first:
             self.thaw(step.frozen)
@@ -203,7 +198,7 @@ def fit(job: Job, films: Films, targets: Targets, member: Member, progress: Prog
         for _ in progress(training.steps(), training.steps_left, training.told):
             pass
     training.network.load_state_dict(training.kept)
-    return Trained(training.network.eval(), training.chosen, training.history)
+    return Trained(training.network.eval(), training.chosen, training.history, training.seconds)
 
 
 def mean_loss(logits: Tensor, targets: Targets, rows: Tensor, weights: Tensor | None) -> Tensor:
@@ -216,47 +211,6 @@ def mean_loss(logits: Tensor, targets: Targets, rows: Tensor, weights: Tensor | 
     )
 
 
-def telling(logits: Tensor, task: str) -> Tensor:
-    """The logits that count: of a binary task the first two, for a class that is never right has nothing to say."""
-    return logits[:, :2] if task == BINARY else logits
-
-
-def predict(
-    network: nn.Module, films: Films, rows: NDArray[np.int64], job: Job, task: str
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(probabilities, logits), both (m, k), of some rows, films as they are.
-
-    Of a binary task with several logits, the logit is how far the second is above the first.
-    """
-    with threads_for(job):
-        logits = telling(logits_of(network, films, rows, job).double(), task)
-    if task == BINARY and logits.shape[1] == 2:
-        logits = logits[:, 1:] - logits[:, :1]
-    sure = torch.sigmoid(logits) if task in (BINARY, MULTILABEL) else torch.softmax(logits, dim=1)
-    return sure.numpy(), logits.numpy()
-
-
-@torch.inference_mode()
-def logits_of(network: nn.Module, films: Films, rows: NDArray[np.int64], job: Job) -> Tensor:
-    """(m, outputs) float32 on the CPU, in evaluation mode."""
-    network.eval()
-    size, found = max(ROWS_AT_ONCE, job.options.batch_size), []
-    for start in range(0, len(rows), size):
-        X = scaled(torch.from_numpy(films.take(rows[start : start + size])).to(job.device))
-        with mixed(job):
-            found.append(network(X.contiguous(memory_format=torch.channels_last)).float().cpu())
-    return torch.cat(found)
-
-
-def threads_for(job: Job) -> AbstractContextManager[Any]:
-    """One thread for small films on a CPU, else as many as there are.
-
-    A step on small films is some milliseconds: a second thread gains little, and on a machine with other work makes
-    it up to nine times slower (measured). The result then does not depend on the number of cores either.
-    """
-    return one_thread() if job.device == "cpu" and job.recipe.side <= SMALL else nullcontext()
-
-
 def epoch_seed(seed: int, epoch: int) -> int:
     """What chance starts from in one epoch, so that it needs no record of the epochs before."""
     return int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
@@ -265,19 +219,6 @@ def epoch_seed(seed: int, epoch: int) -> int:
 def snapshot(network: nn.Module) -> dict[str, Tensor]:
     """A copy of all weights."""
     return {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
-
-
-def mixed(job: Job) -> torch.autocast:
-    """bfloat16 where a GPU multiplies in it, or where the options ask for it; elsewhere float32.
-
-    Raises `TrainError` if it is asked for and the hardware lacks it.
-    """
-    asked, native = job.options.precision == "bf16", native_bf16(job.device)
-    if asked and not native:
-        raise TrainError(f"{job.device} does not multiply in bfloat16", hint="use precision fp32")
-    return torch.autocast(
-        torch.device(job.device).type, torch.bfloat16, enabled=asked or (native and job.device != "cpu")
-    )
 
 
 @contextmanager
