@@ -113,8 +113,6 @@ def test_studies_that_nobody_indexed_are_counted(tmp_path: Path) -> None:
 
 def write_predictions(dataset: Dataset, sure: float = 0.95) -> str:
     """A run that knows what each study is, and is `sure` of it."""
-    truth = dict(zip(*(dataset.labels[name].to_pylist() for name in ("study_id", "value")), strict=True))
-    del truth
     rows = [
         {"unit": "study", "item_id": row["study_id"], "study_id": row["study_id"], "patient_id": row["study_id"],
          "repeat": 0, "fold": 0, "part": "test", "label": "sick", "y_true": row["value"],
@@ -122,7 +120,7 @@ def write_predictions(dataset: Dataset, sure: float = 0.95) -> str:
         for row in dataset.labels.to_pylist() if row["label_set"] == "sick"
     ]  # fmt: skip
     tables = HISTORY.empty_table(), pa.Table.from_pylist(rows, schema=PREDICTIONS), METRICS.empty_table()
-    record = {"label_set": "sick", "arm": "text", "seconds": 0.0}
+    record = {"label_set": "sick", "label": "sick", "arm": "text", "seconds": 0.0}
     return write_run(dataset, "0" * 64, Outcome(record, *tables, {"x": np.zeros(1)}, "card RUN_ID")).record["run_id"]
 
 

@@ -164,6 +164,8 @@ def test_older_versions_stay_readable_until_they_are_freed(tmp_path: Path) -> No
     dataset, _, _ = two_versions(tmp_path)
     assert len(open_store(dataset, "tiny", version=1).table()) == 24
     assert len(open_store(dataset, "tiny").table()) == 20
+    assert open_store(dataset, "tiny:1") == open_store(dataset, "tiny", version=1)
+    assert open_store(dataset, open_store(dataset, "tiny").name + ":2").version == 2
     with pytest.raises(StoreError, match="no version 3; it has 1, 2"):
         open_store(dataset, "tiny", version=3)
     collect(open_store(dataset, "tiny").folder)

@@ -48,13 +48,17 @@ class Asked:
     inputs: "Inputs"
     split: "Callable[[], StoredSplit]"
     place: dict[str, Any]  # folds, repeats, seeds
-    device: str
+    device: str | None
     weights: Path | None  # of a network's base
 
 
 LabelSet = Annotated[str, typer.Option(help="What to predict.")]
-ImageModel = Annotated[str | None, typer.Option(help="Image encoder or store; the newest if left out.")]
-TextModel = Annotated[str | None, typer.Option(help="Text encoder or store; the newest if left out.")]
+ImageModel = Annotated[
+    str | None, typer.Option(help="Image encoder or store, NAME:3 for its version 3; the newest if left out.")
+]
+TextModel = Annotated[
+    str | None, typer.Option(help="Text encoder or store, NAME:3 for its version 3; the newest if left out.")
+]
 Text = Annotated[
     str,
     typer.Option(help="A section, findings+impression, or pre-read: what was known before the film was read."),
@@ -100,7 +104,10 @@ def train(
     weights: Annotated[
         Path | None, typer.Option(help="Local weights that the base of a network from pixels starts from.")
     ] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda[:n], mps or auto; heads are quick on a cpu.")] = "cpu",
+    device: Annotated[
+        str | None,
+        typer.Option(help="cpu, cuda[:n], mps or auto.", show_default="cpu for heads, which are quick; else auto"),
+    ] = None,
     tensorboard: Annotated[
         Path | None, typer.Option(help="Also write the figures of every epoch here, for TensorBoard.")
     ] = None,
@@ -164,7 +171,7 @@ def train_head(collection: "Dataset", asked: Asked) -> "Run":
     folds = asked.split()
     tell(features, folds)
     plan = Plan(asked.head, asked.recipe.name, asked.recipe.options, **asked.place)
-    return fit_run(collection, features, folds, plan, bar, asked.device)
+    return fit_run(collection, features, folds, plan, bar, asked.device or "cpu")
 
 
 def train_network(collection: "Dataset", asked: Asked) -> "Run":
@@ -178,7 +185,7 @@ def train_network(collection: "Dataset", asked: Asked) -> "Run":
     plan = replace(plan_of(asked.recipe), **asked.place)
     source = open_source(collection, asked.inputs, plan, Origin(asked.weights), bar)
     tell(source.features, folds)
-    return fit_network(collection, source, folds, plan, bar, asked.device)
+    return fit_network(collection, source, folds, plan, bar, asked.device or "auto")
 
 
 def tell(features: "Features", folds: "StoredSplit") -> None:

@@ -188,9 +188,12 @@ def list_stores(dataset: Dataset) -> list[Store]:
 def open_store(dataset: Dataset, encoder: str, version: int | None = None) -> Store:
     """The newest store of `encoder`, which may also be a full store name such as `biobert@0123456789ab`.
 
-    version: an older one, as long as it has not been freed. Raises `StoreError`, with the command that makes one, if
-    there is none.
+    version: an older one, as long as it has not been freed; `biobert:3` says the same. Raises `StoreError`, with the
+    command that makes one, if there is none.
     """
+    name, _, told = encoder.rpartition(":")
+    if name and told.isdigit():
+        encoder, version = name, int(told)
     stores = list_stores(dataset)
     for store in stores:
         if encoder in (store.encoder, store.name):

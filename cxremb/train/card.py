@@ -21,7 +21,7 @@ Compare accuracy with `majority_accuracy` and F1 with `all_positive_f1`: what an
 
 ## How it was made
 
-- vectors: {stores}; {text}; pooling: {pooling}
+- {read}
 - rows: {rows} of {patients} patients; left out: {left_out}
 - split: {split}: {split_means}
 - preset {preset}: {options}
@@ -29,9 +29,11 @@ Compare accuracy with `majority_accuracy` and F1 with `all_positive_f1`: what an
 - made with {versions}
 
 `model.safetensors` holds one model per repeat, fold and seed under `repeat0.fold0.seed0.` and so on; its digest is in
-`run.json`, beside the full keys of the stores. A head takes raw store vectors and standardises them itself with its
-`mean`, `scale` and `limit`. To predict: `cxremb.train.bundle.load_bundle`.
+`run.json`. {use}
 """
+HEAD_USE = """A head takes raw store vectors, whose full keys are in `run.json`, and standardises them itself with its
+`mean`, `scale` and `limit`. To predict: `cxremb.train.bundle.load_bundle`."""
+NETWORK_USE = "A network takes films as its frame says. To predict: `cxremb.train.pixels.bundle.load_networks`."
 
 
 def model_card(record: Mapping[str, Any], metrics: Sequence[Mapping[str, Any]]) -> str:
@@ -43,7 +45,10 @@ def model_card(record: Mapping[str, Any], metrics: Sequence[Mapping[str, Any]]) 
         told[name] = ", ".join(map(str, record[name])) or "none"
     told["labels"] = ", ".join(f"`{label}`" for label in record["labels"])
     told["averaged"] = ", averaged over repeats and seeds" if len(record["repeats"]) * len(record["seeds"]) > 1 else ""
-    told["text"] = text_told(record["text"], record["text_role"])
+    from_pixels = "network" in record["spec"]
+    text = text_told(record["text"], record["text_role"])
+    told["read"] = "films" if from_pixels else f"vectors: {told['stores']}; {text}; pooling: {told['pooling']}"
+    told["use"] = NETWORK_USE if from_pixels else HEAD_USE
     told["caveat"] = f"**Read these figures as: {record['note']}.**\n\n" if record["note"] else ""
     told["leaky"] = " (LEAKY)" if record["leaky"] else ""
     told["figures"] = figures_tables([row for row in metrics if row["part"] == "test"], record["label"])

@@ -13,6 +13,7 @@ from cxremb.splits import LEAKY, StoredSplit
 from cxremb.store.dataset import Dataset
 from cxremb.store.layout import FORMAT_VERSION
 from cxremb.train.card import model_card
+from cxremb.train.heads import HEADS
 from cxremb.train.parts import Parts
 from cxremb.train.plan import Plan
 from cxremb.train.runs import Outcome, Run, write_run
@@ -68,7 +69,7 @@ def run_record(dataset: Dataset, features: Features, split: StoredSplit, made: M
     notes = [*caveats(made.blocks, features.text_role, dataset.simulated), *([LEAKY] if split.leaky else [])]
     reads_text = "text" in made.blocks
     return {
-        "head": plan.arm,
+        "head": head_name(made),
         "arm": plan.arm,
         "spec": dict(made.spec),
         "preset": plan.preset,
@@ -105,6 +106,11 @@ def run_record(dataset: Dataset, features: Features, split: StoredSplit, made: M
         "seconds": round(made.seconds, 2),
         "versions": {"cxremb": cxremb.__version__, "torch": version("torch")},
     }
+
+
+def head_name(made: Made) -> str:
+    """The head of the table that an arm, whose name may say more, is made of; else the arm's own name."""
+    return next((name for name, head in HEADS.items() if asdict(head) == dict(made.spec)), made.plan.arm)
 
 
 def rows_told(features: Features, split: StoredSplit, made: Made) -> dict[str, Any]:
