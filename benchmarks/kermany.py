@@ -3,7 +3,7 @@
     python benchmarks/kermany.py chest_xray/ [--epochs 2] [--subset 800] [--work DIR] [--out FILE]
 
 The frozen arm is EfficientNet-Lite1 (ImageNet weights from a Python package) with logistic regression, all five folds
-of the default split. `custom-cnn` trains on fold 0 for a few epochs of its fifteen; `two-stage` on fold 0 of a subset of
+of the default split. `custom-cnn` trains on fold 0 for a few epochs of its fifteen; `two-stage` on fold 0 of a part of
 the patients, one epoch a stage, from random weights where ImageNet's cannot be had: it shows that the recipe runs,
 and what so little training reaches, and nothing about the published figures.
 """
