@@ -1,5 +1,7 @@
 """Controls do what their names say: shuffles leave nothing, look-ups are plain ones, and leaks are told in words."""
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -193,6 +195,15 @@ def test_planted_leaks_are_told_in_words(leaky, leaks):
     assert not any(line.startswith(("majority", "patient", "label-shuffle")) for line in said)
     assert control(results, "length").row.auroc.value == pytest.approx(1.0)
     assert control(results, "metadata").row.auroc.value == pytest.approx(1.0)
+
+
+def test_a_control_says_nothing_of_an_arm_that_reads_another_text(leaky, leaks):
+    features, results = leaks
+    [run] = fit_runs(leaky, features, choose_split(leaky, "normal_abnormal"), [Plan("fusion")])
+    other = replace(run, record={**run.record, "text": "indication"})
+    said = verdicts({"fusion": other}, results)
+    assert not any(line.startswith(("tf-idf", "length")) for line in said)
+    assert any(line.startswith("metadata beats fusion") for line in said)
 
 
 def test_tf_idf_is_a_plain_pipeline_of_scikit_learn(leaky, leaks):

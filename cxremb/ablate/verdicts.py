@@ -27,7 +27,8 @@ def verdicts(arms: Mapping[str, Run], controls: "Sequence[ControlResult]") -> li
     """One sentence for each thing that a reader must know: a control above chance that must not be, a control that
     beats an arm, and a modality that the reference is not measurably worse without.
 
-    A difference counts if the paired patient-cluster interval of the AUROC lies above 0. arms: name -> run.
+    A control that reads a text is not held against arms that read another one. A difference counts if the paired
+    patient-cluster interval of the AUROC lies above 0. arms: name -> run.
     """
     tests = {arm: predictions_of(run) for arm, run in arms.items()}
     made = [control for control in controls if control.row is not None]
@@ -35,12 +36,19 @@ def verdicts(arms: Mapping[str, Run], controls: "Sequence[ControlResult]") -> li
     for control in made:
         if control.shuffles == LABELS:  # each of its pools learnt other labels: there is no arm to pair it with
             continue
-        answers = predictions_of(read_run(Path(control.folder)))
+        run = read_run(Path(control.folder))
+        answers = predictions_of(run)
         if control.shuffles:
             said += idle(control, answers, tests)
         else:
-            said += beaten(control, answers, tests)
+            said += beaten(control, answers, {arm: tests[arm] for arm in arms if comparable(run, arms[arm])})
     return said
+
+
+def comparable(control: Run, arm: Run) -> bool:
+    """Whether a control says something of an arm: one that reads a text says nothing of an arm that reads another."""
+    texts = control.record["text"], arm.record["text"]
+    return None in texts or texts[0] == texts[1]
 
 
 def is_above_chance(control: "ControlResult") -> bool:
