@@ -16,6 +16,7 @@ from cxremb.store.cache import Matrix
 from cxremb.store.choose import Seen, check_text, choose_stores, fine_tuned_on
 from cxremb.store.dataset import Dataset
 from cxremb.store.layout import BEFORE_READING, LABEL_SOURCE
+from cxremb.store.marks import KEEP
 from cxremb.store.reader import Store
 from cxremb.store.texts import REPORT, text_role
 
@@ -65,12 +66,13 @@ class Features:
     y: NDArray[np.float64]  # (n, k) 0 or 1; NaN where missing, never in a whole row
     labels: tuple[str, ...]  # (k,)
     task: str  # binary, multiclass (one-hot) or multilabel
-    stores: Mapping[str, str]  # modality -> "encoder@key12 v3"
+    stores: Mapping[str, str]  # modality -> `Store.told`, such as "encoder@key12 v3"
     left_out: Mapping[str, int]  # reason -> rows; a row counts under the first reason that holds
     label_set: str
     label_version: str = ""
     text: str | None = None  # which text; None without one
     text_role: str | None = None  # `BEFORE_READING` or `LABEL_SOURCE`
+    xxxx: str = KEEP  # what became of the marks of removed words in it
     pooling: Mapping[str, str] = field(default_factory=dict)  # modality -> pooling
     keys: Mapping[str, str] = field(default_factory=dict)  # modality -> the store's full key
     seen: Mapping[str, Seen] = field(default_factory=dict)  # modality -> whom its encoder was fine-tuned on
@@ -158,12 +160,13 @@ def load_features(dataset: Dataset, modalities: Sequence[str], inputs: Inputs | 
         y=y[kept],
         labels=labels.names,
         task=labels.task,
-        stores={modality: f"{store.name} v{store.version}" for modality, store in stores.items()},
+        stores={modality: store.told for modality, store in stores.items()},
         left_out=left_out,
         label_set=labels.label_set,
         label_version=labels.version,
         text=inputs.text if "text" in modalities else None,
         text_role=text_role(dataset.reports, inputs.text) if "text" in modalities else None,
+        xxxx=stores["text"].xxxx if "text" in stores else KEEP,
         pooling={modality: store.pooling for modality, store in stores.items()},
         keys={modality: store.manifest.key for modality, store in stores.items()},
         seen={modality: seen for modality, store in stores.items() if (seen := fine_tuned_on(store))},

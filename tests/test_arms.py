@@ -47,6 +47,8 @@ def names(words: str) -> list[str]:
         ("fusion[text=indication]", ["image+indication"]),
         ("text[encoder=biobert@0123456789ab]", ["text[encoder=biobert@0123456789ab]"]),
         ("xxxx=keep", ["fusion"]),
+        ("pre-read[xxxx=keep|drop|mask]", ["pre-read", "pre-read[xxxx=drop]", "pre-read[xxxx=mask]"]),
+        ("xxxx=drop", ["fusion[xxxx=drop]"]),
     ],
 )  # fmt: skip
 def test_arms_are_read(words, expected):
@@ -70,7 +72,8 @@ def test_arms_are_read(words, expected):
         ("image[missing=image]", "nothing is left", "fusion[missing="),
         ("image[text=findings]", "reads no text", "image+findings"),
         ("text[views=frontal]", "no views", "image or fusion"),
-        ("xxxx=drop", "encoded without the XXXX", "add the collection again"),
+        ("xxxx=blur", "xxxx=blur", "keep or drop or mask"),
+        ("image[xxxx=drop]", "reads no text", "text or fusion"),
         ("", "names no arm", "an arm is"),
     ],
 )

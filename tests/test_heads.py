@@ -78,7 +78,8 @@ def batch_of(rows: int, views: int = 0) -> Batch:
         "image": torch.randn(*shape, DIMS["image"], generator=random),
         "text": torch.randn(1, rows, DIMS["text"], generator=random),
     }
-    return Batch(blocks, {"image": torch.ones(shape), "text": torch.ones(1, rows)})
+    values = torch.cat([block.flatten(2) for block in blocks.values()], dim=-1)
+    return Batch(values, blocks, {"image": torch.ones(shape), "text": torch.ones(1, rows)})
 
 
 def layer(parameters: dict[str, torch.Tensor], name: str, x: torch.Tensor) -> torch.Tensor:
@@ -118,7 +119,8 @@ def test_attention_weighs_the_views_that_are_there_as_published():
         forward(spec, parameters, batch, unchanged)[0], torch.stack(expected), rtol=1e-4, atol=1e-4
     )
     order = [2, 0, 1]  # the order of the views says nothing
-    turned = Batch({"image": batch.blocks["image"][:, :, order]}, {"image": batch.present["image"][:, :, order]})
+    films, there = batch.blocks["image"][:, :, order], batch.present["image"][:, :, order]
+    turned = Batch(films.flatten(2), {"image": films}, {"image": there})
     torch.testing.assert_close(
         forward(spec, parameters, turned, unchanged)[0], torch.stack(expected), rtol=1e-4, atol=1e-4
     )
@@ -193,10 +195,11 @@ def test_modality_dropout_lets_a_row_be_scored_by_what_it_has():
 
 
 def test_modality_dropout_takes_its_share_and_never_the_last_block():
+    from cxremb.train.deal import lost_blocks
     from cxremb.train.inputs import table_of
     from cxremb.train.learner import Work
     from cxremb.train.losses import targets_of
-    from cxremb.train.stack import Stack, lost_blocks
+    from cxremb.train.stack import Stack
 
     rows = planted(4000)
     rows.present["text"][:1000] = False

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from simulated_rows import members_of, noise, planted, rows_of
+from simulated_rows import bags, members_of, noise, planted, rows_of
 from sklearn.metrics import accuracy_score, log_loss, precision_recall_fscore_support, roc_auc_score
 from sklearn.utils.class_weight import compute_class_weight
 from torch import nn
@@ -15,14 +15,14 @@ from cxremb.errors import TrainError
 from cxremb.train.data import Member
 from cxremb.train.heads import HEADS, HeadSpec
 from cxremb.train.inputs import LIMIT, table_of
-from cxremb.train.learner import Work
+from cxremb.train.learner import Work, sample
 from cxremb.train.loop import fit_members, one_thread, predict
 from cxremb.train.losses import balanced_weights, cell_losses, summed_loss, targets_of
 from cxremb.train.options import Options
 from cxremb.train.stack import SLOWER, STAND_STILL, Stack
 
 SMALL = HeadSpec(("image", "text"), hidden=16)
-LAST = Options(epochs=5, batch_size=64, select="last", patience=None)
+LAST = Options(epochs=5, batch_size=64, select="last", patience=None, precision="fp32")
 
 
 def scaled(rows, member: Member) -> np.ndarray:
@@ -58,7 +58,9 @@ def plain_loop(rows, member: Member, options: Options) -> list[np.ndarray]:
         for batch in torch.split(train[torch.randperm(len(train), generator=order)], options.batch_size):
             optimiser.zero_grad()
             hidden = torch.relu(first(X[batch]))
-            kept = (torch.rand(hidden.shape, generator=draws) < 0.7).float() / 0.7
+            bits = torch.empty(4 * len(batch), dtype=torch.int64).random_(-(2**63), None, generator=draws)
+            chance = (bits.view(torch.int16).view(16, len(batch)).T.double() + 2**15) / 2**16
+            kept = (chance >= 0.3).float() / 0.7
             nn.functional.cross_entropy(second(hidden * kept), y[batch], weight=weight).backward()
             optimiser.step()
     return [parameter.detach().numpy() for parameter in parameters]
@@ -91,7 +93,11 @@ def test_the_history_is_what_scikit_learn_computes_from_the_predictions():
         if task == "multilabel":
             rows.y[np.random.default_rng(1).random(rows.y.shape) < 0.2] = np.nan
         trained = fit_members(rows, [member], SMALL, LAST)[0]
-        for told, index in zip(trained.history[-2:], (member.train, member.watched), strict=True):
+        train, watched = (part[~np.isnan(rows.y[part]).all(axis=1)] for part in (member.train, member.watched))
+        seen = sample(torch.from_numpy(train), len(watched), member.seed).numpy()
+        assert len(seen) == len(set(seen)) == len(watched) < len(train)
+        assert set(seen) < set(member.train)
+        for told, index in zip(trained.history[-2:], (seen, member.watched), strict=True):
             prob, y = predict(rows, SMALL, trained.weights, index).prob, rows.y[index]
             if task == "multiclass":
                 true, called = y.argmax(axis=1), prob.argmax(axis=1)
@@ -204,7 +210,8 @@ def test_a_missing_label_pulls_at_nothing():
     rows.y[np.random.default_rng(2).random(rows.y.shape) < 0.4] = np.nan
     targets, index = targets_of(rows), torch.arange(60)
     logits = torch.randn(1, 60, 3, generator=torch.Generator().manual_seed(0)).requires_grad_()
-    loss = summed_loss(logits, targets, index[None], targets.known[None].float())
+    weights = targets.known[None].float() / targets.known.sum()
+    loss = summed_loss(logits, targets, index[None], weights)
     loss.backward()
     total = 0.0
     for label in range(3):
@@ -272,6 +279,21 @@ def test_bfloat16_is_close_where_the_hardware_has_it_and_refused_elsewhere():
     assert losses[0] != losses[1]
 
 
+@pytest.mark.skipif(not native_bf16("cpu"), reason="no bfloat16 products in hardware")
+@pytest.mark.parametrize("kind", ["fusion", "gated", "late", "attention"])
+def test_rounding_to_bfloat16_costs_no_auroc(kind: str):
+    rows, _ = separable(4000, 2.0, seed=3)
+    rows, index = bags(rows) if kind == "attention" else rows, np.arange(4000)
+    member = Member(index[:1500], index[1500:2000], seed=0)
+    found = []
+    for precision in ("fp32", "bf16"):
+        weights = fit_members(rows, [member], HEADS[kind], Options(epochs=6, precision=precision))[0].weights
+        prob = predict(rows, HEADS[kind], weights, index[2000:]).prob
+        found.append(roc_auc_score(rows.y[2000:], prob))
+    assert found[0] > 0.85
+    assert found[1] == pytest.approx(found[0], abs=0.003)
+
+
 def refused(rows, member: Member, spec: HeadSpec = SMALL, options: Options = LAST) -> TrainError:
     with pytest.raises(TrainError) as caught:
         fit_members(rows, [member], spec, options)
@@ -317,11 +339,26 @@ def test_fewer_rows_than_a_batch_are_one_batch():
         np.testing.assert_array_equal(array, weights[1][name])
 
 
-def test_a_rate_that_diverges_stops_with_a_hint():
-    rows, member = planted(200), replace(members_of(200, 1)[0], name="")
-    caught = refused(rows, member, options=replace(LAST, optimiser="sgd", learning_rate=1e30))
-    assert str(caught).startswith("the loss is no number any more after epoch 1")
-    assert caught.hint == "lower the learning rate"
+def test_a_rate_that_diverges_at_once_leaves_nothing_to_keep():
+    rows, member = planted(200), members_of(200, 1)[0]
+    trained = fit_members(rows, [member], SMALL, replace(LAST, optimiser="sgd", learning_rate=1e30))[0]
+    assert (trained.epoch, trained.diverged, trained.history) == (0, 1, [])
+
+
+@pytest.mark.parametrize("select", ["best", "last"])
+def test_a_member_that_diverges_later_keeps_what_it_had(select: str):
+    """The rate is such that the weights of a linear network grow by some orders of magnitude with every epoch."""
+    rows, member = planted(200), members_of(200, 1)[0]
+    options = replace(LAST, optimiser="sgd", learning_rate=30.0, weight_decay=30.0, epochs=60, select=select)
+    trained = fit_members(rows, [member], SMALL, options)[0]
+    assert trained.diverged
+    assert trained.epoch
+    losses = [one.loss for one in trained.history if one.phase == "val"]
+    assert np.isfinite(losses).all()
+    assert len(losses) == trained.diverged - 1
+    assert trained.epoch == (len(losses) if select == "last" else int(np.argmin(losses)) + 1)
+    prob = predict(rows, SMALL, trained.weights, member.watched).prob
+    assert np.isfinite(prob).all()
 
 
 def test_weights_of_other_inputs_are_refused():

@@ -463,14 +463,34 @@ def test_frozen_layers_stay_with_their_statistics_and_the_second_stage_moves_all
     assert not torch.equal(after["0.weight"], before.state_dict()["0.weight"])
 
 
+def test_a_network_that_diverges_later_keeps_its_best_epoch(monkeypatch):
+    """From the third epoch on its weights are no numbers."""
+    films, rows = planted()
+    options = replace(LAST, epochs=6, select="best", patience=None)
+    close = Training.close_epoch
+
+    def broken(self, epoch):
+        if epoch == 3:
+            with torch.no_grad():
+                next(self.network.parameters()).fill_(torch.nan)
+        close(self, epoch)
+
+    monkeypatch.setattr(Training, "close_epoch", broken)
+    trained = fit(Job(TINY, PixelRecipe(side=16), options), films, targets_of(rows), member())
+    losses = [one.loss for one in trained.history if one.phase == "val"]
+    assert (trained.diverged, len(losses)) == (3, 2)
+    assert trained.epoch == int(np.argmin(losses)) + 1
+    assert all(torch.isfinite(tensor).all() for tensor in trained.network.state_dict().values())
+
+
 def test_what_cannot_be_is_refused():
     films, rows = planted()
     with pytest.raises(TrainError, match="must not be chosen on test rows"):
         fit(Job(TINY, PixelRecipe(side=16), Options()), films, targets_of(rows), member(name="test"))
     wild = replace(LAST, learning_rate=1e30, optimiser="sgd")
-    with pytest.raises(TrainError, match="no number any more after epoch 1") as caught:
+    with pytest.raises(TrainError, match="no number after epoch 1") as caught:
         fit(Job(NETWORKS["medmnist-dense"], PixelRecipe(side=16), wild), films, targets_of(rows), member())
-    assert "learning rate" in caught.value.hint
+    assert "--learning-rate" in caught.value.hint
     with pytest.raises(TrainError, match="no network called 'vgg'"):
         find_network("vgg")
     with pytest.raises(TrainError, match="trains a head on stored vectors"):

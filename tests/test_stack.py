@@ -7,12 +7,13 @@ import pytest
 import torch
 from simulated_rows import bags, members_of, planted
 
-from cxremb.errors import TrainError
+from cxremb.encoders.runtime import native_bf16
 from cxremb.train.heads import HEADS, HeadSpec
-from cxremb.train.loop import Trained, fit_members, predict
+from cxremb.train.loop import Pace, Trained, fit_members, one_thread, predict, shared_out
 from cxremb.train.options import Options
+from cxremb.train.stack import Stack
 
-SHORT = Options(epochs=25, batch_size=64, patience=2, learning_rate=2e-2)
+SHORT = Options(epochs=25, batch_size=64, patience=2, learning_rate=2e-2, precision="fp32")
 KINDS = [spec for name, spec in HEADS.items() if name in ("fusion", "image", "linear", "gated", "late", "attention")]
 SPECS = [replace(spec, hidden=16, modality_dropout=0.3 * (len(spec.blocks) > 1)) for spec in KINDS]
 
@@ -84,6 +85,72 @@ def test_the_number_of_cores_changes_nothing():
             same(one, two)
 
 
+@pytest.mark.parametrize(
+    "precision", ["fp32", pytest.param("bf16", marks=pytest.mark.skipif(not native_bf16("cpu"), reason="no bf16"))]
+)
+def test_a_second_thread_changes_no_bit(monkeypatch, precision: str):
+    rows, options = planted(3000), replace(SHORT, epochs=4, patience=None, precision=precision)
+    wide = {name: np.tile(block, (1, 40)) for name, block in rows.blocks.items()}
+    rows, [member] = replace(rows, blocks=wide), members_of(3000, 1)
+    threads, seen = torch.get_num_threads(), []
+    real = Stack.run_epoch
+
+    def noted(self, epoch):
+        seen.append(torch.get_num_threads())
+        real(self, epoch)
+
+    monkeypatch.setattr(Stack, "run_epoch", noted)
+    monkeypatch.setattr("cxremb.train.loop.LONG", -1.0)
+    monkeypatch.setattr("cxremb.train.loop.time.perf_counter", lambda: 0.0)  # no epoch is slower
+    try:
+        results = []
+        for cores in (1, 2):
+            torch.set_num_threads(cores)
+            results.append(fit_members(rows, [member], HEADS["fusion"], options)[0].weights)
+    finally:
+        torch.set_num_threads(threads)
+    assert seen == [1, 1, 1, 1, 1, 2, 2, 2]
+    for name, array in results[0].items():
+        np.testing.assert_array_equal(array, results[1][name])
+
+
+@pytest.mark.parametrize(
+    ("members", "cores", "sizes"),
+    [
+        (25, 2, [12, 13]),
+        (25, 4, [6, 6, 6, 7]),
+        (40, 2, [10, 10, 10, 10]),
+        (1, 8, [1]),
+        (3, 8, [1, 1, 1]),
+        (175, 0, [175]),
+        (0, 2, []),
+        (0, 0, []),
+    ],
+)
+def test_members_are_shared_out_evenly(members: int, cores: int, sizes: list[int]):
+    asked = members_of(300, members)
+    groups = shared_out(asked, cores)
+    assert [len(group) for group in groups] == sizes
+    assert [member for group in groups for member in group] == asked
+
+
+def test_two_threads_give_way_when_they_are_slower(monkeypatch):
+    clock, taken = [0.0], iter([1.0, 0.6, 3.0, 1.0, 1.0])
+    seen = []
+
+    class Slow:
+        def run_epoch(self, epoch):
+            seen.append(torch.get_num_threads())
+            clock[0] += next(taken)
+
+    monkeypatch.setattr("cxremb.train.loop.time.perf_counter", lambda: clock[0])
+    with one_thread():  # and all of them back in the end
+        pace = Pace(Slow(), spare=True)
+        for epoch in range(1, 6):
+            pace.run_epoch(epoch)
+    assert seen == [1, 2, 2, 1, 1]
+
+
 def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not():
     rows, member = planted(300), members_of(300, 1)[0]
     first, again, other = (
@@ -100,14 +167,15 @@ def test_torchs_own_random_state_is_left_as_it_was():
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
-def test_a_member_that_diverges_is_named():
+def test_a_member_that_diverges_takes_no_other_with_it():
     rows, members = planted(301), members_of(300, 3)
     rows.blocks["image"][300] = 3e38  # no sum of these is a number; only this member looks at it
     members[1] = replace(members[1], watched=np.append(members[1].watched, 300))
     options = Options(epochs=3, standardise=False, select="last", patience=None)
-    with pytest.raises(TrainError, match=r"repeat0\.fold1: the loss is no number any more after epoch 1") as caught:
-        fit_members(rows, members, HEADS["image"], options)
-    assert "learning rate" in caught.value.hint
+    trained = fit_members(rows, members, HEADS["image"], options)
+    assert [(one.epoch, one.diverged) for one in trained] == [(3, None), (0, 1), (3, None)]
+    for number in (0, 2):
+        same(trained[number], fit_members(rows, [members[number]], HEADS["image"], options)[0])
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")

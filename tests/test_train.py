@@ -219,7 +219,7 @@ def test_rows_that_a_published_split_does_not_list_are_left_out_and_counted(plan
         ),
         (lambda f: replace(f, task="multilabel"), Plan("fusion", "cnn-llm/as-coded", LAST), "is for binary labels"),
         (lambda f: f, Plan("attention"), "pools the films of a study"),
-        (lambda f: f, Plan("text", options=Options(learning_rate=1e30, epochs=5)), "no number any more"),
+        (lambda f: f, Plan("text", options=Options(learning_rate=1e30, epochs=5)), "no number after epoch 1"),
         (lambda f: replace(f, study_ids=np.char.add(f.study_ids, "?")), Plan("image"), "no part of fold 0"),
         (lambda f: f, Plan("unheard_of"), "no head called 'unheard_of'"),
     ],
@@ -271,6 +271,37 @@ def test_runs_trained_together_equal_runs_trained_alone(planted, tmp_path):
         drop = ["y_prob", "y_logit"]
         assert mine.drop_columns(drop).equals(theirs.drop_columns(drop))
         np.testing.assert_allclose(mine["y_prob"].to_numpy(), theirs["y_prob"].to_numpy(), atol=1e-5)
+
+
+def test_a_model_that_diverges_stops_alone_and_the_record_says_so(planted, monkeypatch):
+    dataset, features, split = planted
+    wild = replace(LAST, optimiser="sgd", learning_rate=1e30)
+    with pytest.raises(TrainError, match=r"text, repeat0\.fold0\.seed0: the loss is no number after epoch 1") as caught:
+        fit_run(dataset, features, split, Plan("text", options=wild, folds=(0,)))
+    assert "--learning-rate" in caught.value.hint
+    late = replace(LAST, optimiser="sgd", learning_rate=30.0, weight_decay=30.0, epochs=60)
+    run = fit_run(dataset, features, split, Plan("text", options=late, folds=(0,)))
+    [model] = run.record["members"]
+    assert 0 < model["epoch"] == len(run.history) // 2
+    assert (
+        f"repeat0.fold0.seed0 diverged in epoch {model['epoch'] + 1}: its epoch {model['epoch']} was kept"
+        in (run.record["note"])
+    )
+
+    from cxremb.train import loop
+
+    real = loop.fit_members
+
+    def one_lost(*arguments):
+        first, *others = real(*arguments)
+        return [replace(first, epoch=0, diverged=1), *others]
+
+    monkeypatch.setattr(loop, "fit_members", one_lost)
+    plans = [Plan("text", options=LAST, folds=(0,), seeds=(seed,)) for seed in (70, 71, 72)]
+    with pytest.raises(TrainError, match=r"fold0\.seed70: the loss is no number"):
+        fit_runs(dataset, features, split, plans)
+    monkeypatch.undo()
+    assert [run.reused for run in fit_runs(dataset, features, split, plans)] == [False, True, True]
 
 
 def test_repeats_and_seeds_are_averaged_and_never_ranked_against_each_other(planted):

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from cxremb.errors import TrainError
+from cxremb.store.marks import KEEP, WAYS, XXXX
 from cxremb.train.heads import HeadSpec, find_head
 
 # What may be changed about an arm, in the order in which names say it; a tuple lists the values there are.
@@ -24,10 +25,10 @@ AXES: dict[str, tuple[str, ...] | str] = {
     "views": ("all", "frontal"),
     "train-fraction": "above 0, up to 1",
     "missing": ("image", "text"),
-    "xxxx": ("keep", "drop", "mask"),
+    XXXX: WAYS,
     "text": "a text",
 }
-USUAL = {"head": "mlp", "views": "all", "train-fraction": "1", "xxxx": "keep"}  # not worth a word in a name
+USUAL = {"head": "mlp", "views": "all", "train-fraction": "1", XXXX: KEEP}  # not worth a word in a name
 
 # reads -> head as arms call it -> its name in `train.heads.HEADS`
 HEADS_OF = {
@@ -153,12 +154,6 @@ def refuse_value(axis: str, value: str) -> None:
     if not value or (isinstance(known, tuple) and value not in known):
         told = known if isinstance(known, str) else " or ".join(known)
         raise TrainError(f"{axis}={value} is not possible", hint=f"{axis} is {told}")
-    if axis == "xxxx" and value != "keep":
-        raise TrainError(
-            f"xxxx={value} needs texts that were encoded without the XXXX marks, and stores hold texts as written",
-            hint="add the collection again from reports whose marks were edited, embed it, and ablate that data set; "
-            "`cxremb audit` says how much the marks alone tell",
-        )
 
 
 def refuse_text(text: str, reads: str, texts: Sequence[str]) -> None:
@@ -178,6 +173,8 @@ def refuse_unfit(arm: Arm) -> None:
         raise TrainError(f"{arm.name}: without it nothing is left", hint="use fusion[missing=...]")
     if arm.reads == "text" and arm.get("views") != "all":
         raise TrainError(f"{arm.name}: a text has no views", hint="use image or fusion")
+    if arm.reads == "image" and arm.get(XXXX) != KEEP:
+        raise TrainError(f"{arm.name}: the image arm reads no text", hint="use text or fusion")
     if arm.head.kind == "attention" and arm.get("pooling"):
         raise TrainError(f"{arm.name}: attention reads the first pooling of a store", hint="leave pooling out")
 

@@ -18,7 +18,7 @@ from cxremb.splits import StoredSplit
 from cxremb.store.dataset import Dataset
 from cxremb.train.data import Member, Rows
 from cxremb.train.finish import Made, finish_run, run_key
-from cxremb.train.fit import Bench, check_shapes, judged, key_of, member, rows_of
+from cxremb.train.fit import Bench, check_shapes, judged, key_of, member, refuse_diverged, rows_of
 from cxremb.train.parts import Parts, parts_of_plan, refuse_untrainable
 from cxremb.train.plan import Place, Plan
 from cxremb.train.runs import Run, find_run
@@ -81,12 +81,16 @@ def fit_stack(dataset: Dataset, split: StoredSplit, jobs: Mapping[str, Job], pro
     seconds = time.perf_counter() - started
     dims = {block: features.blocks[block].shape[-1] for block in head.blocks}
     parameters = head.parameters(dims, features.task, len(features.labels))
+    precision = loop.precision_of(first.plan.options, "cpu")
     runs = {}
     for key, job in jobs.items():
+        if not all(models[job.arm.fraction, place].epoch for place in job.plan.places):
+            continue  # the others are written before `refuse_diverged` speaks of this one
         fitted = [tested(job, rows, models, place, cuts[key]) for place in job.plan.places]
         share = seconds * len(fitted) / len(models)  # models are trained side by side
-        made = Made(job.plan, head.blocks, fitted, cuts[key], parameters, share, asdict(head))
+        made = Made(job.plan, head.blocks, fitted, cuts[key], parameters, share, asdict(head), precision)
         runs[key] = finish_run(dataset, features, split, made)
+    refuse_diverged((first.arm.name, place, one) for (_, place), one in models.items())
     return runs
 
 

@@ -17,6 +17,7 @@ from cxremb.features import Features
 from cxremb.labels import read_labels
 from cxremb.splits import StoredSplit
 from cxremb.store.dataset import Dataset
+from cxremb.store.marks import edited
 from cxremb.store.texts import report_texts
 from cxremb.train.data import MULTICLASS
 from cxremb.train.parts import Parts
@@ -51,7 +52,8 @@ class Known:
 def texts_of(dataset: Dataset, features: Features) -> tuple[str, ...]:
     """(n,) the text that the text arm reads, or that it would by default; empty where a study has none."""
     wanted = features.text or "findings+impression"
-    texts = {study: text for study, name, text in report_texts(dataset.reports) if name == wanted}
+    found = (one for one in report_texts(dataset.reports) if one[1] == wanted)
+    texts = {study: edited(text, features.xxxx) for study, _, text in found}
     return tuple(texts.get(study, "") for study in features.study_ids.tolist())
 
 

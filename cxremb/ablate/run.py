@@ -45,7 +45,7 @@ def ablate(
     started = time.perf_counter()
     inputs, trial = inputs or Inputs(), trial or Trial()
     preset = find_preset(trial.preset)
-    chosen, reference = with_reference(dataset, arms, trial)
+    chosen, reference = with_reference(dataset, arms, inputs, trial)
     features = paired_features(dataset, chosen, inputs)
     split = split_of(dataset, inputs.label_set, trial)
     plan = Plan("", trial.preset, preset.options, trial.folds or split.folds, trial.repeat_numbers, trial.seed_numbers)
@@ -72,7 +72,9 @@ def ablate(
     return summary(shown, time.perf_counter() - started)
 
 
-def with_reference(dataset: Dataset, words: Sequence[str], trial: Trial) -> tuple[list[Arm], str | None]:
+def with_reference(
+    dataset: Dataset, words: Sequence[str], inputs: Inputs, trial: Trial
+) -> tuple[list[Arm], str | None]:
     """(arms to train, the name of the reference among them or None). Raises `TrainError` as `parse_arms`.
 
     Without a store of all that the reference reads, the first arm stands in for it.
@@ -83,7 +85,9 @@ def with_reference(dataset: Dataset, words: Sequence[str], trial: Trial) -> tupl
     if len(named) > 1:
         raise TrainError(f"{trial.reference} is several arms", hint="name one as the reference")
     reference = named[0]
-    if reference not in chosen and not trial.alone and all(has_store(dataset, b) for b in reference.head.blocks):
+    named_store = {"image": inputs.image_model, "text": inputs.text_model}
+    possible = all(has_store(dataset, block, named_store[block]) for block in reference.head.blocks)
+    if reference not in chosen and not trial.alone and possible:
         chosen.append(reference)
     if len(chosen) < 2:
         return chosen, None

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from cxremb.features import Features
 from cxremb.train.data import Rows
-from cxremb.train.fit import judged, member, rows_of
+from cxremb.train.fit import judged, member, refuse_diverged, rows_of
 from cxremb.train.heads import HeadSpec
 from cxremb.train.parts import Parts
 from cxremb.train.plan import Plan
@@ -44,6 +44,7 @@ def fit_shuffled(
             members = [member(cuts[repeat, place.fold], place) for place in places]
             trained = loop.fit_members(dealt, members, head, plan.options, progress)
             for place, one in zip(places, trained, strict=True):
+                refuse_diverged([(f"{plan.arm} with shuffled {what}", place, one)])
                 fitted.append(replace(judged(dealt, head, one, place, cuts[repeat, place.fold]), weights={}))
     return fitted, time.perf_counter() - started
 

@@ -8,8 +8,9 @@ import numpy as np
 from cxremb.ablate.arms import Arm
 from cxremb.errors import DataError, StoreError, TrainError
 from cxremb.features import Features, Inputs, gather, load_features
-from cxremb.store.choose import choose_stores
+from cxremb.store.choose import choose_stores, edited_store
 from cxremb.store.dataset import Dataset
+from cxremb.store.marks import KEEP, XXXX
 from cxremb.store.reader import Store, open_store
 from cxremb.store.texts import section_roles, text_parts
 
@@ -53,7 +54,7 @@ def paired_features(dataset: Dataset, arms: Sequence[Arm], base: Inputs) -> dict
 
 
 def wanted_by(dataset: Dataset, arm: Arm, base: Inputs, unit: str) -> Wanted:
-    """What the arm reads. Raises `StoreError` for an encoder without a store."""
+    """What the arm reads. Raises `StoreError` for an encoder, or for edited texts, without a store."""
     views = (arm.get("views") or "all") if base.views == "all" else base.views
     unit = "study" if arm.head.kind == "attention" else base.unit or unit
     inputs = replace(base, text=arm.text or base.text, views=views, unit=unit)
@@ -64,6 +65,8 @@ def wanted_by(dataset: Dataset, arm: Arm, base: Inputs, unit: str) -> Wanted:
                 f"{arm.name}: {encoder} encodes {modality}, which the arm does not read", hint="use fusion"
             )
         inputs = replace(inputs, **{f"{modality}_model": encoder})
+    if (xxxx := arm.get(XXXX) or KEEP) != KEEP:
+        inputs = replace(inputs, text_model=edited_store(dataset, inputs.text_model, xxxx).name)
     return Wanted(inputs, arm.get("pooling"))
 
 

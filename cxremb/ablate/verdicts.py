@@ -10,6 +10,7 @@ from cxremb.ablate.shuffles import LABELS
 from cxremb.errors import DataError
 from cxremb.evaluate.bootstrap import Difference
 from cxremb.predictions import Predictions, difference_of, predictions_of
+from cxremb.store.marks import KEEP
 from cxremb.train.runs import Run, read_run
 
 if TYPE_CHECKING:
@@ -47,8 +48,14 @@ def verdicts(arms: Mapping[str, Run], controls: "Sequence[ControlResult]") -> li
 
 def comparable(control: Run, arm: Run) -> bool:
     """Whether a control says something of an arm: one that reads a text says nothing of an arm that reads another."""
-    texts = control.record["text"], arm.record["text"]
-    return None in texts or texts[0] == texts[1]
+    if None in (control.record["text"], arm.record["text"]):
+        return True
+    return text_of(control) == text_of(arm)
+
+
+def text_of(run: Run) -> tuple[str, str]:
+    """Which text a run reads, and what became of its marks of removed words."""
+    return run.record["text"], run.record.get("xxxx") or KEEP
 
 
 def is_above_chance(control: "ControlResult") -> bool:

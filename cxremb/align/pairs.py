@@ -11,6 +11,7 @@ from cxremb.features import Ids, Inputs, Places, as_text, find_vectors, gather, 
 from cxremb.splits import StoredSplit, fold_parts, normalised
 from cxremb.store.choose import choose_stores, fine_tuned_on
 from cxremb.store.dataset import Dataset
+from cxremb.store.marks import KEEP, edited
 from cxremb.store.reader import Store
 from cxremb.store.texts import report_texts
 
@@ -56,7 +57,7 @@ def load_pairs(dataset: Dataset, split: StoredSplit, inputs: Inputs, fold: int =
     place = fold_parts(split.table, 0, fold)
     items = as_text(table["image_id"]) if split.by_image else study_ids
     parts = np.array([place.get(item, "") for item in items.tolist()], dtype=np.str_)
-    texts = text_numbers(dataset, inputs.text, study_ids)
+    texts = text_numbers(dataset, inputs.text, study_ids, stores["text"].xxxx)
     missing = {
         "no image embedding": film < 0,
         f"no {inputs.text} text": report < 0,
@@ -82,13 +83,13 @@ def load_pairs(dataset: Dataset, split: StoredSplit, inputs: Inputs, fold: int =
     return pairs
 
 
-def text_numbers(dataset: Dataset, name: str, study_ids: Ids) -> Places:
+def text_numbers(dataset: Dataset, name: str, study_ids: Ids, xxxx: str = KEEP) -> Places:
     """(n,) the number of each study's text among the normalised ones; -1 without a text, or for one without a word."""
     numbers: dict[str, int] = {}
     of_study = {
         study: numbers.setdefault(text, len(numbers))
         for study, section, raw in report_texts(dataset.reports)
-        if section == name and (text := normalised(raw))
+        if section == name and (text := normalised(edited(raw, xxxx)))
     }
     return np.array([of_study.get(study, -1) for study in study_ids.tolist()], dtype=np.int64)
 

@@ -1,6 +1,5 @@
 """What is known of a row without looking at its film or reading its report, as numbers or words."""
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
@@ -12,8 +11,8 @@ from numpy.typing import NDArray
 
 from cxremb.audit.headers import TAGS, Header
 from cxremb.audit.subject import Items, Subject, encoded, positions
+from cxremb.store.marks import MARK
 
-MASK = re.compile(r"X{3,}|_{2,}")  # how IU X-ray and MIMIC-CXR mark what was taken out
 CLASSES = 20  # of a category: the most frequent; the rest is one more
 LETTERS = (1, 4)  # letters in a row that it counts
 
@@ -74,7 +73,7 @@ def report_facts(subject: Subject) -> dict[str, Fact | str]:
     n, place = len(study), place[kept]
     words, masks, filled = np.zeros(n), np.zeros(n), np.zeros((n, len(names)))
     np.add.at(words, place, [len(text.split()) for text in texts])
-    np.add.at(masks, place, [len(MASK.findall(text)) for text in texts])
+    np.add.at(masks, place, [len(MARK.findall(text)) for text in texts])
     filled[place, section[kept]] = [bool(text) for text in texts]
     rows = subject.rows
     return {

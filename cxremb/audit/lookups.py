@@ -34,7 +34,7 @@ REMEDY = {
     "patient": "use a split that keeps patients whole: leave --split out",
     "file name": "never feed names or ids to a model; check that no folder or id reaches it",
     "report length": "compare with text arms of one length, or train on --text pre-read",
-    "masked words": "drop the marks from the text, and report both",
+    "masked words": "`cxremb embed --model minilm --xxxx drop`, and report `cxremb ablate --arms text,text[xxxx=drop]`",
     "empty sections": "train on studies that have the same sections, or report per stratum",
     "image size": "squash every film to one size (the default), and report per size",
     "view": "report per view, or train on one view",

@@ -1,5 +1,6 @@
 """`cxremb embed`: encode a data set."""
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -34,6 +35,10 @@ def embed(
     scaled_jpeg: Annotated[
         bool, typer.Option("--scaled-jpeg", help="Shrink large JPEGs while decoding: faster.", rich_help_panel=WHAT)
     ] = False,
+    xxxx: Annotated[
+        str,
+        typer.Option(help="XXXX and ___ in texts: keep, drop, or mask by the model's token.", rich_help_panel=WHAT),
+    ] = "keep",
     precision: Annotated[
         str | None,
         typer.Option(
@@ -81,7 +86,7 @@ def embed(
     if engine not in ("local", "ray"):
         raise typer.BadParameter(f"{engine!r} is neither local nor ray", param_hint="--engine")
     share = share_of(shard)
-    chosen = read_job(job) if job else Job(None, (Encode(model or "", weights, aspect, scaled_jpeg),))
+    chosen = read_job(job) if job else Job(None, (Encode(model or "", weights, aspect, scaled_jpeg, xxxx=xxxx),))
     data = open_dataset(root, dataset or chosen.dataset)
     check_models(chosen.encodes)
     log.print(f"loading {', '.join(encode.model for encode in chosen.encodes)} ...", style="dim")
@@ -175,6 +180,7 @@ def show(outcome: "Outcome", as_json: bool) -> None:
         console.print_json(
             data={
                 "store": store.name,
+                "xxxx": store.xxxx if store.modality == "text" else None,
                 "version": store.version,
                 "asked": outcome.asked,
                 "reused": outcome.reused,
@@ -189,8 +195,10 @@ def show(outcome: "Outcome", as_json: bool) -> None:
             }
         )
         return
+    edited = "" if store.xxxx == "keep" else f", texts with xxxx={store.xxxx}"
     console.print(
-        f"[bold]{store.name}[/] version {store.version}, {store.dim} dimensions, in {store.folder}", soft_wrap=True
+        f"[bold]{store.name}[/] version {store.version}, {store.dim} dimensions{edited}, in {store.folder}",
+        soft_wrap=True,
     )
     if not outcome.changed:
         console.print(
@@ -209,9 +217,9 @@ def show(outcome: "Outcome", as_json: bool) -> None:
         console.print(f"  [yellow]{truncated:,} texts are longer than the encoder reads and were cut[/]")
     if fits := counts.get("batch_size_that_fits", 0):
         console.print(f"  [yellow]the device ran out of memory: {fits} images in one pass is what fits[/]")
-    for failure in failures[:3]:
+    for message, n in Counter(failure.message for failure in failures).most_common(3):
         console.print("  [yellow]failed:[/]", end=" ")
-        console.print(failure.message, markup=False, soft_wrap=True)
+        console.print(message + (f" ({n:,} of them)" if n > 1 else ""), markup=False, soft_wrap=True)
     if failures:
         console.print('  every failure with its reason: cxremb sql "from failures"')
     other = "biobert" if store.modality == "image" else "efficientnet_b1"

@@ -32,7 +32,8 @@ def ls(root: Root = DEFAULT_ROOT, as_json: AsJson = False) -> None:
     from cxremb.cli.progress import console, log
     from cxremb.store.sql import query
 
-    rows = query(root, "select dataset, store, version, rows, dim, failed, created, stale from stores").to_pylist()
+    shown = "dataset, store, xxxx, version, rows, dim, failed, created, stale"
+    rows = query(root, f"select {shown} from stores").to_pylist()
     for row in rows:
         row["bytes"] = size_of(root / row["dataset"] / "embeddings" / row["store"])
         row["created"] = row["created"].isoformat(sep=" ", timespec="minutes")
@@ -43,13 +44,18 @@ def ls(root: Root = DEFAULT_ROOT, as_json: AsJson = False) -> None:
         log.print(f"{root}: no store yet; make one with `cxremb embed --model efficientnet_b1`", markup=False)
         return
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading in rows[0]:
+    headings = [heading for heading in rows[0] if heading != "xxxx"]  # which is told below the store's name
+    for heading in headings:
         number = heading in {"version", "rows", "dim", "failed", "bytes"}
-        table.add_column("size" if heading == "bytes" else heading, justify="right" if number else "left")
+        whole = heading in {"store", "bytes"}  # a name that is cut cannot be typed
+        table.add_column(
+            "size" if heading == "bytes" else heading, justify="right" if number else "left", no_wrap=whole
+        )
     for row in rows:
         stale = "[yellow]yes[/]" if row["stale"] else "no"
-        cells = {**row, "rows": f"{row['rows']:,}", "bytes": human(row["bytes"]), "stale": stale}
-        table.add_row(*(str(cell) for cell in cells.values()))
+        named = row["store"] + (f"\nxxxx={row['xxxx']}" if row["xxxx"] in ("drop", "mask") else "")
+        cells = {**row, "store": named, "rows": f"{row['rows']:,}", "bytes": human(row["bytes"]), "stale": stale}
+        table.add_row(*(str(cells[heading]) for heading in headings))
     console.print(table)
 
 

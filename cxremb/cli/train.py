@@ -32,6 +32,13 @@ class Unit(StrEnum):
     STUDY = "study"
 
 
+class Precision(StrEnum):
+    """Of products."""
+
+    FP32 = "fp32"
+    BF16 = "bf16"
+
+
 class Missing(StrEnum):
     """What becomes of a row that lacks a modality."""
 
@@ -89,6 +96,11 @@ def train(
     repeat: Repeat = 0,
     allow_leaky: AllowLeaky = False,
     epochs: Annotated[int | None, typer.Option(help="Another number of epochs than the preset's.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Another rate than the preset's.")] = None,
+    precision: Annotated[
+        Precision | None,
+        typer.Option(help="Of a head's products.", show_default="bf16 where the hardware is faster in it, else fp32"),
+    ] = None,
     label_set: LabelSet = "normal_abnormal",
     image_model: ImageModel = None,
     text_model: TextModel = None,
@@ -119,7 +131,6 @@ def train(
 
     Example: cxremb train fusion --preset cnn-llm/as-documented
     """
-    from dataclasses import replace
     from functools import partial
 
     from cxremb.cli.run_view import run_json, show_run
@@ -128,7 +139,7 @@ def train(
     from cxremb.splits import choose_split
     from cxremb.store.dataset import open_dataset
     from cxremb.train.board import check_board, write_board
-    from cxremb.train.presets import find_preset
+    from cxremb.train.presets import changed, find_preset
 
     if head == "align":  # who looks for it among the heads finds it
         from cxremb.cli.align import align
@@ -141,9 +152,7 @@ def train(
         check_board()  # before anything takes time
     collection = open_dataset(root, dataset)
     published = find_preset(preset, read_labels(collection, label_set).task)
-    recipe = published
-    if epochs is not None:
-        recipe = replace(published, options=replace(published.options, epochs=epochs))
+    recipe = changed(published, epochs=epochs, learning_rate=learning_rate, precision=precision and precision.value)
     asked = Asked(
         head=head or recipe.head,
         recipe=recipe,

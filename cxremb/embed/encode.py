@@ -21,6 +21,7 @@ from cxremb.types import Progress, unwatched
 
 Group = tuple[Item, ...]  # items of equal content: encoded once, stored for each
 TEXTS_AT_ONCE = 4096  # tokenised together to learn their lengths
+NO_WORD = "no word is left to encode: the text holds nothing beside the marks of removed words"
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,10 @@ def keep(cache: PixelCache, content: str, film: images.Grey) -> None:
 
 
 def encode_texts(groups: Sequence[Group], encoder: TextEncoder, work: Work) -> Iterator[Block]:
-    """Blocks under the token budget, longest texts last, so that next to nothing is padding."""
+    """Blocks under the token budget, longest texts last, so that next to nothing is padding.
+
+    A text of no tokens is a failure: it has no vector, as if it were not there, and is counted.
+    """
     clock = work.clock
     with clock.measure("tokenise"):
         full = [
@@ -149,7 +153,10 @@ def encode_texts(groups: Sequence[Group], encoder: TextEncoder, work: Work) -> I
         ]
     lengths = [min(length, encoder.max_tokens) for length in full]
     clock.count("truncated", sum(length > encoder.max_tokens for length in full))
-    order = sorted(range(len(groups)), key=lambda index: (lengths[index], groups[index][0].content))
+    if wordless := [group for group, length in zip(groups, full, strict=True) if not length]:
+        yield Block([], {}, [Failure(item, "text", NO_WORD) for group in wordless for item in group])
+    there = [index for index, length in enumerate(full) if length]
+    order = sorted(there, key=lambda index: (lengths[index], groups[index][0].content))
     watched = work.progress(order, len(order), lambda: "encoding texts")
     for batch in token_batches(watched, lengths, work.options.token_budget):
         clock.count("tokens", sum(lengths[index] for index in batch))

@@ -37,7 +37,8 @@ class Call:
     def load(self) -> ImageEncoder | TextEncoder:
         """The encoder, its weights found and not yet loaded."""
         encode = self.encode
-        return load_encoder(encode.model, encode.weights, self.runtime, encode.aspect, encode.scaled_jpeg)
+        how = encode.aspect, encode.scaled_jpeg, encode.xxxx
+        return load_encoder(encode.model, encode.weights, self.runtime, *how)
 
 
 def fill_share(call: Call, shard: Shard, progress: Progress = unwatched) -> Filled:

@@ -8,6 +8,7 @@ from typing import Any
 
 from cxremb.errors import DataError
 from cxremb.images import ASPECTS
+from cxremb.store.marks import KEEP, WAYS, XXXX
 
 PRECISIONS = ("full", "half")
 
@@ -21,6 +22,7 @@ class Encode:
     aspect: str = "squash"
     scaled_jpeg: bool = False
     precision: str = "full"  # of the arithmetic: float32, or half where the machine has it in hardware
+    xxxx: str = KEEP  # of texts: what becomes of the marks of removed words, see `store.marks`
 
 
 @dataclass(frozen=True)
@@ -47,12 +49,12 @@ def read_job(path: Path) -> Job:
 
 def read_encode(entry: Mapping[str, Any], path: Path) -> Encode:
     """One `[[encode]]`."""
-    kinds = {"model": str, "weights": str, "aspect": str, "scaled_jpeg": bool, "precision": str}
+    kinds = {"model": str, "weights": str, "aspect": str, "scaled_jpeg": bool, "precision": str, XXXX: str}
     assert set(kinds) == {field.name for field in fields(Encode)}
     refuse_unknown(entry, kinds, f"{path}: [[encode]]")
     if "model" not in entry:
         raise DataError(f"{path}: an [[encode]] names no model", hint='for example model = "efficientnet_b1"')
-    for key, words in (("aspect", ASPECTS), ("precision", PRECISIONS)):
+    for key, words in (("aspect", ASPECTS), ("precision", PRECISIONS), (XXXX, WAYS)):
         if entry.get(key, words[0]) not in words:
             raise DataError(f"{path}: {key} = {entry[key]!r}", hint=f"it is one of {', '.join(words)}")
     weights = path.parent / entry["weights"] if "weights" in entry else None

@@ -139,9 +139,9 @@ def asked_for(store: Store) -> Encode:
 
 
 def newest_of_each(stores: Sequence[Store]) -> list[Store]:
-    """The newest store of each encoder."""
-    found: dict[str, Store] = {}
+    """The newest store of each encoder, and of each way in which its texts were edited."""
+    found: dict[tuple[str, str], Store] = {}
     for store in stores:  # newest first
         if not store.projected:  # `cxremb align` makes those, in seconds
-            found.setdefault(store.encoder, store)
+            found.setdefault((store.encoder, store.xxxx), store)
     return list(found.values())

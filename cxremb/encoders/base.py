@@ -4,7 +4,7 @@ import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from cxremb.encoders.table import find_spec
 from cxremb.errors import EncoderError
 from cxremb.images import ASPECTS, Frame
 from cxremb.store.manifest import Recipe
+from cxremb.store.marks import KEEP, WAYS
 
 Vectors = Mapping[str, NDArray[np.float32]]  # pooling -> (n, dim)
 
@@ -67,7 +68,7 @@ class TextEncoder(Protocol):
     notes: list[str]
 
     def lengths(self, texts: Sequence[str]) -> list[int]:
-        """Tokens of each text, special tokens included, before truncation to `max_tokens`."""
+        """Tokens of each text, special tokens included, before truncation to `max_tokens`; 0: nothing to encode."""
         ...
 
     def encode(self, texts: Sequence[str]) -> Vectors:
@@ -81,16 +82,28 @@ def load_encoder(
     runtime: Runtime | None = None,
     aspect: str = "squash",
     scaled_jpeg: bool = False,
+    xxxx: str = KEEP,
 ) -> "ImageEncoder | TextEncoder":
     """The encoder called `name`, with its recipe known and its weights found but not yet loaded.
 
     name: see `find_spec`. weights: a file or folder to use instead of a package or the hub. aspect, scaled_jpeg: of
-    images, see `images.Frame`. Raises `EncoderError`.
+    images, see `images.Frame`. xxxx: of texts, what becomes of the marks of removed words, see `store.marks`.
+    Raises `EncoderError`.
     """
-    if aspect not in ASPECTS:
-        raise EncoderError(f"unknown aspect {aspect!r}", hint=f"choose one of {', '.join(ASPECTS)}")
+    for what, given, known in (("aspect", aspect, ASPECTS), ("xxxx", xxxx, WAYS)):
+        if given not in known:
+            raise EncoderError(f"unknown {what} {given!r}", hint=f"choose one of {', '.join(known)}")
     spec = replace(find_spec(name), aspect=aspect, scaled_jpeg=scaled_jpeg)
     module, function = spec.build.split(":")
     load = getattr(importlib.import_module(module), function)
     encoder: ImageEncoder | TextEncoder = load(name, spec, weights, runtime or Runtime())
-    return encoder
+    return encoder if xxxx == KEEP else without_marks(encoder, xxxx)
+
+
+def without_marks(encoder: ImageEncoder | TextEncoder, xxxx: str) -> TextEncoder:
+    """The encoder, made to read edited texts. Raises `EncoderError` for one of films."""
+    from cxremb.encoders.edited import EditedTexts
+
+    if encoder.recipe.modality != "text":
+        raise EncoderError(f"{encoder.recipe.encoder} reads no texts, so no XXXX", hint="leave --xxxx out")
+    return EditedTexts(cast(TextEncoder, encoder), xxxx)

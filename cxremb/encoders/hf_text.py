@@ -54,7 +54,10 @@ class HfTextEncoder:
                 f"{weights.path}: {self.config.hidden_size} dimensions, {name} has {spec.dim}",
                 f"give the weights of {spec.model}",
             )
-        vocabulary = json.dumps(sorted(self.tokeniser.get_vocab().items()), ensure_ascii=True)
+        words = self.tokeniser.get_vocab()
+        token = self.tokeniser.special_tokens_map.get("mask_token")
+        self.mask_token = token if token in words else None  # what may stand for a removed word
+        vocabulary = json.dumps(sorted(words.items()), ensure_ascii=True)
         self.recipe = Recipe(
             encoder=short_name(name),
             model=spec.model,

@@ -45,7 +45,9 @@ class Heads(nn.Module):
             there = torch.ones_like(z[..., 0]) if mask is None else mask.to(z.dtype).unsqueeze(0).expand(z.shape[:-1])
             blocks[name], present[name] = z if mask is None else z * there.unsqueeze(-1), there
         parameters = {name: getattr(self, buffer) for name, buffer in self.names.items()}
-        return probabilities(forward(self.spec, parameters, Batch(blocks, present), unchanged), self.task).mean(dim=0)
+        values = torch.cat([block.flatten(2) for block in blocks.values()], dim=-1)
+        logits = forward(self.spec, parameters, Batch(values, blocks, present), unchanged)
+        return probabilities(logits, self.task).mean(dim=0)
 
 
 class FilmsAndHeads(nn.Module):

@@ -1,13 +1,15 @@
 """Which store of a modality is read: the one asked for or the newest, and whom its encoder was fine-tuned on."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cxremb.errors import StoreError
 from cxremb.store.dataset import Dataset
+from cxremb.store.manifest import Recipe
+from cxremb.store.marks import KEEP, XXXX, as_written
 from cxremb.store.reader import Store, list_stores, open_store
 from cxremb.store.texts import section_roles, text_parts
 
@@ -27,11 +29,14 @@ class Seen:
 def choose_stores(
     dataset: Dataset, modalities: Sequence[str], models: Mapping[str, str | None]
 ) -> tuple[dict[str, Store], list[str]]:
-    """(store per modality, what was chosen among several). Raises `StoreError` with the command that makes one."""
+    """(store per modality, what was chosen among several). Raises `StoreError` with the command that makes one.
+
+    Unless it is named, none of edited texts is chosen, and none that `align` made.
+    """
     stores, notes = {}, []
     for modality in modalities:
         model = models[modality]
-        there = [store for store in list_stores(dataset) if store.modality == modality and not store.projected]
+        there = usual_stores(dataset, modality)
         if model is not None:
             stores[modality] = open_store(dataset, model)
             if stores[modality].modality != modality:
@@ -39,18 +44,72 @@ def choose_stores(
         elif there:
             stores[modality] = there[0]
         else:
-            raise StoreError(
-                f"{dataset.name} has no {modality} store yet",
-                hint=f"run `cxremb embed --model {EXAMPLE_MODEL[modality]}`",
-            )
+            raise no_store(dataset, modality)
         if model is None and len(there) > 1:
             notes.append(f"newest of {len(there)} {modality} stores: {there[0].name}; choose with --{modality}-model")
     return stores, notes
 
 
-def has_store(dataset: Dataset, modality: str) -> bool:
-    """Whether any encoder of `modality` has been run on the data set."""
-    return any(store.modality == modality for store in list_stores(dataset))
+def usual_stores(dataset: Dataset, modality: str) -> list[Store]:
+    """Those that are read unless another is named, newest first."""
+    return [store for store in encoded_stores(dataset, modality) if store.xxxx == KEEP]
+
+
+def encoded_stores(dataset: Dataset, modality: str) -> list[Store]:
+    """Those that an encoder made, newest first."""
+    return [store for store in list_stores(dataset) if store.modality == modality and not store.projected]
+
+
+def no_store(dataset: Dataset, modality: str) -> StoreError:
+    """The error that says what is there instead."""
+    edited = encoded_stores(dataset, modality)
+    if not edited:
+        return StoreError(
+            f"{dataset.name} has no {modality} store yet", hint=f"run `cxremb embed --model {EXAMPLE_MODEL[modality]}`"
+        )
+    return StoreError(
+        f"{dataset.name} has no store of texts as they are written; it has {', '.join(one.told for one in edited)}",
+        hint=f"{embed_hint(edited[0], KEEP)}, or name one in full with --text-model",
+    )
+
+
+def has_store(dataset: Dataset, modality: str, model: str | None = None) -> bool:
+    """Whether there is a store of `modality` to read, or one is named."""
+    return model is not None or bool(usual_stores(dataset, modality))
+
+
+def edited_store(dataset: Dataset, model: str | None, xxxx: str) -> Store:
+    """The twin of the text store that `model` means: the same recipe but for the marks of removed words.
+
+    model: as in `choose_stores`. Raises `StoreError` with the command that makes the twin.
+    """
+    chosen = choose_stores(dataset, ("text",), {"text": model})[0]["text"]
+    wanted = recipe_as_written(chosen)
+    for store in encoded_stores(dataset, "text"):
+        if store.xxxx == xxxx and recipe_as_written(store) == wanted:
+            return store
+    raise StoreError(
+        f"{dataset.name} has no store like {chosen.name} of texts with xxxx={xxxx}",
+        hint="name a text encoder in place of a projection" if chosen.projected else embed_hint(chosen, xxxx),
+    )
+
+
+def recipe_as_written(store: Store) -> Recipe:
+    """What decides its vectors, less what was done with the marks."""
+    recipe = store.manifest.recipe
+    return replace(recipe, input=as_written(recipe.input))
+
+
+def embed_hint(store: Store, xxxx: str) -> str:
+    """What to type for such a store of texts edited so."""
+    told = store.manifest.provenance.get("encode", {})
+    options = {
+        "weights": told.get("weights"),
+        "precision": "bf16" if store.manifest.recipe.precision == "half" else None,
+        XXXX: xxxx if xxxx != KEEP else None,
+    }
+    flags = "".join(f" --{name} {value}" for name, value in options.items() if value)
+    return f"run `cxremb embed --model {told.get('model', store.encoder)}{flags}`"
 
 
 def check_text(dataset: Dataset, store: Store, text: str) -> None:
@@ -59,7 +118,7 @@ def check_text(dataset: Dataset, store: Store, text: str) -> None:
         late = text in text_parts(section_roles(dataset.reports))  # the collection has it: the store is behind
         raise StoreError(
             f"{store.name} holds no text called {text!r}; it has {', '.join(store.sections)}",
-            hint=f"run `cxremb embed --model {store.encoder}`" if late else "name one of them with --text",
+            hint=embed_hint(store, store.xxxx) if late else "name one of them with --text",
         )
 
 

@@ -15,6 +15,7 @@ from cxremb.errors import StoreError
 from cxremb.store.cache import Matrix, matrix_path, read_matrix, write_matrix
 from cxremb.store.dataset import Dataset, open_dataset
 from cxremb.store.manifest import Manifest, latest_manifest, manifest_paths, read_manifest
+from cxremb.store.marks import KEEP, way_of
 from cxremb.store.texts import place
 
 if TYPE_CHECKING:
@@ -55,6 +56,16 @@ class Store:
     def projected(self) -> bool:
         """Whether `align` made it of other stores: no encoder can be run to bring it up to date."""
         return PROJECTED in self.manifest.recipe.input
+
+    @property
+    def xxxx(self) -> str:
+        """What was done with the marks of removed words in its texts: keep, drop or mask."""
+        return way_of(self.manifest.recipe.input)
+
+    @property
+    def told(self) -> str:
+        """Its name, its version, and that its texts were edited if they were: as runs and captions say it."""
+        return f"{self.name} v{self.version}" + ("" if self.xxxx == KEEP else f" xxxx={self.xxxx}")
 
     @property
     def pooling(self) -> str:
@@ -188,6 +199,7 @@ def list_stores(dataset: Dataset) -> list[Store]:
 def open_store(dataset: Dataset, encoder: str, version: int | None = None) -> Store:
     """The newest store of `encoder`, which may also be a full store name such as `biobert@0123456789ab`.
 
+    An encoder's name means its texts as they are written: a store of edited ones is named in full.
     version: an older one, as long as it has not been freed; `biobert:3` says the same. Raises `StoreError`, with the
     command that makes one, if there is none.
     """
@@ -196,10 +208,11 @@ def open_store(dataset: Dataset, encoder: str, version: int | None = None) -> St
         encoder, version = name, int(told)
     stores = list_stores(dataset)
     for store in stores:
-        if encoder in (store.encoder, store.name):
+        if encoder == store.name or (encoder == store.encoder and store.xxxx == KEEP):
             return store if version is None else store.at(version)
-    known = ", ".join(store.name for store in stores) or "nothing yet"
+    known = ", ".join(store.told for store in stores) or "nothing yet"
     raise StoreError(
         f"{dataset.name} has no store of {encoder!r}; it has {known}",
-        hint=f"run `cxremb embed --model {encoder.split('@', maxsplit=1)[0]}`",
+        hint=f"run `cxremb embed --model {encoder.split('@', maxsplit=1)[0]}`"
+        + (", or name one in full" if stores else ""),
     )

@@ -25,6 +25,7 @@ from cxremb.store.layout import (
     SPLITS,
     TABLES,
 )
+from cxremb.store.marks import KEEP
 from cxremb.store.reader import Store, list_stores
 from cxremb.store.texts import PLACES, REPORT
 
@@ -53,6 +54,7 @@ STORE_COLUMNS = {
     "dim": "INTEGER",
     "failed": "BIGINT",
     "created": "TIMESTAMP",
+    "xxxx": "VARCHAR",
 }
 RUN_COLUMNS = {
     "run_id": "VARCHAR",
@@ -181,10 +183,11 @@ def quoted(value: str) -> str:
 
 
 def create_vectors(con: duckdb.DuckDBPyConnection, stores: Sequence[tuple[str, Store]]) -> None:
-    """`embeddings`, and a view per encoder."""
+    """`embeddings`, and a view per encoder; its edited texts have one of their own, such as `biobert_drop`."""
     by_view: dict[str, list[Store]] = {}
     for _, store in stores:
-        by_view.setdefault(encoder_view(store.encoder), []).append(store)
+        told = "" if store.xxxx == KEEP else f"_{store.xxxx}"
+        by_view.setdefault(encoder_view(store.encoder + told), []).append(store)
     con.execute(vectors_view("embeddings", [store for _, store in stores], "FLOAT[]"))
     for name, members in by_view.items():
         dims = {store.dim for store in members}
@@ -222,8 +225,9 @@ def encoder_view(encoder: str) -> str:
 def create_stores(con: duckdb.DuckDBPyConnection, stores: Sequence[tuple[str, Store]]) -> None:
     """`stores`, from the manifests."""
     rows = [
-        (dataset, s.name, s.encoder, s.modality, s.version, s.rows, s.dim, s.failed, moment(s.created))
+        (dataset, s.name, s.encoder, s.modality, s.version, s.rows, s.dim, s.failed, moment(s.created), xxxx)
         for dataset, s in stores
+        for xxxx in [s.xxxx if s.modality == "text" else None]
     ]
     fill(con, "meta.stores", STORE_COLUMNS, rows)
     con.execute(STALE)

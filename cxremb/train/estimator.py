@@ -1,11 +1,13 @@
 """The heads as a scikit-learn classifier, for whoever has a matrix and wants cross_val_score."""
 
+import warnings
 from collections.abc import Mapping
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
@@ -82,6 +84,11 @@ class HeadClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         )
         member = Member(train, watched if chosen else train, seed, "val" if chosen else "test")
         [trained] = loop.fit_members(rows, [member], spec, options, device=self.device)
+        if not trained.epoch:
+            raise TrainError("the loss is no number after the first epoch", hint="lower learning_rate")
+        if trained.diverged:
+            told = f"diverged in epoch {trained.diverged}, epoch {trained.epoch} was kept: lower learning_rate"
+            warnings.warn(told, ConvergenceWarning, stacklevel=2)
         self.weights_, self.epoch_, self.history_ = trained.weights, trained.epoch, trained.history
         return self
 

@@ -32,6 +32,7 @@ class Made:
     parameters: int  # trainable ones of one model
     seconds: float  # spent training them
     spec: Mapping[str, Any] = field(default_factory=dict)  # what the models are, enough to build them again
+    precision: str = "fp32"  # of the products while they were trained
 
 
 def run_key(dataset: Dataset, features: Features, split: StoredSplit, plan: Plan, spec: Mapping[str, Any]) -> str:
@@ -66,7 +67,11 @@ def finish_run(dataset: Dataset, features: Features, split: StoredSplit, made: M
 def run_record(dataset: Dataset, features: Features, split: StoredSplit, made: Made) -> dict[str, Any]:
     """What run.json says, less the id, the dates and the digest of the weights."""
     plan, blocks = made.plan, [block for block in made.blocks if block in features.stores]
-    notes = [*caveats(made.blocks, features.text_role, dataset.simulated), *([LEAKY] if split.leaky else [])]
+    notes = [
+        *caveats(made.blocks, features.text_role, dataset.simulated),
+        *([LEAKY] if split.leaky else []),
+        *diverged(made),
+    ]
     reads_text = "text" in made.blocks
     return {
         "head": head_name(made),
@@ -74,6 +79,7 @@ def run_record(dataset: Dataset, features: Features, split: StoredSplit, made: M
         "spec": dict(made.spec),
         "preset": plan.preset,
         "options": asdict(plan.options),
+        "precision": made.precision,
         "label_set": features.label_set,
         "label_version": features.label_version,
         "task": features.task,
@@ -89,6 +95,7 @@ def run_record(dataset: Dataset, features: Features, split: StoredSplit, made: M
         "rows_from": dict(features.stores),  # the stores that decide which rows there are: the same for all arms
         "text": features.text if reads_text else None,
         "text_role": features.text_role if reads_text else None,
+        "xxxx": features.xxxx if reads_text else None,
         "pooling": {block: features.pooling.get(block) for block in blocks},
         "views": features.views,
         "missing": features.missing,
@@ -106,6 +113,16 @@ def run_record(dataset: Dataset, features: Features, split: StoredSplit, made: M
         "seconds": round(made.seconds, 2),
         "versions": {"cxremb": cxremb.__version__, "torch": version("torch")},
     }
+
+
+def diverged(made: Made) -> list[str]:
+    """Which models stopped because their loss was no number any more, in words."""
+    return [
+        f"{one.place.name} diverged in epoch {one.diverged}: its epoch {one.epoch} was kept, and a lower learning rate "
+        "would have gone further"
+        for one in made.fitted
+        if one.diverged
+    ]
 
 
 def head_name(made: Made) -> str:

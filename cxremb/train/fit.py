@@ -1,7 +1,7 @@
 """Rows + split + plans -> finished runs: all models of plans that share a shape are trained together, as one stack."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -66,7 +66,8 @@ def fit_runs(
 
     Raises `TrainError` for an unknown head, a task that the preset is not for, too few rows, a single class, a split
     by image without images, patients that an encoder was fine-tuned on, a modality that no training row has, a recipe
-    that chooses an epoch where there is no val, values that are no numbers, or a loss that diverges.
+    that chooses an epoch where there is no val, values that are no numbers, or, once the other runs are written, a loss
+    that is no number from the first epoch on.
     """
     bench = Bench(dataset, features, split, device)
     keys = [key_of(bench, plan) for plan in plans]
@@ -105,22 +106,34 @@ def fit_alike(bench: Bench, plans: Mapping[str, Plan], progress: Progress) -> di
     members = [member(parts[key][place.repeat, place.fold], place) for key, place in places]
     rows = rows_of(features, head.blocks)
     started = time.perf_counter()
-    trained = loop.fit_members(rows, members, head, first.options, progress, device_named(bench.device))
-    fitted: dict[str, list[Fitted]] = {key: [] for key in plans}
-    for (key, place), one in zip(places, trained, strict=True):
-        fitted[key].append(judged(rows, head, one, place, parts[key][place.repeat, place.fold]))
+    device = device_named(bench.device)
+    trained = loop.fit_members(rows, members, head, first.options, progress, device)
     each = (time.perf_counter() - started) / len(members)  # of one model; they were trained side by side
     dims = {block: features.blocks[block].shape[-1] for block in head.blocks}
     parameters = head.parameters(dims, features.task, len(features.labels))
-    return {
-        key: finish_run(
-            bench.dataset,
-            features,
-            bench.split,
-            Made(plan, head.blocks, fitted[key], parts[key], parameters, each * len(fitted[key]), asdict(head)),
-        )
-        for key, plan in plans.items()
-    }
+    precision = loop.precision_of(first.options, device)
+    models = dict(zip(places, trained, strict=True))
+    runs = {}
+    for key, plan in plans.items():
+        if not all(models[key, place].epoch for place in plan.places):
+            continue  # the others are written before `refuse_diverged` speaks of this one
+        fitted = [
+            judged(rows, head, models[key, place], place, parts[key][place.repeat, place.fold]) for place in plan.places
+        ]
+        made = Made(plan, head.blocks, fitted, parts[key], parameters, each * len(fitted), asdict(head), precision)
+        runs[key] = finish_run(bench.dataset, features, bench.split, made)
+    refuse_diverged((plans[key].arm, place, one) for (key, place), one in models.items())
+    return runs
+
+
+def refuse_diverged(models: Iterable[tuple[str, Place, "Trained"]]) -> None:
+    """Raises `TrainError` if there is a model, of an arm and a place, of which no epoch can be kept."""
+    for arm, place, one in models:
+        if not one.epoch:
+            raise TrainError(
+                f"{arm}, {place.name}: the loss is no number after epoch {one.diverged}, the first",
+                hint="lower --learning-rate; runs that were trained beside it are kept",
+            )
 
 
 def device_named(name: str) -> str:
@@ -156,7 +169,15 @@ def judged(rows: Rows, head: HeadSpec, trained: "Trained", place: Place, parts: 
     index = np.flatnonzero((parts == "val") | (parts == "test"))
     predicted = loop.predict(rows, head, trained.weights, index)
     return Fitted(
-        place, trained.epoch, trained.weights, trained.history, index, parts[index], predicted.prob, predicted.logit
+        place,
+        trained.epoch,
+        trained.weights,
+        trained.history,
+        index,
+        parts[index],
+        predicted.prob,
+        predicted.logit,
+        trained.diverged,
     )
 
 

@@ -39,6 +39,12 @@ class HeadSpec:
         if not self.blocks or self.hidden < 1 or not (0 <= self.dropout < 1 and 0 <= self.modality_dropout <= 1):
             raise TrainError(f"{self} cannot be a head", hint="name its blocks; a dropout lies between 0 and 1")
 
+    @property
+    def drops(self) -> int:
+        """How often dropout comes into one pass."""
+        voices = len(self.blocks) if self.kind == "late" else 1
+        return voices if self.dropout and self.kind != "linear" else 0
+
     def outputs(self, task: str = BINARY, labels: int = 1) -> int:
         """How many logits: two classes of a binary task, one of logistic regression; else one per label."""
         return labels if task != BINARY else 1 if self.kind == "linear" else 2

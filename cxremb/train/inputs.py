@@ -17,6 +17,7 @@ from cxremb.train.modules import Batch
 # Standard deviations. A unit of the encoder that is silent on nearly every training row has next to no spread, and one
 # other row that wakes it would stand hundreds of deviations out and decide the loss of its whole fold.
 LIMIT = 10.0
+READY = 2**30  # bytes of standardised rows that the members of one stack may hold: 16 of IU X-ray's size, in float32
 
 Weights = Mapping[str, NDArray[Any]]
 
@@ -33,6 +34,17 @@ class Table:
     def dims(self) -> dict[str, int]:
         """Modality -> width."""
         return {name: block.shape[-1] for name, block in self.blocks.items()}
+
+    @property
+    def widths(self) -> list[int]:
+        """Of each block as it lies in a batch: the views of a bag one after the other."""
+        return [block[0].numel() for block in self.blocks.values()]
+
+    def batch(self, values: Tensor, rows: Tensor) -> Batch:
+        """`values` (K, B, all widths) of `rows` (K, B), cut into blocks."""
+        parts = zip(self.blocks.items(), torch.split(values, self.widths, dim=-1), strict=True)
+        blocks = {name: part.view(*rows.shape, *block.shape[1:]) for (name, block), part in parts}
+        return Batch(values, blocks, {name: self.present[name][rows].to(values.dtype) for name in self.blocks})
 
 
 @dataclass(frozen=True)
@@ -129,22 +141,47 @@ def stacked_scaling(scalings: Sequence[Scaling]) -> Scaling:
     return Scaling(mean, scale, scalings[0].limit)
 
 
-def gather(table: Table, rows: Tensor, scaling: Scaling, lost: Mapping[str, Tensor] | None = None) -> Batch:
-    """The standardised batch of `rows` (K, B), for K stacked scalings.
+def gather(table: Table, rows: Tensor, scaling: Scaling, dtype: torch.dtype = torch.float32) -> Batch:
+    """The standardised batch of `rows` (K, B), for K stacked scalings; rounded to `dtype` at the very end.
 
-    lost: modality -> (K, B), 1.0 where modality dropout takes the block away. What is missing becomes zeros, which is
-    the mean of the training rows.
+    What is missing becomes zeros, which is the mean of the training rows. A CPU takes one member after the other: what
+    it works on then stays in its caches.
     """
-    blocks, present = {}, {}
+    members, size = rows.shape
+    at_once = 1 if rows.device.type == "cpu" else members
+    values = torch.empty(members, size, sum(table.widths), dtype=dtype, device=rows.device)
+    batch = table.batch(values, rows)
     for name, block in table.blocks.items():
-        x, there = block[rows], table.present[name][rows]
-        if scaling.limit < np.inf:  # in place: each copy of a batch is megabytes
-            wide = (len(x), *(1,) * (x.dim() - 2), -1)  # (K, 1, dim), or (K, 1, 1, dim) for views
-            mean, scale = (side[name].view(wide) for side in (scaling.mean, scaling.scale))
-            x.sub_(mean).div_(scale).clamp_(-scaling.limit, scaling.limit)
-        if lost is not None:
-            there = there * (1 - lost[name]).reshape(*rows.shape, *(1,) * (there.dim() - 2))
-        if lost is not None or not table.complete:
-            x.mul_(there.unsqueeze(-1))
-        blocks[name], present[name] = x, there
-    return Batch(blocks, present)
+        wide = (members, *(1,) * (block.dim() - 1), -1)  # (K, 1, dim), or (K, 1, 1, dim) for views
+        mean, scale = (side[name].view(wide) for side in (scaling.mean, scaling.scale))
+        drawn = torch.empty(at_once * size, *block.shape[1:], device=rows.device)
+        for first in range(0, members, at_once):
+            here = slice(first, first + at_once)
+            torch.index_select(block, 0, rows[here].flatten(), out=drawn)
+            x = drawn.view(at_once, size, *block.shape[1:])
+            if scaling.limit < np.inf:
+                x.sub_(mean[here]).div_(scale[here]).clamp_(-scaling.limit, scaling.limit)
+            if not table.complete:
+                x.mul_(table.present[name][rows[here]].unsqueeze(-1))
+            batch.blocks[name][here] = x
+    return batch
+
+
+class Inputs:
+    """What K members read, each standardised by its own training rows: all rows at once if that fits, else by batch."""
+
+    def __init__(self, table: Table, scalings: Sequence[Scaling], dtype: torch.dtype) -> None:
+        self.table, self.scalings, self.dtype = table, scalings, dtype
+        self.count = len(next(iter(table.present.values())))
+        self.ready: Tensor | None = None
+        if len(scalings) * self.count * sum(table.widths) * dtype.itemsize <= READY:
+            every = torch.arange(self.count, device=next(iter(table.present.values())).device).unsqueeze(0)
+            self.ready = torch.cat([self.gather([member], every).values[0] for member in range(len(scalings))])
+
+    def gather(self, members: Sequence[int], rows: Tensor) -> Batch:
+        """The batch of `rows` (K, B), of each of these members."""
+        if self.ready is None:
+            return gather(self.table, rows, stacked_scaling([self.scalings[member] for member in members]), self.dtype)
+        starts = torch.tensor(members, device=rows.device).unsqueeze(1) * self.count
+        values = self.ready.index_select(0, (rows + starts).flatten()).view(*rows.shape, -1)
+        return self.table.batch(values, rows)

@@ -1,7 +1,6 @@
 """One member while it is trained: its rows, its weights, and everything that is random about it."""
 
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,11 +10,10 @@ from torch import Tensor
 
 from cxremb.train.data import Member
 from cxremb.train.heads import HeadSpec
-from cxremb.train.inputs import Scaling, Table, gather, measure_scaling, stacked_scaling
-from cxremb.train.losses import Epoch, Targets, balanced_weights, labelled
-from cxremb.train.modules import forward, unchanged
+from cxremb.train.inputs import Scaling, Table, measure_scaling
+from cxremb.train.losses import Epoch, Targets, balanced, labelled
+from cxremb.train.modules import Batch, forward, unchanged
 from cxremb.train.options import Options
-from cxremb.train.update import Moments
 
 CHUNK = 1024  # rows per forward pass when only predicting: they stay in a CPU's caches; changes no value
 
@@ -29,10 +27,7 @@ class Work:
     head: HeadSpec
     options: Options
     device: str
-
-    def arithmetic(self) -> AbstractContextManager[Any]:
-        """Float32, or bfloat16 products where the options say so."""
-        return torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=self.options.precision == "bf16")
+    dtype: torch.dtype = torch.float32  # of the products; weights, moments and losses are float32 whatever it is
 
 
 @dataclass
@@ -40,66 +35,76 @@ class Learner:
     """One member while it is trained. Everything random about it comes from its own generators."""
 
     member: Member
+    number: int  # its place in the stack
     train: Tensor  # rows with a label
+    seen: Tensor  # those of them whose figures are told: as many as are watched
     watched: Tensor
     scaling: Scaling
-    class_weights: Tensor  # (cells, levels)
-    parameters: dict[str, Tensor]
-    moments: Moments
+    weights: Tensor  # (n, cells) what each label weighs in its loss; 0 where it is missing
     order: torch.Generator  # of the rows, on the CPU: the same order on every device
     draws: torch.Generator  # of dropout, on the device
     rate: float
-    kept: dict[str, Tensor] = field(default_factory=dict)
+    kept: dict[str, Tensor] = field(default_factory=dict)  # the weights of epoch `epoch`
+    epoch: int = 0
     lowest: float = float("inf")
     chosen: int = 0  # the epoch of the lowest loss
     slowed: int = 0  # the last epoch in which the rate was lowered
     stopped: bool = False
+    diverged: int | None = None  # the epoch in which the loss stopped being a number
     history: list[Epoch] = field(default_factory=list)
+
+    def keep(self, parameters: Mapping[str, Tensor], epoch: int) -> None:
+        """These are the weights to be kept."""
+        self.kept, self.epoch = {name: value.clone() for name, value in parameters.items()}, epoch
 
     def saved(self) -> dict[str, NDArray[Any]]:
         """The weights that are to be kept, as arrays."""
-        return self.scaling.saved() | {name: value.detach().cpu().numpy().copy() for name, value in self.kept.items()}
+        return self.scaling.saved() | {name: value.cpu().numpy() for name, value in self.kept.items()}
 
 
-def new_learner(work: Work, member: Member) -> Learner:
-    """An untrained member, the same for the same seed. Raises `TrainError` for rows that nothing can be learnt from."""
-    train = labelled(work.targets, member.train, "train", member)
-    watched = labelled(work.targets, member.watched, member.watched_name, member)
-    targets, head = work.targets, work.head
-    even = torch.ones(targets.classes.shape[1], targets.levels, device=work.device)
-    parameters = initial(head, work.table.dims, head.outputs(targets.task, targets.labels), member.seed, work.device)
-    learner = Learner(
+def new_learner(work: Work, member: Member, number: int) -> Learner:
+    """A member before its first epoch. Raises `TrainError` for rows that nothing can be learnt from."""
+    targets = work.targets
+    train = labelled(targets, member.train, "train", member)
+    watched = labelled(targets, member.watched, member.watched_name, member)
+    return Learner(
         member=member,
+        number=number,
         train=train,
+        seen=sample(train, len(watched), member.seed),
         watched=watched,
         scaling=measure_scaling(work.table, train, work.options.standardise),
-        class_weights=balanced_weights(targets, train) if work.options.class_weights else even,
-        parameters=parameters,
-        moments=Moments(list(parameters.values())),
+        weights=balanced(targets, train) if work.options.class_weights else targets.known.float(),
         order=torch.Generator().manual_seed(member.seed),
         draws=torch.Generator(work.device).manual_seed(member.seed),
         rate=work.options.learning_rate,
     )
-    learner.kept = learner.parameters
-    return learner
 
 
-def initial(head: HeadSpec, dims: Mapping[str, int], outputs: int, seed: int, device: str) -> dict[str, Tensor]:
+def sample(rows: Tensor, size: int, seed: int) -> Tensor:
+    """So many of the rows, drawn once, in their order."""
+    if len(rows) <= size:
+        return rows
+    drawn = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))[:size].sort().values
+    return rows[drawn.to(rows.device)]
+
+
+def initial(work: Work, seed: int) -> dict[str, Tensor]:
     """Parameters as `torch.nn.Linear` draws them: uniform within 1 / sqrt(inputs) (LeCun et al. 1998)."""
+    outputs = work.head.outputs(work.targets.task, work.targets.labels)
     draws, drawn = torch.Generator().manual_seed(seed), {}
-    for name, shape in head.shapes(dims, outputs).items():
+    for name, shape in work.head.shapes(work.table.dims, outputs).items():
         if name.endswith("weight"):
             bound = shape[1] ** -0.5  # and the layer's bias, which comes next, has the same
-        drawn[name] = torch.empty(shape).uniform_(-bound, bound, generator=draws).to(device).requires_grad_()
+        drawn[name] = torch.empty(shape).uniform_(-bound, bound, generator=draws).to(work.device)
     return drawn
 
 
-def logits_of(table: Table, head: HeadSpec, scaling: Scaling, parameters: Mapping[str, Tensor], rows: Tensor) -> Tensor:
-    """(m, outputs) logits of one model in evaluation mode."""
-    stacked, one = {name: value.unsqueeze(0) for name, value in parameters.items()}, stacked_scaling([scaling])
+def logits_of(
+    head: HeadSpec, parameters: Mapping[str, Tensor], rows: Tensor, gather: Callable[[Tensor], Batch]
+) -> Tensor:
+    """(m, outputs) logits of one model in evaluation mode. gather: (1, B) rows -> their batch, as the weights are."""
+    stacked = {name: value.unsqueeze(0) for name, value in parameters.items()}
     with torch.inference_mode():
-        parts = [
-            forward(head, stacked, gather(table, part.unsqueeze(0), one), unchanged)[0].float()
-            for part in torch.split(rows, CHUNK)
-        ]
-        return torch.cat(parts)
+        parts = torch.split(rows, CHUNK)
+        return torch.cat([forward(head, stacked, gather(part[None]), unchanged)[0].float() for part in parts])

@@ -5,6 +5,7 @@ Columns are standardised as for every head. The strength of the L2 penalty is ch
 
 import warnings
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -43,9 +44,10 @@ def fit_linear(work: Work, member: Member) -> Solution:
     kept: dict[str, Tensor] = {}
     lowest, chosen = np.inf, 0
     path = PATH if work.options.chooses_epoch else (UNCHOSEN,)
+    read = partial(gather, work.table, scaling=stacked_scaling([scaling]))
     for step, parameters in enumerate(solve_path(work, standardised(work, scaling, train), train, path), start=1):
         for phase, rows in (("train", train), (member.watched_name, watched)):
-            logits = logits_of(work.table, work.head, scaling, parameters, rows)
+            logits = logits_of(work.head, parameters, rows, read)
             history.append(figures(logits, work.targets, rows, step, phase))
         if history[-1].loss < lowest:
             kept, lowest, chosen = parameters, history[-1].loss, step
@@ -57,7 +59,7 @@ def fit_linear(work: Work, member: Member) -> Solution:
 def standardised(work: Work, scaling: Scaling, rows: Tensor) -> NDArray[np.float32]:
     """(m, dim) the inputs of the training rows, as the saved model will see them."""
     batch = gather(work.table, rows.unsqueeze(0), stacked_scaling([scaling]))
-    return torch.cat([batch.blocks[name][0] for name in work.head.blocks], dim=1).cpu().numpy()
+    return batch.values[0].cpu().numpy()
 
 
 def solve_path(work: Work, X: NDArray[np.float32], rows: Tensor, path: Sequence[float]) -> Iterator[dict[str, Tensor]]:

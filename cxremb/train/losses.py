@@ -86,11 +86,17 @@ def class_counts(targets: Targets, rows: Tensor) -> Tensor:
     return torch.stack([((classes == level) & known).sum(dim=0) for level in range(targets.levels)], dim=1)
 
 
-def balanced_weights(targets: Targets, rows: Tensor) -> Tensor:
-    """(cells, levels) weights under which every class weighs the same: n / (classes * its rows) (King & Zeng 2001).
+def balanced(targets: Targets, rows: Tensor) -> Tensor:
+    """(n, cells) what each label weighs where every class is to weigh the same in the loss of `rows`.
 
-    Classes that are in no row count nowhere, as in scikit-learn.
+    n / (classes * its rows) (King & Zeng 2001); 0 for what is missing, and for a class that is in none of `rows`.
     """
+    weights = balanced_weights(targets, rows)  # (cells, levels)
+    return weights[torch.arange(len(weights), device=weights.device), targets.classes] * targets.known
+
+
+def balanced_weights(targets: Targets, rows: Tensor) -> Tensor:
+    """(cells, levels) of each class, by how often `rows` have it."""
     counts = class_counts(targets, rows).float()
     seen = (counts > 0).sum(dim=1, keepdim=True)
     return torch.where(counts > 0, counts.sum(dim=1, keepdim=True) / (seen * counts.clamp(min=1)), 0.0)
@@ -107,14 +113,13 @@ def cell_losses(logits: Tensor, targets: Targets, rows: Tensor) -> Tensor:
 
 
 def summed_loss(logits: Tensor, targets: Targets, rows: Tensor, weights: Tensor) -> Tensor:
-    """The sum over K members of each one's mean loss: its gradient for a member is that of this member alone.
+    """The weighted losses of K members, summed: its gradient for a member is that of this member alone.
 
     logits: (K, B, outputs). rows: (K, B). weights: (K, B, cells), 0 where a cell counts nowhere.
     """
     members, size, outputs = logits.shape
     cells = cell_losses(logits.reshape(members * size, outputs), targets, rows.flatten()).view_as(weights)
-    total = weights.sum(dim=(1, 2)).clamp(min=torch.finfo(torch.float32).tiny)
-    return ((cells * weights).sum(dim=(1, 2)) / total).sum()
+    return (cells * weights).sum()
 
 
 def figures(logits: Tensor, targets: Targets, rows: Tensor, epoch: int, phase: str) -> Epoch:

@@ -20,24 +20,35 @@ Drop = Callable[[Tensor], Tensor]  # (K, B, units) -> the same with some units s
 class Batch:
     """B rows of each of K members, standardised."""
 
-    blocks: Mapping[str, Tensor]  # modality -> (K, B, dim), or (K, B, views, dim)
+    values: Tensor  # (K, B, width): the blocks side by side
+    blocks: Mapping[str, Tensor]  # modality -> (K, B, dim), or (K, B, views, dim): parts of `values`
     present: Mapping[str, Tensor]  # modality -> (K, B), or (K, B, views): 1.0, or 0.0 where nothing is there
+
+    def without(self, lost: Mapping[str, Tensor]) -> "Batch":
+        """Blocks taken away, where `lost` (K, B) is 1.0 and not 0.0: their values become zeros, in place."""
+        present = {}
+        for name, there in self.present.items():
+            present[name] = there * (1 - lost[name]).reshape(*lost[name].shape, *(1,) * (there.dim() - 2)).to(
+                there.dtype
+            )
+            self.blocks[name].mul_(present[name].unsqueeze(-1))
+        return Batch(self.values, self.blocks, present)
 
 
 def forward(spec: HeadSpec, parameters: Parameters, batch: Batch, drop: Drop) -> Tensor:
-    """(K, B, outputs) logits."""
-    blocks = [batch.blocks[name] for name in spec.blocks]
+    """(K, B, outputs) logits, in the precision of the batch, which is that of the parameters."""
     present = [batch.present[name] for name in spec.blocks]
     if spec.kind == "linear":
-        return affine(parameters, "", side_by_side(blocks))
+        return affine(parameters, "", batch.values)
     if spec.kind == "late":
         voices = [perceptron(parameters, f"{name}.", batch.blocks[name], drop) for name in spec.blocks]
         return averaged(voices, present)
     if spec.kind == "gated":
-        return affine(parameters, "out.", drop(gated(spec.blocks, parameters, blocks, present)))
+        return affine(parameters, "out.", drop(gated(spec.blocks, parameters, batch)))
     if spec.kind == "attention":
-        blocks[0] = pooled(parameters, blocks[0], present[0])
-    return perceptron(parameters, "", side_by_side(blocks), drop)
+        films, *rest = (batch.blocks[name] for name in spec.blocks)
+        return perceptron(parameters, "", torch.cat([pooled(parameters, films, present[0]), *rest], dim=-1), drop)
+    return perceptron(parameters, "", batch.values, drop)
 
 
 def unchanged(hidden: Tensor) -> Tensor:
@@ -46,19 +57,17 @@ def unchanged(hidden: Tensor) -> Tensor:
 
 
 def affine(parameters: Parameters, layer: str, X: Tensor) -> Tensor:
-    """(K, B, outputs) of one layer, on (K, B, inputs)."""
-    bias = parameters[f"{layer}bias"].unsqueeze(1)
-    return torch.baddbmm(bias, X, parameters[f"{layer}weight"].transpose(1, 2))
+    """(K, B, outputs) of one layer, on (K, B, inputs).
+
+    Weight times input, turned round: the gradient of the weight then comes out as the weight lies, without a copy.
+    """
+    bias = parameters[f"{layer}bias"].unsqueeze(2)
+    return torch.baddbmm(bias, parameters[f"{layer}weight"], X.transpose(1, 2)).transpose(1, 2)
 
 
 def perceptron(parameters: Parameters, prefix: str, X: Tensor, drop: Drop) -> Tensor:
     """(K, B, outputs) of two layers."""
     return affine(parameters, f"{prefix}out.", drop(torch.relu(affine(parameters, f"{prefix}hidden.", X))))
-
-
-def side_by_side(blocks: Sequence[Tensor]) -> Tensor:
-    """The blocks as one, without a copy where there is but one."""
-    return blocks[0] if len(blocks) == 1 else torch.cat(list(blocks), dim=-1)
 
 
 def averaged(voices: Sequence[Tensor], present: Sequence[Tensor]) -> Tensor:
@@ -67,16 +76,14 @@ def averaged(voices: Sequence[Tensor], present: Sequence[Tensor]) -> Tensor:
     return (torch.stack(list(voices)) * weights).sum(0) / weights.sum(0).clamp(min=1)
 
 
-def gated(names: Sequence[str], parameters: Parameters, blocks: Sequence[Tensor], present: Sequence[Tensor]) -> Tensor:
+def gated(names: Sequence[str], parameters: Parameters, batch: Batch) -> Tensor:
     """(K, B, hidden): tanh of either projection, mixed per unit by a gate that sees both (Arevalo et al. 2017).
 
     A missing block's projection would be its bias and nothing else, so the gate then stands at the other one.
     """
-    first, second = (
-        torch.tanh(affine(parameters, f"{name}.", block)) for name, block in zip(names, blocks, strict=True)
-    )
-    gate = torch.sigmoid(affine(parameters, "gate.", side_by_side(blocks)))
-    here, there = (there.unsqueeze(-1) for there in present)
+    first, second = (torch.tanh(affine(parameters, f"{name}.", batch.blocks[name])) for name in names)
+    gate = torch.sigmoid(affine(parameters, "gate.", batch.values))
+    here, there = (batch.present[name].unsqueeze(-1) for name in names)
     gate = here * (there * gate + (1 - there))  # both: the gate; first alone: 1; second alone: 0
     return gate * first + (1 - gate) * second
 
@@ -88,5 +95,5 @@ def pooled(parameters: Parameters, views: Tensor, present: Tensor) -> Tensor:
     hidden = torch.tanh(affine(parameters, "tanh.", flat)) * torch.sigmoid(affine(parameters, "sigmoid.", flat))
     scores = torch.bmm(hidden, parameters["score.weight"].transpose(1, 2)).view(members, rows, count)
     lowest = torch.finfo(scores.dtype).min  # not minus infinity: a row without any view stays a number
-    weights = torch.softmax(scores.masked_fill(present == 0, lowest), dim=-1) * present
+    weights = torch.softmax(scores.masked_fill(present == 0, lowest), dim=-1, dtype=torch.float32) * present
     return (weights.to(views.dtype).unsqueeze(-1) * views).sum(dim=2)

@@ -1,7 +1,7 @@
 """Named recipes: ours, and those of the published systems with the figures they report. Data only; needs no torch."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cxremb.errors import TrainError
@@ -57,7 +57,7 @@ def cnn_llm(name: str, learning_rate: float, source: str) -> Preset:
     return Preset(
         name=name,
         summary=f"EfficientNet-B1 + BioBERT fusion, learning rate as {source}",
-        options=as_published(learning_rate, 8, 40),
+        options=as_published(learning_rate, 8, 40, precision="fp32"),
         tasks=("binary",),
         reported={"loss": 0.1358, "accuracy": 0.9578, "precision": 0.9630, "recall": 0.9701, "f1": 0.9665},
         reported_on="IU X-ray, last epoch, validation part of an 80:20 split by image",
@@ -284,3 +284,11 @@ def find_preset(name: str, task: str = "") -> Preset:
         f"{name!r} stands for several presets" if family else f"no preset called {name!r}",
         hint=f"choose one of {known}: see `cxremb presets`",
     )
+
+
+def changed(preset: Preset, **options: Any) -> Preset:
+    """The preset with other options; None leaves one as it is. Raises `TrainError` for a rate where stages have one."""
+    if options.get("learning_rate") is not None and preset.pixels and preset.pixels.stages:
+        raise TrainError(f"each stage of {preset.name} has its own learning rate", hint="leave --learning-rate out")
+    given = {name: value for name, value in options.items() if value is not None}
+    return replace(preset, options=replace(preset.options, **given))

@@ -30,6 +30,7 @@ class Fitted:
     parts: NDArray[np.str_]  # (m,) val or test
     prob: NDArray[np.float64]  # (m, k)
     logit: NDArray[np.float64]  # (m, k)
+    diverged: int | None = None  # the epoch whose loss was no number, and which was its last
 
 
 def history_table(fitted: Sequence[Fitted]) -> pa.Table:

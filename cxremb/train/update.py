@@ -4,7 +4,7 @@ torch's functional optimisers, because merely making an object of `torch.optim` 
 training that takes seconds. All updates are per element, so one call over K members is K optimisers.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import cos, pi
 from typing import Any
 
@@ -20,52 +20,52 @@ BETAS = 0.9, 0.999  # and EPSILON: as Kingma & Ba 2015 and torch have them
 EPSILON = 1e-8
 
 
-class Moments:
-    """What an optimiser remembers of one member's parameters."""
+class Moving:
+    """Weights that are being trained, of K members in one tensor each, and what the optimiser remembers of them.
 
-    def __init__(self, parameters: Sequence[Tensor]) -> None:
-        self.first = [torch.zeros_like(one, requires_grad=False) for one in parameters]
-        self.second = [torch.zeros_like(one, requires_grad=False) for one in parameters]
-        self.steps = [torch.zeros((), device=one.device) for one in parameters]
+    All of it stays where it is: a tensor of megabytes that is made anew at every step costs more than what fills it.
+    """
 
-
-def update(options: Options, rate: float, parameters: Sequence[Sequence[Tensor]], moments: Sequence[Moments]) -> None:
-    """Move the parameters of each member against their gradients, in place."""
-    flat = [one for some in parameters for one in some]
-    gradients: list[Any] = [one.grad for one in flat]
-    first: list[Any] = [one for some in moments for one in some.first]
-    with torch.no_grad():
-        if options.optimiser == "sgd":
-            sgd(
-                flat,
-                gradients,
-                first,
-                fused=True,
-                lr=rate,
-                weight_decay=options.weight_decay,
-                momentum=options.momentum,
-                dampening=0.0,
-                nesterov=False,
-                maximize=False,
-            )
-            return
-        step = adamw if options.optimiser == "adamw" else adam
-        step(
-            flat,
-            gradients,
-            first,
-            [one for some in moments for one in some.second],
-            [],
-            [one for some in moments for one in some.steps],
-            fused=True,
-            amsgrad=False,
-            beta1=BETAS[0],
-            beta2=BETAS[1],
-            lr=rate,
-            weight_decay=options.weight_decay,
-            eps=EPSILON,
-            maximize=False,
+    def __init__(self, members: Sequence[Mapping[str, Tensor]], dtype: torch.dtype) -> None:
+        self.weights = {name: torch.stack([one[name] for one in members]) for name in members[0]}  # float32
+        self.first, self.second, self.moves = (
+            {name: torch.zeros_like(value) for name, value in self.weights.items()} for _ in range(3)
         )
+        self.steps = {name: torch.zeros(len(value), device=value.device) for name, value in self.weights.items()}
+        self.rounded = {name: value.to(dtype) for name, value in self.weights.items()}  # themselves, in float32
+
+    def of(self, number: int) -> dict[str, Tensor]:
+        """The weights of one member: parts of the whole."""
+        return {name: value[number] for name, value in self.weights.items()}
+
+    def narrow(self, numbers: Sequence[int]) -> None:
+        """Only these members go on."""
+        for whole in (self.weights, self.first, self.second, self.moves, self.steps):
+            whole.update({name: value[list(numbers)] for name, value in whole.items()})
+        self.rounded = {name: value.to(self.rounded[name].dtype) for name, value in self.weights.items()}
+
+    def turn(self, members: int, loss: Callable[[Mapping[str, Tensor]], Tensor]) -> None:
+        """Work out where to: the gradient of a loss of the first members' rounded weights, by name."""
+        leaves = {name: value[:members].detach().requires_grad_() for name, value in self.rounded.items()}
+        for name, found in zip(leaves, torch.autograd.grad(loss(leaves), list(leaves.values())), strict=True):
+            self.moves[name][:members] = found
+
+    def step(self, options: Options, rate: float, numbers: Sequence[int]) -> None:
+        """Move the weights of the members `numbers` against their gradients, and round them."""
+        weights, moves, first, second, steps = (
+            [value[number] for number in numbers for value in whole.values()]
+            for whole in (self.weights, self.moves, self.first, self.second, self.steps)
+        )
+        shared: dict[str, Any] = {"fused": True, "lr": rate, "weight_decay": options.weight_decay, "maximize": False}
+        with torch.no_grad():
+            if options.optimiser == "sgd":
+                sgd(weights, moves, [*first], **shared, momentum=options.momentum, dampening=0.0, nesterov=False)
+            else:
+                shared |= {"amsgrad": False, "beta1": BETAS[0], "beta2": BETAS[1], "eps": EPSILON}
+                optimise = adamw if options.optimiser == "adamw" else adam
+                optimise(weights, moves, first, second, [], steps, **shared)
+        for name, rounded in self.rounded.items():
+            rounded.copy_(self.weights[name])
 
 
 def scheduled(options: Options, rate: float, epoch: int) -> float:

@@ -166,5 +166,6 @@ def fit_places(
         weights = {name: value.cpu().contiguous().numpy() for name, value in trained.network.state_dict().items()}
         seconds += trained.seconds
         parameters = parameters_of(trained.network.requires_grad_(True))
-        fitted.append(Fitted(place, trained.epoch, weights, trained.history, rows, part[rows], prob, logit))
+        told = trained.epoch, weights, trained.history, rows, part[rows], prob, logit, trained.diverged
+        fitted.append(Fitted(place, *told))
     return fitted, parameters, seconds

@@ -80,13 +80,12 @@ def threads_for(job: Job) -> AbstractContextManager[Any]:
 
 
 def mixed(job: Job) -> torch.autocast:
-    """bfloat16 where a GPU multiplies in it, or where the options ask for it; elsewhere float32.
+    """bfloat16 where the options ask for it, or leave it open on a GPU that multiplies in it; else float32.
 
     Raises `TrainError` if it is asked for and the hardware lacks it.
     """
-    asked, native = job.options.precision == "bf16", native_bf16(job.device)
-    if asked and not native:
-        raise TrainError(f"{job.device} does not multiply in bfloat16", hint="use precision fp32")
-    return torch.autocast(
-        torch.device(job.device).type, torch.bfloat16, enabled=asked or (native and job.device != "cpu")
-    )
+    asked, native = job.options.precision, native_bf16(job.device)
+    if asked == "bf16" and not native:
+        raise TrainError(f"{job.device} does not multiply in bfloat16", hint="use --precision fp32")
+    half = asked == "bf16" or (asked == "auto" and native and job.device != "cpu")
+    return torch.autocast(torch.device(job.device).type, torch.bfloat16, enabled=half)

@@ -35,6 +35,7 @@ class Trained:
     epoch: int
     history: list[Epoch]
     seconds: float  # spent on it, also before it was stopped and gone on with
+    diverged: int | None = None  # the epoch whose loss was no number, and which was its last
 
 
 class Training:
@@ -55,6 +56,7 @@ class Training:
         self.history: list[Epoch] = []
         self.kept: Mapping[str, Tensor] = snapshot(self.network)
         self.lowest, self.chosen = float("inf"), 0
+        self.diverged: int | None = None
         self.before, self.started = 0.0, time.perf_counter()
         self.optimiser = self.new_optimiser(job.options.learning_rate)
         self.resume()
@@ -85,8 +87,8 @@ class Training:
         return f"epoch {len(self.losses)} done{loss}"
 
     def steps(self) -> Iterator[None]:
-        """Train to the end, one batch a time."""
-        while (step := next_step(self.losses, self.job.options, self.job.recipe)) is not None:
+        """Train to the end, or until the loss is no number, one batch a time."""
+        while (step := next_step(self.losses, self.job.options, self.job.recipe)) is not None and not self.diverged:
             self.enter(step)
             yield from self.run_epoch(len(self.losses) + 1)
             self.close_epoch(len(self.losses) + 1)
@@ -141,13 +143,18 @@ class Training:
         self.optimiser.step()
 
     def close_epoch(self, epoch: int) -> None:
-        """Measure, keep the best, write the checkpoint. Raises `TrainError` if the loss stopped being finite."""
+        """Measure, keep the best, write the checkpoint. Raises `TrainError` if there is nothing to keep."""
+        told = []
         for phase, rows in (("train", self.glance), (self.member.watched_name, self.watched)):
             logits = logits_of(self.network, self.films, rows.numpy(), self.job)
-            self.history.append(figures(telling(logits, self.targets.task), self.targets, rows, epoch, phase))
-        loss = self.history[-1].loss
-        if not np.isfinite([self.history[-2].loss, loss]).all():
-            raise TrainError(f"the loss is no number any more after epoch {epoch}", hint="lower the learning rate")
+            told.append(figures(telling(logits, self.targets.task), self.targets, rows, epoch, phase))
+        loss = told[-1].loss
+        if not all(np.isfinite(one.loss) for one in told):
+            if not self.chosen:
+                raise TrainError(f"the loss is no number after epoch {epoch}", hint="lower --learning-rate")
+            self.diverged = epoch
+            return
+        self.history += told
         if self.job.options.select == "last" or loss < self.lowest:
             self.kept, self.lowest, self.chosen = snapshot(self.network), loss, epoch
         if self.job.checkpoint:
@@ -188,8 +195,8 @@ def fit(job: Job, films: Films, targets: Targets, member: Member, progress: Prog
 
     Rows of `films` and `targets` are the same. Figures of both phases are those of the end of the epoch in evaluation
     mode, on the films as they are; those of `train` on at most 2,048 rows. With a checkpoint it goes on after the last
-    whole epoch, to the same weights on one kind of device. Raises `TrainError` if the loss stops being finite, training
-    rows are of one class, or an epoch would be chosen on test rows.
+    whole epoch, to the same weights on one kind of device. Raises `TrainError` if no epoch has a loss that is a number,
+    training rows are of one class, or an epoch would be chosen on test rows.
     """
     if member.watched_name == "test" and job.options.chooses_epoch:
         raise TrainError("an epoch must not be chosen on test rows", hint="use a preset that keeps the last epoch")
@@ -198,7 +205,7 @@ def fit(job: Job, films: Films, targets: Targets, member: Member, progress: Prog
         for _ in progress(training.steps(), training.steps_left, training.told):
             pass
     training.network.load_state_dict(training.kept)
-    return Trained(training.network.eval(), training.chosen, training.history, training.seconds)
+    return Trained(training.network.eval(), training.chosen, training.history, training.seconds, training.diverged)
 
 
 def mean_loss(logits: Tensor, targets: Targets, rows: Tensor, weights: Tensor | None) -> Tensor:
