@@ -56,6 +56,17 @@ def test_six_members_together_are_six_alone(spec: HeadSpec, task: str):
         assert len({len(one.history) for one in together}) > 1
 
 
+@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: f"{spec.kind}-{len(spec.blocks)}")
+def test_next_to_no_dropout_is_none(spec: HeadSpec):
+    rows, [member] = holed("binary", bag=spec.kind == "attention"), members_of(300, 1)
+    options = replace(SHORT, epochs=2, patience=None, select="last")
+    none, little = (
+        fit_members(rows, [member], replace(spec, dropout=share, modality_dropout=0.0), options)[0]
+        for share in (0.0, 1e-9)
+    )
+    same(none, little)
+
+
 @pytest.mark.parametrize("schedule", ["constant", "cosine", "plateau"])
 @pytest.mark.parametrize("optimiser", ["adam", "adamw", "sgd"])
 def test_every_optimiser_and_schedule_keeps_members_apart(optimiser: str, schedule: str):

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from cxremb.train.learner import Learner, Work
+from cxremb.train.modules import Drop, unchanged
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,11 @@ class Deal:
     weights: Tensor  # (K, B, cells) of each label in the loss of its member: they add up to 1
     lost: Mapping[str, Tensor]  # modality -> (K, B), 1.0 where modality dropout takes it away; {}: nowhere
     kept: Sequence[Tensor]  # (K, units, B) for each time the head drops out: 0, or what a unit that is kept is times
+
+    def drop(self) -> Drop:
+        """What silences units: to be called as often as the head drops out."""
+        kept = iter(self.kept)
+        return (lambda hidden: hidden * next(kept).transpose(1, 2)) if self.kept else unchanged
 
 
 def shuffled(learner: Learner) -> Tensor:

@@ -27,7 +27,7 @@ from cxremb.types import Progress, unwatched
 
 __all__ = ["Epoch", "Predicted", "Trained", "fit_members", "one_thread", "predict"]
 
-LONG = 0.02  # seconds of an epoch from which on a second thread may be worth its waiting
+LONG = 0.05  # seconds of an epoch from which on a second thread may be worth its waiting
 STACKED = 16  # members of one batched product on a CPU at most: more save next to nothing, and take memory
 
 Weights = Mapping[str, NDArray[Any]]

@@ -58,8 +58,7 @@ class Stack:
         batch = self.inputs.gather(numbers, dealt.rows)
         if dealt.lost:
             batch = batch.without(dealt.lost)
-        kept = iter(dealt.kept)
-        logits = forward(self.work.head, weights, batch, lambda hidden: hidden * next(kept).transpose(1, 2))
+        logits = forward(self.work.head, weights, batch, dealt.drop())
         return summed_loss(logits.float(), self.work.targets, dealt.rows, dealt.weights)
 
     def watch(self, learner: Learner, weights: Mapping[str, Tensor], epoch: int) -> None:
