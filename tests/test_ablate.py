@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 import pytest
 import typer
 from planted import Planted, known_auc, plant, write_store
+from scipy import stats
 from sklearn.metrics import roc_auc_score
 from statsmodels.stats.multitest import multipletests
 from typer.testing import CliRunner
@@ -33,7 +34,7 @@ def ablate(dataset, arms=ARMS, inputs=None, trial=None, **more) -> Ablation:
     return ablate_all(dataset, arms, inputs, trial or Trial(controls=False, **more))
 
 
-NOISE_AND_SIGNAL = Planted(studies=600, image=0.0, text=1.2)
+NOISE_AND_SIGNAL = Planted(studies=600, image=0.0, text=1.2, seed=1)
 
 
 @pytest.fixture(scope="module")
@@ -355,6 +356,36 @@ def test_attention_over_a_studys_films_is_compared_study_by_study(two):
     table = run.predictions.filter(pc.equal(run.predictions["part"], "test")).group_by("study_id")
     means = table.aggregate([("y_prob", "mean"), ("y_true", "max")])
     assert found.rows[0].auroc.value == pytest.approx(roc_auc_score(means["y_true_max"], means["y_prob_mean"]))
+
+
+def test_the_test_over_folds_counts_the_rows_that_an_arm_was_trained_on(tmp_path):
+    dataset = plant(tmp_path, Planted(studies=200, text=0.8))
+    arms = ["text", "text[head=linear]", "text[train-fraction=0.25]"]
+    found = ablate(dataset, arms, Inputs(), reference="text", repeats=2)
+    for row, share in zip(found.rows[1:], (1, 0.25), strict=True):
+        run, base = (
+            next(run for run in list_runs(dataset) if run.run_id == one) for one in (row.run_id, found.rows[0].run_id)
+        )
+        tables = [one.predictions.to_pandas().query("part == 'test'") for one in (run, base)]
+        aucs = [
+            [roc_auc_score(fold["y_true"], fold["y_prob"]) for _, fold in table.groupby(["repeat", "fold"])]
+            for table in tables
+        ]
+        gaps = np.subtract(*aucs)
+        reach = (row.over_folds.high - row.over_folds.low) / 2
+        ratio = (reach / stats.t.ppf(0.975, 9)) ** 2 / gaps.var(ddof=1) - 1 / 10
+        trained = 200 * 0.7 * share  # of five folds one is tested, and a tenth of all is watched
+        assert ratio == pytest.approx(40 / trained, rel=0.05)
+
+
+def test_whether_a_fusion_fuses_is_told_of_the_rows_of_the_table(tmp_path):
+    dataset = plant(tmp_path, Planted(studies=200, image=0.7, text=0.9))
+    found = ablate(dataset, ["image", "text", "fusion", "fusion[views=frontal]"])
+    told = found.fusing[0]
+    assert told.rows == found.n == 200 < dataset.images.num_rows
+    image, text, fusion, _ = found.rows
+    assert told.auroc == pytest.approx(fusion.auroc.value, abs=1e-4)
+    assert told.single_auroc == pytest.approx(max(image.auroc.value, text.auroc.value))
 
 
 def test_repeats_are_averaged_and_patients_counted_once(tmp_path):

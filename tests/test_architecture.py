@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "cxremb"
 # A room may import from its own storey and from those below it.
 STOREYS = [
-    {"errors", "types"},
+    {"errors", "types", "processes"},
     {"images", "datasets", "encoders", "store"},
     {"catalog", "labels", "splits", "features", "evaluate", "embed", "doctor"},
     {"train", "align"},

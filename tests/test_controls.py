@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pyarrow as pa
 import pytest
-from planted import Planted, known_auc, plant, planted_tables, write_store
+from planted import Planted, plant, planted_tables, write_store
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss, roc_auc_score
@@ -14,12 +14,14 @@ from cxremb.ablate.compare import ArmResult
 from cxremb.ablate.controls import CONTROLS, DEALS, Bench, ControlResult, one_control, run_controls, verdicts
 from cxremb.ablate.shuffles import deal_patients, deal_rows, shuffled
 from cxremb.ablate.trial import Trial
+from cxremb.errors import TrainError
 from cxremb.evaluate.bootstrap import Interval
 from cxremb.features import Features, Inputs, load_features
 from cxremb.splits import choose_split, new_split
 from cxremb.splits.spec import SplitSpec
 from cxremb.store.dataset import Dataset, write_dataset
 from cxremb.store.layout import REPORTS, DatasetPaths
+from cxremb.train.bundle import load_bundle
 from cxremb.train.fit import Plan, fit_runs, rows_of
 from cxremb.train.parts import parts_of_plan
 from cxremb.train.presets import PRESETS
@@ -79,10 +81,16 @@ def test_shuffled_labels_are_at_chance_though_a_single_deal_need_not_be(results)
     assert found.row.auroc.high - found.row.auroc.low > np.std(found.deals)
 
 
+def test_shuffles_say_in_which_precision_they_were_trained(strong, results, arms):
+    for name in ("label-shuffle", "text-shuffle", "image-shuffle"):
+        told = open_run(strong, control(results, name).row.run_id).record["precision"]
+        assert told == arms["fusion"].record["precision"]
+
+
 def test_a_shuffled_modality_leaves_the_other(results, arms):
     without_text, without_films = (control(results, name).row.auroc for name in ("text-shuffle", "image-shuffle"))
     assert abs(without_text.value - arms["image"].metric("auroc")[0]) < 0.1
-    assert without_films.low < known_auc(2.0) < without_films.high
+    assert abs(without_films.value - arms["text"].metric("auroc")[0]) < 0.05
 
 
 def test_a_second_call_trains_nothing(strong, features, results):
@@ -93,11 +101,18 @@ def test_a_second_call_trains_nothing(strong, features, results):
     assert [one.row.auroc for one in again] == [one.row.auroc for one in results]
 
 
-def test_no_weights_are_kept_and_no_store_is_claimed(strong, results):
+def test_no_weights_are_kept_and_no_store_is_claimed(strong, results, arms):
     for one in results:
         run = open_run(strong, one.row.run_id)
+        assert run.is_control
         assert not any(run.weights().values())
         assert bool(run.record["stores"]) == bool(one.shuffles)
+        assert run.record["rows_from"] == arms["fusion"].record["rows_from"]
+        assert "A control keeps no parameters" in (run.folder / "README.md").read_text()
+        with pytest.raises(TrainError, match=f"is control:{one.name}: a control keeps its predictions and no model"):
+            load_bundle(run.folder)
+    assert set(arms["fusion"].record["rows_from"]) == {"image", "text"}
+    assert not arms["fusion"].is_control
     told = open_run(strong, control(results, "tf-idf").row.run_id)
     assert any("label recovery" in caveat for caveat in told.caveats)
     assert not any("label recovery" in c for c in open_run(strong, control(results, "majority").row.run_id).caveats)
@@ -188,10 +203,19 @@ def test_planted_leaks_are_told_in_words(leaky, leaks):
     features, results = leaks
     plans = [Plan(arm) for arm in ("image", "fusion")]
     split = choose_split(leaky, "normal_abnormal")
-    said = verdicts({run.arm: run for run in fit_runs(leaky, features, split, plans)}, results)
+    runs = {run.arm: run for run in fit_runs(leaky, features, split, plans)}
+    said = verdicts(runs, results)
+    closest = max(run.metric("auroc")[0] for run in runs.values())
     for name in ("length", "metadata", "tf-idf"):
-        for arm in ("image", "fusion"):
-            assert any(line.startswith(f"{name} beats {arm}: AUROC +0.") for line in said), said
+        gap = control(results, name).row.auroc.value - closest
+        assert sum(line.startswith(f"{name} beats image, fusion: AUROC {gap:+.3f} [+0.") for line in said) == 1, said
+        assert sum(name in line for line in said) == 1
+    alone = verdicts({"fusion": runs["fusion"]}, [control(results, "length")])
+    assert alone[0].startswith("length beats fusion: AUROC +0.")
+    assert all("at least" in line for line in said if " beats " in line)
+    assert "at least" not in alone[0]
+    four = {f"fusion{number}": runs["fusion"] for number in range(4)}
+    assert verdicts(four, [control(results, "length")])[0].startswith("length beats all arms: AUROC +0.")
     assert not any(line.startswith(("majority", "patient", "label-shuffle")) for line in said)
     assert control(results, "length").row.auroc.value == pytest.approx(1.0)
     assert control(results, "metadata").row.auroc.value == pytest.approx(1.0)

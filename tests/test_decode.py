@@ -2,14 +2,17 @@
 
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import save_film
+from conftest import collection, save_film
 
+from cxremb.catalog import add_collection
 from cxremb.embed import decode as module
-from cxremb.embed.decode import Decoders, Refusal, Task, decode
+from cxremb.embed.decode import FEW, Decoders, Refusal, Task, decode
 from cxremb.images import Frame, decode_file, fit
 from cxremb.store.files import sha256_of
 
@@ -89,6 +92,30 @@ def test_a_film_that_kills_its_decoder_fails_alone(tmp_path: Path) -> None:
     assert "killer.npy: the process that decoded it was killed" in refused[0].message
     expected = np.stack([decode(task, FRAME) for task in asked])
     np.testing.assert_array_equal(np.stack([*answers[:3], *answers[4:]]), expected)
+
+
+def test_a_script_without_a_guard_is_run_once(tmp_path: Path) -> None:
+    """Workers must not import it: they would start it over, and none of them would ever decode a film."""
+    dataset = add_collection(collection(tmp_path / "films", n=FEW // 2 + 5), tmp_path / "root").dataset
+    (tmp_path / "script.py").write_text(
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from cxremb.embed.jobfile import Encode\n"
+        "from cxremb.embed.start import Where, run\n"
+        "from cxremb.store.dataset import open_dataset\n"
+        "print('started', flush=True)\n"
+        "where = Where(devices=('cpu',), workers=2)\n"
+        "done = run(open_dataset(Path(sys.argv[1]), 'small'), Encode('tiny'), where)\n"
+        "print(done.added, len(done.failures), sys.modules['__main__'].where is where)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, tmp_path / "script.py", dataset.paths.root],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.stdout.splitlines() == ["started", f"{FEW + 10} 0 True"], done.stderr
 
 
 class Killed(Decoders):

@@ -217,7 +217,20 @@ def test_an_unchanged_refresh_does_nothing_and_a_changed_one_does(data, monkeypa
     assert (mended.reused, mended.path) == (False, first.tuned.path)
 
 
-def test_resumed_equals_uninterrupted(data, monkeypatch):
+def test_a_plain_refresh_keeps_the_encoder_and_each_fold_of_it_up_to_date(data, tmp_path, cxremb):
+    plain, split = open_store(data, NET), split_of(data)
+    fold0 = refresh_finetuned(data, NET, split, PLAN, HERE).outcome.store
+    older = refresh_finetuned(data, NET, split, replace(PLAN, fold=1, seed=1), HERE).outcome.store
+    fold1 = refresh_finetuned(data, NET, split, replace(PLAN, fold=1), HERE).outcome.store
+    grown = add_collection(films(tmp_path / "more", 64), data.paths.root).dataset
+    done = cxremb("refresh", "--device", "cpu", "--root", data.paths.root)
+    assert done.code == 0, done.err
+    assert done.out.count("64 asked = 60 re-used + 4 new") == 3
+    versions = {store.name: store.version for store in list_stores(grown)}
+    assert versions == {plain.name: 2, fold0.name: 2, fold1.name: 2, older.name: 1}
+
+
+def test_resumed_equals_uninterrupted(data, monkeypatch, cxremb):
     store, split = open_store(data, NET), split_of(data)
     close = Training.close_epoch
 
@@ -231,7 +244,8 @@ def test_resumed_equals_uninterrupted(data, monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             finetune(data, store, split, PLAN, device="cpu")
     assert not data.paths.weights.exists()
-    assert list((data.paths.cache / "finetune").glob("*/checkpoint.safetensors"))
+    assert list(data.paths.runs.glob(".training-*/checkpoint.safetensors"))
+    assert cxremb("store", "gc", "--yes", "--root", data.paths.root).code == 0  # frees caches, and leaves this
     epochs = []
     with monkeypatch.context() as patch:
         patch.setattr(Training, "close_epoch", lambda self, epoch: epochs.append(epoch) or close(self, epoch))

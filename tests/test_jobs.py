@@ -11,7 +11,9 @@ import pytest
 from conftest import Result, collection, save_film
 
 from cxremb.catalog import add_collection
+from cxremb.embed import start
 from cxremb.embed.jobfile import Encode, read_job
+from cxremb.encoders import runtime
 from cxremb.errors import DataError
 from cxremb.images import Frame, decode_file, fit
 from cxremb.store.dataset import Dataset
@@ -119,6 +121,26 @@ def test_refresh_does_what_was_asked_for(tmp_path: Path, cxremb: object) -> None
     store = open_store(dataset, "tiny")
     assert (store.version, store.manifest.recipe.input["aspect"]) == (2, "crop")
     assert len([store for store in list_stores(dataset) if store.encoder == "tiny"]) == 1
+
+
+@pytest.mark.parametrize(("first", "later"), [("bf16", "fp32"), ("fp32", "bf16")])
+def test_auto_precision_keeps_to_the_store_that_is_there(
+    small: Dataset, monkeypatch: pytest.MonkeyPatch, first: str, later: str
+) -> None:
+    """It is measured, so another time or another machine may answer otherwise."""
+    measured = {"cpu": first}
+    monkeypatch.setattr(runtime, "measured_precision", lambda device: (measured[device], "the test says so"))
+    here = start.Where(devices=("cpu",), runtime="torch", workers=1)
+    auto, minilm = replace(here, precision="auto"), Encode("minilm")
+    made = start.run(small, minilm, auto).store
+    assert made.manifest.recipe.precision == ("full" if first == "fp32" else "half")
+    measured["cpu"] = later
+    again = start.run(small, minilm, auto)
+    assert (again.store.name, again.changed) == (made.name, False)
+    assert start.prepare(small, replace(minilm, xxxx="drop"), auto).runtime.precision == later  # another store
+    refreshed = start.run(small, start.asked_for(made), here)  # as it was made, not as a job would ask by default
+    assert (refreshed.store.name, refreshed.changed) == (made.name, False)
+    assert start.run(small, minilm, replace(here, precision=later)).store.name != made.name  # a wish is a wish
 
 
 def test_readers_agree(small: Dataset, cxremb: object) -> None:

@@ -13,9 +13,10 @@ from torch import nn
 from cxremb.encoders.runtime import native_bf16
 from cxremb.errors import TrainError
 from cxremb.train.data import Member
+from cxremb.train.deal import kept_units
 from cxremb.train.heads import HEADS, HeadSpec
 from cxremb.train.inputs import LIMIT, table_of
-from cxremb.train.learner import Work, sample
+from cxremb.train.learner import Work, new_learner, sample
 from cxremb.train.loop import fit_members, one_thread, predict
 from cxremb.train.losses import balanced_weights, cell_losses, summed_loss, targets_of
 from cxremb.train.options import Options
@@ -159,6 +160,15 @@ def test_inputs_are_scaled_by_training_rows_only_and_one_outlier_cannot_decide()
     far = predict(rows, SMALL, weights, member.watched[:1]).logit
     rows.blocks["image"][member.watched[0], 0] = 1e9
     np.testing.assert_array_equal(predict(rows, SMALL, weights, member.watched[:1]).logit, far)
+
+
+def test_a_column_whose_spread_float32_cannot_hold_is_left_alone():
+    rows, member = planted(200), members_of(200, 1)[0]
+    rows.blocks["text"][:, 2] = np.where(np.arange(200) % 2, 1e-30, 0)
+    rows.blocks["text"][:, 3] = np.where(np.arange(200) % 2, 3, np.nextafter(np.float32(3), np.float32(4)))
+    scale = fit_members(rows, [member], SMALL, LAST)[0].weights["scale"]
+    assert scale[14] == 1
+    assert scale[15] == pytest.approx(rows.blocks["text"][member.train, 3].astype(np.float64).std(), rel=1e-5)
 
 
 def test_raw_inputs_go_in_as_they_are():
@@ -329,6 +339,19 @@ def test_what_cannot_be_learnt_from_is_refused(head: str):
         refused(replace(planted(200, "multilabel"), task="multiclass"), member, spec)
     )
     assert "no task called 'guess'" in str(refused(replace(planted(200), task="guess"), member, spec))
+
+
+@pytest.mark.parametrize("share", [1e-6, 0.01, 0.3, 0.9, 0.999, 0.9999, 1 - 1e-9])
+def test_dropout_leaves_the_mean_as_it_is(share: float):
+    spec, rows = replace(SMALL, hidden=1024, dropout=share), planted(60)
+    work = Work(table_of(rows, spec, "cpu"), targets_of(rows), spec, LAST, "cpu")
+    learner = new_learner(work, members_of(60, 1)[0], 0)
+    kept = kept_units(work, [learner], [4096]).double()
+    scale = kept.max()
+    assert set(kept.unique().tolist()) <= {0.0, float(scale)}
+    chance = 1 / float(scale)  # of being kept: the mean is 1 if it is the share that is
+    assert float((kept > 0).double().mean()) == pytest.approx(chance, abs=5 * (chance * (1 - chance) / 2**22) ** 0.5)
+    assert chance == pytest.approx(1 - share, abs=2**-16)
 
 
 def test_fewer_rows_than_a_batch_are_one_batch():

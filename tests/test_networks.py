@@ -617,7 +617,7 @@ def test_any_change_trains_anew_and_a_stopped_run_goes_on(dataset):
         fit_network(dataset, opened, split, PLAN, pulled_after(4), device="cpu")
     assert {run.run_id for run in list_runs(dataset)} == before
     (stopped,) = dataset.paths.runs.glob(".training-*")
-    assert [path.name for path in stopped.iterdir()] == ["repeat0.fold0.seed0.safetensors"]
+    assert sorted(path.name for path in stopped.iterdir()) == [".lock", "repeat0.fold0.seed0.safetensors"]
     batches = []
 
     def counted(items, total, what):

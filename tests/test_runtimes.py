@@ -50,6 +50,18 @@ def test_openvino_equals_torch_on_films(pictures: np.ndarray) -> None:
 
 
 @needs_openvino
+def test_a_text_network_is_traced_in_silence() -> None:
+    """In a process of its own: transformers says a thing once, to the stderr that it found when it was imported."""
+    script = (
+        "from cxremb.encoders.base import Runtime, load_encoder\n"
+        "encoder = load_encoder('minilm', runtime=Runtime(engine='openvino'))\n"
+        "print(encoder.encode(['No acute findings.'])['mean'].shape)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("(1, 384)\n", "")
+
+
+@needs_openvino
 def test_half_precision_is_kept_only_within_tolerance(pictures: np.ndarray) -> None:
     """lite1 loses more to bfloat16 than is allowed, in torch as well: openvino then computes in float32 and says so."""
     full = load_encoder("efficientnet_lite1").encode(pictures)["avg"]
@@ -222,3 +234,20 @@ def test_real_reports_are_hardly_padded_and_batches_are_not_small(real_data: Pat
     forwarded = sum(len(batch) * max(lengths[index] for index in batch) for batch in batches)
     assert forwarded / sum(lengths) < 1.02
     assert forwarded / len(batches) > 800  # tokens in a batch: the bound on waste does not cut them to pieces
+
+
+@pytest.mark.parametrize(
+    ("told", "native"),
+    [
+        ({"architecture": "x86_64", "avx512_bf16": True, "amx_bf16": False}, True),
+        ({"architecture": "x86_64", "avx512_bf16": False, "amx_bf16": False}, False),  # AVX-512 alone emulates it
+        ({"architecture": "aarch64"}, True),
+        ({}, True),
+    ],
+)
+def test_emulated_bfloat16_is_not_native(monkeypatch, told, native):
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: told, raising=False)
+    assert runtime_module.native_bf16("cpu") is native
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
+    assert not runtime_module.native_bf16("cpu")

@@ -59,7 +59,7 @@ def test_six_members_together_are_six_alone(spec: HeadSpec, task: str):
 @pytest.mark.parametrize("spec", SPECS, ids=lambda spec: f"{spec.kind}-{len(spec.blocks)}")
 def test_next_to_no_dropout_is_none(spec: HeadSpec):
     rows, [member] = holed("binary", bag=spec.kind == "attention"), members_of(300, 1)
-    options = replace(SHORT, epochs=2, patience=None, select="last")
+    options = replace(SHORT, epochs=2, patience=None, select="last", learning_rate=1e-3)
     none, little = (
         fit_members(rows, [member], replace(spec, dropout=share, modality_dropout=0.0), options)[0]
         for share in (0.0, 1e-9)

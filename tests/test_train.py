@@ -118,6 +118,14 @@ def test_the_record_and_the_card_say_what_was_done(planted):
     }
 
 
+def test_the_record_says_which_precision_it_was(planted, monkeypatch):
+    monkeypatch.setattr("cxremb.train.loop.native_bf16", lambda device: True)
+    dataset, features, split = planted
+    plans = [Plan(arm, options=replace(QUICK, epochs=2), folds=(0,)) for arm in ("text", "linear-text")]
+    runs = fit_runs(dataset, features, split, plans)
+    assert [run.record["precision"] for run in runs] == ["bf16", "fp32"]  # a linear head is solved, never in halves
+
+
 @pytest.mark.parametrize("failing", ["replace_table", "replace_file", "replace_text", "sync_folder"])
 def test_a_failure_midway_leaves_no_run(tmp_path, planted, monkeypatch, failing):
     _, features, split = planted
@@ -153,7 +161,8 @@ def test_a_damaged_run_says_which_folder_to_delete(tmp_path, planted):
 def test_without_a_val_part_the_last_epoch_is_kept_and_test_is_only_watched(planted, tmp_path):
     dataset, features, _ = planted
     split = choose_split(dataset, "normal_abnormal", "image-80-20", allow_leaky=True)
-    run = fit_run(dataset, features, split, Plan("fusion", options=LAST, folds=(0,)))
+    plan = Plan("fusion", options=replace(LAST, precision="fp32"), folds=(0,))  # losses are those of predictions
+    run = fit_run(dataset, features, split, plan)
     assert [(row["epoch"], row["phase"]) for row in run.history.to_pylist()] == [
         (epoch, phase) for epoch in (1, 2, 3) for phase in ("train", "test")
     ]

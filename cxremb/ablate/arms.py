@@ -190,6 +190,12 @@ def fraction_of(value: str) -> str:
     return f"{share:g}"
 
 
+def fraction_named(name: str) -> float:
+    """The share of the training patients in the name of an arm."""
+    found = re.search(r"train-fraction=([^],]+)", name)
+    return float(found[1]) if found else 1.0
+
+
 def axes_told() -> str:
     """The axes with their values, in words."""
     return "; ".join(f"{axis}={'|'.join(v) if isinstance(v, tuple) else f'({v})'}" for axis, v in AXES.items())

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from cxremb.ablate.arms import fraction_named
 from cxremb.ablate.pools import Pool, figures_of, gap, pool_figures, pools_of, shared_rows, spans
 from cxremb.ablate.trial import FIXED
 from cxremb.evaluate.bootstrap import Difference, Interval
@@ -75,9 +76,10 @@ def compare_pools(
     rows = [replace(row, holm=p) for row, p in zip(rows, corrected, strict=True)]
     if not many:
         return rows
-    sizes = fold_sizes(runs[reference])
+    sizes = {arm: fold_sizes(run, runs[reference]) for arm, run in runs.items()}
     return [
-        row if row.arm == reference else replace(row, over_folds=fold_gap(pools[row.arm], base, sizes)) for row in rows
+        row if row.arm == reference else replace(row, over_folds=fold_gap(pools[row.arm], base, sizes[row.arm]))
+        for row in rows
     ]
 
 
@@ -125,9 +127,10 @@ def fold_gap(pools: Sequence[Pool], others: Sequence[Pool], sizes: tuple[int, in
     return fold_difference([float(np.mean(seeds)) for seeds in gaps.values()], *sizes)
 
 
-def fold_sizes(run: Run) -> tuple[int, int]:
-    """(training rows, test rows) of a fold, the mean over all."""
-    parts = run.predictions["part"].to_numpy(zero_copy_only=False)
-    models = len(run.record["members"]) * len(run.record["labels"])
+def fold_sizes(run: Run, reference: Run) -> tuple[int, int]:
+    """(training rows, test rows) of a fold, the mean over all; where the two train on different shares, the smaller."""
+    parts = reference.predictions["part"].to_numpy(zero_copy_only=False)
+    models = len(reference.record["members"]) * len(reference.record["labels"])
     test, val = (round(float((parts == name).sum()) / models) for name in ("test", "val"))
-    return max(1, int(run.record["rows"]) - test - val), max(1, test)
+    train = (int(reference.record["rows"]) - test - val) * min(fraction_named(run.arm), fraction_named(reference.arm))
+    return max(1, round(train)), max(1, test)

@@ -34,14 +34,13 @@ from cxremb.train.options import Options
 from cxremb.train.parts import parts_of_plan
 from cxremb.train.plan import Plan
 from cxremb.train.presets import find_preset
-from cxremb.train.runs import Run, find_run
+from cxremb.train.runs import CONTROL, Run, find_run
 from cxremb.types import Progress, unwatched
 
 __all__ = ["CONTROLS", "Control", "ControlResult", "run_controls", "verdicts"]
 
 DEALS = 5  # of labels: the direction that a head learns from one deal is random, and may happen to be a good one
 NO_RECIPE = "none"  # the preset of what is not trained
-PREFIX = "control:"  # of the arm under which runs and SQL know it
 
 
 @dataclass(frozen=True)
@@ -96,11 +95,11 @@ class Bench:
         """The plan of a control that is not trained by the loop: one answer for each repeat and fold."""
         options = Options(select="last", patience=None)
         plan = replace(self.plan, preset=NO_RECIPE, options=options, seeds=self.plan.seeds[:1])
-        return replace(plan, arm=PREFIX + control.name)
+        return replace(plan, arm=CONTROL + control.name)
 
     def of_head(self, control: Control) -> Plan:
         """The plan of a shuffle: labels are dealt several times on one repeat, vectors as the reference is trained."""
-        plan = replace(self.plan, arm=PREFIX + control.name)
+        plan = replace(self.plan, arm=CONTROL + control.name)
         if control.shuffles != LABELS:
             return plan
         first = plan.seeds[0]
@@ -193,10 +192,13 @@ def shuffle_run(bench: Bench, control: Control, progress: Progress) -> Run:
     spec = spec_of(head, what)
     if done := finished(bench, plan, spec):
         return done
+    from cxremb.train.loop import precision_of  # torch takes seconds to import
+
     cuts = parts_of_plan(bench.features, bench.split, plan, head.blocks)
     fitted, seconds = fit_shuffled(bench.features, head, plan, cuts, what, progress)
     parameters = parameters_of(head, bench.features)
-    made = Made(plan, head.blocks, fitted, cuts, parameters, seconds, spec)
+    precision = precision_of(plan.options, head, "cpu")
+    made = Made(plan, head.blocks, fitted, cuts, parameters, seconds, spec, precision)
     return finish_run(bench.dataset, bench.features, bench.split, made)
 
 
@@ -204,14 +206,13 @@ def guess_run(bench: Bench, control: Control) -> Run:
     """The run of a control that reads no vectors. What it does read enters the key."""
     known, guess, blocks = guess_of(bench, control.name)
     plan, spec = bench.of_data(control), {"guess": control.name, "reads": known.digest}
-    features = replace(bench.features, stores={})  # it reads no store, and its run must not say so
-    if done := finished(replace(bench, features=features), plan, spec):
+    if done := finished(bench, plan, spec):
         return done
     started = time.perf_counter()
     cuts = parts_of_plan(bench.features, bench.split, plan, ())
     fitted = guess_all(bench.features, plan, cuts, guess())
-    made = Made(plan, blocks, fitted, cuts, 0, time.perf_counter() - started, spec)
-    return finish_run(bench.dataset, features, bench.split, made)
+    made = Made(plan, blocks, fitted, cuts, 0, time.perf_counter() - started, spec, reads_stores=False)
+    return finish_run(bench.dataset, bench.features, bench.split, made)
 
 
 def guess_of(bench: Bench, name: str) -> tuple[Known, Callable[[], Predict], Sequence[str]]:

@@ -81,7 +81,7 @@ def fit_stack(dataset: Dataset, split: StoredSplit, jobs: Mapping[str, Job], pro
     seconds = time.perf_counter() - started
     dims = {block: features.blocks[block].shape[-1] for block in head.blocks}
     parameters = head.parameters(dims, features.task, len(features.labels))
-    precision = loop.precision_of(first.plan.options, "cpu")
+    precision = loop.precision_of(first.plan.options, head, "cpu")
     runs = {}
     for key, job in jobs.items():
         if not all(models[job.arm.fraction, place].epoch for place in job.plan.places):

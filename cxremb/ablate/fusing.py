@@ -1,6 +1,6 @@
 """Does a fusion fuse? Each fusion beside its best additive projection and its best single arm, in figures and words."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -52,10 +52,21 @@ def shown(value: float | None) -> str:
     return "undefined" if value is None else f"{value:.3f}"
 
 
-def fusings(jobs: Sequence[Job], runs: Mapping[str, Run]) -> list[Fusing]:
-    """One answer for every arm that reads both modalities when it is tested. On the first repeat and seed."""
+def fusings(jobs: Sequence[Job], runs: Mapping[str, Run], judged: Collection[str]) -> list[Fusing]:
+    """One answer for every arm that reads both modalities when it is tested. On the first repeat and seed.
+
+    judged: the test items of the table. Where these are studies, an arm whose rows are films answers on all of them.
+    """
     asked = [job for job in jobs if len(job.arm.head.blocks) == 2 and not job.arm.get("missing")]
-    return [does_it_fuse(job, runs, singles_of(job, jobs)) for job in asked]
+    firsts = {arm: first_pool(run, judged) for arm, run in runs.items()}
+    return [does_it_fuse(job, runs[job.plan.arm], firsts, singles_of(job, jobs)) for job in asked]
+
+
+def first_pool(run: Run, judged: Collection[str]) -> Pool:
+    """The test rows of the first repeat and seed, those that are judged."""
+    pool = pools_of(run)[0]
+    here = np.isin(pool.items, list(judged))
+    return pool.take(here) if here.any() else pool
 
 
 def singles_of(job: Job, jobs: Sequence[Job]) -> list[str]:
@@ -76,21 +87,21 @@ def alike(job: Job, other: Job, block: str) -> bool:
     return text and all(mine.get(block) == theirs.get(block) for mine, theirs in facts)
 
 
-def does_it_fuse(job: Job, runs: Mapping[str, Run], singles: Sequence[str]) -> Fusing:
-    """The answer for one arm."""
+def does_it_fuse(job: Job, run: Run, pools: Mapping[str, Pool], singles: Sequence[str]) -> Fusing:
+    """The answer for one arm. pools: arm -> its test rows."""
     name = job.plan.arm
     if not singles:
         return Fusing(name, skipped="the table lacks an arm of the same films alone, or of the same text alone")
-    pool = pools_of(runs[name])[0]
+    pool = pools[name]
     if job.arm.head.kind in ADDITIVE:
         notes: tuple[str, ...] = (f"its head, {job.arm.head.kind}, is additive whatever it learns",)
         actual, additive, rows = pool, pool, np.arange(len(pool.items))
     else:
-        actual, additive, rows, notes = projected(job, runs[name], pool)
+        actual, additive, rows, notes = projected(job, run, pool)
     if not len(rows):
         return Fusing(name, skipped="no fold has two test rows with both image and text")
     full, projection = pool_figures(actual)["auroc"], pool_figures(additive)["auroc"]
-    scores = {single: pool_figures(pools_of(runs[single])[0].take(rows))["auroc"] for single in singles}
+    scores = {single: pool_figures(pools[single].take(rows))["auroc"] for single in singles}
     known = {single: score for single, score in scores.items() if score is not None}
     if full is None or projection is None or not known:
         return Fusing(name, skipped="AUROC is undefined on these rows")

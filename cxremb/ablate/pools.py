@@ -7,10 +7,8 @@ against each other, and a patient counts once however many pools there are.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cxremb.ablate.trial import CHOSEN, FIXED
 from cxremb.errors import TrainError
@@ -32,9 +30,8 @@ from cxremb.evaluate.multi import multiclass_metrics, multilabel_metrics
 from cxremb.evaluate.parts import part
 from cxremb.evaluate.reliability import logit
 from cxremb.evaluate.threshold import choose_threshold
+from cxremb.predictions import Ids, Predictions, predictions_of
 from cxremb.train.runs import Run
-
-Ids = NDArray[np.str_]
 
 
 @dataclass(frozen=True)
@@ -64,39 +61,31 @@ def pools_of(run: Run, unit: str | None = None, threshold: str = FIXED) -> list[
     """
     if threshold == CHOSEN and run.record["task"] != "binary":
         raise TrainError("several labels have no one threshold to choose", hint="leave --threshold out")
-    rows = run_rows(run, "study_id" if unit == "study" else "item_id")
-    found = []
-    for repeat, seed in sorted(set(zip(rows["repeat"].tolist(), rows["seed"].tolist(), strict=True))):
-        here = (rows["repeat"] == repeat) & (rows["seed"] == seed)
-        test = pool_of(run, repeat, rows, here & (rows["part"] == "test"))
-        if threshold == CHOSEN:
-            test = with_chosen(pool_of(run, repeat, rows, here & (rows["part"] == "val")), test)
-        found.append(test)
+    tests, found = predictions_of(run), []
+    val = predictions_of(run, "val") if threshold == CHOSEN else None
+    for rows in tests.pools:
+        test = tests.take(rows)
+        pool = pool_of(test, unit)
+        if val is not None:
+            same = (val.repeats == test.repeats[0]) & (val.seeds == test.seeds[0])
+            pool = with_chosen(pool_of(val.take(same), unit), pool)
+        found.append(pool)
     return found
 
 
-def run_rows(run: Run, key: str) -> dict[str, NDArray[Any]]:
-    """Column -> one value a row, or (rows, k) of `y_true` and `y_prob`. Of each item the labels come in order."""
-    table, k = run.predictions, len(run.record["labels"])
-    names = {"repeat": "repeat", "seed": "seed", "part": "part", "fold": "fold", "item": key, "patient": "patient_id"}
-    rows = {name: table[column].to_numpy(zero_copy_only=False)[::k] for name, column in names.items()}
-    return rows | {name: table[name].to_numpy(zero_copy_only=False).reshape(-1, k) for name in ("y_true", "y_prob")}
-
-
-def pool_of(run: Run, repeat: int, rows: Mapping[str, NDArray[Any]], chosen: Flags) -> Pool:
-    """The chosen rows, ordered by item and fold. Rows of one item and fold become one: its probability is their mean.
-
-    All else is the same in them, for a study has one patient, one label and one fold.
+def pool_of(found: Predictions, unit: str | None) -> Pool:
+    """The rows, of one repeat and part, ordered by item and fold. Those of one item and fold become one: its
+    probability is their mean. All else is the same in them, for a study has one patient, one label and one fold.
     """
-    items, folds = rows["item"][chosen].astype(np.str_), rows["fold"][chosen].astype(np.intp)
-    patients, y, prob = rows["patient"][chosen].astype(np.str_), rows["y_true"][chosen], rows["y_prob"][chosen]
-    number = np.unique(items, return_inverse=True)[1] * (folds.max(initial=0) + 1) + folds
+    items = found.studies if unit == "study" else found.items
+    number = np.unique(items, return_inverse=True)[1] * (found.folds.max(initial=0) + 1) + found.folds
     _, first, which = np.unique(number, return_index=True, return_inverse=True)
-    mean = np.zeros((len(first), prob.shape[1]))
-    np.add.at(mean, which, prob)
+    mean = np.zeros((len(first), found.prob.shape[1]))
+    np.add.at(mean, which, found.prob)
     mean /= np.bincount(which)[:, None]
     cut = np.full(len(first), THRESHOLD)
-    return Pool(run.record["task"], repeat, items[first], patients[first], folds[first], y[first], mean, cut)
+    repeat = int(found.repeats[0]) if len(found.repeats) else 0
+    return Pool(found.task, repeat, items[first], found.patients[first], found.folds[first], found.y[first], mean, cut)
 
 
 def with_chosen(val: Pool, test: Pool) -> Pool:

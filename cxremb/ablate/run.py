@@ -64,7 +64,7 @@ def ablate(
         rows=rows,
         reference=reference,
         controls=[on_rows_of(control, pools[rows[0].arm], unit_of(runs)) for control in controls],
-        fusing=fusings(jobs, runs),
+        fusing=fusings(jobs, runs, set(pools[rows[0].arm][0].items.tolist())),
         verdicts=verdicts(runs, controls),
         baselines=figures_of(pools[rows[0].arm]),
         notes=[f"{job.plan.arm} reads {told_vectors(job)}" for job in jobs if told_vectors(job) != told_vectors(main)],

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from cxremb.ablate.compare import ArmResult
 from cxremb.ablate.fusing import Fusing
 from cxremb.ablate.trial import CHOSEN, FIXED, Trial
+from cxremb.ablate.verdicts import named
 from cxremb.features import Features, text_told
 from cxremb.splits import StoredSplit
 from cxremb.store.dataset import Dataset
@@ -76,19 +77,13 @@ class Ablation:
         if self.reference is None:
             lines.append("Nothing to compare with: one arm alone")
         said: dict[str, list[str]] = {}
+        everyone = [row.arm for row in self.rows]
         for row in self.rows:
             for caveat in row.caveats:
                 said.setdefault(caveat, []).append(row.arm)
-        lines += [f"{self.named(arms)}: {caveat}" for caveat, arms in said.items()]
+        lines += [f"{named(arms, everyone)}: {caveat}" for caveat, arms in said.items()]
         lines += [self.told_over_folds(row) for row in self.rows if row.over_folds is not None]
         return (*lines, *self.told_fusing, *self.told_controls, *self.notes)
-
-    def named(self, arms: Sequence[str]) -> str:
-        """Several arms in words: the others, where these are nearly all of a long table."""
-        others = [row.arm for row in self.rows if row.arm not in arms]
-        if len(arms) < 4 or len(others) >= len(arms):
-            return ", ".join(arms)
-        return f"all arms but {', '.join(others)}" if others else "all arms"
 
     @property
     def told_fusing(self) -> tuple[str, ...]:

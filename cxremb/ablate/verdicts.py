@@ -26,7 +26,7 @@ NOTHING_LEFT = "with its vectors shuffled it must tell nothing: the order of the
 
 def verdicts(arms: Mapping[str, Run], controls: "Sequence[ControlResult]") -> list[str]:
     """One sentence for each thing that a reader must know: a control above chance that must not be, a control that
-    beats an arm, and a modality that the reference is not measurably worse without.
+    beats arms, and a modality that the reference is not measurably worse without.
 
     A control that reads a text is not held against arms that read another one. A difference counts if the paired
     patient-cluster interval of the AUROC lies above 0. arms: name -> run.
@@ -42,8 +42,17 @@ def verdicts(arms: Mapping[str, Run], controls: "Sequence[ControlResult]") -> li
         if control.shuffles:
             said += idle(control, answers, tests)
         else:
-            said += beaten(control, answers, {arm: tests[arm] for arm in arms if comparable(run, arms[arm])})
+            gaps = {arm: gap_of(answers, tests[arm]) for arm in arms if comparable(run, arms[arm])}
+            said += beaten(control, gaps, list(arms))
     return said
+
+
+def named(arms: Sequence[str], everyone: Sequence[str]) -> str:
+    """Several arms in words: the others, where these are nearly all of many."""
+    others = [arm for arm in everyone if arm not in arms]
+    if len(arms) < 4 or len(others) >= len(arms):
+        return ", ".join(arms)
+    return f"all arms but {', '.join(others)}" if others else "all arms"
 
 
 def comparable(control: Run, arm: Run) -> bool:
@@ -73,12 +82,13 @@ def above_chance(control: "ControlResult") -> str:
     return f"{control.name} is above chance: AUROC {auroc.value:.3f} [{auroc.low:.3f}, {auroc.high:.3f}]; {why}"
 
 
-def beaten(control: "ControlResult", answers: Predictions, tests: Mapping[str, Predictions]) -> Iterator[str]:
-    """The arms that a control beats."""
-    for arm, test in tests.items():
-        gap = gap_of(answers, test)
-        if gap is not None and gap.low is not None and gap.low > 0:
-            yield f"{control.name} beats {arm}: AUROC {told(gap)} ({control.means})"
+def beaten(control: "ControlResult", gaps: Mapping[str, Difference | None], everyone: Sequence[str]) -> Iterator[str]:
+    """The arms that a control beats, and by how much: the least of them, for the others are in the table."""
+    found = {arm: gap for arm, gap in gaps.items() if gap is not None and gap.low is not None and gap.low > 0}
+    if found:
+        least = min(found.values(), key=lambda gap: gap.value or 0.0)
+        at_least = " at least" if len(found) > 1 else ""
+        yield f"{control.name} beats {named(list(found), everyone)}: AUROC {told(least)}{at_least} ({control.means})"
 
 
 def idle(control: "ControlResult", answers: Predictions, tests: Mapping[str, Predictions]) -> Iterator[str]:

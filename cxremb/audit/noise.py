@@ -16,7 +16,6 @@ NOT_INDEXED = "No Indexing"
 INSTALL = 'pip install "cxremb[audit]"'
 TEXT_START = 60  # characters of a report that are shown: enough to recognise it
 FEWEST = 10  # rows of each class below which confident learning has no thresholds to speak of
-CONTROL = "control:"  # how the arms of `ablate.controls` start: they answer from shuffled labels, or without looking
 
 
 def check_noise(subject: Subject) -> list[Finding]:
@@ -53,7 +52,7 @@ def suspected(subject: Subject) -> Finding:
     name = "suspected labels"
     label_set = subject.labels.label_set
     runs = (run for run in list_runs(subject.dataset) if run.record.get("label_set") == label_set)
-    run = next((run for run in runs if not str(run.record.get("arm")).startswith(CONTROL)), None)
+    run = next((run for run in runs if not run.is_control), None)
     if run is None:
         return skipped(LABELS, name, f"no run predicts {label_set} yet", "cxremb train image, or cxremb ablate")
     try:

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from cxremb.cli.progress import WIDTH
+
 if TYPE_CHECKING:
     from cxremb.ablate import Ablation, ArmResult
     from cxremb.ablate.controls import ControlResult
 
-WIDTH = 100  # columns that a table may take
 LONG = 20  # of them, what a difference takes
 NARROW = 28  # of them, those that are left for the name of an arm
 

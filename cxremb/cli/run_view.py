@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from cxremb.cli.progress import WIDTH, console
+
 if TYPE_CHECKING:
     from rich.table import Table
 
     from cxremb.train.presets import Preset
     from cxremb.train.runs import Run
 
-WIDTH = 100  # columns that a table may take
 FIGURES = ("loss", "accuracy", "precision", "recall", "f1")
 PER_LABEL = ("auroc", "average_precision", "f1", "prevalence")
 EPOCHS = "Both parts are measured in evaluation mode at the end of each epoch."
@@ -44,8 +45,6 @@ def labels_of(run: "Run") -> list[str]:
 
 def show_run(run: "Run", preset: "Preset | None" = None) -> None:
     """The epoch table of the first model, the test lines, what is reported elsewhere, and where everything lies."""
-    from cxremb.cli.progress import console
-
     record, history = run.record, run.history.to_pylist()
     first = record["members"][0]
     own = [row for row in history if all(row[name] == first[name] for name in ("repeat", "fold", "seed"))]
@@ -165,8 +164,6 @@ def plain_table(headings: Sequence[str], right: bool = False) -> "Table":
 def show_table(table: "Table") -> None:
     """A table on stdout, as wide as `WIDTH` also in a pipe, which would get 80 columns."""
     from rich.console import Console
-
-    from cxremb.cli.progress import console
 
     Console(width=max(console.width, WIDTH)).print(table)
 

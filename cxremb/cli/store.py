@@ -133,7 +133,8 @@ def gc(
 ) -> None:
     """Free the space of older versions, of what stopped jobs left behind, and of caches.
 
-    Parts that a stopped job had finished go too: embed again first if you want to take them up.
+    Parts that a stopped job had finished go too: embed again first if you want to take them up. A training that was
+    stopped is kept for a week, so that it can go on.
 
     Example: cxremb store gc --keep 2 --yes
     """
@@ -154,7 +155,25 @@ def gc(
     typer.echo(f"cache: {human(cached)}")
     if yes and data.paths.cache.exists():
         shutil.rmtree(data.paths.cache)
+    if name is None:
+        gc_trainings(data, yes)
     typer.echo("freed" if yes else "nothing was removed; add --yes to free this")
+
+
+def gc_trainings(data: "Dataset", yes: bool) -> None:
+    """What stopped trainings have left: the old ones are freed, the others listed."""
+    from cxremb.train.stopped import OLD_DAYS, free, left_behind
+
+    left = left_behind(data)
+    old = [one for one in left if one.old]
+    typer.echo(
+        f"trainings stopped {OLD_DAYS} days ago or more: {len(old):,}, {human(sum(one.size_bytes for one in old))}"
+    )
+    for one in old if yes else []:
+        free(one)
+    for one in left:
+        if not one.old:
+            typer.echo(f"  kept, {human(one.size_bytes)}: train the same again to go on, or remove {one.folder}")
 
 
 @app.command()

@@ -99,7 +99,7 @@ def train(
     learning_rate: Annotated[float | None, typer.Option(help="Another rate than the preset's.")] = None,
     precision: Annotated[
         Precision | None,
-        typer.Option(help="Of a head's products.", show_default="bf16 where the hardware is faster in it, else fp32"),
+        typer.Option(help="Of a head's products.", show_default="bf16 where the hardware multiplies in it, else fp32"),
     ] = None,
     label_set: LabelSet = "normal_abnormal",
     image_model: ImageModel = None,

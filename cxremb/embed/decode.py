@@ -1,10 +1,9 @@
 """Films decoded ahead of the network: in order, by worker processes, never more than a bounded number at once."""
 
-import multiprocessing
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from pathlib import Path
 
 from cxremb import images
 from cxremb.errors import ImageError
+from cxremb.processes import Workers
 
 FEW = 200  # films below which starting processes costs more than it saves
 
@@ -62,10 +62,8 @@ class Decoders:
         self.pool = self.start(self.workers)
 
     def start(self, workers: int) -> Executor:
-        """A pool. Processes are spawned: a fork would copy the locks of torch's threads."""
-        if not self.processes:
-            return ThreadPoolExecutor(workers)
-        return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=step_back)
+        """A pool."""
+        return Workers(workers, step_back) if self.processes else ThreadPoolExecutor(workers)
 
     def run(self, tasks: Iterable[Task], limit: int) -> Iterator[Answer]:
         """The answer to each task, in order; at most `limit` are under way or waiting, so memory stays flat."""

@@ -3,9 +3,7 @@
 All of them run `fill` on shares of the same plan, so they write the same vectors under the same key.
 """
 
-import multiprocessing
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -16,6 +14,7 @@ from cxremb.embed.jobfile import Encode
 from cxremb.embed.plan import Plan, make_plan, wanted_items
 from cxremb.encoders.base import ImageEncoder, Runtime, TextEncoder, load_encoder
 from cxremb.errors import EncoderError
+from cxremb.processes import Workers
 from cxremb.store.dataset import open_dataset
 from cxremb.store.lock import writing
 from cxremb.store.manifest import latest_manifest
@@ -63,8 +62,7 @@ class Devices:
         """As `fill`, by several processes. An error in one of them is raised when the others have ended."""
         calls = [replace(self.call, runtime=replace(self.call.runtime, device=device)) for device in self.devices]
         shards = [Shard(number, len(calls)) for number in range(len(calls))]
-        context = multiprocessing.get_context("spawn")  # a fork would copy a device that is in use
-        with ProcessPoolExecutor(len(calls), mp_context=context) as pool:
+        with Workers(len(calls)) as pool:
             done = work.progress(pool.map(fill_share, calls, shards), len(calls), "encoding, one share for each device")
             return together(list(done), work)
 

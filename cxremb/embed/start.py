@@ -1,5 +1,6 @@
 """From what a user asks to a job: the encoder, the runtime, who does it; and a preview that writes nothing."""
 
+import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -19,7 +20,7 @@ from cxremb.encoders.runtime import choose_runtime, half_precision
 from cxremb.errors import EncoderError
 from cxremb.store.dataset import Dataset
 from cxremb.store.manifest import latest_manifest
-from cxremb.store.reader import Store
+from cxremb.store.reader import Store, list_stores
 from cxremb.types import Progress, unwatched
 
 PILOT = 32  # contents that a preview encodes to learn the rate, after as many to warm up
@@ -64,7 +65,7 @@ def run(dataset: Dataset, encode: Encode, where: Where, progress: Progress = unw
     about = {
         "device": ", ".join(where.devices if len(where.devices) > 1 else (call.runtime.device,)),
         "engine": "ray" if where.ray_workers else "local",
-        "encode": {name: str(value) if isinstance(value, Path) else value for name, value in asdict(encode).items()},
+        "encode": {n: str(value) if isinstance(value, Path) else value for n, value in asdict(call.encode).items()},
         **carry(dataset, encoder.recipe.store, encode.weights),
     }
     return embed(dataset, encoder, call.options, progress, about, engine_for(call, where))
@@ -76,10 +77,15 @@ def run_share(dataset: Dataset, encode: Encode, where: Where, shard: Shard, prog
 
 
 def prepare(dataset: Dataset, encode: Encode, where: Where) -> Call:
-    """The call that says it all, the device chosen."""
-    asked = where.precision or ("fp32" if encode.precision == "full" else "half")
+    """The call that says it all, the device chosen.
+
+    `auto` precision is that of the store that is there: measured anew it might come out otherwise, and make a second.
+    """
+    asked = where.precision or encode.precision
+    if asked == "auto":
+        asked = settled_precision(dataset, encode) or asked
     device = where.devices[0]
-    precision = half_precision(device) if asked == "half" else asked
+    precision = half_precision(device) if asked == "half" else "fp32" if asked == "full" else asked
     runtime = choose_runtime(device, precision, where.runtime, where.compiled)
     options = Options(
         batch_size=where.batch_size or runtime.batch_size,
@@ -88,6 +94,15 @@ def prepare(dataset: Dataset, encode: Encode, where: Where) -> Call:
         keep_pixels=where.keep_pixels,
     )
     return Call(dataset.paths.root, dataset.name, replace(encode, precision=runtime.precision_class), runtime, options)
+
+
+def settled_precision(dataset: Dataset, encode: Encode) -> str | None:
+    """The class, full or half, of the newest store that was asked for like this but for it; None before the first."""
+    for store in list_stores(dataset):
+        told = "encode" in store.manifest.provenance
+        if told and replace(asked_for(store), precision=encode.precision) == encode:
+            return store.manifest.recipe.precision
+    return None
 
 
 def engine_for(call: Call, where: Where) -> Engine:
@@ -139,9 +154,10 @@ def asked_for(store: Store) -> Encode:
 
 
 def newest_of_each(stores: Sequence[Store]) -> list[Store]:
-    """The newest store of each encoder, and of each way in which its texts were edited."""
-    found: dict[tuple[str, str], Store] = {}
+    """The newest store of each encoder, as it is and fine-tuned on each fold, and of each way of editing its texts."""
+    found: dict[tuple[str, str, str], Store] = {}
     for store in stores:  # newest first
         if not store.projected:  # `cxremb align` makes those, in seconds
-            found.setdefault((store.encoder, store.xxxx), store)
+            tuned = json.dumps(store.manifest.provenance.get("fine_tuned"), sort_keys=True)
+            found.setdefault((store.encoder, store.xxxx, tuned), store)
     return list(found.values())

@@ -47,4 +47,5 @@ def load_body(folder: Path, config: Any, bert: bool = False) -> Any:
             f"{folder}: lacks {', '.join(missing[:3])} ({len(missing)} in all)",
             hint="give the complete weights of the model",
         )
+    network.loss_function = None  # there is none; a tracer, which asks for every attribute, would cause a warning
     return network.eval()

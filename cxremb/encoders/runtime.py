@@ -97,7 +97,10 @@ def native_bf16(device: str) -> bool:
     """Whether bfloat16 products run in hardware: tensor cores, AMX or AVX-512 BF16; elsewhere they are emulated."""
     if device.startswith("cuda"):
         return torch.cuda.get_device_capability(device) >= (8, 0)  # Ampere
-    return device == "cpu" and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    if device != "cpu" or not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return False
+    told: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # an older torch does not tell
+    return told.get("architecture") != "x86_64" or bool(told["avx512_bf16"] or told["amx_bf16"])
 
 
 def product_seconds(device: str, dtype: torch.dtype, repeats: int = 7) -> float:

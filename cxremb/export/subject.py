@@ -55,11 +55,6 @@ def open_graph(dataset: Dataset, run: Run, wanted: Wanted, progress: Progress) -
     """The models of a run, and rows to check them on."""
     from cxremb.export.graph import Heads, masked_blocks
 
-    if "network" in run.record.get("spec", {}):
-        raise TrainError(
-            f"run {run.run_id} is a network from pixels; heads on stored vectors can be exported",
-            hint="name another run: see `cxremb runs ls`",
-        )
     bundle = load_bundle(run.folder)
     models = models_of(bundle, wanted.fold)
     features = some(load_features(dataset, bundle.head.blocks, inputs_of(run)), CHECKED)

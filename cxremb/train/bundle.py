@@ -102,12 +102,17 @@ def load_bundle(folder: Path) -> Bundle:
     """The models of the run in `folder`. Only safetensors and JSON are read: nothing is unpickled.
 
     Raises `StoreError`, naming the file, if run.json or the weights are missing, truncated or edited; `TrainError`
-    for a run of a network from pixels, which takes films and no vectors.
+    for a run of a network from pixels, which takes films and no vectors, and for a control, which keeps no weights.
     """
     run = read_run(folder)
     if "network" in (run.record.get("spec") or {}):
         raise TrainError(
             f"run {run.run_id} is a network from pixels, not a head on vectors", hint="name a run of a head"
+        )
+    if run.is_control:
+        raise TrainError(
+            f"run {run.run_id} is {run.arm}: a control keeps its predictions and no model to predict with",
+            hint="load the run of an arm: `cxremb runs ls` lists them; or train one: `cxremb train fusion`",
         )
     weights = run.weights()
     try:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cxremb.features import text_told
+from cxremb.train.runs import CONTROL
 
 PER_LABEL = ("auroc", "average_precision", "f1", "prevalence")
 
@@ -33,6 +34,7 @@ Compare accuracy with `majority_accuracy` and F1 with `all_positive_f1`: what an
 """
 HEAD_USE = """A head takes raw store vectors, whose full keys are in `run.json`, and standardises them itself with its
 `mean`, `scale` and `limit`. To predict: `cxremb.train.bundle.load_bundle`."""
+CONTROL_USE = "A control keeps no parameters: its predictions are there to be compared with."
 NETWORK_USE = "A network takes films as its frame says. To predict: `cxremb.train.pixels.bundle.load_networks`."
 
 
@@ -48,7 +50,7 @@ def model_card(record: Mapping[str, Any], metrics: Sequence[Mapping[str, Any]]) 
     from_pixels = "network" in record["spec"]
     text = text_told(record["text"], record["text_role"])
     told["read"] = "films" if from_pixels else f"vectors: {told['stores']}; {text}; pooling: {told['pooling']}"
-    told["use"] = NETWORK_USE if from_pixels else HEAD_USE
+    told["use"] = NETWORK_USE if from_pixels else CONTROL_USE if record["arm"].startswith(CONTROL) else HEAD_USE
     told["caveat"] = f"**Read these figures as: {record['note']}.**\n\n" if record["note"] else ""
     told["leaky"] = " (LEAKY)" if record["leaky"] else ""
     told["figures"] = figures_tables([row for row in metrics if row["part"] == "test"], record["label"])

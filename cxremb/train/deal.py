@@ -49,15 +49,15 @@ def kept_units(work: Work, learners: Sequence[Learner], counts: Sequence[int]) -
 
     Chance is drawn 64 bits at a time, 16 for a unit of a row: a fraction of the time of `uniform_`.
     """
-    share, units = work.head.dropout, work.head.hidden
-    below = max(round(share * 2**16), 1) - 2**15  # of -32,768 to 32,767
+    dropped, units = min(max(round(work.head.dropout * 2**16), 1), 2**16 - 1), work.head.hidden  # of 2**16
+    below = dropped - 2**15  # of -32,768 to 32,767
     kept = torch.zeros(len(learners), units, max(counts), dtype=work.dtype, device=work.device)
     for one, learner, count in zip(kept, learners, counts, strict=True):
         bits = torch.empty(-(-units * count // 4), dtype=torch.int64, device=work.device)
         bits.random_(torch.iinfo(torch.int64).min, None, generator=learner.draws)
         drawn = bits.view(torch.int16)[: units * count].view(units, count)
         one[:, :count] = drawn.clamp_(below - 1, below).sub_(below - 1)  # 1 from `below` on; >= takes far longer
-    return kept.div_(1 - share)
+    return kept.div_(1 - dropped / 2**16)
 
 
 def lost_blocks(work: Work, learners: Sequence[Learner], rows: Sequence[Tensor]) -> dict[str, Tensor]:

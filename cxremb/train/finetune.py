@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import shutil
 import time
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
@@ -31,6 +30,7 @@ from cxremb.train.parts import Parts, parts_of_plan
 from cxremb.train.pixels.source import Films, load_films
 from cxremb.train.pixels.specs import NetworkSpec
 from cxremb.train.plan import Place, Plan
+from cxremb.train.stopped import resumable
 from cxremb.types import Progress, unwatched
 
 if TYPE_CHECKING:
@@ -127,17 +127,16 @@ def finetune(
     """The weights of `store`'s encoder after training with a new linear head, which is then dropped.
 
     Trained on the train part, the epoch chosen on val; test films are not read. If the same was done before, that is
-    the answer. A training that was stopped goes on after its last whole epoch, from `cache/finetune/<key>`. Raises
+    the answer. A training that was stopped goes on after its last whole epoch, from `runs/.training-<key>`. Raises
     `EncoderError` for an encoder that cannot be trained here, `TrainError` for rows that cannot be trained on.
     """
     subject = open_subject(dataset, store, split, plan, progress)
     if done := find_tuned(dataset, subject.key):
         return done
-    folder, started = dataset.paths.cache / "finetune" / subject.key, time.perf_counter()
-    trained = train(subject, plan, folder / "checkpoint.safetensors", device_named(device), progress)
-    tuned = save(dataset, subject, plan, trained, time.perf_counter() - started)
-    shutil.rmtree(folder, ignore_errors=True)
-    return tuned
+    started = time.perf_counter()
+    with resumable(dataset, subject.key) as folder:
+        trained = train(subject, plan, folder / "checkpoint.safetensors", device_named(device), progress)
+        return save(dataset, subject, plan, trained, time.perf_counter() - started)
 
 
 def open_subject(

@@ -33,6 +33,7 @@ class Made:
     seconds: float  # spent training them
     spec: Mapping[str, Any] = field(default_factory=dict)  # what the models are, enough to build them again
     precision: str = "fp32"  # of the products while they were trained
+    reads_stores: bool = True  # False: what it reads of `blocks` is not their vectors, such as the words of a text
 
 
 def run_key(dataset: Dataset, features: Features, split: StoredSplit, plan: Plan, spec: Mapping[str, Any]) -> str:
@@ -66,7 +67,7 @@ def finish_run(dataset: Dataset, features: Features, split: StoredSplit, made: M
 
 def run_record(dataset: Dataset, features: Features, split: StoredSplit, made: Made) -> dict[str, Any]:
     """What run.json says, less the id, the dates and the digest of the weights."""
-    plan, blocks = made.plan, [block for block in made.blocks if block in features.stores]
+    plan, blocks = made.plan, [block for block in made.blocks if made.reads_stores and block in features.stores]
     notes = [
         *caveats(made.blocks, features.text_role, dataset.simulated),
         *([LEAKY] if split.leaky else []),

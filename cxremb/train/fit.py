@@ -111,7 +111,7 @@ def fit_alike(bench: Bench, plans: Mapping[str, Plan], progress: Progress) -> di
     each = (time.perf_counter() - started) / len(members)  # of one model; they were trained side by side
     dims = {block: features.blocks[block].shape[-1] for block in head.blocks}
     parameters = head.parameters(dims, features.task, len(features.labels))
-    precision = loop.precision_of(first.options, device)
+    precision = loop.precision_of(first.options, head, device)
     models = dict(zip(places, trained, strict=True))
     runs = {}
     for key, plan in plans.items():

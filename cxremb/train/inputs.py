@@ -106,12 +106,12 @@ def measure_scaling(table: Table, rows: Tensor, standardise: bool) -> Scaling:
 
 
 def column_moments(values: Tensor) -> tuple[Tensor, Tensor]:
-    """(mean, standard deviation or 1 where it is 0) of each column, summed in double precision."""
+    """(mean, standard deviation or 1 where it is 0 to float32) of each column, summed in double precision."""
     mean = values.mean(dim=0, dtype=torch.float64)
     spread = (values - mean.float()).square_().mean(dim=0, dtype=torch.float64)
     off = (mean.float() - mean).square()  # the mean was rounded before it was subtracted
-    constant = (values == values[0]).all(dim=0)
-    return mean.float(), torch.where(constant, 1.0, (spread - off).clamp(min=0).sqrt()).float()
+    scale = (spread - off).clamp(min=0).sqrt().float()
+    return mean.float(), torch.where(scale > 0, scale, 1.0)
 
 
 def unscaled(values: Tensor) -> tuple[Tensor, Tensor]:

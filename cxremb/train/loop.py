@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from itertools import pairwise, repeat
 from math import ceil
 from typing import Any, NamedTuple
@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cxremb.encoders.runtime import measured_precision, native_bf16
+from cxremb.encoders.runtime import native_bf16
 from cxremb.errors import TrainError
 from cxremb.train.data import BINARY, MULTICLASS, Member, Rows
 from cxremb.train.heads import HeadSpec
@@ -31,8 +31,6 @@ LONG = 0.05  # seconds of an epoch from which on a second thread may be worth it
 STACKED = 16  # members of one batched product on a CPU at most: more save next to nothing, and take memory
 
 Weights = Mapping[str, NDArray[Any]]
-
-faster_precision = cache(measured_precision)  # of a device: it takes milliseconds, and one answer is enough
 
 
 @dataclass(frozen=True)
@@ -71,7 +69,7 @@ def fit_members(
     """
     if options.chooses_epoch and any(member.watched_name == "test" for member in members):
         raise TrainError("an epoch must not be chosen on test rows", hint="use a preset that keeps the last epoch")
-    dtype = torch.bfloat16 if precision_of(options, device) == "bf16" else torch.float32
+    dtype = torch.bfloat16 if precision_of(options, head, device) == "bf16" else torch.float32
     work = Work(table_of(rows, head, device), targets_of(rows, device), head, options, device, dtype)
     with one_thread() as cores:
         if head.kind == "linear":
@@ -83,11 +81,18 @@ def fit_members(
     return [Trained(one.saved(), one.epoch, one.history, one.diverged) for one in learners]
 
 
-def precision_of(options: Options, device: str) -> str:
-    """fp32 or bf16; `auto` is what the hardware is faster in. Raises `TrainError` if the device does not have it."""
+def precision_of(options: Options, head: HeadSpec, device: str) -> str:
+    """fp32 or bf16; `auto` is bf16 where products run in it in hardware. A linear head is solved in fp32 always.
+
+    Raises `TrainError` if the device does not have it.
+    """
     if options.precision == "bf16" and not native_bf16(device):
         raise TrainError(f"{device} does not multiply in bfloat16", hint="use --precision fp32")
-    return faster_precision(device)[0] if options.precision == "auto" else options.precision
+    if head.kind == "linear":
+        return "fp32"
+    if options.precision == "auto":
+        return "bf16" if native_bf16(device) else "fp32"
+    return options.precision
 
 
 def train(work: Work, members: Sequence[Member], progress: Progress, cores: int) -> list[Learner]:

@@ -26,7 +26,7 @@ class Options:
     weight_decay: float = 0.0
     schedule: str = "constant"  # cosine: half a wave, down to 0; plateau: lower while the validation loss stands still
     class_weights: bool = False  # each class weighs as much in the training loss, however rare it is
-    precision: str = "auto"  # of a head's products: bf16 where the hardware is faster in it, else fp32
+    precision: str = "auto"  # of a head's products: bf16 where the hardware multiplies in it, else fp32
 
     def __post_init__(self) -> None:
         """Refuse what would train nothing, or silently something else."""

@@ -24,6 +24,7 @@ from cxremb.store.files import replace_file, replace_table, replace_text, sha256
 from cxremb.store.layout import FORMAT_VERSION, HISTORY, METRICS, PREDICTIONS
 
 MODEL = "model.safetensors"
+CONTROL = "control:"  # how the arms of `ablate.controls` start: from shuffled labels or vectors, or without a model
 SHOWN = 10  # run ids that a message lists
 
 Weights = Mapping[str, NDArray[np.generic]]
@@ -56,6 +57,11 @@ class Run:
     @property
     def arm(self) -> str:
         return str(self.record["arm"])
+
+    @property
+    def is_control(self) -> bool:
+        """Whether it is a line of the lower block of `ablate`: predictions to compare with, and no model."""
+        return self.arm.startswith(CONTROL)
 
     @property
     def caveats(self) -> tuple[str, ...]:

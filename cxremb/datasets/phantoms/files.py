@@ -5,12 +5,10 @@ import os
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
 from itertools import repeat
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +18,7 @@ from PIL.PngImagePlugin import PngInfo
 from cxremb.datasets.phantoms.canvas import Density
 from cxremb.datasets.phantoms.film import VERSION, check_view, expose, stable_hash
 from cxremb.errors import DataError
+from cxremb.processes import Workers
 from cxremb.types import Image, Progress, Study, unwatched
 
 SIDE = 256  # pixels of a written film: above the 240 an encoder asks for
@@ -96,8 +95,7 @@ def draw_chunks(draw: Callable[[Sequence[Job]], int], chunks: Sequence[Sequence[
         for chunk in chunks:
             yield from repeat(None, draw(chunk))
         return
-    # spawned, not forked: the caller may hold threads (torch, progress bars), which a fork would copy half
-    pool = ProcessPoolExecutor(min(workers, len(chunks)), mp_context=get_context("spawn"))
+    pool = Workers(min(workers, len(chunks)))
     try:
         for count in pool.map(draw, chunks):
             yield from repeat(None, count)

@@ -1,6 +1,5 @@
 """A data set, a split and a preset -> a finished run of a network from pixels, like that of any head."""
 
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -22,6 +21,7 @@ from cxremb.train.pixels.specs import find_network
 from cxremb.train.plan import Plan
 from cxremb.train.presets import Preset, find_preset
 from cxremb.train.runs import Run, find_run
+from cxremb.train.stopped import resumable
 from cxremb.train.tables import Fitted
 from cxremb.types import Progress, unwatched
 
@@ -109,12 +109,9 @@ def fit_network(
     if done := find_run(dataset, key):
         return replace(done, reused=True)
     parts = parts_of_plan(features, split, plan, BLOCKS)
-    draft = dataset.paths.runs / f".training-{key}"
-    fitted, parameters, seconds = fit_places(source, parts, plan, Under(draft, device), progress)
-    made = Made(plan, BLOCKS, fitted, parts, parameters, seconds, spec)
-    run = finish_run(dataset, features, split, made)
-    shutil.rmtree(draft, ignore_errors=True)
-    return run
+    with resumable(dataset, key) as folder:
+        fitted, parameters, seconds = fit_places(source, parts, plan, Under(folder, device), progress)
+        return finish_run(dataset, features, split, Made(plan, BLOCKS, fitted, parts, parameters, seconds, spec))
 
 
 def check_task(features: Features, plan: NetworkPlan) -> None:

@@ -1,0 +1,47 @@
+"""Fine-tuning on real films: the docs quote what was measured, and the benchmark still runs."""
+
+import json
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+BENCHMARK = ROOT / "benchmarks" / "kermany.py"
+
+
+@pytest.fixture(scope="module")
+def rates() -> dict[str, Any]:
+    """What was found by learning rate."""
+    return json.loads((ROOT / "benchmarks" / "results" / "kermany.json").read_text(encoding="utf-8"))["fine_tuning"]
+
+
+def test_the_docs_quote_the_file(rates: dict[str, Any]) -> None:
+    docs = (ROOT / "docs" / "networks.md").read_text(encoding="utf-8")
+    assert "\n".join(runpy.run_path(str(BENCHMARK))["table"](rates)) in docs
+    for found in rates.values():
+        rows, pair = found["rows"], found["fine-tuned minus frozen"]
+        assert f"{rows['train']:,} films of {found['patients']['train']:,} patients" in docs
+        assert f"{pair['studies']:,} test films of {pair['patients']:,} patients" in docs
+        assert found["plan"]["options"]["epochs"] == len(found["history"]) // 2 == 2
+    assert "two epochs" in docs
+
+
+def test_it_runs_on_few_films(real_data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "found.json"
+    out.write_text('{"benchmark": "kermany", "arms": {}}', encoding="utf-8")
+    films = real_data / "kermany_224" / "chest_xray"
+    options = ["--finetune", "--subset", "60", "--epochs", "1", "--out", out]
+    done = subprocess.run([sys.executable, BENCHMARK, films, *options], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(out.read_text(encoding="utf-8"))
+    found = told["fine_tuning"]["learning rate 0.0001"]
+    assert told["arms"] == {}  # the other part stays
+    assert found["stores"][0] != found["stores"][1]
+    assert found["again does nothing"]
+    assert "it has seen them" in found["another split is refused"]
+    assert found["frozen + linear"]["rows"] == found["fine-tuned + linear"]["rows"]
+    assert found["fine-tuned minus frozen"]["patients"] > 10
