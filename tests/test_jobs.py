@@ -65,6 +65,13 @@ def test_a_job_is_run(small: Dataset, tmp_path: Path, cxremb: object) -> None:
     assert read_job(path).encodes[0] == Encode("tiny", aspect="pad")
 
 
+def test_weights_are_found_again_from_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "job.toml").write_text("[[encode]]\nmodel = 'tiny'\nweights = 'own.safetensors'\n")
+    monkeypatch.chdir(tmp_path)
+    asked = Encode("tiny", Path("own.safetensors")), *read_job(Path("job.toml")).encodes
+    assert {one.weights for one in asked} == {tmp_path / "own.safetensors"}
+
+
 def test_a_preview_writes_nothing(small: Dataset, cxremb: object) -> None:
     told = json.loads(run(cxremb, small, "embed", "--model", "tiny", "--dry-run", "--keep-pixels", "--json").out)
     assert (told["asked"], told["reused"], told["todo"], told["contents"]) == (24, 0, 24, 23)

@@ -18,11 +18,16 @@ class Encode:
     """One store to bring up to date. All of it enters the store's key, so it is not a matter of the machine."""
 
     model: str
-    weights: Path | None = None  # relative to the job file
+    weights: Path | None = None  # absolute from here on; in a job file, relative to it
     aspect: str = "squash"
     scaled_jpeg: bool = False
     precision: str = "full"  # of the arithmetic: float32, or half where the machine has it in hardware
     xxxx: str = KEEP  # of texts: what becomes of the marks of removed words, see `store.marks`
+
+    def __post_init__(self) -> None:
+        """The store remembers where the weights were, and is asked for again from another folder."""
+        if self.weights is not None:
+            object.__setattr__(self, "weights", self.weights.absolute())
 
 
 @dataclass(frozen=True)
