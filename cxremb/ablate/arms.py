@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from cxremb.errors import TrainError
-from cxremb.store.marks import KEEP, WAYS, XXXX
+from cxremb.store.marks import KEEP, MARKS, WAYS
 from cxremb.train.heads import HeadSpec, find_head
 
 # What may be changed about an arm, in the order in which names say it; a tuple lists the values there are.
@@ -25,10 +25,10 @@ AXES: dict[str, tuple[str, ...] | str] = {
     "views": ("all", "frontal"),
     "train-fraction": "above 0, up to 1",
     "missing": ("image", "text"),
-    XXXX: WAYS,
+    MARKS: WAYS,
     "text": "a text",
 }
-USUAL = {"head": "mlp", "views": "all", "train-fraction": "1", XXXX: KEEP}  # not worth a word in a name
+USUAL = {"head": "mlp", "views": "all", "train-fraction": "1", MARKS: KEEP}  # not worth a word in a name
 
 # reads -> head as arms call it -> its name in `train.heads.HEADS`
 HEADS_OF = {
@@ -173,7 +173,7 @@ def refuse_unfit(arm: Arm) -> None:
         raise TrainError(f"{arm.name}: without it nothing is left", hint="use fusion[missing=...]")
     if arm.reads == "text" and arm.get("views") != "all":
         raise TrainError(f"{arm.name}: a text has no views", hint="use image or fusion")
-    if arm.reads == "image" and arm.get(XXXX) != KEEP:
+    if arm.reads == "image" and arm.get(MARKS) != KEEP:
         raise TrainError(f"{arm.name}: the image arm reads no text", hint="use text or fusion")
     if arm.head.kind == "attention" and arm.get("pooling"):
         raise TrainError(f"{arm.name}: attention reads the first pooling of a store", hint="leave pooling out")

@@ -10,7 +10,7 @@ from cxremb.errors import DataError, StoreError, TrainError
 from cxremb.features import Features, Inputs, gather, load_features
 from cxremb.store.choose import choose_stores, edited_store
 from cxremb.store.dataset import Dataset
-from cxremb.store.marks import KEEP, XXXX
+from cxremb.store.marks import KEEP, MARKS
 from cxremb.store.reader import Store, open_store
 from cxremb.store.texts import section_roles, text_parts
 
@@ -65,7 +65,7 @@ def wanted_by(dataset: Dataset, arm: Arm, base: Inputs, unit: str) -> Wanted:
                 f"{arm.name}: {encoder} encodes {modality}, which the arm does not read", hint="use fusion"
             )
         inputs = replace(inputs, **{f"{modality}_model": encoder})
-    if (xxxx := arm.get(XXXX) or KEEP) != KEEP:
+    if (xxxx := arm.get(MARKS) or KEEP) != KEEP:
         inputs = replace(inputs, text_model=edited_store(dataset, inputs.text_model, xxxx).name)
     return Wanted(inputs, arm.get("pooling"))
 

@@ -24,7 +24,7 @@ from cxremb.store.files import replace_file, replace_table
 from cxremb.store.layout import FAILURES
 from cxremb.store.lock import writing
 from cxremb.store.manifest import Manifest, Recipe, latest_manifest, publish
-from cxremb.store.marks import XXXX
+from cxremb.store.marks import MARKS
 from cxremb.store.reader import Store, halves
 
 POOLING = "projected"
@@ -51,7 +51,7 @@ class Derived:
             modality=base.modality,
             dim=self.projection.weight.shape[1],
             poolings=(POOLING,),
-            input={**self.input, **{name: base.input[name] for name in (XXXX,) if name in base.input}},
+            input={**self.input, **{name: base.input[name] for name in (MARKS,) if name in base.input}},
             precision=base.precision,
         )
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from cxremb.errors import DataError
 from cxremb.images import ASPECTS
-from cxremb.store.marks import KEEP, WAYS, XXXX
+from cxremb.store.marks import KEEP, MARKS, WAYS
 
 PRECISIONS = ("full", "half")
 
@@ -54,12 +54,12 @@ def read_job(path: Path) -> Job:
 
 def read_encode(entry: Mapping[str, Any], path: Path) -> Encode:
     """One `[[encode]]`."""
-    kinds = {"model": str, "weights": str, "aspect": str, "scaled_jpeg": bool, "precision": str, XXXX: str}
+    kinds = {"model": str, "weights": str, "aspect": str, "scaled_jpeg": bool, "precision": str, MARKS: str}
     assert set(kinds) == {field.name for field in fields(Encode)}
     refuse_unknown(entry, kinds, f"{path}: [[encode]]")
     if "model" not in entry:
         raise DataError(f"{path}: an [[encode]] names no model", hint='for example model = "efficientnet_b1"')
-    for key, words in (("aspect", ASPECTS), ("precision", PRECISIONS), (XXXX, WAYS)):
+    for key, words in (("aspect", ASPECTS), ("precision", PRECISIONS), (MARKS, WAYS)):
         if entry.get(key, words[0]) not in words:
             raise DataError(f"{path}: {key} = {entry[key]!r}", hint=f"it is one of {', '.join(words)}")
     weights = path.parent / entry["weights"] if "weights" in entry else None

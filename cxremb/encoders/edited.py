@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from cxremb.encoders.base import TextEncoder, Vectors
 from cxremb.errors import EncoderError
-from cxremb.store.marks import MASK, RULES, XXXX, edited
+from cxremb.store.marks import MARKS, MASK, RULES, edited
 
 
 class EditedTexts:
@@ -20,7 +20,7 @@ class EditedTexts:
             )
         self.encoder, self.way, self.token = encoder, way, token
         how = {"way": way, "rules": RULES, **({"token": token} if token else {})}
-        self.recipe = replace(encoder.recipe, input={**encoder.recipe.input, XXXX: how})
+        self.recipe = replace(encoder.recipe, input={**encoder.recipe.input, MARKS: how})
         self.licence, self.max_tokens, self.notes = encoder.licence, encoder.max_tokens, encoder.notes
 
     def lengths(self, texts: Sequence[str]) -> list[int]:

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 from cxremb.errors import StoreError
 from cxremb.store.dataset import Dataset
 from cxremb.store.manifest import Recipe
-from cxremb.store.marks import KEEP, XXXX, as_written
+from cxremb.store.marks import KEEP, MARKS, as_written
 from cxremb.store.reader import Store, list_stores, open_store
 from cxremb.store.texts import section_roles, text_parts
 
@@ -106,7 +106,7 @@ def embed_hint(store: Store, xxxx: str) -> str:
     options = {
         "weights": told.get("weights"),
         "precision": "bf16" if store.manifest.recipe.precision == "half" else None,
-        XXXX: xxxx if xxxx != KEEP else None,
+        MARKS: xxxx if xxxx != KEEP else None,
     }
     flags = "".join(f" --{name} {value}" for name, value in options.items() if value)
     return f"run `cxremb embed --model {told.get('model', store.encoder)}{flags}`"

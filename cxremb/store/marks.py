@@ -1,14 +1,14 @@
 """What stands in a report for words that were removed to protect the patient, and texts without it.
 
 How often a mark occurs tells a label apart, so it is a choice of the experiment what an encoder reads of it. The
-choice is part of the recipe, under `XXXX`; a recipe without it has texts as they are written.
+choice is part of the recipe, under `MARKS`; a recipe without it has texts as they are written.
 """
 
 import re
 from collections.abc import Mapping
 from typing import Any
 
-XXXX = "xxxx"  # the flag, the axis of an arm, the key in a recipe's input
+MARKS = "xxxx"  # the flag, the axis of an arm, the key in a recipe's input
 KEEP, DROP, MASK = "keep", "drop", "mask"
 WAYS = (KEEP, DROP, MASK)
 RULES = 1  # in the recipe of edited texts: raise it when a text would come out otherwise
@@ -51,9 +51,9 @@ def closed(gap: re.Match[str]) -> str:
 
 def way_of(recipe_input: Mapping[str, Any]) -> str:
     """What was done with the marks of the texts that were encoded by this recipe."""
-    return str(recipe_input[XXXX]["way"]) if XXXX in recipe_input else KEEP
+    return str(recipe_input[MARKS]["way"]) if MARKS in recipe_input else KEEP
 
 
 def as_written(recipe_input: Mapping[str, Any]) -> dict[str, Any]:
     """The same recipe for texts as they are written."""
-    return {name: value for name, value in recipe_input.items() if name != XXXX}
+    return {name: value for name, value in recipe_input.items() if name != MARKS}
