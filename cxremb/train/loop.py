@@ -63,8 +63,8 @@ def fit_members(
     Members are trained together as batched products, and each has its own generators: it comes out the same alone or
     in any company, within rounding. Figures of both phases are measured in evaluation mode, with the weights of the
     end of the epoch, and on as many training rows as there are watched ones, so both compare like with like. A member
-    whose loss stops being a number stops, and the others go on. A linear head is solved, not trained, and measured on all
-    its rows: see `linear`.
+    whose loss stops being a number stops, and the others go on. A linear head is solved, not trained: see `linear`;
+    its figures are of all training rows.
     Raises `TrainError` for rows that nothing can be learnt from, an epoch that would be chosen on test rows, or a
     precision that the device lacks.
     """
