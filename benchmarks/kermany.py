@@ -1,7 +1,7 @@
 """Kermany's films, patients kept whole: a frozen encoder with a linear head, and the reference networks cut short.
 
     python benchmarks/kermany.py chest_xray/ [--epochs 2] [--subset 800] [--work DIR] [--out FILE]
-    python benchmarks/kermany.py chest_xray/ --finetune [--epochs 2] [--rate 1e-4] [--subset 1900]
+    python benchmarks/kermany.py chest_xray/ --finetune [--epochs 2] [--subset 1900]
 
 The frozen arm is EfficientNet-Lite1 (ImageNet weights from a Python package) with logistic regression, all five folds
 of the default split. `custom-cnn` trains on fold 0 for a few epochs of its fifteen; `two-stage` on fold 0 of a part of
@@ -71,12 +71,12 @@ def linear(dataset: Dataset, store: Store, split: StoredSplit, plan: Plan) -> Ru
     return fit_run(dataset, features, split, plan)
 
 
-def fine_tuning(dataset: Dataset, epochs: int, rate: float) -> dict[str, Any]:
+def fine_tuning(dataset: Dataset, epochs: int) -> dict[str, Any]:
     """Frozen and fine-tuned, each with the same head on the same split; how they compare; and what is refused after."""
     split, plan = new_split(dataset, LABEL_SET, THIRD), Plan("linear-image", folds=(0,))
     frozen = run(dataset, Encode(ENCODER), Where(precision="auto")).store
     before = linear(dataset, frozen, split, plan)
-    recipe = FineTune(LABEL_SET, options=replace(RECIPE, epochs=epochs, learning_rate=rate))
+    recipe = FineTune(LABEL_SET, options=replace(RECIPE, epochs=epochs))
     done = refresh_finetuned(dataset, ENCODER, split, recipe, Where())
     after = linear(dataset, done.outcome.store, split, plan)
     again = refresh_finetuned(dataset, ENCODER, split, recipe, Where())
@@ -89,6 +89,7 @@ def fine_tuning(dataset: Dataset, epochs: int, rate: float) -> dict[str, Any]:
     return {
         "split": split.means,
         **{name: record[name] for name in ("plan", "rows", "patients", "epoch", "history", "seconds")},
+        "films_without_a_vector": len(done.outcome.failures),
         "stores": [frozen.name, done.outcome.store.name],
         "frozen + linear": told(before),
         "fine-tuned + linear": told(after),
@@ -121,22 +122,19 @@ def network(dataset: Dataset, name: str, epochs: int) -> Run:
     return fit_network(dataset, source, choose_split(dataset, LABEL_SET), plan)
 
 
-def table(rates: dict[str, Any]) -> list[str]:
-    """The lines of a Markdown table of what `fine_tuning` found at some rates: figures, and how they differ."""
-    lines = ["| vectors | AUROC | accuracy | F1 |", "| --- | --- | --- | --- |"]
-    rows = [("frozen", next(iter(rates.values()))["frozen + linear"], "")]
-    for rate, found in rates.items():
-        rows.append((f"fine-tuned, {rate}", found["fine-tuned + linear"], ""))
-        rows.append(("minus frozen", found["fine-tuned minus frozen"], "+"))
-    for name, figures, sign in rows:
-        cells = [cell(figures[metric], sign) for metric in ("auroc", "accuracy", "f1")]
+def table(found: dict[str, Any]) -> list[str]:
+    """The lines of a Markdown table of what `fine_tuning` found: figures with intervals, and how they differ."""
+    lines = ["| | AUROC | accuracy | F1 |", "| --- | --- | --- | --- |"]
+    for name in ("frozen + linear", "fine-tuned + linear", "fine-tuned minus frozen"):
+        digits = "+.4f" if "minus" in name else ".3f"
+        cells = [cell(found[name][metric], digits) for metric in ("auroc", "accuracy", "f1")]
         lines.append(f"| {' | '.join((name, *cells))} |")
     return lines
 
 
-def cell(values: Sequence[float | None], sign: str) -> str:
+def cell(values: Sequence[float | None], digits: str) -> str:
     """A figure with its interval, if it has one: few test films have none."""
-    value, *span = (f"{value:{sign}.3f}" for value in values[:3] if value is not None)
+    value, *span = (f"{value:{digits}}" for value in values[:3] if value is not None)
     return f"{value} [{', '.join(span)}]" if span else value
 
 
@@ -158,15 +156,11 @@ def rounded(values: Sequence[float | None]) -> list[float | None]:
     return [value and round(value, 4) for value in values]
 
 
-def stored(path: Path) -> dict[str, Any]:
-    """What was found before."""
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"benchmark": "kermany"}
-
-
 def write(path: Path, part: dict[str, Any]) -> None:
     """Put a part of the findings into their file; the others stay."""
+    found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"benchmark": "kermany"}
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(stored(path) | part, indent=2) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(found | part, indent=2) + "\n", encoding="utf-8")
 
 
 def machine() -> dict[str, Any]:
@@ -202,7 +196,6 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="chest_xray")
     parser.add_argument("--finetune", action="store_true", help="the part on fine-tuning, and no other")
     parser.add_argument("--epochs", type=int, default=2, help="of custom-cnn, or of fine-tuning")
-    parser.add_argument("--rate", type=float, default=RECIPE.learning_rate, help="of fine-tuning")
     parser.add_argument("--subset", type=int, help="films of two-stage (800), or for fine-tuning (1900)")
     parser.add_argument("--work", type=Path, help="keep stores and runs here")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "kermany.json")
@@ -212,10 +205,9 @@ def main() -> None:
         if not options.finetune:
             compare_arms(options.folder, root, options)
             return
-        found = fine_tuning(subset(options.folder, root, options.subset or 1900), options.epochs, options.rate)
-        rates = stored(options.out).get("fine_tuning", {}) | {f"learning rate {options.rate:g}": found | machine()}
-        print("\n".join(table(rates)), found["fine-tuned minus frozen"]["conclusion"], sep="\n")
-        write(options.out, {"fine_tuning": rates})
+        found = fine_tuning(subset(options.folder, root, options.subset or 1900), options.epochs)
+        print("\n".join(table(found)), found["fine-tuned minus frozen"]["conclusion"], sep="\n")
+        write(options.out, {"fine_tuning": found | machine()})
 
 
 if __name__ == "__main__":

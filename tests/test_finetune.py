@@ -32,9 +32,8 @@ from cxremb.train.fit import Plan, fit_run
 from cxremb.train.options import Options, PixelRecipe
 from cxremb.train.pixels.fit import NetworkPlan, Origin, fit_network, open_source
 from cxremb.train.pixels.loop import Training
-from cxremb.train.pixels.networks import tunable
 from cxremb.train.pixels.specs import NETWORKS, NetworkSpec
-from cxremb.types import Collection, Image, LabelSet, Study
+from cxremb.types import Collection, Image, LabelSet, Study, unwatched
 
 NET = "small_net"
 HERE = Where(devices=("cpu",), runtime="torch", workers=1)
@@ -210,8 +209,8 @@ def test_an_unchanged_refresh_does_nothing_and_a_changed_one_does(data, monkeypa
     assert not again.outcome.changed
     assert again.outcome.store.name == first.outcome.store.name
     assert sorted(path.name for path in data.paths.weights.iterdir()) == files
-    fewer = replace(PLAN, options=replace(QUICK, epochs=1))
-    assert finetune(data, room.base_store(data, NET), split_of(data), fewer, device="cpu").path != first.tuned.path
+    other = replace(PLAN, options=replace(QUICK, learning_rate=1e-3))
+    assert finetune(data, room.base_store(data, NET), split_of(data), other, device="cpu").path != first.tuned.path
     first.tuned.path.write_bytes(first.tuned.path.read_bytes()[:-8])  # a damaged file is not taken for the answer
     mended = finetune(data, room.base_store(data, NET), split_of(data), PLAN, device="cpu")
     assert (mended.reused, mended.path) == (False, first.tuned.path)
@@ -270,16 +269,24 @@ def test_going_on_from_a_fine_tuned_store_has_seen_the_patients_of_both(data):
     assert set(lesson.val) == patients_of(data, 0)["val"]
 
 
-def test_the_head_starts_at_zero_and_the_encoder_as_it_embeds(weights):
-    encoder = load_encoder(NET, weights)
-    network = tunable(encoder.build, encoder.recipe.dim, 2, seed=0).eval()
-    pixels = np.random.default_rng(0).integers(0, 256, (3, 64, 64), dtype=np.uint8)
+def test_it_starts_from_the_linear_head_on_the_vectors_as_they_are(tuned_data, monkeypatch):
+    """Vectors need not be bent to a head that is nothing yet: before the first step it says what `train` would."""
+    data, _ = tuned_data
+    split = split_of(data)
+    subject = room.open_subject(data, room.base_store(data, NET), split, PLAN)
+    monkeypatch.setattr(Training, "steps", lambda self: iter(()))
+    network = room.train(subject, PLAN, data.paths.cache / "none", "cpu", unwatched).network
+    run = fit_run(data, subject.vectors, split, Plan("linear-image", folds=(0,)))
+    said = {row["item_id"]: row["y_logit"] for row in run.predictions.to_pylist() if row["part"] == "test"}
+    rows = np.flatnonzero([item in said for item in subject.features.item_ids.tolist()])
+    pixels = subject.films.take(rows)
     grey = torch.from_numpy(pixels).unsqueeze(1).float() / 255
     with torch.no_grad():
-        assert not network(grey).any()
-        np.testing.assert_allclose(
-            network.base.vectors(grey)[0].numpy(), encoder.encode(pixels)["avg"], rtol=1e-4, atol=1e-5
-        )
+        vectors, logits = network.base.vectors(grey)[0].numpy(), network(grey)[:, 0].numpy()
+    np.testing.assert_allclose(vectors, subject.encoder.encode(pixels)["avg"], rtol=1e-4, atol=1e-5)
+    wanted = np.array([said[item] for item in subject.features.item_ids[rows].tolist()])
+    assert np.ptp(wanted) > 1
+    np.testing.assert_allclose(logits, wanted, atol=0.02 * np.ptp(wanted))  # the store's vectors are float16
 
 
 def test_what_cannot_be_fine_tuned_is_refused(data, small):

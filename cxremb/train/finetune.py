@@ -3,9 +3,9 @@
 import hashlib
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -18,7 +18,7 @@ from cxremb.embed.start import Where, asked_for, run
 from cxremb.encoders.base import Runtime, load_encoder
 from cxremb.encoders.table import TIMM, find_spec, short_name
 from cxremb.errors import EncoderError, StoreError, TrainError
-from cxremb.features import Features, Inputs
+from cxremb.features import Features, Inputs, load_features
 from cxremb.splits import StoredSplit, fold_parts
 from cxremb.store.dataset import Dataset
 from cxremb.store.files import replace_file, replace_text, sha256_of
@@ -30,6 +30,7 @@ from cxremb.train.parts import Parts, parts_of_plan
 from cxremb.train.pixels.source import Films, load_films
 from cxremb.train.pixels.specs import NetworkSpec
 from cxremb.train.plan import Place, Plan
+from cxremb.train.probe import solved_head
 from cxremb.train.stopped import resumable
 from cxremb.types import Progress, unwatched
 
@@ -65,6 +66,7 @@ class Subject:
     encoder: "FilmEncoder"
     features: Features
     films: Films
+    vectors: Features  # of the encoder as it is: the head starts from them
     parts: Parts
     split: StoredSplit
     key: str  # SHA-256 of all that decides the weights
@@ -124,7 +126,8 @@ def finetune(
     progress: Progress = unwatched,
     device: str = "auto",
 ) -> Tuned:
-    """The weights of `store`'s encoder after training with a new linear head, which is then dropped.
+    """The weights of `store`'s encoder after training with a linear head, which starts as one on the store's vectors
+    is solved, and is then dropped.
 
     Trained on the train part, the epoch chosen on val; test films are not read. If the same was done before, that is
     the answer. A training that was stopped goes on after its last whole epoch, from `runs/.training-<key>`. Raises
@@ -156,12 +159,13 @@ def open_subject(
     )
     recipe = PixelRecipe(encoder.frame.side, encoder.frame.aspect, augment=plan.augment)
     features, films = load_films(dataset, Inputs(plan.label_set), recipe, progress, encoder.frame)
-    key = key_of(dataset, features, split, plan, encoder)
+    vectors = load_features(dataset, ("image",), Inputs(plan.label_set, image_model=store.name))
+    key = key_of(dataset, (features, vectors), split, plan, encoder)
     if seen := seen_by(encode.weights, dataset.name):
         features = replace(features, seen={"image": seen}, stores={"image": store.name})
     asked = Plan("image", options=plan.options, folds=(plan.fold,))
     parts = parts_of_plan(features, split, asked, ("image",))[0, plan.fold]
-    return Subject(encode, encoder, features, films, parts, split, key)
+    return Subject(encode, encoder, features, films, vectors, parts, split, key)
 
 
 def refuse_untrainable(model: str, store: Store) -> None:
@@ -175,8 +179,10 @@ def refuse_untrainable(model: str, store: Store) -> None:
         )
 
 
-def key_of(dataset: Dataset, features: Features, split: StoredSplit, plan: FineTune, encoder: "FilmEncoder") -> str:
-    """SHA-256 of all that decides the weights: rows, labels, films, split, recipe, and the network it starts from.
+def key_of(
+    dataset: Dataset, read: Sequence[Features], split: StoredSplit, plan: FineTune, encoder: "FilmEncoder"
+) -> str:
+    """SHA-256 of all that decides the weights: what is read, split, recipe, and the network and head it starts from.
 
     The version of cxremb is not in it: an upgrade is no reason to train for hours again. The record has it.
     """
@@ -184,7 +190,7 @@ def key_of(dataset: Dataset, features: Features, split: StoredSplit, plan: FineT
     told = {
         "format": FORMAT_VERSION,
         "simulated": dataset.simulated,
-        "features": features.digest,
+        "features": [features.digest for features in read],
         "split": split.key,
         "plan": asdict(plan),
         "network": [recipe.model, recipe.weights_sha256, dict(recipe.input), recipe.poolings[0]],
@@ -194,11 +200,18 @@ def key_of(dataset: Dataset, features: Features, split: StoredSplit, plan: FineT
 
 def train(subject: Subject, plan: FineTune, checkpoint: Path, device: str, progress: Progress) -> "Trained":
     """The encoder with its head, trained by the loop of networks from pixels."""
+    import torch
+
     from cxremb.train.losses import targets_of
     from cxremb.train.pixels.loop import Job, fit
     from cxremb.train.pixels.networks import tunable
 
-    build = partial(tunable, subject.encoder.build, subject.encoder.recipe.dim)
+    solved = solved_head(subject.vectors, subject.split, plan.fold, class_weights=plan.options.class_weights)
+    weight, bias = (torch.from_numpy(part) for part in solved)
+
+    def build(outputs: int, seed: int) -> torch.nn.Module:
+        return tunable(subject.encoder.build, weight, bias)
+
     recipe = subject.films.recipe
     job = Job(NetworkSpec(), recipe, plan.options, device=device, checkpoint=checkpoint, build=build)
     targets = targets_of(rows_of(subject.features, ()))

@@ -191,18 +191,13 @@ def parameters_of(network: nn.Module) -> int:
 
 
 class Tunable(nn.Module):
-    """An encoder as it embeds, with a linear head on its first pooling.
+    """An encoder as it embeds, with a linear head on its first pooling that starts as `train.probe` solved it."""
 
-    The head starts at zero: the first steps then teach the head alone, where a random one would pull the encoder's
-    features about before it knows anything (the distortion that Kumar et al. 2022 describe).
-    """
-
-    def __init__(self, base: FilmNet, dim: int, outputs: int) -> None:
+    def __init__(self, base: FilmNet, weight: Tensor, bias: Tensor) -> None:
         super().__init__()
         self.base = base
-        self.head = nn.Linear(dim, outputs)
-        nn.init.zeros_(self.head.weight)
-        nn.init.zeros_(self.head.bias)
+        self.head = nn.Linear(weight.shape[1], weight.shape[0])
+        self.head.load_state_dict({"weight": weight, "bias": bias})
 
     def forward(self, X: Tensor) -> Tensor:
         """Logits of grey films (n, 1, side, side) from 0 to 1."""
@@ -210,8 +205,10 @@ class Tunable(nn.Module):
         return logits
 
 
-def tunable(build: Callable[[], FilmNet], dim: int, outputs: int, seed: int) -> Tunable:
-    """The encoder that `build` makes, ready to be fine-tuned; torch's own random state is left as it was."""
+def tunable(build: Callable[[], FilmNet], weight: Tensor, bias: Tensor) -> Tunable:
+    """The encoder that `build` makes, ready to be fine-tuned; torch's own random state is left as it was.
+
+    weight: (outputs, dim) and bias: (outputs,) of the head.
+    """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return Tunable(build(), dim, outputs)
+        return Tunable(build(), weight, bias)
