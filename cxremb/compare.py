@@ -1,6 +1,6 @@
 """Two runs on the units that both judge: by how much one is better, by three tests, and what that means in words."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from cxremb.train.runs import Run
 METRICS = ("auroc", "accuracy", "f1")
 ASKED = (
     *("head", "preset", "label_set", "task", "stores", "text", "pooling", "views", "unit", "missing", "split", "folds"),
-    *("repeats", "seeds", "rows", "patients", "parameters", "leaky", "note"),
+    *("repeats", "seeds", "rows", "patients", "parameters", "leaky"),
 )
 ALPHA = 0.05
 
@@ -48,6 +48,7 @@ class Comparison:
     mcnemar: McNemar
     conclusion: str
     differs: Mapping[str, tuple[Any, Any]]  # what was asked of each, where that is not the same
+    caveats: tuple[str, ...]  # what must stand beside the figures, and of which run
 
 
 def compare_runs(
@@ -84,7 +85,15 @@ def compare_runs(
         mcnemar=votes,
         conclusion=conclusion(figures["auroc"], np.array_equal(a.prob, b.prob)),
         differs={name: pair for name, pair in asked.items() if pair[0] != pair[1]},
+        caveats=tuple(caveats_of(first, second)),
     )
+
+
+def caveats_of(first: Run, second: Run) -> Iterator[str]:
+    """The caveats of both runs, each once."""
+    for caveat in dict.fromkeys((*first.caveats, *second.caveats)):
+        whose = [name for name, run in (("A", first), ("B", second)) if caveat in run.caveats]
+        yield f"{' and '.join(whose)}: {caveat}"
 
 
 def paired(a: Predictions, b: Predictions, shared: bool) -> tuple[Predictions, Predictions, tuple[int, int]]:

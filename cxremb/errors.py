@@ -10,7 +10,14 @@ CxrembError            any of the below: `str(error)` says what and where, `erro
 ├── SplitError         no folds can be made that keep what they promise
 ├── TrainError         a head cannot be trained on what was asked for
 └── QueryError         an SQL statement is wrong or not allowed
+
+Messages share words: `listed` names what there is, `meant` the likely one, `reason` is what a library says went wrong.
 """
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+WORDS = 160  # characters of a library's reason: some explain themselves at length
 
 
 class CxrembError(Exception):
@@ -59,3 +66,24 @@ class TrainError(CxrembError):
 
 class QueryError(CxrembError):
     """An SQL statement is wrong or not allowed."""
+
+
+def listed(names: Iterable[str], shown: int | None = None) -> str:
+    """Names side by side, with semicolons if they hold commas; where only the first are shown, it says so."""
+    every = list(names)
+    some = every[:shown]
+    told = ("; " if any("," in name for name in some) else ", ").join(some)
+    return told if len(some) == len(every) else f"{told} and {len(every) - len(some):,} more"
+
+
+def meant(given: str, names: Iterable[str]) -> str:
+    """`did you mean NAME? ` to start a hint with; nothing if no name is like the one given, whatever its case."""
+    known = {name.lower(): name for name in names}
+    near = get_close_matches(given.lower(), known, n=1, cutoff=0.7)
+    return f"did you mean {known[near[0]]}? " if near else ""
+
+
+def reason(error: BaseException) -> str:
+    """What a library says went wrong, in one line that is cut between words."""
+    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return line if len(line) <= WORDS else f"{line[:WORDS].rsplit(' ', 1)[0]} ..."

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from cxremb.errors import DataError
+from cxremb.errors import DataError, listed, meant
 from cxremb.evaluate.arrays import Reals, Rows, cluster_numbers
 from cxremb.evaluate.averages import Piece, few, judged_pieces, label_pieces, macro, mean_of
 from cxremb.evaluate.bootstrap import Difference, Plan, Statistic, cluster_count, differences
@@ -62,7 +62,8 @@ class Predictions:
         """
         if label not in self.labels if label else len(self.labels) > 1:
             what = f"has no label {label!r}" if label else f"has {len(self.labels)} labels"
-            raise DataError(f"run {self.run_id} {what}", hint=f"name one with --label: {', '.join(self.labels)}")
+            near = meant(label or "", self.labels)
+            raise DataError(f"run {self.run_id} {what}", hint=f"{near}name one with --label: {listed(self.labels)}")
         column = [self.labels.index(label) if label else 0]
         alone = {name: getattr(self, name)[:, column] for name in ("y", "prob", "logit")}
         found = replace(self, task="binary", labels=(self.labels[column[0]],), **alone)
@@ -104,9 +105,10 @@ def figure(metric: str, found: Predictions, clusters: Rows) -> tuple[Statistic, 
     """
     c, pools = cluster_count(clusters), found.pools
     if len(found.labels) == 1:
+        names = found.labels if len(pools) == 1 else [f"repeat or seed {at + 1}" for at in range(len(pools))]
         pieces = [
-            Piece(f"pool {at + 1}", found.y[rows, 0], prob, called_positive(prob), clusters[rows])
-            for at, rows in enumerate(pools)
+            Piece(name, found.y[rows, 0], prob, called_positive(prob), clusters[rows])
+            for name, rows in zip(names, pools, strict=True)
             for prob in [found.prob[rows, 0]]
         ]
         return mean_of([partial(one.metric, metric) for one in judged_pieces(pieces, c)]), few(pieces)
@@ -115,10 +117,20 @@ def figure(metric: str, found: Predictions, clusters: Rows) -> tuple[Statistic, 
     means, reasons = [], []
     for rows in pools:
         y, prob, own = found.y[rows], found.prob[rows], clusters[rows]
-        pieces = label_pieces(y, prob, own, found.task)
+        pieces = label_pieces(y, prob, own, found.task, found.labels)
         means.append(macro(metric, pieces, (y, prob), own, found.task))
         reasons.append(few(pieces))
     return mean_of(means), next((reason for reason in reasons if reason), None)
+
+
+def no_interval(run: Run) -> str | None:
+    """Why the main figures of a run bear no interval, or None where they could."""
+    found = predictions_of(run)
+    found = found.of_label(None) if len(found.labels) == 1 else found
+    try:
+        return figure("auroc", found, cluster_numbers(found.patients, len(found.y)))[1]
+    except DataError as error:  # repeats of other patients
+        return str(error)
 
 
 def difference_of(

@@ -70,6 +70,7 @@ class Stratified:
     by: str
     strata: Strata
     notes: tuple[str, ...]
+    caveats: tuple[str, ...] = ()  # those of the run: they stand beside every figure
 
 
 def stratify(dataset: Dataset, run: Run, by: str, *, label: str | None = None, plan: Plan | None = None) -> Stratified:
@@ -93,7 +94,7 @@ def stratify(dataset: Dataset, run: Run, by: str, *, label: str | None = None, p
         y, prob = found.y[:, 0], found.prob[:, 0]
         column = column_of(dataset, found, expression_of(dataset, by))
         groups, more = strata(y, prob, column, found.patients, metrics=METRICS, plan=plan), []
-    return Stratified(run.run_id, found.labels[0], by, groups, (*notes, *more))
+    return Stratified(run.run_id, found.labels[0], by, groups, (*notes, *more), run.caveats)
 
 
 def expression_of(dataset: Dataset, by: str) -> str:

@@ -18,6 +18,7 @@ from cxremb.ablate import ARMS, Ablation, Trial
 from cxremb.ablate import ablate as ablate_all
 from cxremb.cli.ablate import ablate as command
 from cxremb.cli.ablation_view import headings
+from cxremb.encoders.listing import suggested
 from cxremb.errors import SplitError, StoreError, TrainError
 from cxremb.evaluate.averages import repeat_difference
 from cxremb.evaluate.parts import part
@@ -169,8 +170,8 @@ def test_a_hold_out_and_a_second_repeat_are_used_as_they_are(tmp_path):
 @pytest.mark.parametrize(
     ("stores", "arms", "error", "says"),
     [
-        (("image",), ["image", "text", "fusion"], StoreError, "cxremb embed --model biobert"),
-        ((), ["image"], StoreError, "cxremb embed --model efficientnet_b1"),
+        (("image",), ["image", "text", "fusion"], StoreError, f"cxremb embed --model {suggested('text')}"),
+        ((), ["image"], StoreError, f"cxremb embed --model {suggested('image')}"),
         (("image",), ["sound"], TrainError, "image, text"),
         (("image",), [], TrainError, "image, text"),
     ],
@@ -333,6 +334,18 @@ def test_p_is_corrected_as_by_statsmodels(changed):
     np.testing.assert_allclose(corrected, multipletests(raw, method="holm")[1])
     assert len(raw) == len(changed.rows) - 1
     assert changed.rows[2].holm is None
+
+
+def test_the_caption_says_how_small_p_can_be_and_how_many_were_corrected(two, changed, result):
+    told = next(line for line in changed.caption if line.startswith("p: "))
+    assert f"after Holm over {len(changed.rows) - 1} comparisons; 1,000 resamples" in told
+    least = min(row.difference.p for row in changed.rows if row.difference)
+    assert least == pytest.approx(2 / 1001)
+    assert f"none is below {least:.3f}".replace("0.", ".") + " before Holm" in told
+    once = next(line for line in ablate(two, ["text"]).caption if line.startswith("p: "))
+    assert "against fusion, of one comparison; 1,000 resamples" in once
+    assert "Holm" not in once
+    assert all(any(f"{name}: " in line for line in result.caption) for name in ("sp@.95", "ECE", "s"))
 
 
 def test_another_encoder_is_compared_on_the_rows_of_both(two):

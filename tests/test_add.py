@@ -16,6 +16,7 @@ from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 from cxremb.cli.main import main
+from cxremb.encoders.listing import suggested
 from cxremb.store.dataset import Dataset, open_dataset
 
 Call = Callable[..., tuple[int, str, str]]
@@ -63,7 +64,7 @@ def test_iu_xray(cxremb: Call, tmp_path: Path) -> None:
     assert dataset.name == "iu_xray"
     assert dataset.images["image_id"].to_pylist() == ["1_IM-0001-3001"]
     assert "licence     CC BY-NC-ND 4.0" in out
-    assert f"next        cxremb embed --model efficientnet_b1 --root {tmp_path / 'root'}" in out
+    assert f"next        cxremb embed --model {suggested('image')} --root {tmp_path / 'root'}" in out
 
 
 @pytest.mark.parametrize(("uncertain", "value"), [("ignore", None), ("zero", 0.0), ("one", 1.0)])
@@ -170,11 +171,11 @@ def test_table(cxremb: Call, tmp_path: Path) -> None:
 def test_a_table_of_reports_says_to_embed_texts(cxremb: Call, tmp_path: Path) -> None:
     table = write_rows(tmp_path / "t.csv", {"study_id": "1", "findings": "Mass."})
     _, out = added(cxremb, tmp_path, "table", "--name", "texts", "--table", table, "--text", "findings")
-    assert "next        cxremb embed --model biobert" in out
+    assert f"next        cxremb embed --model {suggested('text')}" in out
     _, out = added(cxremb, tmp_path, "table", "--name", "bare", "--table", table)
     assert "next        cxremb data show bare" in out
     _, out = added(cxremb, tmp_path, "table", "--name", "texts", "--table", table, "--text", "findings")
-    assert "next        cxremb embed --model biobert --dataset texts" in out
+    assert f"next        cxremb embed --model {suggested('text')} --dataset texts" in out
 
 
 def test_folder(cxremb: Call, tmp_path: Path) -> None:

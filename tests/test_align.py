@@ -14,6 +14,7 @@ from cxremb.align.align import Aligned, align
 from cxremb.align.project import Options, Vectors, fit
 from cxremb.align.retrieval import retrieval
 from cxremb.embed.start import newest_of_each
+from cxremb.encoders.listing import suggested
 from cxremb.errors import TrainError
 from cxremb.features import Inputs, load_features
 from cxremb.splits import LEAKY, StoredSplit, choose_split, fold_parts
@@ -366,7 +367,7 @@ def test_what_cannot_be_aligned(tmp_path: Path, cxremb: object) -> None:
     result = cxremb(*call)  # type: ignore[operator]
     assert result.code == 1
     assert "no text store yet" in result.err
-    assert "cxremb embed --model biobert" in result.err
+    assert f"cxremb embed --model {suggested('text')}" in result.err
 
 
 def test_the_same_text_everywhere_is_refused(tmp_path: Path) -> None:

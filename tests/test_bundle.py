@@ -129,6 +129,18 @@ def test_rows_of_another_kind_are_refused(made, planted, change, says):
         load_bundle(made.folder).predict_features(change(planted[1]))
 
 
+@pytest.mark.parametrize(("images", "texts"), [(4, 2), (2, 4)])
+def test_blocks_of_other_lengths_are_refused(made, planted, images, texts):
+    bundle, blocks = load_bundle(made.folder), planted[1].blocks
+    uneven = {"image": blocks["image"][:images], "text": blocks["text"][:texts]}
+    with pytest.raises(TrainError, match=f"{images} of image, {texts} of text"):
+        bundle.predict(uneven)
+    even = {name: block[:4] for name, block in blocks.items()}
+    with pytest.raises(TrainError, match=r"`present` of text has shape \(2,\)"):
+        bundle.predict(even, {"text": np.ones(2, bool)})
+    assert bundle.predict(even, {"text": np.ones(4, bool)}).prob.shape == (4, 1)
+
+
 def test_what_a_bundle_lacks_is_named(made, planted):
     bundle = load_bundle(made.folder)
     blocks = planted[1].blocks

@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 from cxremb.catalog import add_collection
 from cxremb.cli.data import app
 from cxremb.datasets import iu_xray, openi
+from cxremb.encoders.listing import suggested
 from cxremb.errors import DataError, FetchError, StoreError
 from cxremb.store import drafts, facts
 from cxremb.store.dataset import open_dataset
@@ -385,7 +386,7 @@ def test_the_command_line_adds_lists_and_shows(tmp_path):
     assert first.exit_code == 0, first.output
     assert "1 listed, 1 present" in first.stdout
     assert "images whose view is not known: 1" in first.stdout
-    assert "cxremb embed --model efficientnet_b1" in first.stdout
+    assert f"cxremb embed --model {suggested('image')}" in first.stdout
     assert "nothing was written" in run(*words, stores=stores).stdout
     assert json.loads(run(*words, "--json", stores=stores).stdout)["changes"] == {}
     assert [row["name"] for row in json.loads(run("ls", "--json", stores=stores).stdout)] == ["mine"]

@@ -9,6 +9,7 @@ import click
 import pytest
 import typer
 from conftest import Result, collection, save_film
+from rich.text import Text
 
 from cxremb.catalog import add_collection
 from cxremb.cli.main import app
@@ -41,6 +42,45 @@ def test_every_command_has_help_with_an_example(words: tuple[str, ...], cxremb: 
 
 
 @pytest.mark.parametrize("words", ALL, ids=" ".join)
+def test_no_help_loses_its_brackets_to_markup(words: tuple[str, ...]) -> None:
+    command = ALL[words]
+    for text in (command.help, *(getattr(option, "help", None) for option in command.params)):
+        assert Text.from_markup(text or "").plain == (text or "").replace("\\[", "[")
+
+
+def test_the_help_shows_an_arm_in_brackets(cxremb: object) -> None:
+    said = cxremb("ablate", "--help").out  # type: ignore[operator]
+    assert 'cxremb ablate --arms "image,text,fusion[head=mlp|gated|late],fusion[train-fraction=' in " ".join(
+        said.split()
+    )
+    assert "fusion[head=gated|late]" in said
+
+
+def interrupt(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    "words", [("ablate",), ("train", "text"), ("audit",), ("data", "show"), ("demo",), ("reproduce", "--f1", "0.5")]
+)
+def test_ctrl_c_says_what_is_kept(
+    words: tuple[str, ...], small: Dataset, cxremb: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for place in ("store.dataset.open_dataset", "catalog.add_collection", "evaluate.published.published"):
+        monkeypatch.setattr(f"cxremb.{place}", interrupt)
+    result = cxremb(*words, *(() if words[0] == "reproduce" else ("--root", small.paths.root)))  # type: ignore[operator]
+    assert result.code == 130
+    assert "stopped: stores and runs that were finished are kept" in " ".join(result.err.split())
+    assert "Traceback" not in result.err
+
+
+def test_ctrl_c_is_told_once(small: Dataset, cxremb: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cxremb.embed.start.run", interrupt)
+    result = cxremb("embed", "--model", "tiny", "--root", small.paths.root)  # type: ignore[operator]
+    assert (result.code, result.err.count("stopped")) == (130, 1)
+
+
+@pytest.mark.parametrize("words", ALL, ids=" ".join)
 def test_every_command_is_in_the_readme(words: tuple[str, ...]) -> None:
     assert f"cxremb {' '.join(words)}" in (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -50,7 +90,7 @@ def documented() -> list[str]:
     lines = []
     for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
         for block in re.findall(r"^```\w*\n(.*?)^```|((?:^    .*\n)+)", path.read_text(encoding="utf-8"), re.M | re.S):
-            text = "".join(block).replace("\\\n", " ")
+            text = re.sub(r"\s*\\\n\s*", " ", "".join(block))
             lines += [
                 re.split(r"\s{2,}", line.strip())[0] for line in text.splitlines() if line.strip().startswith("cxremb ")
             ]

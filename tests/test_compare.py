@@ -43,6 +43,14 @@ def test_a_run_against_itself_has_no_difference(pair):
     assert not found.differs
 
 
+def test_a_caveat_says_whose_it_is(pair):
+    *_, first, second = pair
+    (shared,) = second.caveats
+    own, other = (replace(run, record=run.record | {"note": f"{shared}; {run.run_id}"}) for run in (first, second))
+    found = compare_runs(own, other).caveats
+    assert found == (f"A and B: {shared}", f"A: {first.run_id}", f"B: {second.run_id}")
+
+
 def test_every_figure_of_a_known_difference(at, pair):
     good, bad, first, second = pair
     y, patients = at.features.y[:, 0], at.features.patient_ids
@@ -182,6 +190,8 @@ def test_the_command_says_it_in_words_and_in_json(cxremb, at, pair):
     assert max(map(len, said.out.splitlines())) <= 110
     assert f"{told['figures']['auroc']['difference']['value']:+.4f}" in said.out
     assert "400 shared units, 300 studies of 300 patients" in said.out
+    assert first.caveats == second.caveats != ()
+    assert all(f"A and B: {caveat}" in said.out.splitlines() for caveat in first.caveats)
     part = made_run(at, pair[1], "part", folds=(0, 1, 2))
     refused = cxremb("compare", first.run_id, part.run_id, *root)
     assert refused.code == 1

@@ -14,6 +14,7 @@ from cxremb.ablate.compare import ArmResult
 from cxremb.ablate.controls import CONTROLS, DEALS, Bench, ControlResult, one_control, run_controls, verdicts
 from cxremb.ablate.shuffles import deal_patients, deal_rows, shuffled
 from cxremb.ablate.trial import Trial
+from cxremb.ablate.verdicts import unread
 from cxremb.errors import TrainError
 from cxremb.evaluate.bootstrap import Interval
 from cxremb.features import Features, Inputs, load_features
@@ -219,6 +220,17 @@ def test_planted_leaks_are_told_in_words(leaky, leaks):
     assert not any(line.startswith(("majority", "patient", "label-shuffle")) for line in said)
     assert control(results, "length").row.auroc.value == pytest.approx(1.0)
     assert control(results, "metadata").row.auroc.value == pytest.approx(1.0)
+
+
+def test_what_needs_no_encoder_is_told_though_it_beats_no_arm(leaks, results):
+    _, controls = leaks
+    (line,) = unread(controls)
+    assert line.startswith("Without pixels or an encoder: length reaches AUROC 1.000 [")
+    auroc = control(controls, "tf-idf").row.auroc
+    assert f"tf-idf reaches AUROC {auroc.value:.3f} [{auroc.low:.3f}, {auroc.high:.3f}] (logistic" in line
+    assert "metadata reaches AUROC 1.000" in line
+    assert not any(name in line for name in ("shuffle", "patient reaches", "majority"))
+    assert not list(unread(results))  # of films and texts without a leak
 
 
 def test_a_control_says_nothing_of_an_arm_that_reads_another_text(leaky, leaks):

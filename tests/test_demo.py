@@ -1,6 +1,7 @@
 """The demo, small: the whole route on real reports, real frozen weights and simulated films, twice."""
 
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -56,6 +57,23 @@ def test_real_text_recovers_the_label(demo: tuple[Path, str]) -> None:
     """The label is coded from the report: a text arm that does not find it is broken."""
     sql = "select value from metrics join runs using (run_id) where arm = 'text' and part = 'test' and metric = 'auroc'"
     assert query(demo[0], sql).to_pylist()[0]["value"] > 0.75
+
+
+def test_the_queries_to_type_next_give_one_figure_a_run(demo: tuple[Path, str]) -> None:
+    root, printed = demo
+    words = shlex.split(next(line for line in printed.splitlines() if line.startswith("  cxremb sql")))
+    assert Path(words[3]) == root
+    runs = query(root, "select run_id, arm from runs").to_pylist()
+    aurocs = "select value from metrics where part = 'test' and metric = 'auroc' order by 1"
+    assert sorted(query(root, words[4])["value"].to_pylist()) == query(root, aurocs)["value"].to_pylist()
+    assert len(runs) == query(root, words[4]).num_rows
+    arms = {run["run_id"] for run in runs if not run["arm"].startswith("control:")}
+    readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+    asked = re.search(r'cxremb sql "(select.*?)"', readme, re.DOTALL)
+    assert asked
+    told = query(root, asked[1].replace("\\\n", "")).to_pylist()
+    assert len(told) == len(arms)
+    assert {row["run_id"] for row in told} == arms
 
 
 def test_a_second_time_it_reuses_the_stores_and_says_so(demo: tuple[Path, str]) -> None:

@@ -181,6 +181,11 @@ def test_the_command(planted, tmp_path, cxremb):
     done = cxremb(*call)
     assert done.code == 0, done.err
     assert "differs from the run by" in done.out
-    told = json.loads(cxremb(*call, "--json").out)
+    before = (tmp_path / "model.onnx").read_bytes()
+    refused = cxremb(*call)
+    assert refused.code == 1
+    assert "--force" in refused.err
+    assert (tmp_path / "model.onnx").read_bytes() == before
+    told = json.loads(cxremb(*call, "--force", "--json").out)
     assert told["file"] == str(tmp_path / "model.onnx")
     assert told["difference"] < 1e-5

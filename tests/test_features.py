@@ -8,6 +8,7 @@ import pyarrow.compute as pc
 import pytest
 from planted import FOUND, KINDS, Planted, plant, write_store
 
+from cxremb.encoders.listing import suggested
 from cxremb.errors import CxrembError, DataError, StoreError
 from cxremb.features import Inputs, caveats, load_features
 from cxremb.store.dataset import Dataset, write_dataset
@@ -116,8 +117,8 @@ def test_digest_follows_labels_rows_and_store_versions(dataset):
 @pytest.mark.parametrize(
     ("stores", "asked", "error", "says"),
     [
-        ((), {"modalities": ("image",)}, StoreError, "cxremb embed --model efficientnet_b1"),
-        (("image",), {"modalities": BOTH}, StoreError, "cxremb embed --model biobert"),
+        ((), {"modalities": ("image",)}, StoreError, f"cxremb embed --model {suggested('image')}"),
+        (("image",), {"modalities": BOTH}, StoreError, f"cxremb embed --model {suggested('text')}"),
         (BOTH, {"modalities": BOTH, "label_set": "unheard_of"}, CxrembError, ""),
         (BOTH, {"modalities": ("text",), "text": "indication"}, StoreError, "--text"),
         (BOTH, {"modalities": ("text",), "text": "findings"}, StoreError, "cxremb embed --model biobert"),

@@ -5,11 +5,13 @@ import shutil
 import subprocess
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import ANY
 
 import numpy as np
 import pytest
 from conftest import Result, collection, save_film
 
+from cxremb import images
 from cxremb.catalog import add_collection
 from cxremb.embed import start
 from cxremb.embed.jobfile import Encode, read_job
@@ -17,6 +19,7 @@ from cxremb.encoders import runtime
 from cxremb.errors import DataError
 from cxremb.images import Frame, decode_file, fit
 from cxremb.store.dataset import Dataset
+from cxremb.store.manifest import manifest_paths
 from cxremb.store.reader import Store, list_stores, open_store
 
 JOBS = Path(__file__).parent.parent / "embed_jobs"
@@ -62,6 +65,8 @@ def test_a_job_is_run(small: Dataset, tmp_path: Path, cxremb: object) -> None:
     assert open_store(small, "tiny").manifest.recipe.input["aspect"] == "pad"
     again = run(cxremb, small, "embed", "--job", path)
     assert again.out.count("nothing to do") == 2
+    told = json.loads(run(cxremb, small, "embed", "--job", path, "--json").out)
+    assert [one["store"].partition("@")[0] for one in told] == ["tiny", "tiny_text"]
     assert read_job(path).encodes[0] == Encode("tiny", aspect="pad")
 
 
@@ -121,6 +126,9 @@ def test_refresh_does_what_was_asked_for(tmp_path: Path, cxremb: object) -> None
     assert run(cxremb, dataset, "embed", "--model", "tiny", "--aspect", "crop").code == 0
     assert run(cxremb, dataset, "embed", "--model", "tiny_text").code == 0
     assert run(cxremb, dataset, "refresh").out.count("nothing to do") == 2
+    told = json.loads(run(cxremb, dataset, "refresh", "--json").out)
+    assert [(one["store"].partition("@")[0], one["asked"]) for one in told] == [("tiny_text", 59), ("tiny", 20)]
+    assert json.loads(run(cxremb, dataset, "refresh", "--model", "tiny", "--json").out) == {**told[1], "seconds": ANY}
     save_film(whole.images[0].path, 321)
     dataset = add_collection(whole, tmp_path / "root").dataset
     out = run(cxremb, dataset, "refresh", "--model", "tiny").out
@@ -128,6 +136,28 @@ def test_refresh_does_what_was_asked_for(tmp_path: Path, cxremb: object) -> None
     store = open_store(dataset, "tiny")
     assert (store.version, store.manifest.recipe.input["aspect"]) == (2, "crop")
     assert len([store for store in list_stores(dataset) if store.encoder == "tiny"]) == 1
+
+
+def test_refresh_keeps_to_what_was_done_and_says_what_differs(
+    small: Dataset, monkeypatch: pytest.MonkeyPatch, cxremb: object
+) -> None:
+    """Older versions tell a precision that was asked for and not had; and a decoder may change under a store."""
+    here = start.Where(devices=("cpu",), runtime="torch", precision="bf16", workers=1)
+    made = start.run(small, Encode("minilm"), here).store
+    path = manifest_paths(made.folder)[-1]
+    told = json.loads(path.read_text())
+    told["provenance"]["encode"]["precision"] = "full"
+    path.write_text(json.dumps(told))
+    assert start.asked_for(open_store(small, "minilm")).precision == "half"
+    assert "nothing to do" in run(cxremb, small, "refresh", "--device", "cpu").out
+    assert [store.name for store in list_stores(small)] == [made.name]
+
+    run(cxremb, small, "embed", "--model", "tiny")
+    old = open_store(small, "tiny")
+    monkeypatch.setattr(images, "RECIPE", "of tomorrow")
+    said = " ".join(run(cxremb, small, "refresh", "--model", "tiny").out.split())
+    was = old.manifest.recipe.input["decoder"]
+    assert f"a new store: decoder was {was} and is of tomorrow. {old.name} stays" in said
 
 
 @pytest.mark.parametrize(("first", "later"), [("bf16", "fp32"), ("fp32", "bf16")])

@@ -543,7 +543,7 @@ PLAN = NetworkPlan(
 
 def test_films_are_decoded_once_as_stored_and_what_cannot_be_is_counted_and_named(dataset, monkeypatch):
     features, films = load_films(dataset, Inputs("bright"), PLAN.pixels)
-    assert features.left_out == {"no label": 1, "film not on this machine": 1, "film cannot be decoded": 1}
+    assert features.left_out == {"no label": 1, "no film on this machine": 1, "no film that can be decoded": 1}
     assert (len(features.y), features.unit) == (57, "image")
     assert any("1 films cannot be decoded" in note and "4.png" in note for note in features.notes)
     assert len(open_pixels(dataset.paths.cache, Frame(20))) == 57
@@ -580,7 +580,7 @@ def test_a_network_gives_a_run_like_any_other(dataset):
     assert record["stores"][0].startswith("pixels 20-squash-")
     assert record["spec"]["outputs"] == 1
     assert record["spec"]["pixels"]["side"] == 20
-    assert record["left_out"]["film cannot be decoded"] == 1
+    assert record["left_out"]["no film that can be decoded"] == 1
     rows = run.predictions.to_pylist()
     for row in rows:
         assert fold_parts(split.table, 0, row["fold"])[row["study_id"]] == row["part"] != "train"

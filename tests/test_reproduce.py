@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from collections.abc import Iterator
 from fractions import Fraction
 from math import ceil, floor
@@ -16,7 +17,7 @@ from sklearn.metrics import balanced_accuracy_score, f1_score, matthews_corrcoef
 from cxremb.errors import DataError
 from cxremb.evaluate.confusion import RATIOS, Confusion, figures, intervals, remarks
 from cxremb.evaluate.published import Published, printed, published, read_table
-from cxremb.evaluate.reproduce import MOST, recover, reproduce
+from cxremb.evaluate.reproduce import MOST, contradictory, recover, reproduce
 
 FOUR = ("accuracy", "precision", "recall", "f1")
 CNN = dict(zip(FOUR, ("0.6827", "0.7349", "0.7944", "0.7635"), strict=True))
@@ -218,7 +219,7 @@ def test_cut_off_figures_are_found_out_and_ties_told() -> None:
 def test_the_closest_matrix_is_the_closest() -> None:
     rng = np.random.default_rng(3)
     for _ in range(6):
-        row = published({name: f"{rng.uniform(0.2, 0.9):.2f}" for name in FOUR})
+        row = row_of(Confusion(*rng.integers(100, 900, 4).tolist()), 4)  # of another n
         with pytest.raises(DataError) as caught:
             recover(row, only(17))
         best = min(row.misfit(matrix) for matrix in all_matrices(17))
@@ -233,8 +234,33 @@ def test_a_row_that_nothing_gives_says_by_how_much() -> None:
         recover(published({**CNN, "accuracy": "0.6831"}), only(1494))
     assert "TP 765 FN 198 FP 276 TN 255 (n = 1,494): accuracy 0.6827 (off by 0.0004)" in str(caught.value)
     assert "without accuracy" in caught.value.hint
-    with pytest.raises(DataError, match=r"n of 1 to 5,000; the closest is .*f1 0\.7685 \(off by 0\.0050\)"):
-        recover(published({**CNN, "f1": "0.7735"}))  # whatever n is: F1 follows from precision and recall
+
+
+@pytest.mark.parametrize("n", [None, only(1494)], ids=["n unknown", "n known"])
+@pytest.mark.parametrize("names", [FOUR, FOUR[1:]], ids=["four", "without accuracy"])
+def test_figures_that_contradict_each_other_are_told_at_once(n: range | None, names: tuple[str, ...]) -> None:
+    mistyped = {name: FUSION[name] for name in names} | {"recall": "0.7701"}
+    started = time.perf_counter()
+    with pytest.raises(DataError, match="whatever n is: the figures contradict each other") as caught:
+        recover(published(mistyped), n)
+    assert time.perf_counter() - started < 20  # once a search of minutes
+    assert "without recall (0.9701 would do)" in caught.value.hint
+    without_recall = 2 * 0.9630 * 0.7701 / (0.9630 + 0.7701)
+    if n is None:
+        assert f"without f1 ({without_recall:.4f} would do)" in caught.value.hint
+    assert "without precision" not in caught.value.hint
+
+
+def test_what_contradicts_itself_is_that_for_every_n() -> None:
+    rng = np.random.default_rng(5)
+    alone = 0
+    for _ in range(60):
+        names = rng.permutation(list(RATIOS))[:3].tolist()
+        row = published({name: f"{rng.choice([0.0, 0.3, 0.6, 0.9, 1.0]):.1f}" for name in names})
+        if contradictory(row, cut_off=False):
+            alone += 1
+            assert not any(row.fits(matrix) for n in range(1, 13) for matrix in all_matrices(n))
+    assert alone > 10
 
 
 def test_a_table_names_the_row_that_does_not_belong(tmp_path: Path) -> None:
@@ -348,7 +374,7 @@ def test_the_command_on_a_table(tmp_path: Path, cxremb: object) -> None:
 
 
 def test_the_command_says_what_is_wrong(cxremb: object) -> None:
-    result = cxremb("reproduce", *options({**CNN, "f1": "0.7735"}), "--n", 1494)  # type: ignore[operator]
+    result = cxremb("reproduce", *options({**CNN, "accuracy": "0.6831"}), "--n", 1494)  # type: ignore[operator]
     assert (result.code, result.out) == (1, "")
     assert "closest is TP" in result.err
     assert "hint:" in result.err

@@ -1,10 +1,14 @@
 """`cxremb train`, `cxremb presets` and `cxremb runs` as a user types them."""
 
+import csv
+import io
 import json
+import shlex
 
 import pytest
 from planted import FOUND, KINDS, Planted, plant
 
+from cxremb.cli.run_view import epoch_table, number, show_table
 from cxremb.splits import LEAKY
 from cxremb.store.dataset import Dataset
 from cxremb.train.presets import PRESETS
@@ -49,6 +53,17 @@ def test_train_shows_every_label(call, label_set, names):
         line = next(line for line in said.splitlines() if line.split()[:1] == [label])
         assert f"{told['test_by_label'][label]['auroc']['value']:.4f}" in line
     assert told["test"] == told["test_by_label"]["macro"]
+
+
+def test_figures_of_few_patients_say_why_they_have_no_interval(cxremb, tmp_path):
+    few = plant(tmp_path, Planted(studies=60, text=1.5, kinds=2.0), modalities=("text",))
+    for label_set, told in (("normal_abnormal", "abnormal: only "), ("kind", f"{KINDS[0]}: only ")):
+        words = ("train", "text", "--label-set", label_set, "--epochs", "2", "--fold", "0", "--root", few.paths.root)
+        said = cxremb(*words)
+        assert said.code == 0, said.err
+        assert f"  no interval: {told}" in said.out
+        assert "an interval needs 10 of each" in said.out
+        assert "bootstrap" not in said.out
 
 
 def test_a_preset_shows_what_its_authors_report_and_what_differs(call):
@@ -148,7 +163,7 @@ def test_runs_are_listed_shown_and_removed(call, dataset):
     shown = call("runs", "ls").out
     for one in listed:
         line = next(line for line in shown.splitlines() if line.startswith(one["run_id"]))
-        assert one["head"] in line.split()
+        assert one["arm"] in line.split()
         assert f"{one['test']['auroc']['value']:.3f}" in line
     plain = {"label_set": "normal_abnormal", "views": "all", "preset": "default", "epochs": [1]}
     ids = {one["head"]: one["run_id"] for one in listed if all(one[name] == plain[name] for name in plain)}
@@ -161,6 +176,36 @@ def test_runs_are_listed_shown_and_removed(call, dataset):
     assert f"removed {image}" in call("runs", "rm", image, "--yes").out
     assert image not in [run.run_id for run in list_runs(dataset)]
     assert not list(dataset.paths.runs.glob(".*"))
+
+
+def test_what_it_says_to_ask_gives_the_test_rows_in_a_few_columns(call, cxremb, dataset):
+    said = call("train", "text", "--epochs", "1").out
+    command = next(line for line in said.splitlines() if line.startswith("Ask: ")).removeprefix("Ask: cxremb ")
+    rows = list(
+        csv.reader(io.StringIO(cxremb(*shlex.split(command), "--root", dataset.paths.root, "--format", "csv").out))
+    )
+    run = next(run for run in list_runs(dataset) if run.run_id in command)
+    tests = [row for row in run.predictions.to_pylist() if row["part"] == "test"]
+    assert rows[0] == ["item_id", "label", "y_true", "y_prob"]
+    assert sorted((row[0], float(row[3])) for row in rows[1:]) == sorted(
+        (row["item_id"], row["y_prob"]) for row in tests
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(None, "-"), (0.12345, "0.1235"), (-9999.0, "-9999.0000"), (1.0432e12, "1.04e+12"), (-1e5, "-1e+05")],
+)
+def test_a_loss_that_explodes_keeps_its_power_of_ten(value, shown):
+    assert number(value) == shown
+
+
+def test_no_loss_is_cut(capsys):
+    row = {"loss": 1.0432073e12, "accuracy": 0.5, "precision": 0.5, "recall": 1.0, "f1": None}
+    show_table(epoch_table([row | {"epoch": 1, "phase": phase} for phase in ("train", "val")], 1))
+    said = capsys.readouterr().out
+    assert said.count("1.04e+12") == 2
+    assert "…" not in said
 
 
 def test_no_run_yet_says_how_to_make_one(cxremb, tmp_path):

@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from planted import Planted, plant, write_store
 
 from cxremb.cli import sql as command
 from cxremb.errors import QueryError, StoreError
@@ -23,6 +24,7 @@ from cxremb.store import layout
 from cxremb.store.dataset import Dataset, write_dataset
 from cxremb.store.files import replace_table, replace_text, sha256_of
 from cxremb.store.manifest import Manifest, Part, Recipe, publish
+from cxremb.store.reader import list_stores
 from cxremb.store.sql import connect, query
 
 AWKWARD = 'it\'s [a] root, 100% "ours"'  # quotes, spaces, and brackets that a pattern would swallow
@@ -228,6 +230,49 @@ def test_vectors_are_those_of_the_current_version(root: Path) -> None:
         (FILMS.store, 4, 3),
         (TEXTS.store, 3, 5),
     ]
+
+
+def test_nearest_reads_the_newest_store_or_the_one_that_is_named(tmp_path: Path) -> None:
+    dataset = plant(tmp_path, Planted(studies=12), modalities=())
+    rng, ids = np.random.default_rng(0), [f"s{i:05d}" for i in range(12)]
+    vectors = {month: rng.standard_normal((12, 4)).astype(np.float16).astype(float) for month in ("03", "09", "06")}
+    for month, one in vectors.items():
+        write_store(dataset, "tiny", "text", ids, one, tag=month, created=f"2026-{month}-01T00:00:00+00:00")
+    names = {store.manifest.recipe.model: store.name for store in list_stores(dataset)}
+    best = {}
+    for month, one in vectors.items():
+        unit = one / np.linalg.norm(one, axis=1, keepdims=True)
+        order = np.argsort(-(unit[1:] @ unit[0]), kind="stable")
+        best[month] = [(names[month], ids[1 + place]) for place in order[:3]]
+    ask = "select store, item_id from nearest('{}', 's00000', 3, of := 'findings+impression')"
+    assert rows(tmp_path, ask.format("tiny")) == best["09"]
+    for month in vectors:
+        assert rows(tmp_path, ask.format(names[month])) == best[month]
+    assert all("@" not in name for (name,) in rows(tmp_path, "show tables"))
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        ("nearest('tiny_b1', 'i77')", "no image of i77 in tiny_b1"),
+        ("nearest('biobert', 's0', of := 'impresion')", "no impresion of s0"),
+        ("nearest('biobert@0', 's0')", "biobert@0 does not exist"),
+    ],
+)
+def test_nearest_of_nothing_is_an_error_with_a_hint(root: Path, call: str, says: str) -> None:
+    with pytest.raises(QueryError, match=says) as caught:
+        query(root, f"from {call}")
+    told = re.search(r'cxremb sql "(.*)"', caught.value.hint)
+    assert told
+    assert query(root, told[1]).num_rows
+
+
+def test_a_root_without_a_data_set_is_an_error(root: Path, empty: Path) -> None:
+    done = run(empty, "select * from metrics")
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert b"no data set" in done.stderr
+    assert b"cxremb data add" in done.stderr
+    assert run(root, "select * from failures where false").returncode == 0
 
 
 def test_cosine_equals_numpy(root: Path) -> None:

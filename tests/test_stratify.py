@@ -1,6 +1,7 @@
 """Figures per group equal those of a plain groupby; what is chosen on val judges test; small groups have reasons."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ from scipy.optimize import minimize_scalar
 from sklearn.metrics import log_loss, recall_score, roc_auc_score, roc_curve
 
 from cxremb.calibrated import AS_IS, CALIBRATED, judge_holding, store_reliability
+from cxremb.cli.evaluate import show_cuts
 from cxremb.errors import DataError, QueryError
 from cxremb.store.dataset import Dataset, write_dataset
 from cxremb.store.layout import LABELS, REPORTS, DatasetPaths
@@ -258,6 +260,41 @@ def test_the_command_shows_everything_and_says_it_in_json(cxremb, at, run):
     for group in groups:
         line = next(line for line in by.out.splitlines() if line.split()[:1] == [group["name"]])
         assert f" {group['metrics']['auroc']['value']:.3f} [".replace(" 0.", " .") in line
+    assert run.caveats
+    assert all(caveat in by.out.splitlines() for caveat in run.caveats)
     finding = cxremb("evaluate", run.run_id, "--by", "finding", *root).out
     assert "Not estimable in No Indexing: only" in finding
     assert cxremb("evaluate", run.run_id, "--by", "nonsense", *root).code == 1
+
+
+def test_one_model_has_one_temperature_and_several_have_a_span(cxremb, at, run):
+    root = ("--root", at.dataset.paths.root)
+    temperatures = judge_holding(run).temperatures
+    several = (
+        f"of {min(temperatures):.2f} to {max(temperatures):.2f}, chosen on the validation rows of each of 5 models"
+    )
+    assert several in cxremb("evaluate", run.run_id, *root).out
+    alone = made_run(at, noisy(at.features.y[:, 0], 1.2, 7) ** 2, "alone", folds=(0,))
+    said = cxremb("evaluate", alone.run_id, *root).out
+    (temperature,) = judge_holding(alone).temperatures
+    assert f"a temperature of {temperature:.2f}, chosen on the validation rows of the model" in said
+    (line,) = (line for line in said.splitlines() if line.startswith("Youden"))
+    assert line.split()[1].count(".") == 1
+
+
+def test_labels_without_a_threshold_are_told_together_and_averages_explained(cxremb, tmp_path, capsys):
+    data = plant(tmp_path, Planted(studies=300, kinds=1.0))
+    several = desk(data, "found")
+    made = made_run(several, noisy(np.nan_to_num(several.features.y), 1.0, 4), "several")
+    root = ("--root", data.paths.root)
+    said = cxremb("evaluate", made.run_id, *root).out
+    assert "macro: the mean over 2 labels" in said
+    assert "averaged" not in said
+    holding = judge_holding(made)
+    nodule, *others = holding.cuts
+    none = [replace(one, thresholds=(), figures={}, reason="one class") for one in others]
+    show_cuts(replace(holding, cuts=(nodule, *none)))
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    assert "no threshold for nodule, effusion by sensitivity >= 0.95: one class" in lines
+    assert "no threshold for effusion by Youden: one class" in lines
+    assert sum(line.startswith(("Youden", "sensitivity")) for line in lines) == 1

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from cxremb.ablate.compare import ArmResult
 from cxremb.ablate.fusing import Fusing
 from cxremb.ablate.trial import CHOSEN, FIXED, Trial
-from cxremb.ablate.verdicts import named
+from cxremb.ablate.verdicts import named, unread
+from cxremb.evaluate.bootstrap import Plan
 from cxremb.features import Features, text_told
 from cxremb.splits import StoredSplit
 from cxremb.store.dataset import Dataset
@@ -16,6 +17,10 @@ from cxremb.train.runs import Run
 if TYPE_CHECKING:
     from cxremb.ablate.controls import ControlResult
 
+COLUMNS = (
+    "sp@.95: specificity at a sensitivity of 0.95, of the ranking; ECE: mean gap of probability and outcome; "
+    "s: seconds of training"
+)
 BASELINES = ("prevalence", "majority_accuracy", "all_positive_f1")
 
 
@@ -100,7 +105,8 @@ class Ablation:
         """What the controls say, in words."""
         missing = [f"{one.name} ({one.reason})" for one in self.controls if one.row is None]
         silent = ["Controls: none beats an arm, and none is above chance that must not be"] if self.controls else []
-        return (*(self.verdicts or silent), *([f"Controls not made: {', '.join(missing)}"] if missing else []))
+        known = unread(self.controls)
+        return (*(self.verdicts or silent), *known, *([f"Controls not made: {', '.join(missing)}"] if missing else []))
 
     @property
     def averaged(self) -> str:
@@ -118,14 +124,20 @@ class Ablation:
             many = (
                 "accuracy that of the likeliest class" if self.task == "multiclass" else "cells at a threshold of 0.5"
             )
-            return f"Macro means over the labels, {many}; sp@.95: specificity at a sensitivity of 0.95"
-        return f"Accuracy and F1 {told}; sp@.95: specificity at a sensitivity of 0.95, of the ranking"
+            return f"Macro means over the labels, {many}; {COLUMNS}"
+        return f"Accuracy and F1 {told}; {COLUMNS}"
 
     @property
     def corrected(self) -> str:
         """What the p values are, in words."""
         count = sum(row.holm is not None for row in self.rows)
-        return f"p: paired bootstrap over patients against {self.reference}, after Holm over {count} comparisons"
+        plan = Plan()
+        least = f"{2 / (plan.resamples + 1):.3f}".removeprefix("0")
+        holm = f"after Holm over {count} comparisons" if count > 1 else "of one comparison"
+        return (
+            f"p: paired bootstrap over patients against {self.reference}, {holm}; "
+            f"{plan.resamples:,} resamples, so none is below {least}" + " before Holm" * (count > 1)
+        )
 
     def told_over_folds(self, row: ArmResult) -> str:
         """The corrected test over repeated folds, in words."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from cxremb.ablate.shuffles import LABELS
 from cxremb.errors import DataError
-from cxremb.evaluate.bootstrap import Difference
+from cxremb.evaluate.bootstrap import Difference, Interval
 from cxremb.predictions import Predictions, difference_of, predictions_of
 from cxremb.store.marks import KEEP
 from cxremb.train.runs import Run, read_run
@@ -69,17 +69,27 @@ def text_of(run: Run) -> tuple[str, str]:
 
 def is_above_chance(control: "ControlResult") -> bool:
     """Whether one that must tell nothing does."""
-    low = control.row.auroc.low if control.at_chance and control.row else None
-    return low is not None and low > CHANCE
+    return control.at_chance and control.row is not None and exceeds(control.row.auroc)
+
+
+def exceeds(auroc: Interval) -> bool:
+    """Whether all of the interval is above chance."""
+    return auroc.low is not None and auroc.low > CHANCE
 
 
 def above_chance(control: "ControlResult") -> str:
     """The sentence."""
     why = WHY_ABOVE.get(control.name, NOTHING_LEFT)
-    row = control.row
-    assert row is not None
-    auroc = row.auroc
-    return f"{control.name} is above chance: AUROC {auroc.value:.3f} [{auroc.low:.3f}, {auroc.high:.3f}]; {why}"
+    assert control.row is not None
+    return f"{control.name} is above chance: AUROC {figure(control.row.auroc)}; {why}"
+
+
+def unread(controls: "Sequence[ControlResult]") -> Iterator[str]:
+    """How far each control that reads no vectors comes, if it is above chance: an arm is worth what it adds to that."""
+    made = [(one, one.row.auroc) for one in controls if one.row and not one.shuffles and not one.at_chance]
+    found = [f"{one.name} reaches AUROC {figure(auroc)} ({one.means})" for one, auroc in made if exceeds(auroc)]
+    if found:
+        yield f"Without pixels or an encoder: {'; '.join(found)}"
 
 
 def beaten(control: "ControlResult", gaps: Mapping[str, Difference | None], everyone: Sequence[str]) -> Iterator[str]:
@@ -125,6 +135,11 @@ def above(answers: Predictions, test: Predictions) -> bool:
 def shared(a: Predictions, b: Predictions) -> tuple[Predictions, Predictions]:
     """Both on the items that both judge."""
     return a.take(np.isin(a.items, b.items)), b.take(np.isin(b.items, a.items))
+
+
+def figure(auroc: Interval) -> str:
+    """The value with its interval."""
+    return f"{auroc.value:.3f} [{auroc.low:.3f}, {auroc.high:.3f}]"
 
 
 def told(gap: Difference) -> str:

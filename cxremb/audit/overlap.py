@@ -10,6 +10,7 @@ from cxremb.audit.finding import EXAMPLES, FAIL, NOTE, OK, OVERLAP, Finding, ski
 from cxremb.audit.pixels import PixelFacts
 from cxremb.audit.similar import Pairs, cosine_pairs, text_pairs
 from cxremb.audit.subject import PARTS, TEST, TRAIN, VAL, Fold, Items, Numbers, Subject, encoded, positions
+from cxremb.encoders.listing import suggested
 from cxremb.splits.group import normalised, report_texts
 from cxremb.store.reader import Store, list_stores
 
@@ -125,7 +126,7 @@ def embedding_neighbours(subject: Subject) -> Finding:
     name = "embedding neighbours"
     store = next((store for store in list_stores(subject.dataset) if store.modality == "image"), None)
     if store is None:
-        return skipped(OVERLAP, name, "no image store", "cxremb embed --model efficientnet_b1")
+        return skipped(OVERLAP, name, "no image store", f"cxremb embed --model {suggested('image')}")
     codes, vectors = film_vectors(subject, store)
     if not len(vectors):
         return skipped(OVERLAP, name, f"{store.name} holds no film of this split")

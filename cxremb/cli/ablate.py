@@ -25,7 +25,7 @@ def ablate(
         str,
         typer.Option(
             help="Which arms, with commas between: image, text, fusion, a section, pre-read, image+indication, or one "
-            "changed in brackets, as fusion[head=gated|late,views=frontal]."
+            r"changed in brackets, as fusion\[head=gated|late]."
         ),
     ] = "image,text,fusion",
     text_only: Annotated[
@@ -61,11 +61,11 @@ def ablate(
     dataset: DatasetName = None,
     as_json: AsJson = False,
 ) -> None:
-    """Compare arms on all folds of one split: AUROC with intervals, paired differences, p after Holm, controls.
+    r"""Compare arms on all folds of one split: AUROC with intervals, paired differences, p after Holm, controls.
 
     Example: cxremb ablate --text-only
 
-    Example: cxremb ablate --arms "image,text,fusion[head=mlp|gated|late],fusion[train-fraction=0.1|0.25|0.5]"
+    Example: cxremb ablate --arms "image,text,fusion\[head=mlp|gated|late],fusion\[train-fraction=0.1|0.25|0.5]"
     """
     from cxremb.ablate import Trial, read_grid, split_arms
     from cxremb.ablate import ablate as compare_arms

@@ -51,13 +51,14 @@ def show_added(added: "Added", root: Path) -> None:
 
 def next_command(added: "Added", root: Path) -> str:
     """What to type next: encode the images, else the texts, else look at what there is."""
+    from cxremb.encoders.listing import suggested
     from cxremb.store.dataset import list_datasets
 
     name = added.dataset.name
     chosen = [] if root == DEFAULT_ROOT else ["--root", str(root)]
     if not added.counts["images_present"] and not added.dataset.reports.num_rows:
         return shlex.join(["cxremb", "data", "show", name, *chosen])
-    model = "efficientnet_b1" if added.counts["images_present"] else "biobert"
+    model = suggested("image" if added.counts["images_present"] else "text")
     several = ["--dataset", name] if len(list_datasets(root)) > 1 else []
     return shlex.join(["cxremb", "embed", "--model", model, *several, *chosen])
 

@@ -73,6 +73,8 @@ def show_comparison(found: "Comparison") -> None:
     for name, reason in (reasons | {"McNemar": found.mcnemar.reason}).items():
         if reason:
             typer.echo(f"No {name} test: {reason}" if name != "auroc" else f"No interval: {reason}")
+    for caveat in found.caveats:
+        typer.echo(caveat)
 
 
 def gap(found: "Difference | AreaDifference") -> str:

@@ -25,10 +25,10 @@ def ls(root: Root = DEFAULT_ROOT, as_json: AsJson = False) -> None:
 
     Example: cxremb data ls
     """
-    from rich import box
-    from rich.table import Table
+    from rich.markup import escape
 
-    from cxremb.cli.progress import console, log
+    from cxremb.cli.progress import log
+    from cxremb.cli.run_view import page, plain_table
     from cxremb.store.dataset import list_datasets
     from cxremb.store.describe import count
 
@@ -47,13 +47,13 @@ def ls(root: Root = DEFAULT_ROOT, as_json: AsJson = False) -> None:
     if not rows:
         log.print(f"{root}: no data set yet; add one with `cxremb data add`", markup=False, soft_wrap=True)
         return
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading, value in rows[0].items():
-        number = type(value) is int  # and not a bool
-        table.add_column(heading.split("_")[-1], justify="right" if number else "left", no_wrap=not number)
+    table = plain_table([heading.split("_")[-1] for heading in rows[0]])
+    for column, value in zip(table.columns, rows[0].values(), strict=True):
+        column.justify = "left" if isinstance(value, str | bool) else "right"
+        column.no_wrap = column.header != "licence"  # which may be a sentence
     for row in rows:
-        table.add_row(*(text_of(value) for value in row.values()))
-    console.print(table)
+        table.add_row(*(escape(text_of(value)) for value in row.values()))
+    page().print(table)
 
 
 @app.command()

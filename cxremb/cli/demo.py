@@ -1,5 +1,6 @@
 """`cxremb demo`: the whole route, in the order a user would type it."""
 
+import shlex
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,6 +36,11 @@ from {image_model} a join {image_model} b on a.dataset = b.dataset and a.store =
 where a.dataset = '{name}' and a.item_id = (select min(image_id) from images where dataset = '{name}')
 order by cosine desc limit 3""",
 }
+
+FIGURES = (
+    "select arm, value, low, high from metrics join runs using (run_id) "
+    "where dataset = '{name}' and part = 'test' and metric = 'auroc'"
+)
 
 
 def demo(
@@ -77,13 +83,13 @@ def demo(
     with step("6  write the report"):
         page = write_page(root, name, list(runs.values()))
 
-    chosen = f" --root {root}" if root != DEFAULT_ROOT else ""
+    chosen = f" --root {shlex.quote(str(root))}" if root != DEFAULT_ROOT else ""
     console.rule(f"done in {time.perf_counter() - start:.0f} s", style="dim")
     console.print(f"Everything lies under {added.dataset.paths.folder.absolute()}", soft_wrap=True)
     console.print(f"The report: {page.absolute()}", soft_wrap=True)
     console.print("What to type next:")
     for line in (
-        f'cxremb sql{chosen} "select arm, value, low, high from metrics join runs using (run_id)"',
+        f'cxremb sql{chosen} "{FIGURES.format(name=name)}"',
         f"cxremb ablate{chosen} --dataset {name} --text-only --text pre-read",
         f"cxremb train{chosen} --dataset {name} fusion --preset cnn-llm/as-documented",
         "cxremb data add iu_xray --images DIR --reports indiana_reports.csv --projections indiana_projections.csv",

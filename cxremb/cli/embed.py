@@ -2,7 +2,7 @@
 
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -10,6 +10,9 @@ from cxremb.cli.options import DEFAULT_ROOT, AsJson, DatasetName, Root
 from cxremb.cli.progress import bar, console, log
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cxremb.embed.encode import Failure
     from cxremb.embed.fill import Filled
     from cxremb.embed.job import Outcome
     from cxremb.embed.jobfile import Encode
@@ -75,6 +78,7 @@ def embed(
     """Encode every image or report text once, into a versioned Parquet store.
 
     Run it again after adding images: only what is new or changed is encoded. Stopped, it goes on where it was.
+    With --json one object, or with --job a list of them.
 
     Example: cxremb embed --model efficientnet_b1
     """
@@ -102,8 +106,9 @@ def embed(
         keep_pixels=keep_pixels,
         ray_workers=ray_workers if engine == "ray" else 0,
     )
-    for encode in chosen.encodes:
-        encode_one(data, encode, where, (share, dry_run, as_json))
+    told = [encode_one(data, encode, where, (share, dry_run, as_json)) for encode in chosen.encodes]
+    if as_json:
+        console.print_json(data=told if job else told[0])
 
 
 def check_models(encodes: "tuple[Encode, ...]") -> None:
@@ -126,29 +131,35 @@ def share_of(told: str | None) -> tuple[int, int] | None:
 
 def encode_one(
     data: "Dataset", encode: "Encode", where: "Where", how: tuple[tuple[int, int] | None, bool, bool]
-) -> None:
-    """One store: preview it, write a share of it, or bring it up to date."""
+) -> dict[str, Any]:
+    """One store: preview it, write a share of it, or bring it up to date; what --json says, else it is shown here."""
+    from functools import partial
+
     from cxremb.embed.fill import Shard
     from cxremb.embed.start import preview, run, run_share
 
     share, dry_run, as_json = how
     try:
         if dry_run:
-            show_preview(preview(data, encode, where), as_json)
+            found = preview(data, encode, where)
+            told, view = vars(found), partial(show_preview, found)
         elif share:
-            show_share(run_share(data, encode, where, Shard(*share), bar), share, as_json)
+            filled = run_share(data, encode, where, Shard(*share), bar)
+            told = {"share": list(share), "encoded": filled.encoded, "failed": len(filled.failures)}
+            view = partial(show_share, filled, share)
         else:
-            show(run(data, encode, where, bar), as_json)
+            outcome = run(data, encode, where, bar)
+            told, view = told_of(outcome), partial(show, data, outcome)
     except KeyboardInterrupt:
         log.print("stopped: what is finished is kept; run the same command to go on from there")
         raise typer.Exit(130) from None
+    if not as_json:
+        view()
+    return told
 
 
-def show_preview(found: "Preview", as_json: bool) -> None:
+def show_preview(found: "Preview") -> None:
     """What would be done."""
-    if as_json:
-        console.print_json(data=vars(found))
-        return
     console.print(f"[bold]{found.store}[/]", soft_wrap=True)
     console.print(f"  {found.asked:,} asked = {found.reused:,} there already + {found.todo:,} to do")
     if found.seconds is not None:
@@ -164,37 +175,35 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
-def show_share(filled: "Filled", share: tuple[int, int], as_json: bool) -> None:
+def show_share(filled: "Filled", share: tuple[int, int]) -> None:
     """What one share came to."""
-    if as_json:
-        console.print_json(data={"share": list(share), "encoded": filled.encoded, "failed": len(filled.failures)})
-        return
     console.print(f"share {share[0]}/{share[1]}: {filled.encoded:,} encoded, {len(filled.failures):,} failed")
     console.print("  not committed: run the same command without --shard when all shares are done")
 
 
-def show(outcome: "Outcome", as_json: bool) -> None:
+def told_of(outcome: "Outcome") -> dict[str, Any]:
+    """What the job did, for programs."""
+    store = outcome.store
+    return {
+        "store": store.name,
+        "xxxx": store.xxxx if store.modality == "text" else None,
+        "version": store.version,
+        "asked": outcome.asked,
+        "reused": outcome.reused,
+        "added": outcome.added,
+        "failed": len(outcome.failures),
+        "encoded": outcome.encoded,
+        "truncated": outcome.clock.counts.get("truncated", 0),
+        "seconds": round(outcome.seconds, 2),
+        "stages": {stage: round(seconds, 2) for stage, seconds in outcome.clock.seconds.items()},
+        "notes": list(outcome.notes),
+        "folder": str(store.folder),
+    }
+
+
+def show(data: "Dataset", outcome: "Outcome") -> None:
     """Say what the job did, and what to type next."""
-    store, failures, counts = outcome.store, outcome.failures, outcome.clock.counts
-    if as_json:
-        console.print_json(
-            data={
-                "store": store.name,
-                "xxxx": store.xxxx if store.modality == "text" else None,
-                "version": store.version,
-                "asked": outcome.asked,
-                "reused": outcome.reused,
-                "added": outcome.added,
-                "failed": len(failures),
-                "encoded": outcome.encoded,
-                "truncated": counts.get("truncated", 0),
-                "seconds": round(outcome.seconds, 2),
-                "stages": {stage: round(seconds, 2) for stage, seconds in outcome.clock.seconds.items()},
-                "notes": list(outcome.notes),
-                "folder": str(store.folder),
-            }
-        )
-        return
+    store, counts = outcome.store, outcome.clock.counts
     edited = "" if store.xxxx == "keep" else f", texts with xxxx={store.xxxx}"
     console.print(
         f"[bold]{store.name}[/] version {store.version}, {store.dim} dimensions{edited}, in {store.folder}",
@@ -209,7 +218,7 @@ def show(outcome: "Outcome", as_json: bool) -> None:
         shared = f" ({same:,} share their content with another)" if same > 0 else ""
         console.print(
             f"  {outcome.asked:,} asked = {outcome.reused:,} re-used + {outcome.added:,} new{shared}"
-            f" + {len(failures):,} failed, {outcome.seconds:.1f} s{stages(outcome)}"
+            f" + {len(outcome.failures):,} failed, {outcome.seconds:.1f} s{stages(outcome)}"
         )
     for note in outcome.notes:
         console.print(f"  {note}", style="yellow", markup=False, soft_wrap=True)
@@ -217,13 +226,31 @@ def show(outcome: "Outcome", as_json: bool) -> None:
         console.print(f"  [yellow]{truncated:,} texts are longer than the encoder reads and were cut[/]")
     if fits := counts.get("batch_size_that_fits", 0):
         console.print(f"  [yellow]the device ran out of memory: {fits} images in one pass is what fits[/]")
+    show_failures(outcome.failures)
+    console.print(f"next: {next_step(data, store.modality)}", style="dim", markup=False, highlight=False)
+
+
+def show_failures(failures: "Sequence[Failure]") -> None:
+    """The most frequent reasons, where all of them are, and what mends a film that was replaced or moved."""
     for message, n in Counter(failure.message for failure in failures).most_common(3):
         console.print("  [yellow]failed:[/]", end=" ")
         console.print(message + (f" ({n:,} of them)" if n > 1 else ""), markup=False, soft_wrap=True)
     if failures:
         console.print('  every failure with its reason: cxremb sql "from failures"')
-    other = "biobert" if store.modality == "image" else "efficientnet_b1"
-    console.print(f"[dim]next: cxremb embed --model {other}, cxremb train fusion, cxremb ablate[/]")
+    if any(failure.stage == "read" for failure in failures):
+        console.print("  were files mended, moved or removed? Run their `cxremb data add` again, then `cxremb refresh`")
+
+
+def next_step(data: "Dataset", modality: str) -> str:
+    """What to type after a store of `modality`: the other one, if it can be made, and what reads both."""
+    from cxremb.encoders.listing import suggested
+    from cxremb.store.choose import embeddable, usual_stores
+
+    other = {"image": "text", "text": "image"}[modality]
+    if not embeddable(data, other):
+        return f"cxremb train {modality}, cxremb ablate --{modality}-only"
+    first = "" if usual_stores(data, other) else f"cxremb embed --model {suggested(other)}, "
+    return f"{first}cxremb train fusion, cxremb ablate"
 
 
 def stages(outcome: "Outcome") -> str:

@@ -1,7 +1,7 @@
 """`cxremb evaluate` says all about one run: figures, calibration, thresholds; or its figures per group of rows."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -67,18 +67,23 @@ def show_whole(run: "Run", holding: "Holding", path: str) -> None:
     """All figures, calibration, reliability and thresholds."""
     from rich.markup import escape
 
-    from cxremb.cli.run_view import figures_of, number, plain_table, show_table, span
+    from cxremb.cli.run_view import figures_of, number, plain_table, show_table, span, told_interval
 
     table = plain_table((f"test, {run.label}", f"{run.arm}  {run.run_id}"))
-    for name, one in figures_of(run).items():
+    figures = figures_of(run)
+    count = figures.pop("averaged", None)
+    for name, one in figures.items():
         table.add_row(name, escape(span(one)))
     show_table(table)
+    typer.echo(f"  {told_interval(run, figures)}")
+    if count and count["value"] is not None:
+        typer.echo(f"  macro: the mean over {count['value']:.0f} labels; - where one of them has no such figure")
     show_calibration(holding)
     if len(holding.labels) == 1:
         bins = plain_table(("reliability", "bin", "rows", "least", "most", "predicted", "observed"))
         for row in holding.reliability.to_pylist():
-            figures = (number(row[name]) for name in ("low", "high", "predicted", "observed"))
-            bins.add_row(row["probability"], str(row["bin"] + 1), f"{row['n']:,}", *figures)
+            ends = (number(row[name]) for name in ("low", "high", "predicted", "observed"))
+            bins.add_row(row["probability"], str(row["bin"] + 1), f"{row['n']:,}", *ends)
         show_table(bins)
     show_cuts(holding)
     for caveat in run.caveats:
@@ -99,11 +104,17 @@ def show_calibration(holding: "Holding") -> None:
     if holding.reason:
         typer.echo(f"  no temperature: {holding.reason}")
         return
-    low, high = min(holding.temperatures), max(holding.temperatures)
+    models = len(holding.temperatures)
+    whose = f"of each of {models} models" if models > 1 else "of the model"
     typer.echo(
-        f"  after: divided by a temperature of {low:.2f} to {high:.2f}, chosen on the validation rows of each of "
-        f"{len(holding.temperatures)} models"
+        f"  after: divided by a temperature of {between(holding.temperatures, ' to ')}, chosen on the validation rows "
+        f"{whose}"
     )
+
+
+def between(values: Sequence[float], to: str) -> str:
+    """The smallest and the largest, or the one that both round to."""
+    return to.join(dict.fromkeys(f"{value:.2f}" for value in (min(values), max(values))))
 
 
 def show_cuts(holding: "Holding") -> None:
@@ -117,18 +128,18 @@ def show_cuts(holding: "Holding") -> None:
         return
     several = len(holding.labels) > 1
     table = plain_table(("threshold by" + (", label" if several else ""), "at", *USED))
-    for one in holding.cuts:
+    for one in (one for one in holding.cuts if not one.reason):
         name = f"{one.rule}, {one.label}" if several else one.rule
-        if one.reason:
-            table.add_row(name, "-", *("-" for _ in USED))
-            continue
-        at = f"{min(one.thresholds):.2f}-{max(one.thresholds):.2f}"
-        table.add_row(name, at, *(escape(short(one.figures[metric])) for metric in USED))
-    show_table(table)
+        table.add_row(name, between(one.thresholds, "-"), *(escape(short(one.figures[metric])) for metric in USED))
+    if table.row_count:
+        show_table(table)
+        typer.echo("  each chosen on the validation rows of its fold, judged on the test rows")
+    reasons: dict[str, list[str]] = {}
     for one in holding.cuts:
         if one.reason:
-            typer.echo(f"  no threshold by {one.rule} of {one.label}: {one.reason}")
-    typer.echo("  each chosen on the validation rows of its fold, judged on the test rows")
+            reasons.setdefault(f"by {one.rule}: {one.reason}", []).append(one.label)
+    for reason, labels in reasons.items():
+        typer.echo(f"  no threshold for {', '.join(labels)} {reason}")
 
 
 def strata_json(found: "Stratified") -> None:
@@ -162,7 +173,7 @@ def show_strata(found: "Stratified") -> None:
             reasons.setdefault(reason, []).append(group.name)
     for reason, where in reasons.items():
         typer.echo(f"Not estimable in {', '.join(where)}: {reason}")
-    for note in found.notes:
+    for note in (*found.notes, *found.caveats):
         typer.echo(note)
     typer.echo(f"Test rows of run {found.run_id}, label {found.label}; brackets: 95% over patients")
 

@@ -20,6 +20,7 @@ def export(
         int | None, typer.Option(help="The model of one fold.", show_default="the mean of all models' probabilities")
     ] = None,
     to: Annotated[Path | None, typer.Option("--to", help="The file.", show_default="RUN.onnx in this folder")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the file.")] = False,
     root: Root = DEFAULT_ROOT,
     dataset: DatasetName = None,
     as_json: AsJson = False,
@@ -28,15 +29,18 @@ def export(
 
     Example: cxremb export 20261121T101500-0a1b2c3d
     """
+    from cxremb.errors import StoreError
     from cxremb.store.dataset import open_dataset
     from cxremb.train.runs import open_run
 
     collection = open_dataset(root, dataset)
     found = open_run(collection, run)
+    path = to or Path(f"{found.run_id}.onnx")
+    if path.exists() and not force:
+        raise StoreError(f"{path} exists already", hint="name another file with --to, or add --force to replace it")
     from cxremb.export.subject import Wanted
     from cxremb.export.write import export_run
 
-    path = to or Path(f"{found.run_id}.onnx")
     done = export_run(collection, found, path, Wanted(fold, with_encoder), bar)
     if as_json:
         told = {"file": str(done.path), "difference": done.difference, "rows": done.rows, "notes": list(done.notes)}

@@ -2,9 +2,10 @@
 
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from cxremb import __version__
 from cxremb.cli import (
@@ -30,8 +31,24 @@ from cxremb.cli import (
 from cxremb.cli.progress import log
 from cxremb.errors import CxrembError
 
+STOPPED = "stopped: stores and runs that were finished are kept; run the same command to go on"
+
+
+class Commands(TyperGroup):
+    """The commands, where Ctrl-C is answered: a command that has more to say about it says so itself."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """What the command in the context `ctx` returns."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            log.print(STOPPED)
+            raise typer.Exit(130) from None
+
+
 app = typer.Typer(
     name="cxremb",
+    cls=Commands,
     help="Encode a chest X-ray collection once, then answer every question about it in seconds.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cxremb.cli.embed import show
+from cxremb.cli.embed import show, told_of
 from cxremb.cli.options import DEFAULT_ROOT, AsJson, DatasetName, Root
 from cxremb.cli.progress import bar, console, log
 
@@ -48,6 +48,7 @@ def refresh(
 
     If the weights have changed since, or this cxremb decodes in another way, a new store is made and the old one stays.
     So it is with --finetune: the new store names the patients it was trained on, and no run may be tested on them.
+    With --json a list of what was done, or with --model one object.
 
     Example: cxremb refresh --model efficientnet_b1
     """
@@ -82,20 +83,30 @@ def given(options: dict[str, Any]) -> dict[str, Any]:
 
 def renew(data: "Dataset", model: str | None, where: "Where", as_json: bool) -> None:
     """Bring one store, or the newest of each encoder, up to date."""
-    from cxremb.embed.start import asked_for, newest_of_each, run
+    from cxremb.embed.start import asked_for, differences, newest_of_each, run
+    from cxremb.encoders.listing import suggested
+    from cxremb.store.choose import embeddable
     from cxremb.store.reader import list_stores, open_store
 
     stores = [open_store(data, model)] if model else newest_of_each(list_stores(data))
     if not stores:
-        log.print(f"{data.name}: no store yet; make one with `cxremb embed --model efficientnet_b1`", markup=False)
+        modality = next((one for one in ("image", "text") if embeddable(data, one)), "image")
+        log.print(
+            f"{data.name}: no store yet; make one with `cxremb embed --model {suggested(modality)}`", markup=False
+        )
         raise typer.Exit(1)
+    told = []
     for store in stores:
         outcome = run(data, asked_for(store), where, bar)
-        show(outcome, as_json)
-        if outcome.store.name != store.name and not as_json:
-            console.print(
-                f"  [yellow]a new store: something that decides the vectors differs from {store.name}, which stays[/]"
-            )
+        told.append(told_of(outcome))
+        if as_json:
+            continue
+        show(data, outcome)
+        if outcome.store.name != store.name:
+            why = "; ".join(differences(store, outcome.store))
+            console.print(f"  a new store: {why}. {store.name} stays", style="yellow", markup=False, soft_wrap=True)
+    if as_json:
+        console.print_json(data=told[0] if model else told)
 
 
 def tune(
@@ -117,8 +128,10 @@ def tune(
     folds = choose_split(data, plan.label_set, split or "grouped-5fold")
     done = refresh_finetuned(data, model, folds, plan, where, bar)
     show_tuned(done.tuned, as_json)
-    show(done.outcome, as_json)
-    if not as_json:
+    if as_json:
+        console.print_json(data=told_of(done.outcome))
+    else:
+        show(data, done.outcome)
         console.print(
             f"[dim]next: cxremb train image --image-model {done.outcome.store.name} --split {folds.title}"
             f" --fold {plan.fold}[/]",

@@ -1,6 +1,7 @@
 """How one run is shown: its epochs, its test figures beside what is reported elsewhere, and where everything lies."""
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -9,12 +10,14 @@ import typer
 from cxremb.cli.progress import WIDTH, console
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
 
     from cxremb.train.presets import Preset
     from cxremb.train.runs import Run
 
 FIGURES = ("loss", "accuracy", "precision", "recall", "f1")
+LARGE = 10_000  # a loss of a training that diverges: its digits would push those of the others out
 PER_LABEL = ("auroc", "average_precision", "f1", "prevalence")
 EPOCHS = "Both parts are measured in evaluation mode at the end of each epoch."
 STEPS = "An epoch is a step of the L2 path, from the strongest penalty on; each is solved to its end."
@@ -80,11 +83,21 @@ def show_test(run: "Run") -> None:
         f"\nTest, {which} {', '.join(map(str, record['folds']))}{leaky}: {items:,} {record['unit']} rows of "
         f"{patients:,} patients{over}\n"
         f"  AUROC {span(figures['auroc'])}, accuracy {span(figures['accuracy'])}, F1 {span(figures['f1'])}\n"
-        "  95% patient-cluster bootstrap; without looking: "
+        f"  {told_interval(run, figures)}; without looking: "
         + ", ".join(f"{told} {number(figures[name]['value'])}" for name, told in names.items())
     )
     if over:
         show_table(label_table(run))
+
+
+def told_interval(run: "Run", figures: Mapping[str, Mapping[str, float | None]]) -> str:
+    """What the brackets are, or why there are none."""
+    from cxremb.predictions import no_interval
+
+    if figures["auroc"]["low"] is not None:
+        return "95% patient-cluster bootstrap"
+    reason = no_interval(run)
+    return f"no interval: {reason}" if reason else "no interval"
 
 
 def label_table(run: "Run") -> "Table":
@@ -133,7 +146,10 @@ def show_place(run: "Run") -> None:
     stores, text = ", ".join(record["stores"]) or none, text_told(record["text"], record["text_role"])
     typer.echo(f"\n{spent}; stores {stores}; {text}; split {record['split']}")
     typer.echo(f"Run: {run.folder}")
-    typer.echo(f"Ask: cxremb sql \"select * from predictions where run_id = '{run.run_id}' and part = 'test'\"")
+    typer.echo(
+        'Ask: cxremb sql "select item_id, label, y_true, y_prob from predictions '
+        f"where run_id = '{run.run_id}' and part = 'test'\""
+    )
 
 
 def epoch_table(history: Sequence[Mapping[str, Any]], kept: int) -> "Table":
@@ -161,16 +177,25 @@ def plain_table(headings: Sequence[str], right: bool = False) -> "Table":
     return table
 
 
-def show_table(table: "Table") -> None:
-    """A table on stdout, as wide as `WIDTH` also in a pipe, which would get 80 columns."""
+def page(least: int = 0) -> "Console":
+    """Stdout, as wide as the terminal, or as `WIDTH` in a pipe, which would get 80 columns; `least` or wider."""
     from rich.console import Console
 
-    Console(width=max(console.width, WIDTH)).print(table)
+    known = console.is_terminal or "COLUMNS" in os.environ
+    return Console(width=max(console.width if known else WIDTH, least))
+
+
+def show_table(table: "Table") -> None:
+    """A table on stdout; wider than the page if a word or a number would have to be cut."""
+    from rich.measure import Measurement
+
+    endless = page(10 * WIDTH)
+    page(Measurement.get(endless, endless.options, table).minimum).print(table)
 
 
 def number(value: float | None) -> str:
-    """Four decimals, or a dash where undefined."""
-    return "-" if value is None else f"{value:.4f}"
+    """Four decimals, of a large one three figures and its power of ten, or a dash where undefined."""
+    return "-" if value is None else f"{value:.4f}" if abs(value) < LARGE else f"{value:.3g}"
 
 
 def span(figure: Mapping[str, float | None]) -> str:

@@ -1,6 +1,7 @@
 """`cxremb runs`: what was trained, one run as it was shown when it was made, and removing one."""
 
 import json
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,19 +13,18 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="What was trained: list, show, remove.", no_args_is_help=True)
 
+RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")  # a mark behind a figure, not a digit of it
+
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="A run id, or a part of it that no other run has.")]
 
 
 @app.command()
 def ls(root: Root = DEFAULT_ROOT, dataset: DatasetName = None, as_json: AsJson = False) -> None:
-    """List every run, newest first: head, labels, split, AUROC with interval.
+    """List every run, newest first: arm, labels, split, models, AUROC with interval and what to read beside it.
 
     Example: cxremb runs ls
     """
-    from rich.markup import escape
-
     from cxremb.cli.progress import log
-    from cxremb.cli.run_view import plain_table, show_table
     from cxremb.store.dataset import open_dataset
     from cxremb.train.runs import list_runs
 
@@ -35,14 +35,7 @@ def ls(root: Root = DEFAULT_ROOT, dataset: DatasetName = None, as_json: AsJson =
     if not runs:
         log.print("no run yet; make one with `cxremb train fusion`", markup=False)
         return
-    table = plain_table(("run", "head", "label set", "split", "models", "AUROC"))
-    table.columns[0].no_wrap = table.columns[-1].no_wrap = True  # an id is there to be copied
-    for run in runs:
-        record = run.record
-        leaky = " LEAKY" if record["leaky"] else ""
-        cells = (run.run_id, record["head"], record["label_set"], f"{record['split'].partition('@')[0]}{leaky}")
-        table.add_row(*map(escape, cells), str(len(record["members"])), escape(area(run)))
-    show_table(table)
+    show_listing(runs)
 
 
 @app.command()
@@ -83,6 +76,43 @@ def rm(
         typer.echo(f"{found.run_id}: {found.record['head']} on {found.record['label_set']}; add --yes to remove it")
         return
     typer.echo(f"removed {found.run_id}: {human(remove_run(found))} freed")
+
+
+def show_listing(runs: "Sequence[Run]") -> None:
+    """Two lines per run; at the end, once each, what must be read beside the figures that its number marks."""
+    from rich.markup import escape
+
+    from cxremb.cli.run_view import page, plain_table
+
+    caveats = list(dict.fromkeys(caveat for run in runs for caveat in run.caveats))
+    table = plain_table(("run\n[dim]labels, split×models[/]", "arm", "AUROC"))
+    for column in table.columns:
+        column.justify, column.overflow = "left", "fold"
+    table.columns[0].min_width = max(len(run.run_id) for run in runs)  # an id is there to be copied
+    table.columns[-1].no_wrap = True
+    for run in runs:
+        marks = "".join(str(place).translate(RAISED) for place, told in enumerate(caveats, 1) if told in run.caveats)
+        named = f"{run.run_id}\n[dim]{escape(data_of(run))}[/]"
+        table.add_row(named, escape(arm_of(run)), escape(area(run)) + marks)
+    to = page()
+    to.print(table)
+    for number, caveat in enumerate(caveats, 1):
+        to.print(f"{str(number).translate(RAISED)} {caveat}", style="yellow", markup=False, highlight=False)
+
+
+def arm_of(run: "Run") -> str:
+    """The arm, with its text where that is another than the usual one and not in the name."""
+    from cxremb.store.texts import REPORT
+
+    text = run.record["text"]
+    return run.arm if text in (None, REPORT) or text in run.arm else f"{run.arm} ({text})"
+
+
+def data_of(run: "Run") -> str:
+    """What was learned from which split, and how many models that took."""
+    record = run.record
+    leaky = " LEAKY" if record["leaky"] else ""
+    return f"{record['label_set']}, {record['split'].partition('@')[0]}×{len(record['members'])}{leaky}"
 
 
 def area(run: "Run") -> str:

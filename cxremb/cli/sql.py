@@ -45,12 +45,14 @@ def sql(
 
     Example: cxremb sql "select arm, metric, value, low, high from metrics join runs using (run_id) where part = 'test'"
     """
+    from cxremb.store.dataset import list_datasets, open_dataset
     from cxremb.store.sql import query as ask
 
     if query is not None and file is not None:
         raise typer.BadParameter("give a query or --file, not both")
     shape = chosen_format(Format.json if as_json else format, output)
     refuse_to_replace(output, force)
+    list_datasets(root) or open_dataset(root)  # which says that there is none
     if query is None and file is None and sys.stdin.isatty():
         shell(root)
         return

@@ -1,9 +1,9 @@
 """`cxremb store`: the vectors that are there, whether they are whole, and the space they take."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -21,19 +21,20 @@ Yes = Annotated[bool, typer.Option("--yes", help="Do it; without, only say what 
 
 
 @app.command()
-def ls(root: Root = DEFAULT_ROOT, as_json: AsJson = False) -> None:
+def ls(root: Root = DEFAULT_ROOT, dataset: DatasetName = None, as_json: AsJson = False) -> None:
     """List every store: encoder, version, rows, failures, size, and whether the data set has moved on.
 
     Example: cxremb store ls
     """
-    from rich import box
-    from rich.table import Table
-
-    from cxremb.cli.progress import console, log
+    from cxremb.cli.progress import log
+    from cxremb.store.dataset import open_dataset
     from cxremb.store.sql import query
 
     shown = "dataset, store, xxxx, version, rows, dim, failed, created, stale"
     rows = query(root, f"select {shown} from stores").to_pylist()
+    if dataset:
+        name = open_dataset(root, dataset).name
+        rows = [row for row in rows if row["dataset"] == name]
     for row in rows:
         row["bytes"] = size_of(root / row["dataset"] / "embeddings" / row["store"])
         row["created"] = row["created"].isoformat(sep=" ", timespec="minutes")
@@ -43,20 +44,26 @@ def ls(root: Root = DEFAULT_ROOT, as_json: AsJson = False) -> None:
     if not rows:
         log.print(f"{root}: no store yet; make one with `cxremb embed --model efficientnet_b1`", markup=False)
         return
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    headings = [heading for heading in rows[0] if heading != "xxxx"]  # which is told below the store's name
-    for heading in headings:
-        number = heading in {"version", "rows", "dim", "failed", "bytes"}
-        whole = heading in {"store", "bytes"}  # a name that is cut cannot be typed
-        table.add_column(
-            "size" if heading == "bytes" else heading, justify="right" if number else "left", no_wrap=whole
-        )
+    show_listing(rows)
+
+
+def show_listing(rows: Sequence[Mapping[str, Any]]) -> None:
+    """A line per store; below its name when it was made, of which data set, and from what texts if they were edited."""
+    from rich.markup import escape
+
+    from cxremb.cli.run_view import page, plain_table
+
+    table = plain_table(("store\n[dim]data set, created[/]", "version", "rows", "failed", "stale", "size"))
+    for column in table.columns[1:]:
+        column.no_wrap = True  # a number that is cut is another one
+    table.columns[0].min_width = max(len(row["store"]) for row in rows)  # and so is a name
     for row in rows:
+        edited = [f"xxxx={row['xxxx']}"] if row["xxxx"] in ("drop", "mask") else []
+        below = ", ".join((row["dataset"], *edited, row["created"]))
+        numbers = (f"{row[name]:,}" for name in ("version", "rows", "failed"))
         stale = "[yellow]yes[/]" if row["stale"] else "no"
-        named = row["store"] + (f"\nxxxx={row['xxxx']}" if row["xxxx"] in ("drop", "mask") else "")
-        cells = {**row, "store": named, "rows": f"{row['rows']:,}", "bytes": human(row["bytes"]), "stale": stale}
-        table.add_row(*(str(cells[heading]) for heading in headings))
-    console.print(table)
+        table.add_row(f"{row['store']}\n[dim]{escape(below)}[/]", *numbers, stale, human(row["bytes"]))
+    page().print(table)
 
 
 @app.command()

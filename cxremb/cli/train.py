@@ -152,9 +152,12 @@ def train(
         check_board()  # before anything takes time
     collection = open_dataset(root, dataset)
     published = find_preset(preset, read_labels(collection, label_set).task)
-    recipe = changed(published, epochs=epochs, learning_rate=learning_rate, precision=precision and precision.value)
+    chosen = head or published.head
+    recipe = changed(
+        published, chosen, epochs=epochs, learning_rate=learning_rate, precision=precision and precision.value
+    )
     asked = Asked(
-        head=head or recipe.head,
+        head=chosen,
         recipe=recipe,
         inputs=Inputs(label_set, image_model, text_model, text, views.value, unit and unit.value, missing.value),
         split=partial(choose_split, collection, label_set, split, allow_leaky=allow_leaky),

@@ -150,7 +150,17 @@ def asked_for(store: Store) -> Encode:
             f"{store.name}: its version does not say how it was asked for",
             hint=f"run `cxremb embed --model {store.encoder}` with the options it was made with",
         )
-    return Encode(**{**told, "weights": Path(told["weights"]) if told["weights"] else None})
+    weights = Path(told["weights"]) if told["weights"] else None
+    # of what was asked for and what was done, the latter: older versions tell the former
+    return Encode(**{**told, "weights": weights, "precision": store.manifest.recipe.precision})
+
+
+def differences(old: Store, new: Store) -> list[str]:
+    """What decides the vectors of either of two stores and is not the same in both."""
+    recipes = (old.manifest.recipe, new.manifest.recipe)
+    before, now = ({**asdict(recipe), **recipe.input, "input": None} for recipe in recipes)
+    both = {name: (before.get(name, "nothing"), now.get(name, "nothing")) for name in {**before, **now}}
+    return [f"{name} was {was} and is {now}" for name, (was, now) in both.items() if was != now]
 
 
 def newest_of_each(stores: Sequence[Store]) -> list[Store]:

@@ -13,7 +13,7 @@ from cxremb.encoders.films import FilmEncoder, FilmNet, film_input
 from cxremb.encoders.hf_body import load_body, read_config
 from cxremb.encoders.table import TOKENS, EncoderSpec, short_name
 from cxremb.encoders.weights import Weights, locate_folder
-from cxremb.errors import EncoderError
+from cxremb.errors import EncoderError, reason
 from cxremb.store.manifest import Recipe
 
 
@@ -59,7 +59,7 @@ def read_preprocessor(folder: Path) -> tuple[int, list[float], list[float]]:
         return int(side), list(given["image_mean"]), list(given["image_std"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise EncoderError(
-            f"{path}: does not say how to prepare a film ({error!r:.120})",
+            f"{path}: does not say how to prepare a film ({type(error).__name__}: {reason(error)})",
             hint="copy the model's whole folder; it must hold the size, image_mean and image_std",
         ) from error
 

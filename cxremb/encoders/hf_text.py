@@ -16,7 +16,7 @@ from cxremb.encoders.forward import Forward, choose_forward
 from cxremb.encoders.hf_body import load_body, read_config
 from cxremb.encoders.table import EncoderSpec, short_name
 from cxremb.encoders.weights import Weights, locate_folder
-from cxremb.errors import EncoderError
+from cxremb.errors import EncoderError, reason
 from cxremb.store.manifest import Recipe
 
 MAX_TOKENS = 512  # the positions a BERT has
@@ -109,6 +109,6 @@ def load_tokeniser(folder: Path, lower_case: bool | None, bert: bool = False, mo
         return loader.from_pretrained(folder, model_max_length=most, local_files_only=True, **forced)
     except (OSError, ValueError) as error:
         raise EncoderError(
-            f"{folder}: holds no tokeniser ({str(error).splitlines()[0][:120]})",
+            f"{folder}: holds no tokeniser ({reason(error)})",
             hint="copy the model's whole folder: vocab.txt or tokenizer.json is needed",
         ) from error

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from cxremb.encoders.table import ENCODERS, EncoderSpec
 from cxremb.encoders.weights import local_source
 
+USUAL = {"image": "efficientnet_b1", "text": "biobert"}
 TEXT_TOKENS = 512  # what every text encoder of the table reads at most
 
 
@@ -27,6 +28,16 @@ class Listed:
 def list_encoders() -> list[Listed]:
     """Every encoder of the table, in its order. Asks no network and imports no library of networks."""
     return [listed(name, spec) for name, spec in ENCODERS.items()]
+
+
+def suggested(modality: str) -> str:
+    """The encoder to name in a hint: the usual one, or else the first whose weights are on this machine.
+
+    The two built-in ones, which mean nothing, are never it. Asks no network: without any weights here it is the usual.
+    """
+    candidates = [USUAL[modality], *(name for name, spec in ENCODERS.items() if spec.modality == modality)]
+    found = (name for name in candidates if ENCODERS[name].source and local_source(ENCODERS[name]))
+    return next(found, USUAL[modality])
 
 
 def listed(name: str, spec: EncoderSpec) -> Listed:

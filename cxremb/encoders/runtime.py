@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 import torch
 
 from cxremb.encoders.base import Runtime
-from cxremb.errors import EncoderError
+from cxremb.errors import EncoderError, reason
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 ENGINES = ("auto", "torch", "openvino")
@@ -78,7 +78,7 @@ def check_device(device: str) -> None:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise EncoderError(
-            f"device {device!r} cannot be used: {str(error).splitlines()[0][:120]}",
+            f"device {device!r} cannot be used: {reason(error)}",
             hint="use --device auto, or see `cxremb doctor`",
         ) from error
 

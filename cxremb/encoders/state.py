@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from cxremb.errors import EncoderError
+from cxremb.errors import EncoderError, reason
 
 HEADS = ("classifier.", "fc.", "head.", "op_threshs")  # trained for classes: not part of the encoder
 
@@ -24,7 +24,7 @@ def read_state(path: Path) -> Mapping[str, torch.Tensor]:
             state: Any = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # zip, pickle and header errors share no base class
         raise EncoderError(
-            f"{path}: not a file of weights ({str(error).splitlines()[0][:120]})",
+            f"{path}: not a file of weights ({reason(error)})",
             hint="give a .safetensors file, or a state dict saved by torch.save",
         ) from error
     if isinstance(state, torch.nn.Module):

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from cxremb.errors import EncoderError
+from cxremb.errors import EncoderError, listed, meant
 
 TIMM = "cxremb.encoders.timm_image:load"
 HUB = "cxremb.encoders.hf:load"
@@ -155,7 +155,8 @@ def find_spec(name: str) -> EncoderSpec:
         return EncoderSpec(OWN, name, "", 0, UNSTATED, ())
     raise EncoderError(
         f"unknown model {name!r}",
-        hint=f"choose one of {', '.join(ENCODERS)}; or timm:NAME.TAG, hf:ORG/MODEL@REVISION, your own module:function",
+        hint=f"{meant(name, ENCODERS)}choose one of {listed(ENCODERS)}; or timm:NAME.TAG, hf:ORG/MODEL@REVISION, "
+        "your own module:function",
     )
 
 

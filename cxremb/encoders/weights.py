@@ -8,7 +8,7 @@ from functools import reduce
 from pathlib import Path
 
 from cxremb.encoders.table import EncoderSpec
-from cxremb.errors import EncoderError
+from cxremb.errors import EncoderError, reason
 from cxremb.store.files import sha256_of
 
 WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pth", ".pt")
@@ -163,7 +163,6 @@ def from_hub(name: str, repo: str, spec: EncoderSpec, fetch: Callable[[bool], st
     try:
         return Path(fetch(False))
     except Exception as error:  # HTTP, DNS, TLS and offline errors share no base class across hub versions
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:160]
         package = f", in the package {spec.package.split(':')[0]}" if spec.package else ""
         ways = [f"--weights {'FILE' if repo.startswith('timm/') else 'DIR'} with a copy of {repo}"]
         if spec.package:
@@ -171,6 +170,6 @@ def from_hub(name: str, repo: str, spec: EncoderSpec, fetch: Callable[[bool], st
         ways.append(f"on a machine with network: `hf download {repo}`, then copy its cache folder here and set HF_HOME")
         raise EncoderError(
             f"no weights for {name} ({repo}, revision {spec.revision}): "
-            f"looked{package} in {HF_HUB_CACHE} and on the hub ({reason})",
+            f"looked{package} in {HF_HUB_CACHE} and on the hub ({reason(error)})",
             hint="; or ".join(ways),
         ) from error

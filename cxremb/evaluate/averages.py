@@ -162,8 +162,10 @@ def judged_pieces(pieces: Sequence[Piece], c: int) -> list[Judged]:
     return [judge(piece.y, piece.prob, piece.called, piece.clusters, c) for piece in pieces]
 
 
-def label_pieces(y_true: ArrayLike, y_prob: ArrayLike, clusters: Rows, task: str) -> list[Piece]:
-    """The labels that have both answers, each with the rows where it is known."""
+def label_pieces(
+    y_true: ArrayLike, y_prob: ArrayLike, clusters: Rows, task: str, labels: Sequence[str] = ()
+) -> list[Piece]:
+    """The labels that have both answers, each with the rows where it is known. labels: (k,) names, else numbers."""
     if task not in TASKS:
         raise DataError(f"no macro figure of the task {task}", hint=f"it is one of {', '.join(TASKS)}")
     y, prob = checked_table(y_true, y_prob, one_hot=task == "multiclass")
@@ -173,7 +175,7 @@ def label_pieces(y_true: ArrayLike, y_prob: ArrayLike, clusters: Rows, task: str
         if (y[:, column] == 1).any() and (y[:, column] == 0).any():
             rows = ~np.isnan(y[:, column])
             own = (y[rows, column], prob[rows, column], called[rows, column], clusters[rows])
-            pieces.append(Piece(f"label {column + 1}", *own))
+            pieces.append(Piece(labels[column] if labels else f"label {column + 1}", *own))
     return pieces
 
 

@@ -39,6 +39,10 @@ class Printed:
         """Whether above / below starts with these decimals."""
         return 0 <= above * 10**self.decimals - self.digits * below < below if below else self.digits == 0
 
+    def like(self, above: int, below: int) -> "Printed":
+        """The share above / below, with as many decimals."""
+        return Printed(round(Fraction(above * 10**self.decimals, below or 1)), self.decimals)
+
     def misses(self, above: int, below: int) -> float:
         """How far above / below is from what is printed, in units of the last decimal; 0.5 still rounds to it."""
         return abs((above / below if below else 0.0) * float(10**self.decimals) - self.digits)

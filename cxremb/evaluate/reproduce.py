@@ -16,6 +16,7 @@ MOST = 20_000  # matrices; with so many the printed row says next to nothing
 LARGEST_N = 5_000  # how far n is searched where it is not known
 T = TypeVar("T")
 FINE = Fraction(1, 10_000)
+NEED_POSITIVES = {"precision", "recall", "f1"}  # above 0 they need true positives
 AVERAGES = "figures averaged over the classes (macro, weighted) come from no single matrix in this way"
 
 
@@ -130,44 +131,66 @@ def at_most(items: Iterable[T], row: Published) -> list[T]:
 
 
 def inconsistent(rows: Sequence[Published], known: Known, cut_off: bool) -> DataError:
-    """The error for the first row that leaves nothing: what comes closest, and by how much it misses."""
+    """The error for the first row that leaves nothing: what comes closest, and by how much it misses.
+
+    Figures that contradict each other are told at once: nothing comes close, whatever n is.
+    """
+    if wrong := next((row for row in rows if contradictory(row, cut_off)), None):
+        told = f"no matrix gives {told_row(wrong, cut_off)}, whatever n is: the figures contradict each other"
+        return DataError(f"{named(wrong)}{told}", hint=f"{doubt(wrong, known, cut_off)}{AVERAGES}")
     history = narrowed(rows, known, cut_off)
     row, rest = rows[len(history) - 1], f" with {known}"
     if len(history) > 1:
         known = replace(known, pairs=history[-2])
         rest = f" with the n and the positives of the {len(history) - 1} rows before it"
     matrix = closest(row, known)
-    where = f"{row.name}: " if row.name else ""
-    told = f"{where}no matrix gives {row}{' cut off' * cut_off}{rest}; the closest is {matrix}"
+    told = f"{named(row)}no matrix gives {told_row(row, cut_off)}{rest}; the closest is {matrix}"
     misses = [miss for name, value in row.figures.items() if (miss := told_miss(matrix, name, value))]
-    doubts = [name for name in row.figures if fits_without(row, name, known, cut_off)]
-    doubt = f"it fits without {' or without '.join(doubts)}: look for a misprint there; " if doubts else ""
-    return DataError(f"{told}: {', '.join(misses) or 'which gives it rounded'}", hint=f"{doubt}{AVERAGES}")
+    misprint = doubt(row, known, cut_off)
+    return DataError(f"{told}: {', '.join(misses) or 'which gives it rounded'}", hint=f"{misprint}{AVERAGES}")
+
+
+def contradictory(row: Published, cut_off: bool) -> bool:
+    """Whether no matrix of any size fits. A cone of 0 / 0 alone, which prints as 0, holds none of a figure above 0."""
+    low, high = find_cone(row, cut_off=cut_off).prevalence
+    above = {name for name, value in row.figures.items() if value.digits}
+    return low > high or (high == 0 and bool(above & NEED_POSITIVES)) or (low == 1 and "specificity" in above)
+
+
+def named(row: Published) -> str:
+    """How a message about the row starts."""
+    return f"{row.name}: " if row.name else ""
+
+
+def told_row(row: Published, cut_off: bool) -> str:
+    """The row in words."""
+    return f"{row}{' cut off' * cut_off}"
 
 
 def told_miss(matrix: Confusion, name: str, value: Printed) -> str:
     """How far the matrix is from one printed figure, in words; empty where it rounds to it."""
-    above, below = matrix.parts(name)
-    if value.rounds(above, below):
+    if value.rounds(*matrix.parts(name)):
         return ""
-    got = replace(value, digits=round(Fraction(above * 10**value.decimals, below or 1)))
+    got = value.like(*matrix.parts(name))
     return f"{name} {got} (off by {replace(value, digits=abs(got.digits - value.digits))})"
 
 
-def fits_without(row: Published, name: str, known: Known, cut_off: bool) -> bool:
-    """Whether some matrix fits the row's other figures."""
-    rest = replace(row, figures={key: value for key, value in row.figures.items() if key != name})
-    return bool(rest.figures) and any(True for _ in fits(rest, known, cut_off))
+def doubt(row: Published, known: Known, cut_off: bool) -> str:
+    """Which single figures may be misprints, each with what would do in its place; empty where none is enough."""
+    found = []
+    for name, value in row.figures.items():
+        rest = replace(row, figures={key: one for key, one in row.figures.items() if key != name})
+        if rest.figures and (matrix := next(fits(rest, known, cut_off), None)):
+            found.append(f"without {name} ({value.like(*matrix.parts(name))} would do)")
+    return f"it fits {' or '.join(found)}: look for a misprint there; " if found else ""
 
 
 def closest(row: Published, known: Known) -> Confusion:
     """The matrix whose largest distance from a printed figure, in units of its last decimal, is smallest.
 
     Rounding is loosened to where fractional cells would fit, and from there until whole ones do. Of those as
-    near, the one with the smallest sum. Figures that contradict each other do so for every n: the largest is tried.
+    near, the one with the smallest sum.
     """
-    if find_cone(row).empty and known.positives is None:
-        known = replace(known, sizes=known.sizes[-1:])
     empty = full = Fraction(1)
     while find_cone(row, full).empty:
         empty, full = full, 2 * full

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from cxremb.encoders.listing import suggested
 from cxremb.errors import StoreError
 from cxremb.store.dataset import Dataset
 from cxremb.store.manifest import Recipe
@@ -13,7 +14,11 @@ from cxremb.store.marks import KEEP, MARKS, as_written
 from cxremb.store.reader import Store, list_stores, open_store
 from cxremb.store.texts import section_roles, text_parts
 
-EXAMPLE_MODEL = {"image": "efficientnet_b1", "text": "biobert"}  # what the hints suggest
+WORDS = {"image": "films on this machine", "text": "report texts"}
+WITHOUT = {  # what to type on a data set that lacks a modality
+    "image": "`cxremb train text` or `cxremb ablate --text-only`",
+    "text": "`cxremb train image` or `cxremb ablate --image-only`",
+}
 
 
 @dataclass(frozen=True)
@@ -63,14 +68,23 @@ def encoded_stores(dataset: Dataset, modality: str) -> list[Store]:
 def no_store(dataset: Dataset, modality: str) -> StoreError:
     """The error that says what is there instead."""
     edited = encoded_stores(dataset, modality)
+    if not edited and not embeddable(dataset, modality):
+        return StoreError(f"{dataset.name} has no {WORDS[modality]}", hint=f"do without: {WITHOUT[modality]}")
     if not edited:
         return StoreError(
-            f"{dataset.name} has no {modality} store yet", hint=f"run `cxremb embed --model {EXAMPLE_MODEL[modality]}`"
+            f"{dataset.name} has no {modality} store yet", hint=f"run `cxremb embed --model {suggested(modality)}`"
         )
     return StoreError(
         f"{dataset.name} has no store of texts as they are written; it has {', '.join(one.told for one in edited)}",
         hint=f"{embed_hint(edited[0], KEEP)}, or name one in full with --text-model",
     )
+
+
+def embeddable(dataset: Dataset, modality: str) -> bool:
+    """Whether there is anything of `modality` to encode."""
+    if modality == "text":
+        return bool(dataset.reports.num_rows)
+    return bool(dataset.images["path"].null_count < dataset.images.num_rows)
 
 
 def has_store(dataset: Dataset, modality: str, model: str | None = None) -> bool:

@@ -17,13 +17,20 @@ SHOW_TABLES = 'see what there is: cxremb sql "show tables"'
 # Works on any two vectors, whatever view they come from; NaN if one of them is zero.
 COSINE = "CREATE MACRO cosine(a, b) AS list_cosine_similarity(a::FLOAT[], b::FLOAT[])"
 
-# The k items most like one item in the same store; `of` is the section, for texts. Exact: every vector is compared.
-NEAREST = """
+# The k items most like one item in the same store: one named in full, else the newest of each data set that has it.
+# `of` is the section, for texts. Exact: every vector is compared.
+TABLE = "query_table(CASE WHEN contains(encoder, '@') THEN 'meta.\"' || encoder || '\"' ELSE encoder END)"
+NOTHING = "nearest: there is no "
+NEAREST = f"""
 CREATE MACRO nearest(encoder, id, k := 10, of := 'image') AS TABLE
-WITH asked AS (SELECT dataset, store, section, pooling, embedding FROM query_table(encoder)
-               WHERE item_id = id AND section = of)
+WITH found AS (SELECT dataset, store, section, pooling, embedding FROM {TABLE} JOIN meta.stores USING (dataset, store)
+               WHERE item_id = id AND section = of
+               QUALIFY rank() OVER (PARTITION BY dataset ORDER BY created DESC, store DESC) = 1),
+     asked AS (FROM found UNION ALL
+               SELECT error('{NOTHING}' || of || ' of ' || id || ' in ' || encoder), NULL, NULL, NULL, NULL
+               WHERE NOT EXISTS (FROM found))
 SELECT dataset, store, item_id, study_id, cosine(them.embedding, asked.embedding) AS cosine
-FROM query_table(encoder) AS them JOIN asked USING (dataset, store, section, pooling)
+FROM {TABLE} AS them JOIN asked USING (dataset, store, section, pooling)
 WHERE item_id <> id ORDER BY cosine DESC, item_id LIMIT k
 """
 
@@ -158,6 +165,8 @@ def remedy(error: duckdb.Error, root: Path) -> str:
     """What to do about an error of DuckDB."""
     if isinstance(error, duckdb.PermissionException):
         return f"SQL reads the tables, and files under {root}, and nothing else"
+    if NOTHING in str(error):
+        return 'see what there is: cxremb sql "select store, item_id, section from embeddings limit 10"'
     if isinstance(error, duckdb.OutOfMemoryException):
         return "select fewer columns or rows, or leave out the embeddings"
     return SHOW_TABLES

@@ -183,7 +183,10 @@ def quoted(value: str) -> str:
 
 
 def create_vectors(con: duckdb.DuckDBPyConnection, stores: Sequence[tuple[str, Store]]) -> None:
-    """`embeddings`, and a view per encoder; its edited texts have one of their own, such as `biobert_drop`."""
+    """`embeddings`, and a view per encoder; its edited texts have one of their own, such as `biobert_drop`.
+
+    For `nearest`, `meta` has one per store.
+    """
     by_view: dict[str, list[Store]] = {}
     for _, store in stores:
         told = "" if store.xxxx == KEEP else f"_{store.xxxx}"
@@ -192,6 +195,9 @@ def create_vectors(con: duckdb.DuckDBPyConnection, stores: Sequence[tuple[str, S
     for name, members in by_view.items():
         dims = {store.dim for store in members}
         con.execute(vectors_view(name, members, f"FLOAT[{dims.pop()}]" if len(dims) == 1 else "FLOAT[]"))
+    for name in {store.name for _, store in stores}:
+        members = [store for _, store in stores if store.name == name]  # data sets may share a recipe
+        con.execute(vectors_view(name, members, "FLOAT[]").replace(f'"{name}"', f'meta."{name}"'))
     held = [text("item_id"), text("section"), text("content")]
     con.execute(
         view("held", [DATASET_OF_DEEP, STORE], held, parts(s for _, s in stores)).replace('"held"', "meta.held")

@@ -94,8 +94,25 @@ class Bundle:
                 )
         n = len(next(iter(blocks.values())))
         there = {name: present.get(name, np.ones(block.shape[:-1], dtype=np.bool_)) for name, block in blocks.items()}
+        refuse_uneven(blocks, there)
         unknown = np.full((n, len(self.labels)), np.nan)
         return Rows(blocks, there, unknown, self.task, np.arange(n).astype(np.str_))
+
+
+def refuse_uneven(blocks: Vectors, there: Present) -> None:
+    """Raises `TrainError` unless each block has as many rows, and says of each vector whether it is there."""
+    rows = {name: len(block) for name, block in blocks.items()}
+    if len(set(rows.values())) > 1:
+        raise TrainError(
+            f"rows do not match: {', '.join(f'{n} of {name}' for name, n in rows.items())}",
+            hint="give each row a vector of each, zeros where there is none, and say so with `present`",
+        )
+    for name, block in blocks.items():
+        if there[name].shape != block.shape[:-1]:
+            raise TrainError(
+                f"`present` of {name} has shape {there[name].shape}, its vectors {block.shape}",
+                hint=f"give it shape {block.shape[:-1]}: whether each vector is there",
+            )
 
 
 def load_bundle(folder: Path) -> Bundle:

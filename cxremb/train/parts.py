@@ -52,9 +52,11 @@ def refuse_untrainable(features: Features, parts: Parts, where: str) -> None:
         )
     train = parts == "train"
     if train.sum() < FEWEST_ROWS:
+        told = "".join(f"; {count:,} rows left out: {why}" for why, count in features.left_out.items() if count)
+        text = "; `cxremb train text`, or linear-text, and `cxremb ablate --text-only --alone` need no images"
         raise TrainError(
-            f"{where} has {train.sum()} training rows of unit {features.unit}, {FEWEST_ROWS} are the least",
-            hint="embed more of the data set; `cxremb train text` needs no images",
+            f"{where} has {train.sum()} training rows of unit {features.unit}, {FEWEST_ROWS} are the least{told}",
+            hint=f"embed more of the data set{text if 'image' in features.blocks else ''}",
         )
     if not both_classes(features.y[train]).any():
         raise TrainError(

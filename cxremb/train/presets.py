@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from cxremb.errors import TrainError
+from cxremb.errors import TrainError, listed, meant
+from cxremb.train.heads import find_head
 from cxremb.train.options import Augment, Options, PixelRecipe, Stage
 
 __all__ = ["PRESETS", "Augment", "Options", "PixelRecipe", "Preset", "Stage", "find_preset"]
@@ -279,16 +280,19 @@ def find_preset(name: str, task: str = "") -> Preset:
     fitting = [preset for preset in family if task in preset.tasks]
     if len(fitting) == 1:
         return fitting[0]
-    known = ", ".join(preset.name for preset in family) or ", ".join(PRESETS)
+    known = [preset.name for preset in family] or list(PRESETS)
     raise TrainError(
         f"{name!r} stands for several presets" if family else f"no preset called {name!r}",
-        hint=f"choose one of {known}: see `cxremb presets`",
+        hint=f"{'' if family else meant(name, known)}choose one of {listed(known)}: see `cxremb presets`",
     )
 
 
-def changed(preset: Preset, **options: Any) -> Preset:
-    """The preset with other options; None leaves one as it is. Raises `TrainError` for a rate where stages have one."""
-    if options.get("learning_rate") is not None and preset.pixels and preset.pixels.stages:
-        raise TrainError(f"each stage of {preset.name} has its own learning rate", hint="leave --learning-rate out")
+def changed(preset: Preset, head: str, **options: Any) -> Preset:
+    """The preset with other options for `head`, "" for a network. Raises `TrainError` for one that would do nothing."""
     given = {name: value for name, value in options.items() if value is not None}
+    if given and head and find_head(head).kind == "linear":
+        idle = listed(f"--{name}".replace("_", "-") for name in given)
+        raise TrainError(f"head {head} is solved, not trained: {idle} would do nothing", hint=f"leave {idle} out")
+    if "learning_rate" in given and preset.pixels.stages:
+        raise TrainError(f"each stage of {preset.name} has its own learning rate", hint="leave --learning-rate out")
     return replace(preset, options=replace(preset.options, **given))

@@ -67,7 +67,7 @@ def load_films(
     absent = np.array([content == "" for content in contents])
     failed = np.array([content in failures for content in contents])
     kept = ~(absent | failed)
-    counts = {"film not on this machine": int(absent.sum()), "film cannot be decoded": int(failed.sum())}
+    counts = {"no film on this machine": int(absent.sum()), "no film that can be decoded": int(failed.sum())}
     left_out = {**features.left_out, **{reason: n for reason, n in counts.items() if n}}
     if not kept.any():
         told = ", ".join(f"{n} {reason}" for reason, n in left_out.items())
