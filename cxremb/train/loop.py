@@ -125,7 +125,7 @@ def shared_out(members: Sequence[Member], cores: int) -> list[Sequence[Member]]:
 class Pace:
     """One thread for the products of a stack, or two, if it has two cores to itself and is faster with them.
 
-    Threads within a product wait for each other busily. On a quiet machine two are nearly twice as fast as one; where
+    Threads within a product wait for each other busily. On a quiet machine two are half as fast again as one; where
     other work takes one of the cores they are many times slower. So the first epoch is done with one, and two go on
     only as long as no epoch takes them longer than that. The weights are the same to the bit (tests/test_stack.py).
     """
