@@ -118,12 +118,15 @@ def test_the_record_and_the_card_say_what_was_done(planted):
     }
 
 
-def test_the_record_says_which_precision_it_was(planted, monkeypatch):
-    monkeypatch.setattr("cxremb.train.loop.native_bf16", lambda device: True)
+@pytest.mark.parametrize(("native", "auto", "seed"), [(True, "bf16", 41), (False, "fp32", 42)])
+def test_the_record_says_which_precision_it_was(planted, monkeypatch, native, auto, seed):
+    monkeypatch.setattr("cxremb.train.loop.native_bf16", lambda device: native)
     dataset, features, split = planted
-    plans = [Plan(arm, options=replace(QUICK, epochs=2), folds=(0,)) for arm in ("text", "linear-text")]
+    # a seed of its own: no run of another test answers this plan
+    plans = [Plan(arm, options=QUICK, folds=(0,), seeds=(seed,)) for arm in ("text", "linear-text")]
     runs = fit_runs(dataset, features, split, plans)
-    assert [run.record["precision"] for run in runs] == ["bf16", "fp32"]  # a linear head is solved, never in halves
+    assert [run.reused for run in runs] == [False, False]
+    assert [run.record["precision"] for run in runs] == [auto, "fp32"]  # a linear head is solved, never in halves
 
 
 @pytest.mark.parametrize("failing", ["replace_table", "replace_file", "replace_text", "sync_folder"])

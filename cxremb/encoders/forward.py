@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from cxremb.encoders.base import Runtime
+from cxremb.encoders.runtime import native_bf16
 from cxremb.errors import EncoderError
 
 Arrays = Sequence[NDArray[Any]]
@@ -102,7 +103,8 @@ def agreeing_openvino(
         model = convert(module, probes[0], one_by_one=bool(rows))
         full = TorchForward(module, Runtime(runtime.device), rows)
         wanted = [full(*probe) for probe in probes]
-        for precision in dict.fromkeys((runtime.precision, "fp32")):
+        first = runtime.precision if native_bf16("cpu") else "fp32"  # openvino computes in what the hardware has
+        for precision in dict.fromkeys((first, "fp32")):
             forward = OpenVinoForward(model, precision, one_by_one=bool(rows))
             agreement = min(
                 least_cosine(forward(*probe), vectors) for probe, vectors in zip(probes, wanted, strict=True)
