@@ -20,8 +20,8 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from cxremb.evaluate.bootstrap import cluster_intervals, paired_difference
-from cxremb.evaluate.delong import delong, delong_difference
+from cxremb.evaluation.bootstrap import cluster_intervals, paired_difference
+from cxremb.evaluation.delong import delong, delong_difference
 
 Reals = NDArray[np.float64]
 

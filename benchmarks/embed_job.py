@@ -19,9 +19,9 @@ import numpy as np
 from PIL import Image as PilImage
 
 from cxremb.catalog import add_collection
-from cxremb.embed.decode import Decoders, Task
-from cxremb.embed.jobfile import Encode
-from cxremb.embed.start import Where, prepare, run
+from cxremb.embedding.decode import Decoders, Task
+from cxremb.embedding.jobfile import Encode
+from cxremb.embedding.start import Where, prepare, run
 from cxremb.store.clean import remove
 from cxremb.store.dataset import Dataset
 from cxremb.types import Collection, Image, Study

@@ -26,8 +26,8 @@ JOB = """
 if __name__ == "__main__":
     import json, resource, sys
     from pathlib import Path
-    from cxremb.embed.jobfile import Encode
-    from cxremb.embed.start import Where, run
+    from cxremb.embedding.jobfile import Encode
+    from cxremb.embedding.start import Where, run
     from cxremb.store.dataset import open_dataset
     outcome = run(open_dataset(Path(sys.argv[1])), Encode(sys.argv[2]), Where())
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024

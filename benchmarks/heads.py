@@ -38,10 +38,10 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from cxremb.encoders.runtime import native_bf16
-from cxremb.train.data import Member, Rows
-from cxremb.train.heads import HEADS
-from cxremb.train.loop import fit_members
-from cxremb.train.options import Options
+from cxremb.training.data import Member, Rows
+from cxremb.training.heads import HEADS
+from cxremb.training.loop import fit_members
+from cxremb.training.options import Options
 
 TRAIN, WATCHED, IMAGE, TEXT = 5972, 597, 1280, 768
 EPOCHS, FOLDS = 40, 25

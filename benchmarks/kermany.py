@@ -26,20 +26,20 @@ from typing import Any
 import torch
 
 from cxremb.catalog import add_collection
-from cxremb.compare import Comparison, compare_runs
+from cxremb.comparison import Comparison, compare_runs
 from cxremb.datasets.kermany import read
-from cxremb.embed.jobfile import Encode
-from cxremb.embed.start import Where, run
+from cxremb.embedding.jobfile import Encode
+from cxremb.embedding.start import Where, run
 from cxremb.errors import TrainError
 from cxremb.features import Inputs, load_features
 from cxremb.splits import SplitSpec, StoredSplit, choose_split, new_split
 from cxremb.store.dataset import Dataset
 from cxremb.store.reader import Store
-from cxremb.train.finetune import RECIPE, FineTune, refresh_finetuned
-from cxremb.train.fit import Plan, fit_run
-from cxremb.train.pixels.fit import fit_network, open_source, plan_of
-from cxremb.train.presets import find_preset
-from cxremb.train.runs import Run
+from cxremb.training.finetune import RECIPE, FineTune, refresh_finetuned
+from cxremb.training.fit import Plan, fit_run
+from cxremb.training.pixels.fit import fit_network, open_source, plan_of
+from cxremb.training.presets import find_preset
+from cxremb.training.runs import Run
 
 METRICS = ("auroc", "accuracy", "f1", "recall", "specificity")
 LABEL_SET = "pneumonia"

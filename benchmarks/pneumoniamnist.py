@@ -45,8 +45,8 @@ def measure(file: Path, folder: Path, seeds: int, epochs: int | None) -> dict[st
     from cxremb.datasets.medmnist import read
     from cxremb.features import Inputs
     from cxremb.splits import choose_split
-    from cxremb.train.pixels.fit import fit_network, open_source, plan_of
-    from cxremb.train.presets import find_preset
+    from cxremb.training.pixels.fit import fit_network, open_source, plan_of
+    from cxremb.training.presets import find_preset
 
     dataset = add_collection(read(file, folder / "unpacked"), folder / "stores").dataset
     split = choose_split(dataset, "class", "official")

@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from cxremb.embed.parts import PartWriter
+from cxremb.embedding.parts import PartWriter
 from cxremb.store.manifest import Manifest, Recipe, publish
 from cxremb.store.reader import Store, halves
 

@@ -7,17 +7,17 @@ import numpy as np
 import pyarrow as pa
 
 from cxremb.errors import DataError
-from cxremb.evaluate.arrays import Reals
-from cxremb.evaluate.bootstrap import Interval, cluster_intervals
-from cxremb.evaluate.calibrate import fit_temperature
-from cxremb.evaluate.metrics import binary_metrics
-from cxremb.evaluate.parts import Part, part
-from cxremb.evaluate.reliability import reliability_table
-from cxremb.evaluate.threshold import choose_threshold
+from cxremb.evaluation.arrays import Reals
+from cxremb.evaluation.bootstrap import Interval, cluster_intervals
+from cxremb.evaluation.calibrate import fit_temperature
+from cxremb.evaluation.metrics import binary_metrics
+from cxremb.evaluation.parts import Part, part
+from cxremb.evaluation.reliability import reliability_table
+from cxremb.evaluation.threshold import choose_threshold
 from cxremb.predictions import Numbers, Predictions, predictions_of
 from cxremb.store.files import replace_table, unwritable
-from cxremb.train.data import MULTICLASS
-from cxremb.train.runs import Run
+from cxremb.training.data import MULTICLASS
+from cxremb.training.runs import Run
 
 RULES: Mapping[str, tuple[str, float]] = {"Youden": ("youden", 0.0), "sensitivity >= 0.95": ("sensitivity", 0.95)}
 USED = ("recall", "specificity", "precision", "f1")

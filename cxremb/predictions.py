@@ -9,11 +9,11 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from cxremb.errors import DataError, listed, meant
-from cxremb.evaluate.arrays import Reals, Rows, cluster_numbers
-from cxremb.evaluate.averages import Piece, few, judged_pieces, label_pieces, macro, mean_of
-from cxremb.evaluate.bootstrap import Difference, Plan, Statistic, cluster_count, differences
-from cxremb.evaluate.metrics import called_positive
-from cxremb.train.runs import Run
+from cxremb.evaluation.arrays import Reals, Rows, cluster_numbers
+from cxremb.evaluation.averages import Piece, few, judged_pieces, label_pieces, macro, mean_of
+from cxremb.evaluation.bootstrap import Difference, Plan, Statistic, cluster_count, differences
+from cxremb.evaluation.metrics import called_positive
+from cxremb.training.runs import Run
 
 Ids = NDArray[np.str_]
 Numbers = NDArray[np.int64]

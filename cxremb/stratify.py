@@ -9,16 +9,16 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from cxremb.errors import DataError, QueryError
-from cxremb.evaluate.arrays import cluster_numbers
-from cxremb.evaluate.bootstrap import Plan
-from cxremb.evaluate.metrics import THRESHOLD
-from cxremb.evaluate.strata import Strata, strata, stratum
+from cxremb.evaluation.arrays import cluster_numbers
+from cxremb.evaluation.bootstrap import Plan
+from cxremb.evaluation.metrics import THRESHOLD
+from cxremb.evaluation.strata import Strata, strata, stratum
 from cxremb.labels import rows_of
 from cxremb.predictions import Predictions, predictions_of
 from cxremb.store.dataset import Dataset
 from cxremb.store.sql import query
 from cxremb.store.views import quoted
-from cxremb.train.runs import Run
+from cxremb.training.runs import Run
 
 METRICS = ("auroc", "accuracy", "recall", "specificity")
 FINDING, MISSING_SECTION, NO_INDEXING = "finding", "missing section", "no-indexing"

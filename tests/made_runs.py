@@ -5,15 +5,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cxremb.evaluate.reliability import logit
+from cxremb.evaluation.reliability import logit
 from cxremb.features import Features, Inputs, load_features
 from cxremb.splits import StoredSplit, choose_split
 from cxremb.store.dataset import Dataset
-from cxremb.train.finish import Made, finish_run
-from cxremb.train.parts import parts_of_plan
-from cxremb.train.plan import Plan
-from cxremb.train.runs import Run
-from cxremb.train.tables import Fitted
+from cxremb.training.finish import Made, finish_run
+from cxremb.training.parts import parts_of_plan
+from cxremb.training.plan import Plan
+from cxremb.training.runs import Run
+from cxremb.training.tables import Fitted
 
 
 @dataclass(frozen=True)

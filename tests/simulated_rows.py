@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from cxremb.train.data import Member, Rows
+from cxremb.training.data import Member, Rows
 
 DIMS = {"image": 12, "text": 7}
 

@@ -14,20 +14,20 @@ from sklearn.metrics import roc_auc_score
 from statsmodels.stats.multitest import multipletests
 from typer.testing import CliRunner
 
-from cxremb.ablate import ARMS, Ablation, Trial
-from cxremb.ablate import ablate as ablate_all
+from cxremb.ablation import ARMS, Ablation, Trial
+from cxremb.ablation import ablate as ablate_all
 from cxremb.cli.ablate import ablate as command
 from cxremb.cli.ablation_view import headings
 from cxremb.encoders.listing import suggested
 from cxremb.errors import SplitError, StoreError, TrainError
-from cxremb.evaluate.averages import repeat_difference
-from cxremb.evaluate.parts import part
-from cxremb.evaluate.reliability import logit
-from cxremb.evaluate.threshold import choose_threshold
+from cxremb.evaluation.averages import repeat_difference
+from cxremb.evaluation.parts import part
+from cxremb.evaluation.reliability import logit
+from cxremb.evaluation.threshold import choose_threshold
 from cxremb.features import Inputs
 from cxremb.splits import SplitSpec, new_split
 from cxremb.store.dataset import Dataset
-from cxremb.train.runs import list_runs
+from cxremb.training.runs import list_runs
 
 
 def ablate(dataset, arms=ARMS, inputs=None, trial=None, **more) -> Ablation:

@@ -10,10 +10,10 @@ import pytest
 from planted import write_store
 from safetensors.numpy import load_file
 
-from cxremb.align.align import Aligned, align
-from cxremb.align.project import Options, Vectors, fit
-from cxremb.align.retrieval import retrieval
-from cxremb.embed.start import newest_of_each
+from cxremb.alignment.align import Aligned, align
+from cxremb.alignment.project import Options, Vectors, fit
+from cxremb.alignment.retrieval import retrieval
+from cxremb.embedding.start import newest_of_each
 from cxremb.encoders.listing import suggested
 from cxremb.errors import TrainError
 from cxremb.features import Inputs, load_features
@@ -25,8 +25,8 @@ from cxremb.store.files import replace_table, sha256_of
 from cxremb.store.layout import IMAGES, LABEL_SOURCE, LABELS, REPORTS, STUDIES, DatasetPaths
 from cxremb.store.reader import list_stores, open_store
 from cxremb.store.sql import query
-from cxremb.train.fit import Plan, fit_run
-from cxremb.train.presets import find_preset
+from cxremb.training.fit import Plan, fit_run
+from cxremb.training.presets import find_preset
 
 QUICK = Options(dim=16, epochs=60, learning_rate=5e-3)
 LATENT, IMAGE_DIM, TEXT_DIM = 12, 24, 20
@@ -223,7 +223,7 @@ def test_intervals_resample_patients_and_each_text_counts_once() -> None:
 def test_the_loss_shares_the_answer_among_equal_texts() -> None:
     import torch
 
-    from cxremb.align.project import Batch, contrastive
+    from cxremb.alignment.project import Batch, contrastive
 
     random = np.random.default_rng(2)
     x, t = (random.standard_normal((6, 3)).astype(np.float32) for _ in range(2))

@@ -13,9 +13,9 @@ SOURCE = ROOT / "cxremb"
 STOREYS = [
     {"errors", "types", "processes"},
     {"images", "datasets", "encoders", "store"},
-    {"catalog", "labels", "splits", "features", "evaluate", "embed", "doctor"},
-    {"train", "align"},
-    {"predictions", "ablate", "audit", "compare", "stratify", "calibrated", "export"},
+    {"catalog", "labels", "splits", "features", "evaluation", "embedding", "doctor"},
+    {"training", "alignment"},
+    {"predictions", "ablation", "audit", "comparison", "stratify", "calibrated", "export"},
     {"report"},
     {"cli"},
 ]

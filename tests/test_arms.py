@@ -4,22 +4,22 @@ import numpy as np
 import pytest
 from planted import Planted, plant, write_store
 
-from cxremb.ablate import parse_arms, read_grid, split_arms
-from cxremb.ablate.arms import AXES, HEADS_OF
-from cxremb.ablate.fit import Job, fit_arms, nested_patients
-from cxremb.ablate.pairs import pair_logits
-from cxremb.ablate.vectors import paired_features
+from cxremb.ablation import parse_arms, read_grid, split_arms
+from cxremb.ablation.arms import AXES, HEADS_OF
+from cxremb.ablation.fit import Job, fit_arms, nested_patients
+from cxremb.ablation.pairs import pair_logits
+from cxremb.ablation.vectors import paired_features
 from cxremb.errors import StoreError, TrainError
-from cxremb.evaluate.parts import probabilities
+from cxremb.evaluation.parts import probabilities
 from cxremb.features import Inputs
 from cxremb.splits import choose_split
 from cxremb.store.dataset import Dataset
 from cxremb.store.reader import open_store
-from cxremb.train import loop
-from cxremb.train.fit import rows_of
-from cxremb.train.heads import HEADS
-from cxremb.train.plan import Plan
-from cxremb.train.presets import Options
+from cxremb.training import loop
+from cxremb.training.fit import rows_of
+from cxremb.training.heads import HEADS
+from cxremb.training.plan import Plan
+from cxremb.training.presets import Options
 
 TEXTS = ("indication", "findings", "impression", "findings+impression", "pre-read")
 

@@ -14,7 +14,7 @@ from cxremb.audit.subject import Fold, Items
 from cxremb.catalog import add_collection
 from cxremb.store.dataset import Dataset
 from cxremb.store.layout import HISTORY, METRICS, PREDICTIONS
-from cxremb.train.runs import Outcome, write_run
+from cxremb.training.runs import Outcome, write_run
 from cxremb.types import Collection, LabelSet, Study
 
 

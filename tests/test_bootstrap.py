@@ -5,8 +5,8 @@ import pytest
 from sklearn import metrics as sk
 
 from cxremb.errors import DataError
-from cxremb.evaluate import bootstrap
-from cxremb.evaluate.bootstrap import METRICS, cluster_intervals, paired_difference
+from cxremb.evaluation import bootstrap
+from cxremb.evaluation.bootstrap import METRICS, cluster_intervals, paired_difference
 
 
 def slow_specificity(y, p):

@@ -12,9 +12,9 @@ from safetensors.numpy import load_file, save_file
 from cxremb.errors import StoreError, TrainError
 from cxremb.features import load_features
 from cxremb.splits import stored_split
-from cxremb.train.bundle import load_bundle
-from cxremb.train.fit import Plan, fit_run
-from cxremb.train.options import Options
+from cxremb.training.bundle import load_bundle
+from cxremb.training.fit import Plan, fit_run
+from cxremb.training.options import Options
 
 BOTH = ("image", "text")
 QUICK = Options(epochs=3, batch_size=64)

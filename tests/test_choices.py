@@ -8,10 +8,10 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 
 from cxremb.errors import DataError
-from cxremb.evaluate.calibrate import fit_platt, fit_temperature
-from cxremb.evaluate.metrics import binary_metrics
-from cxremb.evaluate.parts import Part, part, probabilities
-from cxremb.evaluate.threshold import between, choose_threshold
+from cxremb.evaluation.calibrate import fit_platt, fit_temperature
+from cxremb.evaluation.metrics import binary_metrics
+from cxremb.evaluation.parts import Part, part, probabilities
+from cxremb.evaluation.threshold import between, choose_threshold
 
 
 def made_up(name: str = "val", seed: int = 0, n: int = 120, first: int = 0, steepness: float = 3.0) -> Part:

@@ -66,7 +66,7 @@ def interrupt(*_: object, **__: object) -> None:
 def test_ctrl_c_says_what_is_kept(
     words: tuple[str, ...], small: Dataset, cxremb: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for place in ("store.dataset.open_dataset", "catalog.add_collection", "evaluate.published.published"):
+    for place in ("store.dataset.open_dataset", "catalog.add_collection", "evaluation.published.published"):
         monkeypatch.setattr(f"cxremb.{place}", interrupt)
     result = cxremb(*words, *(() if words[0] == "reproduce" else ("--root", small.paths.root)))  # type: ignore[operator]
     assert result.code == 130
@@ -75,7 +75,7 @@ def test_ctrl_c_says_what_is_kept(
 
 
 def test_ctrl_c_is_told_once(small: Dataset, cxremb: object, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cxremb.embed.start.run", interrupt)
+    monkeypatch.setattr("cxremb.embedding.start.run", interrupt)
     result = cxremb("embed", "--model", "tiny", "--root", small.paths.root)  # type: ignore[operator]
     assert (result.code, result.err.count("stopped")) == (130, 1)
 

@@ -10,13 +10,13 @@ from planted import Planted, plant
 from scipy.stats import binomtest
 from sklearn.metrics import f1_score, roc_auc_score
 
-from cxremb.compare import compare_runs
+from cxremb.comparison import compare_runs
 from cxremb.errors import DataError
-from cxremb.evaluate.bootstrap import paired_difference
-from cxremb.evaluate.delong import delong_difference
+from cxremb.evaluation.bootstrap import paired_difference
+from cxremb.evaluation.delong import delong_difference
 from cxremb.features import Features
 from cxremb.splits import SplitSpec, new_split
-from cxremb.train.runs import Run
+from cxremb.training.runs import Run
 
 
 @pytest.fixture(scope="module")

@@ -10,23 +10,23 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss, roc_auc_score
 
-from cxremb.ablate.compare import ArmResult
-from cxremb.ablate.controls import CONTROLS, DEALS, Bench, ControlResult, one_control, run_controls, verdicts
-from cxremb.ablate.shuffles import deal_patients, deal_rows, shuffled
-from cxremb.ablate.trial import Trial
-from cxremb.ablate.verdicts import unread
+from cxremb.ablation.compare import ArmResult
+from cxremb.ablation.controls import CONTROLS, DEALS, Bench, ControlResult, one_control, run_controls, verdicts
+from cxremb.ablation.shuffles import deal_patients, deal_rows, shuffled
+from cxremb.ablation.trial import Trial
+from cxremb.ablation.verdicts import unread
 from cxremb.errors import TrainError
-from cxremb.evaluate.bootstrap import Interval
+from cxremb.evaluation.bootstrap import Interval
 from cxremb.features import Features, Inputs, load_features
 from cxremb.splits import choose_split, new_split
 from cxremb.splits.spec import SplitSpec
 from cxremb.store.dataset import Dataset, write_dataset
 from cxremb.store.layout import REPORTS, DatasetPaths
-from cxremb.train.bundle import load_bundle
-from cxremb.train.fit import Plan, fit_runs, rows_of
-from cxremb.train.parts import parts_of_plan
-from cxremb.train.presets import PRESETS
-from cxremb.train.runs import list_runs, open_run
+from cxremb.training.bundle import load_bundle
+from cxremb.training.fit import Plan, fit_runs, rows_of
+from cxremb.training.parts import parts_of_plan
+from cxremb.training.presets import PRESETS
+from cxremb.training.runs import list_runs, open_run
 from cxremb.types import unwatched
 
 

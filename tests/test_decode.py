@@ -11,8 +11,8 @@ import pytest
 from conftest import collection, save_film
 
 from cxremb.catalog import add_collection
-from cxremb.embed import decode as module
-from cxremb.embed.decode import FEW, Decoders, Refusal, Task, decode
+from cxremb.embedding import decode as module
+from cxremb.embedding.decode import FEW, Decoders, Refusal, Task, decode
 from cxremb.images import Frame, decode_file, fit
 from cxremb.store.files import sha256_of
 
@@ -100,8 +100,8 @@ def test_a_script_without_a_guard_is_run_once(tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(
         "import sys\n"
         "from pathlib import Path\n"
-        "from cxremb.embed.jobfile import Encode\n"
-        "from cxremb.embed.start import Where, run\n"
+        "from cxremb.embedding.jobfile import Encode\n"
+        "from cxremb.embedding.start import Where, run\n"
         "from cxremb.store.dataset import open_dataset\n"
         "print('started', flush=True)\n"
         "where = Where(devices=('cpu',), workers=2)\n"

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from cxremb.errors import DataError
-from cxremb.evaluate.delong import PERFECT, delong, delong_difference
+from cxremb.evaluation.delong import PERFECT, delong, delong_difference
 
 
 def made_up(seed: int, n: int = 80, clusters: int = 30) -> tuple[np.ndarray, ...]:

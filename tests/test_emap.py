@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from cxremb.errors import DataError
-from cxremb.evaluate.emap import emap, interaction_share
-from cxremb.evaluate.ranking import auroc
+from cxremb.evaluation.emap import emap, interaction_share
+from cxremb.evaluation.ranking import auroc
 
 
 def network(seed: int, n: int, outputs: int = 2):

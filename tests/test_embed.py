@@ -19,9 +19,9 @@ from conftest import collection, film, save_film
 from PIL import Image as PilImage
 
 from cxremb.catalog import add_collection
-from cxremb.embed.encode import Options
-from cxremb.embed.job import embed
-from cxremb.embed.plan import orphans, wanted_items
+from cxremb.embedding.encode import Options
+from cxremb.embedding.job import embed
+from cxremb.embedding.plan import orphans, wanted_items
 from cxremb.encoders.base import load_encoder
 from cxremb.errors import StoreError, VersionTaken
 from cxremb.store.dataset import Dataset, open_dataset
@@ -212,8 +212,8 @@ def test_kill_dash_nine_loses_nothing_committed(tmp_path: Path) -> None:
         "import sys, pathlib\n"
         "from cxremb.store.dataset import open_dataset\n"
         "from cxremb.encoders.base import load_encoder\n"
-        "from cxremb.embed.job import embed\n"
-        "from cxremb.embed.encode import Options\n"
+        "from cxremb.embedding.job import embed\n"
+        "from cxremb.embedding.encode import Options\n"
         "embed(open_dataset(pathlib.Path(sys.argv[1])), load_encoder('tiny'), Options(batch_size=2, part_items=2))\n"
     )
     process = subprocess.Popen([sys.executable, "-c", script, str(tmp_path / "root")])

@@ -13,7 +13,7 @@ from PIL import Image as PilImage
 from timm.data import create_transform, resolve_model_data_config
 from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel, BertTokenizer
 
-from cxremb.embed.job import embed
+from cxremb.embedding.job import embed
 from cxremb.encoders.base import Runtime, load_encoder
 from cxremb.encoders.hf_text import load_tokeniser
 from cxremb.encoders.table import ENCODERS

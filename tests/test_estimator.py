@@ -11,7 +11,7 @@ from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from cxremb.errors import TrainError
-from cxremb.train.estimator import INNER, HeadClassifier, inner_split
+from cxremb.training.estimator import INNER, HeadClassifier, inner_split
 
 BLOCKS = {"image": 12, "text": 7}
 

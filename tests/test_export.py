@@ -13,9 +13,9 @@ from safetensors.torch import save_file
 from test_finetune import films
 
 from cxremb.catalog import add_collection
-from cxremb.embed import start
-from cxremb.embed.jobfile import Encode
-from cxremb.embed.start import Where
+from cxremb.embedding import start
+from cxremb.embedding.jobfile import Encode
+from cxremb.embedding.start import Where
 from cxremb.encoders.table import ENCODERS, timm_net
 from cxremb.errors import EncoderError, TrainError
 from cxremb.export import subject, write
@@ -24,9 +24,9 @@ from cxremb.export.write import export_run
 from cxremb.features import Inputs, load_features
 from cxremb.splits import choose_split, stored_split
 from cxremb.store.reader import open_store
-from cxremb.train.bundle import load_bundle
-from cxremb.train.fit import Plan, fit_run
-from cxremb.train.options import Options
+from cxremb.training.bundle import load_bundle
+from cxremb.training.fit import Plan, fit_run
+from cxremb.training.options import Options
 
 QUICK = Options(epochs=3, batch_size=64)
 NET = "exported_net"

@@ -14,10 +14,10 @@ from PIL import Image as PilImage
 from safetensors.torch import load_file, save_file
 
 from cxremb.catalog import add_collection
-from cxremb.embed import start
-from cxremb.embed.jobfile import Encode
-from cxremb.embed.seen import read_lesson
-from cxremb.embed.start import Where, asked_for
+from cxremb.embedding import start
+from cxremb.embedding.jobfile import Encode
+from cxremb.embedding.seen import read_lesson
+from cxremb.embedding.start import Where, asked_for
 from cxremb.encoders.base import load_encoder
 from cxremb.encoders.table import ENCODERS, timm_net
 from cxremb.errors import EncoderError, StoreError, TrainError
@@ -26,13 +26,13 @@ from cxremb.splits import choose_split, fold_parts
 from cxremb.store.check import check_store
 from cxremb.store.clean import collect
 from cxremb.store.reader import list_stores, open_store
-from cxremb.train import finetune as room
-from cxremb.train.finetune import FineTune, finetune, refresh_finetuned
-from cxremb.train.fit import Plan, fit_run
-from cxremb.train.options import Options, PixelRecipe
-from cxremb.train.pixels.fit import NetworkPlan, Origin, fit_network, open_source
-from cxremb.train.pixels.loop import Training
-from cxremb.train.pixels.specs import NETWORKS, NetworkSpec
+from cxremb.training import finetune as room
+from cxremb.training.finetune import FineTune, finetune, refresh_finetuned
+from cxremb.training.fit import Plan, fit_run
+from cxremb.training.options import Options, PixelRecipe
+from cxremb.training.pixels.fit import NetworkPlan, Origin, fit_network, open_source
+from cxremb.training.pixels.loop import Training
+from cxremb.training.pixels.specs import NETWORKS, NetworkSpec
 from cxremb.types import Collection, Image, LabelSet, Study, unwatched
 
 NET = "small_net"

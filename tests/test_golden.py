@@ -14,8 +14,8 @@ from cxremb.store.check import check_store
 from cxremb.store.dataset import open_dataset
 from cxremb.store.reader import list_stores
 from cxremb.store.sql import query
-from cxremb.train.bundle import load_bundle
-from cxremb.train.runs import list_runs
+from cxremb.training.bundle import load_bundle
+from cxremb.training.runs import list_runs
 
 GOLDEN = Path(__file__).parent / "golden"
 FOUND = json.loads((GOLDEN / "format1.json").read_text(encoding="utf-8"))

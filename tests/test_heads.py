@@ -12,12 +12,12 @@ from sklearn.metrics import log_loss, roc_auc_score
 from torch import nn
 
 from cxremb.errors import TrainError
-from cxremb.train.data import Member
-from cxremb.train.heads import HEADS, HeadSpec, find_head
-from cxremb.train.linear import PATH
-from cxremb.train.loop import fit_members, predict
-from cxremb.train.modules import Batch, forward, unchanged
-from cxremb.train.options import Options
+from cxremb.training.data import Member
+from cxremb.training.heads import HEADS, HeadSpec, find_head
+from cxremb.training.linear import PATH
+from cxremb.training.loop import fit_members, predict
+from cxremb.training.modules import Batch, forward, unchanged
+from cxremb.training.options import Options
 
 FULL = {"image": 1280, "text": 768}
 BOTH = ("image", "text")
@@ -195,11 +195,11 @@ def test_modality_dropout_lets_a_row_be_scored_by_what_it_has():
 
 
 def test_modality_dropout_takes_its_share_and_never_the_last_block():
-    from cxremb.train.deal import lost_blocks
-    from cxremb.train.inputs import table_of
-    from cxremb.train.learner import Work
-    from cxremb.train.losses import targets_of
-    from cxremb.train.stack import Stack
+    from cxremb.training.deal import lost_blocks
+    from cxremb.training.inputs import table_of
+    from cxremb.training.learner import Work
+    from cxremb.training.losses import targets_of
+    from cxremb.training.stack import Stack
 
     rows = planted(4000)
     rows.present["text"][:1000] = False

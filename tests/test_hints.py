@@ -22,12 +22,12 @@ from cxremb.splits.choose import find_split
 from cxremb.store.choose import choose_stores
 from cxremb.store.dataset import Dataset, open_dataset
 from cxremb.store.reader import open_store
-from cxremb.train.fit import fit_run
-from cxremb.train.heads import find_head
-from cxremb.train.options import Options
-from cxremb.train.plan import Plan
-from cxremb.train.presets import find_preset
-from cxremb.train.runs import open_run
+from cxremb.training.fit import fit_run
+from cxremb.training.heads import find_head
+from cxremb.training.options import Options
+from cxremb.training.plan import Plan
+from cxremb.training.presets import find_preset
+from cxremb.training.runs import open_run
 
 NO_MODEL = {"image": None, "text": None}
 

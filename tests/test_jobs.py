@@ -13,8 +13,8 @@ from conftest import Result, collection, save_film
 
 from cxremb import images
 from cxremb.catalog import add_collection
-from cxremb.embed import start
-from cxremb.embed.jobfile import Encode, read_job
+from cxremb.embedding import start
+from cxremb.embedding.jobfile import Encode, read_job
 from cxremb.encoders import runtime
 from cxremb.errors import DataError
 from cxremb.images import Frame, decode_file, fit

@@ -10,7 +10,7 @@ from cxremb.cli.runs import show_listing
 from cxremb.features import SOURCED
 from cxremb.store.dataset import Dataset
 from cxremb.store.reader import list_stores
-from cxremb.train.runs import list_runs
+from cxremb.training.runs import list_runs
 
 LONG = "efficientnet_lite1"
 

@@ -11,15 +11,15 @@ from sklearn.utils.class_weight import compute_class_weight
 from torch import nn
 
 from cxremb.errors import TrainError
-from cxremb.train.data import Member
-from cxremb.train.deal import kept_units
-from cxremb.train.heads import HEADS, HeadSpec
-from cxremb.train.inputs import LIMIT, table_of
-from cxremb.train.learner import Work, new_learner, sample
-from cxremb.train.loop import fit_members, one_thread, predict
-from cxremb.train.losses import balanced_weights, cell_losses, summed_loss, targets_of
-from cxremb.train.options import Options
-from cxremb.train.stack import SLOWER, STAND_STILL, Stack
+from cxremb.training.data import Member
+from cxremb.training.deal import kept_units
+from cxremb.training.heads import HEADS, HeadSpec
+from cxremb.training.inputs import LIMIT, table_of
+from cxremb.training.learner import Work, new_learner, sample
+from cxremb.training.loop import fit_members, one_thread, predict
+from cxremb.training.losses import balanced_weights, cell_losses, summed_loss, targets_of
+from cxremb.training.options import Options
+from cxremb.training.stack import SLOWER, STAND_STILL, Stack
 
 SMALL = HeadSpec(("image", "text"), hidden=16)
 LAST = Options(epochs=5, batch_size=64, select="last", patience=None, precision="fp32")
@@ -276,10 +276,10 @@ def test_bfloat16_is_close_where_the_hardware_has_it_and_refused_elsewhere(monke
     index = np.arange(2000)
     member = Member(index[:1000], index[1000:1300], seed=0)
     half = Options(epochs=8, precision="bf16")
-    monkeypatch.setattr("cxremb.train.loop.native_bf16", lambda device: False)
+    monkeypatch.setattr("cxremb.training.loop.native_bf16", lambda device: False)
     with pytest.raises(TrainError, match="bfloat16"):
         fit_members(rows, [member], SMALL, half)
-    monkeypatch.setattr("cxremb.train.loop.native_bf16", lambda device: True)  # where it is not, torch emulates it
+    monkeypatch.setattr("cxremb.training.loop.native_bf16", lambda device: True)  # where it is not, torch emulates it
     losses = [
         fit_members(rows, [member], SMALL, options)[0].history[-1].loss
         for options in (half, replace(half, precision="fp32"))
@@ -290,7 +290,7 @@ def test_bfloat16_is_close_where_the_hardware_has_it_and_refused_elsewhere(monke
 
 @pytest.mark.parametrize("kind", ["fusion", "gated", "late", "attention"])
 def test_rounding_to_bfloat16_costs_no_auroc(monkeypatch, kind: str):
-    monkeypatch.setattr("cxremb.train.loop.native_bf16", lambda device: True)
+    monkeypatch.setattr("cxremb.training.loop.native_bf16", lambda device: True)
     rows, _ = separable(4000, 2.0, seed=3)
     rows, index = bags(rows) if kind == "attention" else rows, np.arange(4000)
     member = Member(index[:1500], index[1500:2000], seed=0)

@@ -15,13 +15,13 @@ import torch
 from conftest import collection, save_film
 
 from cxremb.catalog import add_collection
-from cxremb.embed import fill as filling
-from cxremb.embed.encode import Options
-from cxremb.embed.engines import Call, fill_share
-from cxremb.embed.fill import Shard, fill
-from cxremb.embed.job import embed
-from cxremb.embed.jobfile import Encode
-from cxremb.embed.plan import orphans
+from cxremb.embedding import fill as filling
+from cxremb.embedding.encode import Options
+from cxremb.embedding.engines import Call, fill_share
+from cxremb.embedding.fill import Shard, fill
+from cxremb.embedding.job import embed
+from cxremb.embedding.jobfile import Encode
+from cxremb.embedding.plan import orphans
 from cxremb.encoders.base import Runtime, load_encoder
 from cxremb.errors import EncoderError, StoreError, VersionTaken
 from cxremb.store.check import check_store
@@ -33,8 +33,8 @@ SCRIPT = """
 import sys, pathlib
 from cxremb.store.dataset import open_dataset
 from cxremb.encoders.base import load_encoder
-from cxremb.embed.job import embed
-from cxremb.embed.encode import Options
+from cxremb.embedding.job import embed
+from cxremb.embedding.encode import Options
 print("ready", flush=True)
 embed(open_dataset(pathlib.Path(sys.argv[1])), load_encoder("tiny"), Options(batch_size=2, part_items=5))
 print("done", flush=True)
@@ -234,7 +234,7 @@ def test_who_is_overtaken_every_time_gives_up(small: Dataset, monkeypatch: pytes
         tried.append(manifest.version)
         raise VersionTaken("another writer published this version first")
 
-    monkeypatch.setattr("cxremb.embed.job.publish", overtaken)
+    monkeypatch.setattr("cxremb.embedding.job.publish", overtaken)
     with pytest.raises(VersionTaken):
         embed(small, load_encoder("tiny"))
     monkeypatch.undo()
@@ -270,10 +270,10 @@ def test_ray_writes_the_same_store(tmp_path: Path) -> None:
 
 ENGINE = """
 import sys, pathlib
-from cxremb.embed.encode import Options
-from cxremb.embed.engines import Call, Devices, RayCluster
-from cxremb.embed.job import embed
-from cxremb.embed.jobfile import Encode
+from cxremb.embedding.encode import Options
+from cxremb.embedding.engines import Call, Devices, RayCluster
+from cxremb.embedding.job import embed
+from cxremb.embedding.jobfile import Encode
 from cxremb.encoders.base import Runtime, load_encoder
 from cxremb.store.dataset import open_dataset
 if __name__ == "__main__":

@@ -11,16 +11,16 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import Result
 
-from cxremb.ablate import Trial, ablate
-from cxremb.ablate.guesses import texts_of
-from cxremb.align.project import Projection
-from cxremb.align.publish import Derived
+from cxremb.ablation import Trial, ablate
+from cxremb.ablation.guesses import texts_of
+from cxremb.alignment.project import Projection
+from cxremb.alignment.publish import Derived
 from cxremb.catalog import add_collection
 from cxremb.datasets.iu_xray import read
-from cxremb.embed.encode import NO_WORD
-from cxremb.embed.jobfile import Encode, read_job
-from cxremb.embed.plan import wanted_items
-from cxremb.embed.start import Where, newest_of_each, run
+from cxremb.embedding.encode import NO_WORD
+from cxremb.embedding.jobfile import Encode, read_job
+from cxremb.embedding.plan import wanted_items
+from cxremb.embedding.start import Where, newest_of_each, run
 from cxremb.encoders.base import load_encoder
 from cxremb.errors import DataError, EncoderError, StoreError
 from cxremb.features import Inputs, load_features

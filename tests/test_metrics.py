@@ -10,9 +10,9 @@ from sklearn import metrics as sk
 from statsmodels.discrete.discrete_model import Logit
 
 from cxremb.errors import DataError
-from cxremb.evaluate.metrics import binary_metrics
-from cxremb.evaluate.ranking import auroc, average_precision, sensitivity_at_specificity, specificity_at_sensitivity
-from cxremb.evaluate.reliability import reliability_table
+from cxremb.evaluation.metrics import binary_metrics
+from cxremb.evaluation.ranking import auroc, average_precision, sensitivity_at_specificity, specificity_at_sensitivity
+from cxremb.evaluation.reliability import reliability_table
 
 CLOSE = {"rel": 0, "abs": 1e-12}
 

@@ -6,10 +6,10 @@ from medmnist.evaluator import getACC, getAUC
 from sklearn import metrics as sk
 
 from cxremb.errors import DataError
-from cxremb.evaluate.averages import macro_difference, macro_intervals, repeat_difference, repeat_intervals
-from cxremb.evaluate.bootstrap import METRICS, Plan, cluster_intervals, paired_difference
-from cxremb.evaluate.metrics import binary_metrics
-from cxremb.evaluate.multi import medmnist_figures, multiclass_metrics, multilabel_metrics
+from cxremb.evaluation.averages import macro_difference, macro_intervals, repeat_difference, repeat_intervals
+from cxremb.evaluation.bootstrap import METRICS, Plan, cluster_intervals, paired_difference
+from cxremb.evaluation.metrics import binary_metrics
+from cxremb.evaluation.multi import medmnist_figures, multiclass_metrics, multilabel_metrics
 
 CLOSE = {"rel": 0, "abs": 1e-12}
 NAMES = ("colon", "liver", "lung", "spleen")

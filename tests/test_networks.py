@@ -14,28 +14,28 @@ from torch.nn import functional
 
 from cxremb.catalog import add_collection
 from cxremb.datasets.medmnist import read
-from cxremb.embed.pixels import open_pixels
+from cxremb.embedding.pixels import open_pixels
 from cxremb.errors import DataError, EncoderError, StoreError, TrainError
 from cxremb.features import Inputs
 from cxremb.images import Frame
 from cxremb.splits import choose_split, fold_parts
-from cxremb.train.data import Member, Rows
-from cxremb.train.loop import one_thread
-from cxremb.train.losses import targets_of
-from cxremb.train.options import Augment, Options, PixelRecipe, Stage
-from cxremb.train.pixels import source
-from cxremb.train.pixels.augment import augmented, clean, contrasted, moved, scaled
-from cxremb.train.pixels.bundle import load_networks
-from cxremb.train.pixels.fit import NetworkPlan, Origin, fit_network, open_source, plan_of
-from cxremb.train.pixels.forward import Job, predict
-from cxremb.train.pixels.loop import Training, epoch_seed, fit, mean_loss
-from cxremb.train.pixels.networks import RANDOM, find_start, freeze, layers_of, new_network, parameters_of
-from cxremb.train.pixels.schedule import next_step
-from cxremb.train.pixels.source import Films, load_films
-from cxremb.train.pixels.specs import NETWORKS, NetworkSpec, find_network
-from cxremb.train.presets import PRESETS, find_preset
-from cxremb.train.runs import find_run, list_runs
-from cxremb.train.stack import SLOWER, STAND_STILL
+from cxremb.training.data import Member, Rows
+from cxremb.training.loop import one_thread
+from cxremb.training.losses import targets_of
+from cxremb.training.options import Augment, Options, PixelRecipe, Stage
+from cxremb.training.pixels import source
+from cxremb.training.pixels.augment import augmented, clean, contrasted, moved, scaled
+from cxremb.training.pixels.bundle import load_networks
+from cxremb.training.pixels.fit import NetworkPlan, Origin, fit_network, open_source, plan_of
+from cxremb.training.pixels.forward import Job, predict
+from cxremb.training.pixels.loop import Training, epoch_seed, fit, mean_loss
+from cxremb.training.pixels.networks import RANDOM, find_start, freeze, layers_of, new_network, parameters_of
+from cxremb.training.pixels.schedule import next_step
+from cxremb.training.pixels.source import Films, load_films
+from cxremb.training.pixels.specs import NETWORKS, NetworkSpec, find_network
+from cxremb.training.presets import PRESETS, find_preset
+from cxremb.training.runs import find_run, list_runs
+from cxremb.training.stack import SLOWER, STAND_STILL
 from cxremb.types import Collection, Image, LabelSet, Study
 
 FROM_PIXELS = [preset for preset in PRESETS.values() if preset.network]
@@ -160,7 +160,7 @@ def test_weights_of_a_base_come_from_the_file_or_the_user_is_told(tmp_path, monk
     def nowhere(*_):
         raise EncoderError("no weights", hint="--weights FILE")
 
-    monkeypatch.setattr("cxremb.train.pixels.networks.locate_file", nowhere)
+    monkeypatch.setattr("cxremb.training.pixels.networks.locate_file", nowhere)
     for told in (find_start(spec), find_start(spec, pretrained=False)):
         assert told.note.startswith(RANDOM)
         assert told.path is None
@@ -233,7 +233,7 @@ def test_chance_stays_within_its_limits_and_follows_its_generator(monkeypatch):
         seen.update(angle=angle, shift=shift, mirrored=mirrored)
         return films
 
-    monkeypatch.setattr("cxremb.train.pixels.augment.moved", spy)
+    monkeypatch.setattr("cxremb.training.pixels.augment.moved", spy)
     recipe = Augment(rotation=20, shift=0.2, contrast=0.3, flip=True)
     films = films_of(2000, side=4)
     first = augmented(films, recipe, torch.Generator().manual_seed(3))

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cxremb.embed import pixels
-from cxremb.embed.pixels import bytes_needed, open_pixels
+from cxremb.embedding import pixels
+from cxremb.embedding.pixels import bytes_needed, open_pixels
 from cxremb.errors import StoreError
 from cxremb.images import Frame
 

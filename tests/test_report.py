@@ -19,8 +19,8 @@ from cxremb.report.curves import CURVE_POINTS, mean_history, roc_points
 from cxremb.report.figures import Bar, Frame, estimate, forest, loss_curves, roc_curves, round_ticks
 from cxremb.report.page import SIMULATED, Page, page_from_runs, render, write_report
 from cxremb.splits import choose_split, stored_split
-from cxremb.train.fit import Plan, fit_run
-from cxremb.train.presets import Options, find_preset
+from cxremb.training.fit import Plan, fit_run
+from cxremb.training.presets import Options, find_preset
 
 ARMS = ("image", "text", "fusion")
 VOID = {"meta", "br", "link", "img"}

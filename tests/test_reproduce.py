@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from sklearn.metrics import balanced_accuracy_score, f1_score, matthews_corrcoef, precision_score, recall_score
 
 from cxremb.errors import DataError
-from cxremb.evaluate.confusion import RATIOS, Confusion, figures, intervals, remarks
-from cxremb.evaluate.published import Published, printed, published, read_table
-from cxremb.evaluate.reproduce import MOST, contradictory, recover, reproduce
+from cxremb.evaluation.confusion import RATIOS, Confusion, figures, intervals, remarks
+from cxremb.evaluation.published import Published, printed, published, read_table
+from cxremb.evaluation.reproduce import MOST, contradictory, recover, reproduce
 
 FOUR = ("accuracy", "precision", "recall", "f1")
 CNN = dict(zip(FOUR, ("0.6827", "0.7349", "0.7944", "0.7635"), strict=True))

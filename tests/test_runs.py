@@ -11,8 +11,8 @@ from planted import FOUND, KINDS, Planted, plant
 from cxremb.cli.run_view import epoch_table, number, show_table
 from cxremb.splits import LEAKY
 from cxremb.store.dataset import Dataset
-from cxremb.train.presets import PRESETS
-from cxremb.train.runs import list_runs
+from cxremb.training.presets import PRESETS
+from cxremb.training.runs import list_runs
 
 FIGURES = ("loss", "accuracy", "precision", "recall", "f1")
 
@@ -138,7 +138,7 @@ def test_tensorboard_gets_every_epoch(call, tmp_path):
 
 def test_without_tensorboard_the_package_is_named_before_anything_is_trained(call, dataset, monkeypatch, tmp_path):
     before = len(list_runs(dataset))
-    monkeypatch.setattr("cxremb.train.board.find_spec", lambda _: None)
+    monkeypatch.setattr("cxremb.training.board.find_spec", lambda _: None)
     result = call("train", "text", "--epochs", "4", "--tensorboard", tmp_path)
     assert result.code == 1
     assert "cxremb[tensorboard]" in result.err

@@ -10,7 +10,7 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
 from cxremb.errors import DataError
-from cxremb.evaluate.significance import fold_difference, holm, mcnemar, wilson
+from cxremb.evaluation.significance import fold_difference, holm, mcnemar, wilson
 
 
 @pytest.mark.parametrize("seed", range(8))

@@ -333,7 +333,7 @@ def test_stale_says_that_encoding_again_would_change_something(tmp_path, images,
 
 
 def test_stale_agrees_with_the_plan_of_the_real_thing(small: Dataset) -> None:
-    from cxremb.embed.plan import wanted_items
+    from cxremb.embedding.plan import wanted_items
 
     items = [(i.item_id, i.study_id, i.section, i.content, [1.0, 0.0]) for i in wanted_items(small, "text")]
     make_store(small, recipe("texts", "text", 2), items)
@@ -358,7 +358,7 @@ def random_reports(seed: int) -> list[dict]:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_stale_knows_the_same_texts_as_the_plan(tmp_path: Path, seed: int) -> None:
-    from cxremb.embed.plan import wanted_items
+    from cxremb.embedding.plan import wanted_items
 
     reports = random_reports(seed)
     dataset = make_dataset(tmp_path, "one", reports=reports)

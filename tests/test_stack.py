@@ -7,10 +7,10 @@ import pytest
 import torch
 from simulated_rows import bags, members_of, planted
 
-from cxremb.train.heads import HEADS, HeadSpec
-from cxremb.train.loop import Pace, Trained, fit_members, one_thread, predict, shared_out
-from cxremb.train.options import Options
-from cxremb.train.stack import Stack
+from cxremb.training.heads import HEADS, HeadSpec
+from cxremb.training.loop import Pace, Trained, fit_members, one_thread, predict, shared_out
+from cxremb.training.options import Options
+from cxremb.training.stack import Stack
 
 SHORT = Options(epochs=25, batch_size=64, patience=2, learning_rate=2e-2, precision="fp32")
 KINDS = [spec for name, spec in HEADS.items() if name in ("fusion", "image", "linear", "gated", "late", "attention")]
@@ -97,7 +97,7 @@ def test_the_number_of_cores_changes_nothing():
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_a_second_thread_changes_no_bit(monkeypatch, precision: str):
-    monkeypatch.setattr("cxremb.train.loop.native_bf16", lambda device: True)  # elsewhere it is emulated, to the bit
+    monkeypatch.setattr("cxremb.training.loop.native_bf16", lambda device: True)  # elsewhere it is emulated, to the bit
     rows, options = planted(3000), replace(SHORT, epochs=4, patience=None, precision=precision)
     wide = {name: np.tile(block, (1, 40)) for name, block in rows.blocks.items()}
     rows, [member] = replace(rows, blocks=wide), members_of(3000, 1)
@@ -109,8 +109,8 @@ def test_a_second_thread_changes_no_bit(monkeypatch, precision: str):
         real(self, epoch)
 
     monkeypatch.setattr(Stack, "run_epoch", noted)
-    monkeypatch.setattr("cxremb.train.loop.LONG", -1.0)
-    monkeypatch.setattr("cxremb.train.loop.time.perf_counter", lambda: 0.0)  # no epoch is slower
+    monkeypatch.setattr("cxremb.training.loop.LONG", -1.0)
+    monkeypatch.setattr("cxremb.training.loop.time.perf_counter", lambda: 0.0)  # no epoch is slower
     try:
         results = []
         for cores in (1, 2):
@@ -152,7 +152,7 @@ def test_two_threads_give_way_when_they_are_slower(monkeypatch):
             seen.append(torch.get_num_threads())
             clock[0] += next(taken)
 
-    monkeypatch.setattr("cxremb.train.loop.time.perf_counter", lambda: clock[0])
+    monkeypatch.setattr("cxremb.training.loop.time.perf_counter", lambda: clock[0])
     with one_thread():  # and all of them back in the end
         pace = Pace(Slow(), spare=True)
         for epoch in range(1, 6):

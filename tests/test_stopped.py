@@ -10,8 +10,8 @@ import pytest
 from conftest import Result
 
 from cxremb.store.dataset import Dataset
-from cxremb.train.runs import list_runs
-from cxremb.train.stopped import OLD_DAYS, free, left_behind, resumable
+from cxremb.training.runs import list_runs
+from cxremb.training.stopped import OLD_DAYS, free, left_behind, resumable
 
 Command = Callable[..., Result]
 

@@ -11,7 +11,7 @@ import pytest
 from conftest import collection
 
 from cxremb.catalog import add_collection
-from cxremb.embed.job import embed
+from cxremb.embedding.job import embed
 from cxremb.encoders.base import load_encoder
 from cxremb.errors import StoreError
 from cxremb.store.check import check_store, check_tables

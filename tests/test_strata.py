@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from cxremb.errors import DataError
-from cxremb.evaluate.bootstrap import Plan, cluster_intervals
-from cxremb.evaluate.strata import MISSING, strata
+from cxremb.evaluation.bootstrap import Plan, cluster_intervals
+from cxremb.evaluation.strata import MISSING, strata
 
 
 def made_up() -> tuple[np.ndarray, ...]:

@@ -19,7 +19,7 @@ from cxremb.errors import DataError, QueryError
 from cxremb.store.dataset import Dataset, write_dataset
 from cxremb.store.layout import LABELS, REPORTS, DatasetPaths
 from cxremb.stratify import stratify
-from cxremb.train.runs import Run
+from cxremb.training.runs import Run
 
 TERMS = ("nodule", "effusion", "No Indexing")
 

@@ -11,9 +11,9 @@ from sklearn.metrics import accuracy_score, average_precision_score, f1_score, l
 from cxremb.errors import TrainError
 from cxremb.features import Inputs, load_features
 from cxremb.splits import SplitSpec, new_split, stored_split
-from cxremb.train.bundle import load_bundle
-from cxremb.train.fit import Plan, fit_run
-from cxremb.train.options import Options
+from cxremb.training.bundle import load_bundle
+from cxremb.training.fit import Plan, fit_run
+from cxremb.training.options import Options
 
 PLAN = Planted(studies=500, image=0.5, kinds=2.0)
 SETS = {"kind": KINDS, "found": FOUND}

@@ -16,8 +16,8 @@ from sklearn.metrics import roc_auc_score
 from cxremb.catalog import add_collection
 from cxremb.cli.main import main
 from cxremb.datasets.iu_xray import read
-from cxremb.embed.job import embed
-from cxremb.embed.plan import wanted_items
+from cxremb.embedding.job import embed
+from cxremb.embedding.plan import wanted_items
 from cxremb.encoders.base import load_encoder
 from cxremb.errors import StoreError
 from cxremb.features import Inputs, load_features
@@ -26,7 +26,7 @@ from cxremb.store.dataset import Dataset
 from cxremb.store.layout import BEFORE_READING, LABEL_SOURCE, REPORTS
 from cxremb.store.sql import query
 from cxremb.store.texts import report_texts, section_roles, text_parts, text_role
-from cxremb.train.runs import list_runs
+from cxremb.training.runs import list_runs
 from cxremb.types import Collection, Image, LabelSet, Study
 
 RECOVERY = "label recovery, not diagnosis"

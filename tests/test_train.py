@@ -14,9 +14,9 @@ from sklearn.metrics import log_loss, roc_auc_score
 from cxremb.errors import StoreError, TrainError
 from cxremb.features import Seen, load_features
 from cxremb.splits import LEAKY, SplitSpec, choose_split, fold_parts, new_split, store_published, stored_split
-from cxremb.train.fit import Plan, fit_run, fit_runs
-from cxremb.train.presets import Options
-from cxremb.train.runs import find_run, list_runs, read_run
+from cxremb.training.fit import Plan, fit_run, fit_runs
+from cxremb.training.presets import Options
+from cxremb.training.runs import find_run, list_runs, read_run
 
 QUICK = Options(epochs=3, batch_size=64)
 LAST = replace(QUICK, select="last", patience=None)
@@ -120,7 +120,7 @@ def test_the_record_and_the_card_say_what_was_done(planted):
 
 @pytest.mark.parametrize(("native", "auto", "seed"), [(True, "bf16", 41), (False, "fp32", 42)])
 def test_the_record_says_which_precision_it_was(planted, monkeypatch, native, auto, seed):
-    monkeypatch.setattr("cxremb.train.loop.native_bf16", lambda device: native)
+    monkeypatch.setattr("cxremb.training.loop.native_bf16", lambda device: native)
     dataset, features, split = planted
     # a seed of its own: no run of another test answers this plan
     plans = [Plan(arm, options=QUICK, folds=(0,), seeds=(seed,)) for arm in ("text", "linear-text")]
@@ -139,7 +139,7 @@ def test_a_failure_midway_leaves_no_run(tmp_path, planted, monkeypatch, failing)
 
     plan = Plan("text", options=QUICK, folds=(0,))
     with monkeypatch.context() as patch:
-        patch.setattr(f"cxremb.train.runs.{failing}", full)
+        patch.setattr(f"cxremb.training.runs.{failing}", full)
         if failing == "sync_folder":  # after the rename the run is there, whole
             assert fit_run(dataset, features, split, plan).metric("auroc")[0] is not None
         else:
@@ -300,7 +300,7 @@ def test_a_model_that_diverges_stops_alone_and_the_record_says_so(planted, monke
         in (run.record["note"])
     )
 
-    from cxremb.train import loop
+    from cxremb.training import loop
 
     real = loop.fit_members
 

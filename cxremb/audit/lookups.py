@@ -11,7 +11,7 @@ from cxremb.audit.facts import Fact, facts_of
 from cxremb.audit.finding import FAIL, LOOK_UPS, NOTE, OK, Finding, skipped
 from cxremb.audit.headers import Header
 from cxremb.audit.subject import TRAIN, Items, Subject
-from cxremb.evaluate.bootstrap import FEWEST, Interval, cluster_intervals
+from cxremb.evaluation.bootstrap import FEWEST, Interval, cluster_intervals
 
 LABELS_JUDGED = 20  # of a set with more: the most frequent; each costs a fit's share and an interval
 GIVES_AWAY = 0.6  # AUROC from which a look-up is worth a look: between chance and what a weak model reaches

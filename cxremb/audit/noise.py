@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from cxremb.audit.finding import EXAMPLES, LABELS, NOTE, OK, Finding, skipped
 from cxremb.audit.subject import Subject
 from cxremb.splits.group import report_texts
-from cxremb.train.runs import Run, list_runs
+from cxremb.training.runs import Run, list_runs
 
 NOT_INDEXED = "No Indexing"
 INSTALL = 'pip install "cxremb[audit]"'

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from cxremb.audit.finding import EXAMPLES, FAIL, LABELS, NOTE, OK, Finding, skipped
 from cxremb.audit.subject import PARTS, TEST, TRAIN, VAL, Fold, Items, Numbers, Subject
-from cxremb.evaluate.bootstrap import FEWEST
+from cxremb.evaluation.bootstrap import FEWEST
 
 EXPECTED = 5  # positives and negatives that a part must expect, for chi-square to hold (Cochran 1954)
 DOUBT = 0.05  # after Holm, over every fold and label

@@ -67,8 +67,8 @@ def ablate(
 
     Example: cxremb ablate --arms "image,text,fusion\[head=mlp|gated|late],fusion\[train-fraction=0.1|0.25|0.5]"
     """
-    from cxremb.ablate import Trial, read_grid, split_arms
-    from cxremb.ablate import ablate as compare_arms
+    from cxremb.ablation import Trial, read_grid, split_arms
+    from cxremb.ablation import ablate as compare_arms
     from cxremb.cli.progress import bar
     from cxremb.features import Inputs
     from cxremb.store.dataset import open_dataset

@@ -12,8 +12,8 @@ import typer
 from cxremb.cli.progress import WIDTH
 
 if TYPE_CHECKING:
-    from cxremb.ablate import Ablation, ArmResult
-    from cxremb.ablate.controls import ControlResult
+    from cxremb.ablation import Ablation, ArmResult
+    from cxremb.ablation.controls import ControlResult
 
 LONG = 20  # of them, what a difference takes
 NARROW = 28  # of them, those that are left for the name of an arm

@@ -9,8 +9,8 @@ from cxremb.cli.options import DEFAULT_ROOT, AsJson, DatasetName, Root
 from cxremb.cli.train import AllowLeaky, ImageModel, SplitName, TextModel
 
 if TYPE_CHECKING:
-    from cxremb.align.align import Aligned
-    from cxremb.align.retrieval import Direction, Figure
+    from cxremb.alignment.align import Aligned
+    from cxremb.alignment.retrieval import Direction, Figure
 
 HEADINGS = ("", "queries", "candidates", "recall@1", "recall@5", "recall@10", "median rank")
 
@@ -39,8 +39,8 @@ def align(
 
     Example: cxremb align --dim 128
     """
-    from cxremb.align.align import align as run_align
-    from cxremb.align.project import Options
+    from cxremb.alignment.align import align as run_align
+    from cxremb.alignment.project import Options
     from cxremb.cli.progress import bar, log
     from cxremb.features import Inputs
     from cxremb.splits import choose_split

@@ -9,9 +9,9 @@ import typer
 from cxremb.cli.options import DEFAULT_ROOT, AsJson, DatasetName, Root
 
 if TYPE_CHECKING:
-    from cxremb.compare import Comparison
-    from cxremb.evaluate.bootstrap import Difference
-    from cxremb.evaluate.delong import AreaDifference
+    from cxremb.comparison import Comparison
+    from cxremb.evaluation.bootstrap import Difference
+    from cxremb.evaluation.delong import AreaDifference
 
 
 def compare(
@@ -29,9 +29,9 @@ def compare(
 
     Example: cxremb compare 0a1b2c3d 4e5f6a7b (the same as cxremb runs compare 0a1b2c3d 4e5f6a7b)
     """
-    from cxremb.compare import compare_runs
+    from cxremb.comparison import compare_runs
     from cxremb.store.dataset import open_dataset
-    from cxremb.train.runs import open_run
+    from cxremb.training.runs import open_run
 
     data = open_dataset(root, dataset)
     runs = [open_run(data, name) for name in (first, second)]

@@ -108,8 +108,8 @@ def step(title: str) -> Iterator[None]:
 
 def embed_both(dataset: "Dataset") -> None:
     """Films through EfficientNet-Lite1, texts through MiniLM, both from installed packages."""
-    from cxremb.embed.jobfile import Encode
-    from cxremb.embed.start import Where, run
+    from cxremb.embedding.jobfile import Encode
+    from cxremb.embedding.start import Where, run
 
     for model in (IMAGE_MODEL, TEXT_MODEL):
         outcome = run(dataset, Encode(model), Where(precision="auto"), bar)
@@ -129,7 +129,7 @@ def train_fusion(dataset: "Dataset") -> None:
     from cxremb.cli.run_view import show_run
     from cxremb.features import Inputs, load_features
     from cxremb.splits import choose_split
-    from cxremb.train.fit import Plan, fit_run
+    from cxremb.training.fit import Plan, fit_run
 
     features = load_features(dataset, ("image", "text"), Inputs(LABEL_SET, IMAGE_MODEL, TEXT_MODEL))
     run = fit_run(dataset, features, choose_split(dataset, LABEL_SET), Plan("fusion", folds=(0,)), bar)
@@ -138,7 +138,7 @@ def train_fusion(dataset: "Dataset") -> None:
 
 def ablate_arms(dataset: "Dataset") -> dict[str, str]:
     """The comparison, shown. Arm -> run id."""
-    from cxremb.ablate import ablate
+    from cxremb.ablation import ablate
     from cxremb.cli.ablate import show_ablation
     from cxremb.features import Inputs
 

@@ -12,11 +12,11 @@ from cxremb.cli.progress import bar, console, log
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cxremb.embed.encode import Failure
-    from cxremb.embed.fill import Filled
-    from cxremb.embed.job import Outcome
-    from cxremb.embed.jobfile import Encode
-    from cxremb.embed.start import Preview, Where
+    from cxremb.embedding.encode import Failure
+    from cxremb.embedding.fill import Filled
+    from cxremb.embedding.job import Outcome
+    from cxremb.embedding.jobfile import Encode
+    from cxremb.embedding.start import Preview, Where
     from cxremb.store.dataset import Dataset
 
 WHAT, WHERE, HOW = "What (enters the store's key)", "Where (changes no vector)", "How to go about it"
@@ -82,7 +82,7 @@ def embed(
 
     Example: cxremb embed --model efficientnet_b1
     """
-    from cxremb.embed.jobfile import Encode, Job, read_job
+    from cxremb.embedding.jobfile import Encode, Job, read_job
     from cxremb.store.dataset import open_dataset
 
     if (model is None) == (job is None):
@@ -94,7 +94,7 @@ def embed(
     data = open_dataset(root, dataset or chosen.dataset)
     check_models(chosen.encodes)
     log.print(f"loading {', '.join(encode.model for encode in chosen.encodes)} ...", style="dim")
-    from cxremb.embed.start import Where
+    from cxremb.embedding.start import Where
 
     where = Where(
         devices=tuple(device.split(",")),
@@ -135,8 +135,8 @@ def encode_one(
     """One store: preview it, write a share of it, or bring it up to date; what --json says, else it is shown here."""
     from functools import partial
 
-    from cxremb.embed.fill import Shard
-    from cxremb.embed.start import preview, run, run_share
+    from cxremb.embedding.fill import Shard
+    from cxremb.embedding.start import preview, run, run_share
 
     share, dry_run, as_json = how
     try:

@@ -10,9 +10,9 @@ from cxremb.cli.options import DEFAULT_ROOT, AsJson, DatasetName, Root
 
 if TYPE_CHECKING:
     from cxremb.calibrated import Holding
-    from cxremb.evaluate.bootstrap import Interval
+    from cxremb.evaluation.bootstrap import Interval
     from cxremb.stratify import Stratified
-    from cxremb.train.runs import Run
+    from cxremb.training.runs import Run
 
 
 def evaluate(
@@ -35,7 +35,7 @@ def evaluate(
     Example: cxremb evaluate 0a1b2c3d --by "width >= 2500"
     """
     from cxremb.store.dataset import open_dataset
-    from cxremb.train.runs import open_run
+    from cxremb.training.runs import open_run
 
     data = open_dataset(root, dataset)
     found = open_run(data, run)

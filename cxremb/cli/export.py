@@ -31,7 +31,7 @@ def export(
     """
     from cxremb.errors import StoreError
     from cxremb.store.dataset import open_dataset
-    from cxremb.train.runs import open_run
+    from cxremb.training.runs import open_run
 
     collection = open_dataset(root, dataset)
     found = open_run(collection, run)

@@ -16,7 +16,7 @@ def presets(as_json: AsJson = False) -> None:
     """
     from dataclasses import asdict
 
-    from cxremb.train.presets import PRESETS
+    from cxremb.training.presets import PRESETS
 
     listing = [asdict(preset) for preset in PRESETS.values()]
     if as_json:

@@ -9,9 +9,9 @@ from cxremb.cli.options import DEFAULT_ROOT, AsJson, DatasetName, Root
 from cxremb.cli.progress import bar, console, log
 
 if TYPE_CHECKING:
-    from cxremb.embed.start import Where
+    from cxremb.embedding.start import Where
     from cxremb.store.dataset import Dataset
-    from cxremb.train.finetune import Tuned
+    from cxremb.training.finetune import Tuned
 
 TUNING = "With --finetune"
 
@@ -63,7 +63,7 @@ def refresh(
     if finetune and model is None:
         raise typer.BadParameter("name the image encoder, such as efficientnet_b1", param_hint="--model")
     data = open_dataset(root, dataset)
-    from cxremb.embed.start import Where
+    from cxremb.embedding.start import Where
 
     where = Where(devices=tuple(device.split(",")), workers=workers)
     try:
@@ -83,7 +83,7 @@ def given(options: dict[str, Any]) -> dict[str, Any]:
 
 def renew(data: "Dataset", model: str | None, where: "Where", as_json: bool) -> None:
     """Bring one store, or the newest of each encoder, up to date."""
-    from cxremb.embed.start import asked_for, differences, newest_of_each, run
+    from cxremb.embedding.start import asked_for, differences, newest_of_each, run
     from cxremb.encoders.listing import suggested
     from cxremb.store.choose import embeddable
     from cxremb.store.reader import list_stores, open_store
@@ -121,7 +121,7 @@ def tune(
     from dataclasses import replace
 
     from cxremb.splits import choose_split
-    from cxremb.train.finetune import RECIPE, FineTune, refresh_finetuned
+    from cxremb.training.finetune import RECIPE, FineTune, refresh_finetuned
 
     place, options = asked
     plan = FineTune(**place, options=replace(RECIPE, **options))

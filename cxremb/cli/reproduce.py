@@ -12,8 +12,8 @@ from cxremb.cli.options import AsJson
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from cxremb.evaluate.confusion import Confusion
-    from cxremb.evaluate.reproduce import Recovered
+    from cxremb.evaluation.confusion import Confusion
+    from cxremb.evaluation.reproduce import Recovered
 
 SHOWN = 10  # matrices or sizes: more is no help on a screen; --json has them all
 BESIDE = {"specificity": "spec", "balanced_accuracy": "balanced", "mcc": "MCC"}  # what a table adds to each row
@@ -43,8 +43,8 @@ def reproduce(
 
     Example: cxremb reproduce --accuracy 0.6827 --precision 0.7349 --recall 0.7944 --f1 0.7635 --n 1494
     """
-    from cxremb.evaluate.published import published, read_table
-    from cxremb.evaluate.reproduce import reproduce as recover_all
+    from cxremb.evaluation.published import published, read_table
+    from cxremb.evaluation.reproduce import reproduce as recover_all
 
     texts = {"accuracy": accuracy, "precision": precision, "recall": recall, "f1": f1, "specificity": specificity}
     if (table is None) == (not any(texts.values())):
@@ -65,7 +65,7 @@ def as_data(result: "Recovered") -> dict[str, Any]:
     """The result as plain data."""
     from dataclasses import asdict
 
-    from cxremb.evaluate.confusion import figures, intervals, remarks
+    from cxremb.evaluation.confusion import figures, intervals, remarks
 
     def full(matrix: "Confusion") -> dict[str, Any]:
         return {"n": matrix.n, **asdict(matrix), **figures(matrix), "intervals": intervals(matrix)}
@@ -87,7 +87,7 @@ def as_data(result: "Recovered") -> dict[str, Any]:
 
 def shared(matrices: Sequence["Confusion"]) -> dict[str, tuple[float, float]]:
     """Figure -> smallest and largest over the matrices, where all of them have it."""
-    from cxremb.evaluate.confusion import figures
+    from cxremb.evaluation.confusion import figures
 
     columns = [figures(matrix) for matrix in matrices]
     found = {name: [value for column in columns if (value := column[name]) is not None] for name in columns[0]}
@@ -97,7 +97,7 @@ def shared(matrices: Sequence["Confusion"]) -> dict[str, tuple[float, float]]:
 def show_one(result: "Recovered") -> None:
     """The only matrix: its cells, then its figures."""
     from cxremb.cli.progress import console
-    from cxremb.evaluate.confusion import remarks
+    from cxremb.evaluation.confusion import remarks
 
     row, matrix = result.rows[0], result.matrices[0][0]
     rules = row.roundings(matrix)
@@ -113,7 +113,7 @@ def show_one(result: "Recovered") -> None:
 def show_many(result: "Recovered") -> None:
     """How many fit, the sizes they have, what they share, and the first of them."""
     from cxremb.cli.progress import console
-    from cxremb.evaluate.confusion import remarks, spread
+    from cxremb.evaluation.confusion import remarks, spread
 
     matrices = result.matrices[0]
     note(f"{len(matrices):,} matrices fit, {'cut off' if result.cut_off else 'rounded'}. {sizes_told(result)}")
@@ -134,7 +134,7 @@ def show_many(result: "Recovered") -> None:
 def show_rows(result: "Recovered") -> None:
     """The rows of a table: the matrix of each where there is one, else how many."""
     from cxremb.cli.progress import console
-    from cxremb.evaluate.confusion import remarks
+    from cxremb.evaluation.confusion import remarks
 
     note(f"{len(result.rows)} rows of one evaluation set, {'cut off' if result.cut_off else 'rounded'}.")
     note(sizes_told(result))
@@ -171,7 +171,7 @@ def cells(matrix: "Confusion") -> "Table":
 
 def figure_table(matrix: "Confusion") -> "Table":
     """Every figure, with its interval where it has one."""
-    from cxremb.evaluate.confusion import figures, intervals
+    from cxremb.evaluation.confusion import figures, intervals
 
     table, spans = plain_table("", "value", "low", "high"), intervals(matrix)
     for name, value in figures(matrix).items():
@@ -199,7 +199,7 @@ def counts(matrix: "Confusion") -> list[str]:
 
 def beside(matrix: "Confusion") -> list[str]:
     """The figures of `BESIDE` as text."""
-    from cxremb.evaluate.confusion import figures
+    from cxremb.evaluation.confusion import figures
 
     found = figures(matrix)
     return ["-" if found[name] is None else f"{found[name]:.4f}" for name in BESIDE]

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from cxremb.train.presets import Preset
-    from cxremb.train.runs import Run
+    from cxremb.training.presets import Preset
+    from cxremb.training.runs import Run
 
 FIGURES = ("loss", "accuracy", "precision", "recall", "f1")
 LARGE = 10_000  # a loss of a training that diverges: its digits would push those of the others out
@@ -155,7 +155,7 @@ def show_place(run: "Run") -> None:
 def epoch_table(history: Sequence[Mapping[str, Any]], kept: int) -> "Table":
     """Loss, accuracy, precision, recall and F1 per epoch, train beside val (or test); the kept epoch is marked.
 
-    Of several labels, all but the loss are as `train.losses.figures` averages them.
+    Of several labels, all but the loss are as `training.losses.figures` averages them.
     """
     phases = (history[0]["phase"], history[1]["phase"])
     table = plain_table(("epoch", *(f"{phase}\n{name}" for phase in phases for name in FIGURES)), right=True)

@@ -9,7 +9,7 @@ import typer
 from cxremb.cli.options import DEFAULT_ROOT, AsJson, DatasetName, Root
 
 if TYPE_CHECKING:
-    from cxremb.train.runs import Run
+    from cxremb.training.runs import Run
 
 app = typer.Typer(help="What was trained: list, show, remove.", no_args_is_help=True)
 
@@ -26,7 +26,7 @@ def ls(root: Root = DEFAULT_ROOT, dataset: DatasetName = None, as_json: AsJson =
     """
     from cxremb.cli.progress import log
     from cxremb.store.dataset import open_dataset
-    from cxremb.train.runs import list_runs
+    from cxremb.training.runs import list_runs
 
     runs = list_runs(open_dataset(root, dataset))
     if as_json:
@@ -46,8 +46,8 @@ def show(run: RunId, root: Root = DEFAULT_ROOT, dataset: DatasetName = None, as_
     """
     from cxremb.cli.run_view import run_json, show_run
     from cxremb.store.dataset import open_dataset
-    from cxremb.train.presets import PRESETS
-    from cxremb.train.runs import open_run
+    from cxremb.training.presets import PRESETS
+    from cxremb.training.runs import open_run
 
     found = open_run(open_dataset(root, dataset), run)
     if as_json:
@@ -69,7 +69,7 @@ def rm(
     """
     from cxremb.cli.store import human
     from cxremb.store.dataset import open_dataset
-    from cxremb.train.runs import open_run, remove_run
+    from cxremb.training.runs import open_run, remove_run
 
     found = open_run(open_dataset(root, dataset), run)
     if not yes:

@@ -169,7 +169,7 @@ def gc(
 
 def gc_trainings(data: "Dataset", yes: bool) -> None:
     """What stopped trainings have left: the old ones are freed, the others listed."""
-    from cxremb.train.stopped import OLD_DAYS, free, left_behind
+    from cxremb.training.stopped import OLD_DAYS, free, left_behind
 
     left = left_behind(data)
     old = [one for one in left if one.old]

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from cxremb.features import Features, Inputs
     from cxremb.splits import StoredSplit
     from cxremb.store.dataset import Dataset
-    from cxremb.train.presets import Preset
-    from cxremb.train.runs import Run
+    from cxremb.training.presets import Preset
+    from cxremb.training.runs import Run
 
 
 class Views(StrEnum):
@@ -138,8 +138,8 @@ def train(
     from cxremb.labels import read_labels
     from cxremb.splits import choose_split
     from cxremb.store.dataset import open_dataset
-    from cxremb.train.board import check_board, write_board
-    from cxremb.train.presets import changed, find_preset
+    from cxremb.training.board import check_board, write_board
+    from cxremb.training.presets import changed, find_preset
 
     if head == "align":  # who looks for it among the heads finds it
         from cxremb.cli.align import align
@@ -180,8 +180,8 @@ def train_head(collection: "Dataset", asked: Asked) -> "Run":
 
     from cxremb.cli.progress import bar
     from cxremb.features import load_features
-    from cxremb.train.fit import Plan, fit_run
-    from cxremb.train.heads import find_head
+    from cxremb.training.fit import Plan, fit_run
+    from cxremb.training.heads import find_head
 
     head, inputs = find_head(asked.head), asked.inputs
     if head.kind == "attention" and inputs.unit is None:
@@ -198,7 +198,7 @@ def train_network(collection: "Dataset", asked: Asked) -> "Run":
     from dataclasses import replace
 
     from cxremb.cli.progress import bar
-    from cxremb.train.pixels.fit import Origin, fit_network, open_source, plan_of
+    from cxremb.training.pixels.fit import Origin, fit_network, open_source, plan_of
 
     folds = asked.split()  # before films are decoded, which takes time
     plan = replace(plan_of(asked.recipe), **asked.place)

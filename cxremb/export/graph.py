@@ -7,15 +7,15 @@ import torch
 from torch import Tensor, nn
 
 from cxremb.encoders.films import FilmNet
-from cxremb.train.bundle import Bundle
-from cxremb.train.data import BINARY, MULTICLASS
-from cxremb.train.modules import Batch, forward, unchanged
+from cxremb.training.bundle import Bundle
+from cxremb.training.data import BINARY, MULTICLASS
+from cxremb.training.modules import Batch, forward, unchanged
 
 FILMS = "films"  # the input in place of the image block, where the encoder is in the file
 
 
 class Heads(nn.Module):
-    """K models of a run. They standardise their input themselves, as `train.inputs.gather` does."""
+    """K models of a run. They standardise their input themselves, as `training.inputs.gather` does."""
 
     def __init__(self, bundle: Bundle, models: Sequence[str]) -> None:
         super().__init__()

@@ -9,16 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 import cxremb
-from cxremb.embed.start import asked_for
+from cxremb.embedding.start import asked_for
 from cxremb.encoders.base import Runtime, load_encoder
 from cxremb.errors import DataError, EncoderError, TrainError
 from cxremb.features import Features, Inputs, load_features
 from cxremb.store.dataset import Dataset
 from cxremb.store.reader import Store, open_store
-from cxremb.train.bundle import Bundle, load_bundle
-from cxremb.train.options import PixelRecipe
-from cxremb.train.pixels.source import fill_cache, films_at, groups_of
-from cxremb.train.runs import Run
+from cxremb.training.bundle import Bundle, load_bundle
+from cxremb.training.options import PixelRecipe
+from cxremb.training.pixels.source import fill_cache, films_at, groups_of
+from cxremb.training.runs import Run
 from cxremb.types import Progress
 
 if TYPE_CHECKING:

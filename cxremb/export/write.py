@@ -14,7 +14,7 @@ from cxremb.errors import TrainError
 from cxremb.export.subject import Graph, Wanted, open_graph
 from cxremb.store.dataset import Dataset
 from cxremb.store.files import replace_file
-from cxremb.train.runs import Run
+from cxremb.training.runs import Run
 from cxremb.types import Progress, unwatched
 
 TOLERANCE = 1e-4  # of a probability: float32 sums in another order differ by less, a wrong graph by far more

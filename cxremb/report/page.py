@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cxremb.ablate import REFERENCE, ArmResult, compare
+from cxremb.ablation import REFERENCE, ArmResult, compare
 from cxremb.errors import DataError
 from cxremb.features import text_told
 from cxremb.report import html
@@ -18,7 +18,7 @@ from cxremb.store.dataset import Dataset, open_dataset
 from cxremb.store.files import replace_text
 from cxremb.store.sql import query
 from cxremb.store.views import quoted
-from cxremb.train.runs import Run, list_runs
+from cxremb.training.runs import Run, list_runs
 
 Cell = str | float | None
 

@@ -1,0 +1,20 @@
+"""What each modality adds. Read downward: arms, vectors, fit, pools, compare, fusing, controls, table, run."""
+
+from cxremb.ablation.arms import parse_arms, read_grid, split_arms
+from cxremb.ablation.compare import ArmResult, compare
+from cxremb.ablation.run import ARMS, ablate
+from cxremb.ablation.table import Ablation
+from cxremb.ablation.trial import REFERENCE, Trial
+
+__all__ = [
+    "ARMS",
+    "REFERENCE",
+    "Ablation",
+    "ArmResult",
+    "Trial",
+    "ablate",
+    "compare",
+    "parse_arms",
+    "read_grid",
+    "split_arms",
+]

@@ -1,0 +1,225 @@
+"""Arms as data: what is read, by which head, and what is changed. The grammar that names them, and grids of them.
+
+ARM   = BASE | BASE[AXIS=VALUE,...] | AXIS=VALUE        the last is short for fusion[AXIS=VALUE]
+BASE  = image | text | fusion | TEXT | image+TEXT       TEXT: a section, findings+impression or pre-read
+VALUE = one, or several with | between: one arm each
+"""
+
+import re
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from cxremb.errors import TrainError
+from cxremb.store.marks import KEEP, MARKS, WAYS
+from cxremb.training.heads import HeadSpec, find_head
+
+# What may be changed about an arm, in the order in which names say it; a tuple lists the values there are.
+AXES: dict[str, tuple[str, ...] | str] = {
+    "head": ("mlp", "linear", "gated", "late", "attention", "either"),
+    "encoder": "an encoder or a store",
+    "pooling": "such as cls, mean or avg",
+    "views": ("all", "frontal"),
+    "train-fraction": "above 0, up to 1",
+    "missing": ("image", "text"),
+    MARKS: WAYS,
+    "text": "a text",
+}
+USUAL = {"head": "mlp", "views": "all", "train-fraction": "1", MARKS: KEEP}  # not worth a word in a name
+
+# reads -> head as arms call it -> its name in `training.heads.HEADS`
+HEADS_OF = {
+    "image": {"mlp": "image", "linear": "linear-image", "attention": "attention-image"},
+    "text": {"mlp": "text", "linear": "linear-text"},
+    "fusion": {name: "fusion" if name == "mlp" else name for name in AXES["head"]},
+}
+BASES = tuple(HEADS_OF)
+ALIASES = {head: (reads, called) for reads, heads in HEADS_OF.items() for called, head in heads.items()}
+
+GRAMMAR = (
+    "an arm is image, text, fusion, a text such as findings or pre-read, or image+TEXT; change it in brackets, as in "
+    "fusion[head=gated,views=frontal], with "
+)
+
+
+@dataclass(frozen=True)
+class Arm:
+    """What one row of the table is trained on. `changes` has the axes that differ from what is usual."""
+
+    reads: str  # one of BASES
+    text: str | None = None  # another text than the table's
+    changes: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def name(self) -> str:
+        """As tables, runs and SQL call it; parsing it gives the same arm."""
+        base = self.reads if self.text is None else self.text if self.reads == "text" else f"image+{self.text}"
+        told = ",".join(f"{axis}={value}" for axis, value in self.changes)
+        return f"{base}[{told}]" if told else base
+
+    def get(self, axis: str) -> str | None:
+        """The value of an axis; None where nothing is asked for."""
+        return dict(self.changes).get(axis, USUAL.get(axis))
+
+    @property
+    def head_name(self) -> str:
+        """Its head, as `training.heads.HEADS` calls it."""
+        return HEADS_OF[self.reads][self.get("head") or "mlp"]
+
+    @property
+    def head(self) -> HeadSpec:
+        return find_head(self.head_name)
+
+    @property
+    def fraction(self) -> float:
+        """The share of each fold's training patients that it is trained on."""
+        return float(self.get("train-fraction") or 1)
+
+
+def parse_arms(words: Sequence[str], texts: Sequence[str] = ()) -> list[Arm]:
+    """The arms that the words name, once each, in order. texts: those that the data set knows.
+
+    Raises `TrainError`, saying what there is, for anything that is no arm, or no arm at all.
+    """
+    found = dict.fromkeys(arm for word in words for arm in parse_arm(word, texts))
+    if not found:
+        raise TrainError("no arm to train", hint=f"name some of {', '.join((*BASES, *texts))}")
+    return list(found)
+
+
+def split_arms(text: str) -> list[str]:
+    """The words of a list: commas and semicolons part them, but commas in brackets do not."""
+    return [word.strip() for word in re.split(r"[,;](?![^\[\]]*\])", text) if word.strip()]
+
+
+def parse_arm(word: str, texts: Sequence[str]) -> Iterator[Arm]:
+    """The arms of one word: several where an axis has several values."""
+    found = re.fullmatch(r"(?P<base>[^\[\]=|]*)(\[(?P<body>[^\[\]]*)\])?", word.strip())
+    if found is None and re.fullmatch(r"[a-z-]+=[^\[\],=]+", word.strip()):
+        base, body = "fusion", word.strip()
+    elif found is None or not found["base"]:
+        raise TrainError(f"{word!r} names no arm", hint=GRAMMAR + axes_told())
+    else:
+        base, body = found["base"], found["body"] or ""
+    axes: dict[str, list[str]] = {}
+    for part in filter(None, map(str.strip, body.split(","))):
+        axis, equals, values = part.partition("=")
+        if not equals or axis in axes:
+            raise TrainError(f"{part!r} of {word!r} is no AXIS=VALUE", hint=GRAMMAR + axes_told())
+        axes[axis] = values.split("|")
+    for chosen in product(*axes.values()):
+        yield make_arm(base, dict(zip(axes, chosen, strict=True)), texts)
+
+
+def make_arm(base: str, changes: Mapping[str, str], texts: Sequence[str] = ()) -> Arm:
+    """An arm, checked. Raises `TrainError` for a base, an axis or a value that there is not, or that do not fit."""
+    reads, text, head = read_base(base, texts)
+    asked = {"head": head, **changes} if head else dict(changes)
+    for axis in asked:
+        refuse_value(axis, asked[axis])
+    text = asked.pop("text", text)
+    if text is not None:
+        refuse_text(text, reads, texts)
+    if "train-fraction" in asked:
+        asked["train-fraction"] = fraction_of(asked["train-fraction"])
+    ordered = [(axis, asked[axis]) for axis in AXES if axis in asked and asked[axis] != USUAL.get(axis)]
+    arm = Arm(reads, text, tuple(ordered))
+    refuse_unfit(arm)
+    return arm
+
+
+def read_base(base: str, texts: Sequence[str]) -> tuple[str, str | None, str | None]:
+    """(what is read, which text if another, which head if another)."""
+    if base in BASES:
+        return base, None, None
+    if base in ALIASES:
+        reads, head = ALIASES[base]
+        return reads, None, head
+    if base in texts:
+        return "text", base, None
+    if base.startswith("image+"):
+        return "fusion", base.removeprefix("image+"), None
+    known = ", ".join((*BASES, *texts, "image+TEXT"))
+    raise TrainError(f"no arm called {base!r}", hint=f"choose among {known}; change one in brackets with {axes_told()}")
+
+
+def refuse_value(axis: str, value: str) -> None:
+    """Raises `TrainError` for an axis or a value that there is not."""
+    if axis not in AXES:
+        raise TrainError(f"arms have no {axis!r}", hint=f"change {axes_told()}")
+    known = AXES[axis]
+    if not value or (isinstance(known, tuple) and value not in known):
+        told = known if isinstance(known, str) else " or ".join(known)
+        raise TrainError(f"{axis}={value} is not possible", hint=f"{axis} is {told}")
+
+
+def refuse_text(text: str, reads: str, texts: Sequence[str]) -> None:
+    """Raises `TrainError` for a text that the data set does not know, or of an arm that reads none."""
+    if texts and text not in texts:
+        raise TrainError(f"no text called {text!r}", hint=f"there is {', '.join(texts)}")
+    if reads == "image":
+        raise TrainError("the image arm reads no text", hint=f"use fusion or image+{text}")
+
+
+def refuse_unfit(arm: Arm) -> None:
+    """Raises `TrainError` for changes that the arm cannot take."""
+    heads = HEADS_OF[arm.reads]
+    if (head := arm.get("head") or "mlp") not in heads:
+        raise TrainError(f"{arm.name}: no head {head} reads {arm.reads} alone", hint=f"choose {', '.join(heads)}")
+    if arm.get("missing") and arm.reads != "fusion":
+        raise TrainError(f"{arm.name}: without it nothing is left", hint="use fusion[missing=...]")
+    if arm.reads == "text" and arm.get("views") != "all":
+        raise TrainError(f"{arm.name}: a text has no views", hint="use image or fusion")
+    if arm.reads == "image" and arm.get(MARKS) != KEEP:
+        raise TrainError(f"{arm.name}: the image arm reads no text", hint="use text or fusion")
+    if arm.head.kind == "attention" and arm.get("pooling"):
+        raise TrainError(f"{arm.name}: attention reads the first pooling of a store", hint="leave pooling out")
+
+
+def fraction_of(value: str) -> str:
+    """A share as names write it. Raises `TrainError` unless it is above 0 and up to 1."""
+    try:
+        share = float(value)
+    except ValueError:
+        share = 0.0
+    if not 0 < share <= 1:
+        raise TrainError(f"train-fraction={value} is no share", hint=f"it is {AXES['train-fraction']}, such as 0.25")
+    return f"{share:g}"
+
+
+def fraction_named(name: str) -> float:
+    """The share of the training patients in the name of an arm."""
+    found = re.search(r"train-fraction=([^],]+)", name)
+    return float(found[1]) if found else 1.0
+
+
+def axes_told() -> str:
+    """The axes with their values, in words."""
+    return "; ".join(f"{axis}={'|'.join(v) if isinstance(v, tuple) else f'({v})'}" for axis, v in AXES.items())
+
+
+def read_grid(path: Path) -> list[str]:
+    """The names of all combinations in a TOML file: `base` lists arms, every other key is an axis with its values.
+
+    Raises `TrainError` for a file that cannot be read or another key.
+    """
+    try:
+        table: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise TrainError(f"{path}: {error}", hint='write for example: head = ["mlp", "gated"]') from error
+    listed = {axis: [value_of(v) for v in (vs if isinstance(vs, list) else [vs])] for axis, vs in table.items()}
+    bases = listed.pop("base", ["fusion"])
+    if unknown := sorted(set(listed) - set(AXES)):
+        raise TrainError(f"{path}: no axis called {', '.join(unknown)}", hint=f"use base, {', '.join(AXES)}")
+    body = ",".join(f"{axis}={'|'.join(values)}" for axis, values in listed.items())
+    return [f"{base}[{body}]" if body else base for base in bases]
+
+
+def value_of(value: Any) -> str:
+    """A value of a grid as arms write it. Raises `TrainError` for what is neither text nor number."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise TrainError(f"{value!r} is no value of a grid", hint="give text or numbers, or a list of them")
+    return value if isinstance(value, str) else f"{value:g}"

@@ -1,0 +1,212 @@
+"""Answers that need no vectors: by the patient, the length of the text, what is known of a film, or counts of words."""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from cxremb.audit.facts import Fact, image_sizes, report_facts, views
+from cxremb.audit.lookups import Guess, by_patient, fitted
+from cxremb.audit.subject import PARTS, Fold, Items, Subject, encoded, positions
+from cxremb.evaluation.reliability import logit, sigmoid
+from cxremb.features import Features
+from cxremb.labels import read_labels
+from cxremb.splits import StoredSplit
+from cxremb.store.dataset import Dataset
+from cxremb.store.marks import edited
+from cxremb.store.texts import report_texts
+from cxremb.training.data import MULTICLASS
+from cxremb.training.parts import Parts
+from cxremb.training.plan import Place, Plan
+from cxremb.training.tables import Fitted
+
+STRENGTHS = (0.01, 0.1, 1.0, 10.0, 100.0)  # C of the logistic regression: an order of magnitude a step
+USUAL_STRENGTH = 1.0  # where there is no validation part to choose on
+WORDS = {"ngram_range": (1, 2), "min_df": 2, "max_features": 50_000, "sublinear_tf": True}
+
+Reals = NDArray[np.float64]
+Cuts = Mapping[tuple[int, int], Parts]
+Predict = Callable[[Parts, NDArray[np.int64]], Reals]  # parts of a fold, m rows of val and test -> (m, k)
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a guess may read of n rows: their texts, or facts; and a digest of it, which enters the run's key."""
+
+    texts: tuple[str, ...] = ()
+    fact: Fact | None = None
+
+    @property
+    def digest(self) -> str:
+        """SHA-256."""
+        told = hashlib.sha256("\0".join(self.texts).encode())
+        if self.fact is not None and self.fact.numbers is not None:
+            told.update(self.fact.numbers.tobytes())
+        return told.hexdigest()
+
+
+def texts_of(dataset: Dataset, features: Features) -> tuple[str, ...]:
+    """(n,) the text that the text arm reads, or that it would by default; empty where a study has none."""
+    wanted = features.text or "findings+impression"
+    found = (one for one in report_texts(dataset.reports) if one[1] == wanted)
+    texts = {study: edited(text, features.xxxx) for study, _, text in found}
+    return tuple(texts.get(study, "") for study in features.study_ids.tolist())
+
+
+def length_of(dataset: Dataset, split: StoredSplit, features: Features) -> Known:
+    """How many words that text has."""
+    words = np.array([len(text.split()) for text in texts_of(dataset, features)], dtype=np.float64)
+    return Known(fact=Fact("words in the text", items_of(features, {}), words[:, None]))
+
+
+def metadata_of(dataset: Dataset, split: StoredSplit, features: Features) -> Known:
+    """View, width, height and aspect of the film (of a study: its first), and which sections are empty."""
+    subject = subject_of(dataset, split, features)
+    facts = [views(subject), image_sizes(subject), report_facts(subject)["empty sections"]]
+    there = [fact.numbers for fact in facts if isinstance(fact, Fact) and fact.numbers is not None]
+    numbers = np.column_stack(there) if there else np.zeros((len(features.y), 1))
+    return Known(fact=Fact("view, size, empty sections", subject.rows, numbers))
+
+
+def subject_of(dataset: Dataset, split: StoredSplit, features: Features) -> Subject:
+    """The rows as an audit sees them. Both its rows and its films are the rows of the features, in their order."""
+    table = dataset.images
+    key = "image_id" if features.unit == "image" else "study_id"
+    place = positions(pa.array(features.item_ids.tolist(), pa.string()), table[key].combine_chunks())
+    films = table.take(pa.array([row if row >= 0 else None for row in place.tolist()], pa.int64()))
+    items = items_of(features, {})
+    return Subject(dataset, split, read_labels(dataset, features.label_set), items, items, films)
+
+
+def items_of(features: Features, cuts: Cuts) -> Items:
+    """The rows of the features with their parts, as the look-ups of an audit read them."""
+    ids, studies = (pa.array(names.tolist(), pa.string()) for names in (features.item_ids, features.study_ids))
+    patients = encoded(pa.array(features.patient_ids.tolist(), pa.string()))[1]
+    folds = [
+        Fold(repeat, fold, positions(pa.array(parts.tolist(), pa.string()), pa.array(PARTS)).astype(np.int8))
+        for (repeat, fold), parts in cuts.items()
+    ]
+    return Items("rows", ids, studies, patients, features.y, folds)
+
+
+def guess_all(features: Features, plan: Plan, cuts: Cuts, guess: Predict) -> list[Fitted]:
+    """One "model" per fold and repeat, by any rule; the rule sees the labels of training and validation rows."""
+    found = []
+    for place in plan.places:
+        parts = cuts[place.repeat, place.fold]
+        rows = np.flatnonzero((parts == "val") | (parts == "test"))
+        found.append(as_fitted(features, place, rows, parts[rows], guess(parts, rows)))
+    return found
+
+
+def as_fitted(features: Features, place: Place, rows: NDArray[np.int64], parts: Parts, prob: Reals) -> Fitted:
+    """What a rule says, as if a model had said it."""
+    if features.task == MULTICLASS:
+        prob = np.clip(prob, 1e-12, None)
+        prob = prob / prob.sum(axis=1, keepdims=True)
+    logits = np.log(prob) if features.task == MULTICLASS else logit(prob)
+    return Fitted(place, 0, {}, (), rows, parts, prob, logits)
+
+
+def by_look_up(features: Features, fact: Fact | None) -> Predict:
+    """By the patient's other labels, or by a small tree over a fact: the look-ups of `cxremb audit`."""
+    columns = np.arange(features.y.shape[1])
+    overall = shares(features.y)
+
+    def guess(parts: Parts, rows: NDArray[np.int64]) -> Reals:
+        whole = np.where(parts == "val", "test", parts)  # val rows are judged too, and nothing is chosen on them
+        items = items_of(features, {(0, 0): whole})
+        if fact is None:
+            found = by_patient(items, columns)
+        else:
+            found = next(fitted(Fact(fact.said, items, fact.numbers, fact.words), columns), None)
+        return overall[None].repeat(len(rows), 0) if found is None else levelled(found, overall)[rank(found.rows, rows)]
+
+    return guess
+
+
+def rank(given: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Where each wanted row stands among the given ones."""
+    order = np.argsort(given)
+    return np.asarray(order[np.searchsorted(given, wanted, sorter=order)])
+
+
+def levelled(guess: Guess, overall: Reals) -> Reals:
+    """(m, k) the guess, moved in log odds from the prior of its fold to one prior for all folds.
+
+    The fold with more positives in test has fewer in train, so a guess that knows nothing but its own prior would,
+    pooled over folds, score below one half.
+    """
+    moved = sigmoid(logit(guess.chance) - logit(guess.prior) + logit(overall))
+    return np.where(guess.chance == guess.prior, overall, moved)
+
+
+def shares(y: Reals) -> Reals:
+    """(k,) the share of positives among known labels."""
+    n = np.isfinite(y).sum(axis=0)
+    return np.asarray(np.nansum(y, axis=0) / np.maximum(n, 1))
+
+
+def majority(features: Features) -> Predict:
+    """The same answer for every row: how often each label is positive."""
+    overall = shares(features.y)
+    return lambda parts, rows: np.tile(overall, (len(rows), 1))
+
+
+def by_words(features: Features, texts: tuple[str, ...]) -> Predict:
+    """Logistic regression on TF-IDF of words and pairs of words; its penalty is chosen by log loss on val."""
+
+    def guess(parts: Parts, rows: NDArray[np.int64]) -> Reals:
+        from sklearn.feature_extraction.text import TfidfVectorizer
+
+        train, val = np.flatnonzero(parts == "train"), np.flatnonzero(parts == "val")
+        counts: Any = TfidfVectorizer(**WORDS)
+        try:
+            known = counts.fit_transform([texts[row] for row in train.tolist()])
+        except ValueError:  # no word comes twice: there is nothing to count
+            return np.tile(shares(features.y[train]), (len(rows), 1))
+        X_val, X = (counts.transform([texts[row] for row in part.tolist()]) for part in (val, rows))
+        if features.task == MULTICLASS:
+            return chosen_words(known, features.y[train].argmax(axis=1), X_val, features.y[val], X)
+        columns = [
+            one_label(known, features.y[train, column], X_val, features.y[val, column], X)
+            for column in range(features.y.shape[1])
+        ]
+        return np.column_stack(columns)
+
+    return guess
+
+
+def one_label(known: Any, y: Reals, X_val: Any, y_val: Reals, X: Any) -> Reals:
+    """(m,) the chance of one label, learnt where it is known."""
+    here, there = np.isfinite(y), np.isfinite(y_val)
+    if len(np.unique(y[here])) < 2:
+        return np.full(X.shape[0], float(shares(y[here][:, None])[0]))
+    targets = np.column_stack([1 - y_val[there], y_val[there]])
+    return np.asarray(chosen_words(known[here], y[here], X_val[there], targets, X)[:, -1])
+
+
+def chosen_words(known: Any, y: NDArray[Any], X_val: Any, targets: Reals, X: Any) -> Reals:
+    """(m, classes) of the strength with the least log loss on val. targets: (v, classes) one-hot."""
+    from sklearn.linear_model import LogisticRegression
+
+    classes = targets.shape[1]
+
+    def model(strength: float) -> Any:
+        return LogisticRegression(C=strength, max_iter=1000).fit(known, y)
+
+    def answers(found: Any, matrix: Any) -> Reals:
+        """A class that no training row has gets no chance."""
+        prob = np.zeros((matrix.shape[0], classes))
+        prob[:, found.classes_.astype(int)] = found.predict_proba(matrix)
+        return prob
+
+    if not X_val.shape[0]:
+        return answers(model(USUAL_STRENGTH), X)
+    models = [model(strength) for strength in STRENGTHS]
+    losses = [-(targets * np.log(np.clip(answers(one, X_val), 1e-12, 1))).sum() for one in models]
+    return answers(models[int(np.argmin(losses))], X)

@@ -1,0 +1,129 @@
+"""The vectors that each arm reads, on the rows that every arm can use: what is compared is paired."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from cxremb.ablation.arms import Arm
+from cxremb.errors import DataError, StoreError, TrainError
+from cxremb.features import Features, Inputs, gather, load_features
+from cxremb.store.choose import choose_stores, edited_store
+from cxremb.store.dataset import Dataset
+from cxremb.store.marks import KEEP, MARKS
+from cxremb.store.reader import Store, open_store
+from cxremb.store.texts import section_roles, text_parts
+
+BOTH = ("image", "text")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What one arm reads: arms that want the same share one set of vectors."""
+
+    inputs: Inputs
+    pooling: str | None = None
+
+
+def known_texts(dataset: Dataset) -> tuple[str, ...]:
+    """The texts that arms may name."""
+    return tuple(text_parts(section_roles(dataset.reports)))
+
+
+def paired_features(dataset: Dataset, arms: Sequence[Arm], base: Inputs) -> dict[Arm, Features]:
+    """Arm -> its vectors. Every arm has the rows that all of them can use.
+
+    Frontal films are a choice of what to train on and no lack, so an arm with `views=frontal` has fewer rows; the
+    comparison is then on test rows that both judge. An arm with `head=attention` has studies for rows, of the same
+    films. Raises what `load_features` raises, and `DataError` when no row is left.
+    """
+    reads = tuple(block for block in BOTH if any(block in arm.head.blocks for arm in arms))
+    wanted = {arm: wanted_by(dataset, arm, base, "image" if "image" in reads else "study") for arm in arms}
+    loaded = {want: load(dataset, want, reads) for want in dict.fromkeys(wanted.values())}
+    whole = {
+        want: loaded[want] if want.inputs.views == "all" else load(dataset, all_views(want), reads) for want in loaded
+    }
+    shared = kept_rows(whole)
+    first = next(iter(loaded))
+    told = reasons(whole, whole[first])
+    paired = {
+        want: replace(restricted(features, shared), left_out={**features.left_out, **told})
+        for want, features in loaded.items()
+    }
+    return {arm: paired[want] for arm, want in wanted.items()}
+
+
+def wanted_by(dataset: Dataset, arm: Arm, base: Inputs, unit: str) -> Wanted:
+    """What the arm reads. Raises `StoreError` for an encoder, or for edited texts, without a store."""
+    views = (arm.get("views") or "all") if base.views == "all" else base.views
+    unit = "study" if arm.head.kind == "attention" else base.unit or unit
+    inputs = replace(base, text=arm.text or base.text, views=views, unit=unit)
+    if encoder := arm.get("encoder"):
+        modality = open_store(dataset, encoder).modality
+        if modality not in arm.head.blocks:
+            raise StoreError(
+                f"{arm.name}: {encoder} encodes {modality}, which the arm does not read", hint="use fusion"
+            )
+        inputs = replace(inputs, **{f"{modality}_model": encoder})
+    if (xxxx := arm.get(MARKS) or KEEP) != KEEP:
+        inputs = replace(inputs, text_model=edited_store(dataset, inputs.text_model, xxxx).name)
+    return Wanted(inputs, arm.get("pooling"))
+
+
+def all_views(want: Wanted) -> Wanted:
+    """The same, lateral films included."""
+    return replace(want, inputs=replace(want.inputs, views="all"))
+
+
+def load(dataset: Dataset, want: Wanted, reads: Sequence[str]) -> Features:
+    """The vectors that are wanted, on all rows that have them."""
+    features = load_features(dataset, reads, want.inputs)
+    if want.pooling is None:
+        return features
+    models = {"image": want.inputs.image_model, "text": want.inputs.text_model}
+    stores, _ = choose_stores(dataset, reads, models)
+    fitting = {name: store for name, store in stores.items() if want.pooling in store.manifest.recipe.poolings}
+    if not fitting:
+        told = "; ".join(f"{store.name} has {', '.join(store.manifest.recipe.poolings)}" for store in stores.values())
+        raise TrainError(f"no store has pooling {want.pooling}", hint=told)
+    blocks = {name: pooled_block(features, store, want) for name, store in fitting.items()}
+    pooling = dict.fromkeys(fitting, want.pooling)
+    return replace(features, blocks={**features.blocks, **blocks}, pooling={**features.pooling, **pooling})
+
+
+def pooled_block(features: Features, store: Store, want: Wanted) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+    """(n, dim) of another pooling: a store has all its poolings of every item."""
+    ids = features.study_ids if store.modality == "text" else features.item_ids
+    matrix = store.load(want.inputs.text if store.modality == "text" else "image", want.pooling)
+    return gather(matrix, matrix.rows(ids.tolist()))
+
+
+def kept_rows(whole: Mapping[Wanted, Features]) -> dict[str, set[str]]:
+    """Unit -> the ids that all have: studies of every arm, and films of the arms whose rows are films."""
+    studies = set.intersection(*(set(features.study_ids.tolist()) for features in whole.values()))
+    films = [set(features.item_ids.tolist()) for features in whole.values() if features.unit == "image"]
+    return {"study": studies, "image": set.intersection(*films) if films else set()}
+
+
+def restricted(features: Features, shared: Mapping[str, set[str]]) -> Features:
+    """The rows that every arm has. Raises `DataError` when none is left."""
+    mask = np.isin(features.study_ids, list(shared["study"]))
+    if features.unit == "image":
+        mask &= np.isin(features.item_ids, list(shared["image"]))
+    if not mask.any():
+        raise DataError("no row has all that the arms read", hint="compare fewer arms at a time")
+    return features if mask.all() else features.take(mask)
+
+
+def reasons(whole: Mapping[Wanted, Features], first: Features) -> dict[str, int]:
+    """Reason -> rows of the first arm that another arm cannot use; a row counts under the first that holds."""
+    left = np.ones(len(first.item_ids), dtype=np.bool_)
+    told = {}
+    for want, features in whole.items():
+        same = features.unit == first.unit == "image"
+        here = np.isin(first.item_ids if same else first.study_ids, features.item_ids if same else features.study_ids)
+        if lost := int((left & ~here).sum()):
+            read = ", ".join([want.inputs.text, *features.stores.values()])
+            told[f"cannot be used by every arm ({read})"] = lost
+        left &= here
+    return told

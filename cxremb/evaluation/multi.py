@@ -1,0 +1,148 @@
+"""The figures of several labels: classes that exclude each other, or labels that do not."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from cxremb.errors import DataError
+from cxremb.evaluation.arrays import Flags, Reals, checked_table
+from cxremb.evaluation.metrics import THRESHOLD, called_positive, figures
+from cxremb.evaluation.ranking import divided, ranked, weighted_auroc
+from cxremb.evaluation.reliability import ece, likely
+
+Figures = dict[str, float | None]
+OVER_ALL = ("macro", "micro")
+ONE_LABEL_ONLY = ("calibration_slope", "calibration_intercept")  # a mean of slopes hides that they cancel
+
+
+def multiclass_metrics(y_true: ArrayLike, y_prob: ArrayLike, names: Sequence[str]) -> dict[str, Figures]:
+    """Class -> its figures against the rest, and "macro" -> those over all. The answer is the likeliest class.
+
+    y_true: (n, k) one-hot. y_prob: (n, k) that add up to 1. names: of the k classes. Of macro, accuracy, loss (cross
+    entropy), brier (summed over classes), mcc (Gorodkin 2004) and ece (of the answer's own probability) are of the
+    rows as a whole; the others average the classes that occur and are not the only one, `averaged` of them, and are
+    None where one of these has no figure. Raises `DataError` for anything else.
+    """
+    y, prob = checked_table(y_true, y_prob, one_hot=True)
+    refuse_names(names, y.shape[1])
+    called = likeliest(prob)
+    table = {name: figures(y[:, c], prob[:, c], called[:, c]) for c, name in enumerate(names)}
+    macro = averaged(table, judged_labels(y, names))
+    macro |= {"balanced_accuracy": macro["recall"], **of_whole_rows(y, prob, called)}
+    return {**table, "macro": without(macro, ("prevalence", "all_positive_f1"))}
+
+
+def multilabel_metrics(
+    y_true: ArrayLike, y_prob: ArrayLike, names: Sequence[str], threshold: ArrayLike = THRESHOLD
+) -> dict[str, Figures]:
+    """Label -> the figures of the rows that have it, "macro" -> their mean, "micro" -> those of all cells as one.
+
+    y_true: (n, k) 0, 1 or NaN where missing. y_prob: (n, k). threshold: one, or (k,) each label's own. macro averages
+    the labels with both answers, `averaged` of them; a figure that one of these lacks is None. Raises `DataError`
+    for anything else.
+    """
+    y, prob = checked_table(y_true, y_prob, one_hot=False)
+    refuse_names(names, y.shape[1])
+    known = ~np.isnan(y)
+    called = label_calls(prob, threshold)
+    table = {
+        name: figures(y[rows, c], prob[rows, c], called[rows, c])
+        for c, (name, rows) in enumerate(zip(names, known.T, strict=True))
+    }
+    micro = figures(y[known], prob[known], called[known])
+    return {**table, "macro": averaged(table, judged_labels(y, names)), "micro": micro}
+
+
+def medmnist_figures(y_true: ArrayLike, y_prob: ArrayLike, task: str) -> Figures:
+    """AUC and ACC just as the `medmnist` package's own evaluator computes them (Yang et al. 2023).
+
+    y_true, y_prob: (n, k), k = 1 for `binary`. task: binary, multiclass or multilabel. It differs from the figures
+    above in two ways: a probability of exactly 0.5 is called negative, and all labels are averaged, so that AUC is
+    None if one of them has a single answer. Raises `DataError` as they do.
+    """
+    y, prob = checked_table(y_true, y_prob, one_hot=task == "multiclass")
+    if np.isnan(y).any():
+        raise DataError("the official evaluation knows no missing labels", hint="use the multi-label figures")
+    areas = np.array(
+        [weighted_auroc(ranked(*column), np.ones((1, len(y)))) for column in zip(y.T, prob.T, strict=True)]
+    )
+    right = likeliest(prob)[y == 1] if task == "multiclass" else (prob > THRESHOLD) == (y == 1)
+    return {
+        "AUC": None if np.isnan(areas).any() else float(areas.mean()),
+        "ACC": float(right.mean()) if len(y) else None,
+    }
+
+
+def likeliest(prob: Reals) -> Flags:
+    """(n, k) True at the likeliest class, the first of equals."""
+    return np.asarray(np.arange(prob.shape[1]) == prob.argmax(axis=1)[:, None], dtype=bool)
+
+
+def label_calls(prob: Reals, threshold: ArrayLike) -> Flags:
+    """(n, k) True where the probability is its label's threshold or more."""
+    limits = np.broadcast_to(threshold, prob.shape) if np.ndim(threshold) == 0 else np.asarray(threshold)[None]
+    if limits.shape[1:] != prob.shape[1:]:
+        raise DataError(f"{prob.shape[1]} labels, but {limits.shape[1:]} thresholds", hint="give one, or one a label")
+    return called_positive(prob, np.broadcast_to(limits, prob.shape))
+
+
+def of_whole_rows(y: Reals, prob: Reals, called: Flags) -> Figures:
+    """The figures of multi-class rows that are not made of one class against the rest."""
+    names = ("accuracy", "loss", "brier", "majority_accuracy", "ece", "mcc")
+    if not len(y):
+        return dict.fromkeys(names)
+    right = called[y == 1]
+    values = row_values(y, prob, called)
+    found = [float(values[name].mean()) for name in ("accuracy", "loss", "brier")]
+    return dict(
+        zip(names, [*found, float(y.mean(0).max()), ece(right * 1.0, prob.max(1)), gorodkin(y, called)], strict=True)
+    )
+
+
+def row_values(y: Reals, prob: Reals, called: Flags) -> Mapping[str, Reals]:
+    """Figure -> (n,) what each row adds to its mean."""
+    return {
+        "accuracy": called[y == 1].astype(np.float64),
+        "loss": -np.log(likely(prob[y == 1])),
+        "brier": ((prob - y) ** 2).sum(axis=1),
+    }
+
+
+def gorodkin(y: Reals, called: Flags) -> float | None:
+    """The correlation of answers and classes, several of them; None where either is constant."""
+    answers, n = called.astype(np.float64), len(y)
+    of_class, of_answer = y.sum(axis=0), answers.sum(axis=0)
+    covariance = (y * answers).sum() * n - of_class @ of_answer
+    spread = np.sqrt((n * n - of_class @ of_class) * (n * n - of_answer @ of_answer))
+    quotient = divided(np.array([covariance]), np.array([spread]))
+    return None if np.isnan(quotient[0]) else float(quotient[0])
+
+
+def judged_labels(y: Reals, names: Sequence[str]) -> list[str]:
+    """The labels that have both answers: of the others nothing can be ranked."""
+    return [name for name, column in zip(names, y.T, strict=True) if (column == 1).any() and (column == 0).any()]
+
+
+def averaged(table: Mapping[str, Figures], judged: Sequence[str]) -> Figures:
+    """Figure -> mean over the judged labels; None where one lacks it, for leaving that one out would flatter."""
+    first = next(iter(table.values()))
+    means: Figures = {}
+    for metric in without(first, ONE_LABEL_ONLY):
+        values = [table[name][metric] for name in judged]
+        known = [value for value in values if value is not None]
+        means[metric] = float(np.mean(known)) if known and len(known) == len(values) else None
+    return {**means, "averaged": float(len(judged))}
+
+
+def without(values: Figures, names: Sequence[str]) -> Figures:
+    """The figures that are not among the names."""
+    return {metric: value for metric, value in values.items() if metric not in names}
+
+
+def refuse_names(names: Sequence[str], k: int) -> None:
+    """Raises `DataError` unless there is one name a label, all different and none of `OVER_ALL`."""
+    if len(names) != k or len(set(names)) != k:
+        raise DataError(f"{k} labels, but the names {', '.join(names)}", hint="give one name a label, all different")
+    if taken := set(names) & set(OVER_ALL):
+        raise DataError(f"a label is called {taken.pop()}, as the mean is", hint="rename the label")

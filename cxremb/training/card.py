@@ -1,0 +1,79 @@
+"""The model card that lies in every run folder as README.md."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from cxremb.features import text_told
+from cxremb.training.runs import CONTROL
+
+PER_LABEL = ("auroc", "average_precision", "f1", "prevalence")
+
+CARD = """# RUN_ID
+
+{head} on {dataset}, telling {labels} (label set {label_set}, version {label_version}, {task}).
+For research, not for care.
+
+{caveat}## Figures on test rows{leaky}
+
+{figures}
+
+Test rows pool the folds {folds}{averaged}; one row is one {unit}. Brackets: 95% patient-cluster bootstrap.
+Compare accuracy with `majority_accuracy` and F1 with `all_positive_f1`: what answering without looking reaches.
+
+## How it was made
+
+- {read}
+- rows: {rows} of {patients} patients; left out: {left_out}
+- split: {split}: {split_means}
+- preset {preset}: {options}
+- epoch kept per model: {epochs}; repeats: {repeats}; seeds: {seeds}; {parameters:,} trainable parameters; {seconds} s
+- made with {versions}
+
+`model.safetensors` holds one model per repeat, fold and seed under `repeat0.fold0.seed0.` and so on; its digest is in
+`run.json`. {use}
+"""
+HEAD_USE = """A head takes raw store vectors, whose full keys are in `run.json`, and standardises them itself with its
+`mean`, `scale` and `limit`. To predict: `cxremb.training.bundle.load_bundle`."""
+CONTROL_USE = "A control keeps no parameters: its predictions are there to be compared with."
+NETWORK_USE = "A network takes films as its frame says. To predict: `cxremb.training.pixels.bundle.load_networks`."
+
+
+def model_card(record: Mapping[str, Any], metrics: Sequence[Mapping[str, Any]]) -> str:
+    """The card as Markdown. `RUN_ID` stands for the name that the run gets when it is published."""
+    told = dict(record)
+    for name in ("options", "left_out", "pooling", "versions"):
+        told[name] = ", ".join(f"{key} {value}" for key, value in record[name].items()) or "none"
+    for name in ("stores", "folds", "repeats", "epochs", "seeds"):
+        told[name] = ", ".join(map(str, record[name])) or "none"
+    told["labels"] = ", ".join(f"`{label}`" for label in record["labels"])
+    told["averaged"] = ", averaged over repeats and seeds" if len(record["repeats"]) * len(record["seeds"]) > 1 else ""
+    from_pixels = "network" in record["spec"]
+    text = text_told(record["text"], record["text_role"])
+    told["read"] = "films" if from_pixels else f"vectors: {told['stores']}; {text}; pooling: {told['pooling']}"
+    told["use"] = NETWORK_USE if from_pixels else CONTROL_USE if record["arm"].startswith(CONTROL) else HEAD_USE
+    told["caveat"] = f"**Read these figures as: {record['note']}.**\n\n" if record["note"] else ""
+    told["leaky"] = " (LEAKY)" if record["leaky"] else ""
+    told["figures"] = figures_tables([row for row in metrics if row["part"] == "test"], record["label"])
+    return CARD.format(**told)
+
+
+def figures_tables(rows: Sequence[Mapping[str, Any]], headline: str) -> str:
+    """The main figures as a Markdown table, and below them, where there are several labels, one line for each."""
+    main = [row for row in rows if row["label"] == headline]
+    lines = ["| metric | value | 95% interval |", "| --- | --- | --- |"]
+    for row in main:
+        span = "" if row["low"] is None else f"{row['low']:.4f} to {row['high']:.4f}"
+        lines.append(f"| {row['metric']} | {told_figure(row['value'])} | {span} |")
+    by_label: dict[str, dict[str, float | None]] = {}
+    for row in rows:
+        by_label.setdefault(row["label"], {})[row["metric"]] = row["value"]
+    if len(by_label) > 1:
+        lines += ["", f"| label | {' | '.join(PER_LABEL)} |", f"| --- |{' --- |' * len(PER_LABEL)}"]
+        for label, figures in by_label.items():
+            lines.append(f"| {label} | {' | '.join(told_figure(figures.get(name)) for name in PER_LABEL)} |")
+    return "\n".join(lines)
+
+
+def told_figure(value: float | None) -> str:
+    """Four decimals, or that there is no such figure."""
+    return "undefined" if value is None else f"{value:.4f}"

@@ -1,0 +1,114 @@
+"""The heads that can be trained, as data: this table needs no torch, so listing it is instant."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+
+from cxremb.errors import TrainError, listed, meant
+from cxremb.training.data import BINARY
+
+KINDS = ("mlp", "linear", "gated", "late", "attention")
+ATTENTION = 128  # units that score a view, as many as Ilse et al. 2018 use
+
+Shapes = dict[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class HeadSpec:
+    """What a head reads and how it mixes it. Blocks may be missing from a row; see `modules` for what each then does.
+
+    mlp: the blocks side by side -> Linear(dim, hidden) -> ReLU -> Dropout -> Linear(hidden, outputs).
+    linear: logistic regression on the blocks side by side.
+    gated: each block projected to `hidden`, a sigmoid gate per unit mixes the two (GMU, Arevalo et al. 2017).
+    late: one mlp per block, logits averaged; it adds what the blocks say and cannot find an interaction of them.
+    attention: the views of a study pooled by gated attention (Ilse et al. 2018), then as mlp.
+    """
+
+    blocks: Sequence[str]  # which modalities it reads, in this order
+    kind: str = "mlp"
+    hidden: int = 256
+    dropout: float = 0.3
+    modality_dropout: float = 0.0  # chance that a training row loses one of its blocks; never its only one
+
+    def __post_init__(self) -> None:
+        """Refuse what is no head."""
+        if self.kind not in KINDS:
+            raise TrainError(f"no kind of head called {self.kind!r}", hint=f"choose one of {', '.join(KINDS)}")
+        if self.kind == "gated" and len(self.blocks) != 2:
+            raise TrainError(f"a gated head mixes two blocks, not {len(self.blocks)}", hint="use kind mlp")
+        if not self.blocks or self.hidden < 1 or not (0 <= self.dropout < 1 and 0 <= self.modality_dropout <= 1):
+            raise TrainError(f"{self} cannot be a head", hint="name its blocks; a dropout lies between 0 and 1")
+
+    @property
+    def drops(self) -> int:
+        """How often dropout comes into one pass."""
+        voices = len(self.blocks) if self.kind == "late" else 1
+        return voices if self.dropout and self.kind != "linear" else 0
+
+    def outputs(self, task: str = BINARY, labels: int = 1) -> int:
+        """How many logits: two classes of a binary task, one of logistic regression; else one per label."""
+        return labels if task != BINARY else 1 if self.kind == "linear" else 2
+
+    def dim(self, dims: Mapping[str, int]) -> int:
+        """The width of the input, given the width of each block."""
+        return sum(dims[block] for block in self.blocks)
+
+    def shapes(self, dims: Mapping[str, int], outputs: int) -> Shapes:
+        """Parameter -> shape, as in `torch.nn.Linear`, in the order in which they are drawn."""
+        if self.kind == "linear":
+            return affine("", self.dim(dims), outputs)
+        if self.kind == "late":
+            layers = [(f"{block}.", dims[block]) for block in self.blocks]
+            return join(perceptron(prefix, dim, self.hidden, outputs) for prefix, dim in layers)
+        if self.kind == "gated":
+            projected = [affine(f"{block}.", dims[block], self.hidden) for block in self.blocks]
+            gate = affine("gate.", self.dim(dims), self.hidden)
+            return join([*projected, gate, affine("out.", self.hidden, outputs)])
+        mixed = perceptron("", self.dim(dims), self.hidden, outputs)
+        if self.kind == "mlp":
+            return mixed
+        seen = dims[self.blocks[0]]  # views are those of the first block
+        scored: Shapes = {"score.weight": (1, ATTENTION)}  # no bias: a softmax does not see one
+        return join([affine("tanh.", seen, ATTENTION), affine("sigmoid.", seen, ATTENTION), scored, mixed])
+
+    def parameters(self, dims: Mapping[str, int], task: str = BINARY, labels: int = 1) -> int:
+        """Trainable parameters, given the width of each block."""
+        return sum(map(prod, self.shapes(dims, self.outputs(task, labels)).values()))
+
+
+def affine(prefix: str, inputs: int, outputs: int) -> Shapes:
+    """Weight and bias of one layer."""
+    return {f"{prefix}weight": (outputs, inputs), f"{prefix}bias": (outputs,)}
+
+
+def perceptron(prefix: str, inputs: int, hidden: int, outputs: int) -> Shapes:
+    """Weights and biases of two layers."""
+    return affine(f"{prefix}hidden.", inputs, hidden) | affine(f"{prefix}out.", hidden, outputs)
+
+
+def join(parts: Iterable[Shapes]) -> Shapes:
+    """All the parts in one, in order."""
+    return {name: shape for part in parts for name, shape in part.items()}
+
+
+BOTH = ("image", "text")
+HEADS = {
+    "fusion": HeadSpec(BOTH),  # the reference MLP: 525,058 parameters on 1280 + 768
+    "image": HeadSpec(("image",)),
+    "text": HeadSpec(("text",)),
+    "linear": HeadSpec(BOTH, "linear"),
+    "linear-image": HeadSpec(("image",), "linear"),
+    "linear-text": HeadSpec(("text",), "linear"),
+    "gated": HeadSpec(BOTH, "gated"),
+    "late": HeadSpec(BOTH, "late"),
+    "attention": HeadSpec(BOTH, "attention"),  # a row is a study with all its views
+    "attention-image": HeadSpec(("image",), "attention"),
+    "either": HeadSpec(BOTH, modality_dropout=0.5),  # scores a row whose image or report is missing
+}
+
+
+def find_head(name: str) -> HeadSpec:
+    """The head called `name`. Raises `TrainError` with the names there are."""
+    if name not in HEADS:
+        raise TrainError(f"no head called {name!r}", hint=f"{meant(name, HEADS)}choose one of {listed(HEADS)}")
+    return HEADS[name]

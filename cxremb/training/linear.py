@@ -1,0 +1,114 @@
+"""Logistic regression: a convex problem with one answer, so it is solved, by scikit-learn, and not trained by steps.
+
+Columns are standardised as for every head. The strength of the L2 penalty is chosen on the watched rows by log loss.
+"""
+
+import warnings
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+from torch import Tensor
+
+from cxremb.errors import TrainError
+from cxremb.training.data import Member, called
+from cxremb.training.inputs import Scaling, gather, measure_scaling, stacked_scaling
+from cxremb.training.learner import Work, logits_of
+from cxremb.training.losses import Epoch, figures, labelled
+
+# Inverse strength of the penalty, as scikit-learn's C: from next to nothing learnt to next to no penalty.
+PATH = tuple(10.0**power for power in range(-4, 5))
+UNCHOSEN = 1.0  # scikit-learn's default, for a recipe that chooses nothing
+STEPS = 1000  # of L-BFGS at most. Near the best penalty it ends much sooner; the weakest ones, which on separable rows
+# have no finite answer, end early from where the last one stood: their loss is far above the best and only watched.
+
+Solution = tuple[dict[str, NDArray[Any]], int, list[Epoch]]
+
+
+def fit_linear(work: Work, member: Member) -> Solution:
+    """(weights, epoch, history): an epoch is a step of the path, from the strongest penalty on; the best is kept.
+
+    Where nothing may be chosen (`Options.chooses_epoch`), the path is `UNCHOSEN` alone. A label that the training rows
+    show one side of gets its share as a constant. Raises `TrainError` for rows that nothing can be learnt from.
+    """
+    train = labelled(work.targets, member.train, "train", member)
+    watched = labelled(work.targets, member.watched, member.watched_name, member)
+    scaling = measure_scaling(work.table, train, work.options.standardise)
+    history: list[Epoch] = []
+    kept: dict[str, Tensor] = {}
+    lowest, chosen = np.inf, 0
+    path = PATH if work.options.chooses_epoch else (UNCHOSEN,)
+    read = partial(gather, work.table, scaling=stacked_scaling([scaling]))
+    for step, parameters in enumerate(solve_path(work, standardised(work, scaling, train), train, path), start=1):
+        for phase, rows in (("train", train), (member.watched_name, watched)):
+            logits = logits_of(work.head, parameters, rows, read)
+            history.append(figures(logits, work.targets, rows, step, phase))
+        if history[-1].loss < lowest:
+            kept, lowest, chosen = parameters, history[-1].loss, step
+    if not kept:
+        raise TrainError(f"{called(member)}the loss is no number", hint="check the vectors: run `cxremb embed` again")
+    return scaling.saved() | {name: value.cpu().numpy() for name, value in kept.items()}, chosen, history
+
+
+def standardised(work: Work, scaling: Scaling, rows: Tensor) -> NDArray[np.float32]:
+    """(m, dim) the inputs of the training rows, as the saved model will see them."""
+    batch = gather(work.table, rows.unsqueeze(0), stacked_scaling([scaling]))
+    return batch.values[0].cpu().numpy()
+
+
+def solve_path(work: Work, X: NDArray[np.float32], rows: Tensor, path: Sequence[float]) -> Iterator[dict[str, Tensor]]:
+    """`weight` (outputs, dim) and `bias` (outputs,) at each strength, each solved from where the last one ended."""
+    targets = work.targets
+    classes, known = targets.classes[rows].cpu().numpy(), targets.known[rows].cpu().numpy()
+    levels = targets.levels
+    cells = [
+        Regression(X[known[:, cell]], classes[known[:, cell], cell], levels, work.options.class_weights)
+        for cell in range(classes.shape[1])
+    ]
+    for strength in path:
+        solved = [cell.solve(strength) for cell in cells]
+        weight, bias = (np.concatenate(parts) for parts in zip(*solved, strict=True))
+        yield {
+            "weight": torch.from_numpy(weight.astype(np.float32)).to(work.device),
+            "bias": torch.from_numpy(bias.astype(np.float32)).to(work.device),
+        }
+
+
+class Regression:
+    """One logistic regression along the path: of a yes or no with one output, or of more classes with one for each."""
+
+    def __init__(self, X: NDArray[np.float32], classes: NDArray[np.int64], levels: int, balanced: bool) -> None:
+        self.X, self.classes, self.levels = X, classes, levels
+        self.model = LogisticRegression(warm_start=True, max_iter=STEPS, class_weight="balanced" if balanced else None)
+
+    def solve(self, strength: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """(outputs, dim) weights and (outputs,) biases."""
+        if len(np.unique(self.classes)) < 2:
+            return self.constant()
+        with warnings.catch_warnings(), threadpool_limits(1):  # a second thread waits for the first, as in `loop.train`
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            self.model.set_params(C=strength).fit(self.X, self.classes)
+        weight, bias = self.model.coef_, self.model.intercept_
+        if self.levels == 2:
+            return weight, bias
+        if len(bias) == 1:  # two classes of several were seen
+            weight, bias = np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
+        whole = np.zeros((self.levels, self.X.shape[1])), np.full(self.levels, self.unseen())
+        whole[0][self.model.classes_], whole[1][self.model.classes_] = weight, bias
+        return whole
+
+    def constant(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The log odds of the share, half a row added to either side; a label that nobody has or lacks stays finite."""
+        positive = int((self.classes == 1).sum())
+        odds = np.log((positive + 0.5) / (len(self.classes) - positive + 0.5))
+        return np.zeros((1, self.X.shape[1])), np.array([odds])
+
+    def unseen(self) -> float:
+        """The logit of a class of which no training row is: that of half a row, beside others around 0."""
+        return -float(np.log(2 * len(self.classes) + 2))

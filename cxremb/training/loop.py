@@ -1,0 +1,181 @@
+"""The one training loop: rows in, trained heads and their histories out. It knows neither stores nor splits."""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise, repeat
+from math import ceil
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from cxremb.encoders.runtime import native_bf16
+from cxremb.errors import TrainError
+from cxremb.training.data import BINARY, MULTICLASS, Member, Rows
+from cxremb.training.heads import HeadSpec
+from cxremb.training.inputs import gather, saved_scaling, stacked_scaling, table_of
+from cxremb.training.learner import Learner, Work, logits_of
+from cxremb.training.losses import Epoch, targets_of
+from cxremb.training.options import Options
+from cxremb.training.stack import Stack
+from cxremb.types import Progress, unwatched
+
+__all__ = ["Epoch", "Predicted", "Trained", "fit_members", "one_thread", "predict"]
+
+LONG = 0.05  # seconds of an epoch from which on a second thread may be worth its waiting
+STACKED = 16  # members of one batched product on a CPU at most: more save next to nothing, and take memory
+
+Weights = Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """One member: the weights of the epoch that was kept, with their standardisation, and every epoch's figures."""
+
+    weights: Weights  # takes raw store vectors: `mean`, `scale`, `limit`, then the parameters of `HeadSpec.shapes`
+    epoch: int  # 0: the loss was no number from the first epoch on, and the weights are good for nothing
+    history: list[Epoch]
+    diverged: int | None = None  # the epoch in which the loss stopped being a number; an earlier one was kept
+
+
+class Predicted(NamedTuple):
+    """Each (m, k). Multiclass: probabilities of a row sum to 1, and the softmax of its logits is them."""
+
+    prob: NDArray[np.float64]
+    logit: NDArray[np.float64]
+
+
+def fit_members(
+    rows: Rows,
+    members: Sequence[Member],
+    head: HeadSpec,
+    options: Options,
+    progress: Progress = unwatched,
+    device: str = "cpu",
+) -> list[Trained]:
+    """Every member, trained on its own rows; the epoch is chosen by the loss on its watched rows, never on a test part.
+
+    Members are trained together as batched products, and each has its own generators: it comes out the same alone or
+    in any company, within rounding. Figures of both phases are measured in evaluation mode, with the weights of the
+    end of the epoch, and on as many training rows as there are watched ones, so both compare like with like. A member
+    whose loss stops being a number stops, and the others go on. A linear head is solved, not trained: see `linear`;
+    its figures are of all training rows.
+    Raises `TrainError` for rows that nothing can be learnt from, an epoch that would be chosen on test rows, or a
+    precision that the device lacks.
+    """
+    if options.chooses_epoch and any(member.watched_name == "test" for member in members):
+        raise TrainError("an epoch must not be chosen on test rows", hint="use a preset that keeps the last epoch")
+    dtype = torch.bfloat16 if precision_of(options, head, device) == "bf16" else torch.float32
+    work = Work(table_of(rows, head, device), targets_of(rows, device), head, options, device, dtype)
+    with one_thread() as cores:
+        if head.kind == "linear":
+            from cxremb.training.linear import fit_linear  # scikit-learn takes seconds to import
+
+            solved = [fit_linear(work, member) for member in progress(members, len(members), "members")]
+            return [Trained(weights, epoch, history) for weights, epoch, history in solved]
+        learners = train(work, members, progress, cores if device == "cpu" else 0)
+    return [Trained(one.saved(), one.epoch, one.history, one.diverged) for one in learners]
+
+
+def precision_of(options: Options, head: HeadSpec, device: str) -> str:
+    """fp32 or bf16; `auto` is bf16 where products run in it in hardware. A linear head is solved in fp32 always.
+
+    Raises `TrainError` if the device does not have it.
+    """
+    if options.precision == "bf16" and not native_bf16(device):
+        raise TrainError(f"{device} does not multiply in bfloat16", hint="use --precision fp32")
+    if head.kind == "linear":
+        return "fp32"
+    if options.precision == "auto":
+        return "bf16" if native_bf16(device) else "fp32"
+    return options.precision
+
+
+def train(work: Work, members: Sequence[Member], progress: Progress, cores: int) -> list[Learner]:
+    """The learners, in the order of their members.
+
+    On a CPU the cores take different stacks, and the arithmetic of each stays on one (see `Pace`). A GPU (0 cores)
+    takes all members at once.
+    """
+    groups = shared_out(members, cores)
+    lone = len(groups) == 1  # stays in this thread, which may have a second one at hand
+    with ThreadPoolExecutor(max(cores, 1), initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        each = map if lone else pool.map
+        paces = list(each(lambda group: Pace(Stack(work, group), lone and cores > 1), groups))
+        for epoch in progress(range(1, work.options.epochs + 1), work.options.epochs, "epochs"):
+            list(each(Pace.run_epoch, paces, repeat(epoch)))
+            if not any(pace.stack.running for pace in paces):
+                break
+    return [learner for pace in paces for learner in pace.stack.learners]
+
+
+def shared_out(members: Sequence[Member], cores: int) -> list[Sequence[Member]]:
+    """The members as stacks: as many for each core, all of about the same size. 0 cores: one stack."""
+    count = len(members)
+    stacks = min(count, ceil(count / STACKED / cores) * cores) if cores else min(count, 1)
+    ends = [count * number // max(stacks, 1) for number in range(stacks + 1)]
+    return [members[start:end] for start, end in pairwise(ends)]
+
+
+class Pace:
+    """One thread for the products of a stack, or two, if it has two cores to itself and is faster with them.
+
+    Threads within a product wait for each other busily. On a quiet machine two are half as fast again as one; where
+    other work takes one of the cores they are many times slower. So the first epoch is done with one, and two go on
+    only as long as no epoch takes them longer than that. The weights are the same to the bit (tests/test_stack.py).
+    """
+
+    def __init__(self, stack: Stack, spare: bool) -> None:
+        self.stack, self.spare = stack, spare
+        self.threads, self.first = 1, 0.0
+
+    def run_epoch(self, epoch: int) -> None:
+        """An epoch of the stack."""
+        started = time.perf_counter()
+        if self.spare:
+            torch.set_num_threads(self.threads)
+        self.stack.run_epoch(epoch)
+        seconds = time.perf_counter() - started
+        if epoch == 1:
+            self.first = seconds
+            self.threads = 2 if self.spare and seconds > LONG else 1
+        elif seconds > self.first:
+            self.threads = 1
+
+
+def predict(rows: Rows, head: HeadSpec, weights: Weights, index: NDArray[np.int64]) -> Predicted:
+    """What one trained head says of the rows `index` (m,).
+
+    A row may lack a block. Raises `TrainError` for weights of inputs of another width, or values that are no number.
+    """
+    table = table_of(rows, head, "cpu")
+    read = partial(gather, table, scaling=stacked_scaling([saved_scaling(weights, table.dims, "cpu")]))
+    shapes = head.shapes(table.dims, head.outputs(rows.task, rows.y.shape[1]))
+    try:
+        parameters = {name: torch.tensor(weights[name]).reshape(shape) for name, shape in shapes.items()}
+    except (KeyError, RuntimeError) as error:
+        raise TrainError(f"the weights are not those of a {head.kind} head: {error}", hint="train it again") from error
+    wanted = torch.from_numpy(np.asarray(index, dtype=np.int64))
+    with one_thread():
+        logits = logits_of(head, parameters, wanted, read).double()
+    if rows.task == MULTICLASS:
+        return Predicted(torch.softmax(logits, dim=1).numpy(), logits.numpy())
+    if rows.task == BINARY and logits.shape[1] == 2:
+        logits = logits[:, 1:] - logits[:, :1]
+    return Predicted(torch.sigmoid(logits).numpy(), logits.numpy())
+
+
+@contextmanager
+def one_thread() -> Iterator[int]:
+    """One thread for the arithmetic inside; yields how many there were."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield before
+    finally:
+        torch.set_num_threads(before)

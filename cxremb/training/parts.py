@@ -1,0 +1,110 @@
+"""Who is trained on and who is tested in one fold, and what must not be trained. Needs no torch."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxremb.errors import TrainError
+from cxremb.features import Features
+from cxremb.splits import StoredSplit, fold_parts
+from cxremb.training.plan import Plan
+
+FEWEST_ROWS = 10  # training rows below which a head learns the rows by heart and nothing else
+
+Parts = NDArray[np.str_]  # (n,) train, val, test, or "" for a row that the split does not list
+
+
+def parts_of_plan(
+    features: Features, split: StoredSplit, plan: Plan, blocks: Sequence[str]
+) -> dict[tuple[int, int], Parts]:
+    """(repeat, fold) -> the part of each row. blocks: what is read. Raises `TrainError` if one cannot be trained on."""
+    if split.by_image and features.unit != "image":
+        raise TrainError(
+            f"split {split.name} is by image, and a row of these inputs is a {features.unit}",
+            hint="use a head that reads images: image or fusion",
+        )
+    items = features.item_ids if split.by_image else features.study_ids
+    found = {}
+    for repeat in plan.repeats:
+        for fold in plan.folds:
+            place = fold_parts(split.table, repeat, fold)
+            parts = np.array([place.get(item, "") for item in items.tolist()], dtype=np.str_)
+            where = f"fold {fold} of split {split.title}"
+            refuse_untrainable(features, parts, where)
+            refuse_absent(features, blocks, parts, where)
+            refuse_seen(features, blocks, parts, where)
+            if not (parts == "val").any() and plan.options.chooses_epoch:
+                raise TrainError(
+                    f"{where} has no val part, and preset {plan.preset} chooses its epoch there",
+                    hint="use a preset that keeps the last epoch: --preset cnn-llm/as-coded",
+                )
+            found[repeat, fold] = parts
+    return found
+
+
+def refuse_untrainable(features: Features, parts: Parts, where: str) -> None:
+    """Raises `TrainError` if the split does not fit the rows, or there is nothing to learn or to test on."""
+    if not (parts != "").any():
+        raise TrainError(
+            f"all {len(parts)} rows are in no part of {where}",
+            hint="choose a split of these studies with --split, or leave it out",
+        )
+    train = parts == "train"
+    if train.sum() < FEWEST_ROWS:
+        told = "".join(f"; {count:,} rows left out: {why}" for why, count in features.left_out.items() if count)
+        text = "; `cxremb train text`, or linear-text, and `cxremb ablate --text-only --alone` need no images"
+        raise TrainError(
+            f"{where} has {train.sum()} training rows of unit {features.unit}, {FEWEST_ROWS} are the least{told}",
+            hint=f"embed more of the data set{text if 'image' in features.blocks else ''}",
+        )
+    if not both_classes(features.y[train]).any():
+        raise TrainError(
+            f"{told_classes(features, train)} in {where}: nothing to tell apart",
+            hint="embed more of the data set, or name another label set with --label-set",
+        )
+    if not (parts == "test").any():
+        raise TrainError(f"{where} has no test row", hint="embed more of the data set, or choose another --split")
+
+
+def refuse_absent(features: Features, blocks: Sequence[str], parts: Parts, where: str) -> None:
+    """Raises `TrainError` if a modality is there in no training row."""
+    for block in blocks:
+        if not features.present[block][parts == "train"].any():
+            raise TrainError(
+                f"no training row of {where} has {'a text' if block == 'text' else f'an {block}'}",
+                hint=f"embed more of the data set, or choose a head that reads no {block}",
+            )
+
+
+def both_classes(y: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """(k,) whether each label has a positive and a negative among the rows; NaN is neither. y: (n, k)."""
+    return np.asarray((y == 1).any(axis=0) & (y == 0).any(axis=0))
+
+
+def told_classes(features: Features, train: NDArray[np.bool_]) -> str:
+    """What all training rows have in common, in words."""
+    if len(features.labels) > 1:
+        return f"no label of {features.label_set} has both a positive and a negative training row"
+    return f"all {train.sum()} training rows have {features.label} = {features.y[train][0, 0]:g}"
+
+
+def refuse_seen(features: Features, blocks: Sequence[str], parts: Parts, where: str) -> None:
+    """Raises `TrainError` if an encoder was fine-tuned on a patient that is to be predicted.
+
+    Those on whom only its epoch was chosen may be in val again, where an epoch is chosen; never in test.
+    """
+    tested, watched = (set(features.patient_ids[parts == part].tolist()) for part in ("test", "val"))
+    judged = tested | watched
+    for block in blocks:
+        seen = features.seen.get(block)
+        if seen is None or not (shared := (tested & seen.patients) | (watched & (seen.patients - seen.watched))):
+            continue
+        fold = "" if seen.fold is None else f" --fold {seen.fold}"
+        same = f"use the split it was fine-tuned with: --split {seen.split}{fold}"
+        hint = same if seen.split else "use another encoder"
+        raise TrainError(
+            f"{len(shared):,} of the {len(judged):,} patients in val and test of {where} are among those that "
+            f"{features.stores[block]} was fine-tuned on: it has seen them, so its figures would be too good",
+            hint=f"{hint}; or name another store with --{block}-model",
+        )

@@ -1,0 +1,65 @@
+"""What the next epoch of a training is, told from the losses so far alone: so a resumed training goes the same way."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cxremb.training.options import Options, PixelRecipe, Stage
+from cxremb.training.stack import SLOWER, STAND_STILL
+
+
+@dataclass(frozen=True)
+class Step:
+    """One epoch to come."""
+
+    stage: int
+    first: bool  # of its stage: a new optimiser, from the best weights so far
+    learning_rate: float
+    frozen: float  # share of the base's layers
+
+
+def stages_of(options: Options, recipe: PixelRecipe) -> tuple[Stage, ...]:
+    """The stages of a recipe; one, if it names none. None is longer than `options.epochs`."""
+    stages = recipe.stages or (Stage(options.epochs, options.learning_rate),)
+    return tuple(Stage(min(stage.epochs, options.epochs), stage.learning_rate, stage.frozen) for stage in stages)
+
+
+def next_step(losses: Sequence[float], options: Options, recipe: PixelRecipe) -> Step | None:
+    """What comes after epochs with these watched losses; None: nothing, the training is over.
+
+    A stage ends after its epochs, or once `patience` of them have brought no lower loss than it had.
+    """
+    begin = 0
+    for number, stage in enumerate(stages_of(options, recipe)):
+        here = losses[begin : begin + stage.epochs]
+        used = epochs_used(here, options.patience)
+        if used is None and len(here) < stage.epochs:
+            return Step(number, not here, learning_rate(here, options.schedule, stage), stage.frozen)
+        begin += len(here) if used is None else used
+    return None
+
+
+def epochs_used(losses: Sequence[float], patience: int | None) -> int | None:
+    """After how many epochs patience ran out; None if it has not."""
+    lowest, since = math.inf, 0
+    for epoch, loss in enumerate(losses, 1):
+        lowest, since = (loss, 0) if loss < lowest else (lowest, since + 1)
+        if patience is not None and since >= patience:
+            return epoch
+    return None
+
+
+def learning_rate(losses: Sequence[float], schedule: str, stage: Stage) -> float:
+    """The rate of the epoch that follows `losses`, those of its own stage.
+
+    cosine: half a wave from the full rate down (Loshchilov & Hutter 2017). plateau: times `SLOWER` whenever
+    `STAND_STILL` epochs have brought no lower loss.
+    """
+    if schedule == "cosine":
+        return stage.learning_rate * (1 + math.cos(math.pi * len(losses) / stage.epochs)) / 2
+    rate, lowest, since = stage.learning_rate, math.inf, 0
+    for loss in losses if schedule == "plateau" else ():
+        lowest, since = (loss, 0) if loss < lowest else (lowest, since + 1)
+        if since >= STAND_STILL:
+            rate, since = rate * SLOWER, 0
+    return rate

@@ -1,0 +1,228 @@
+"""Run folders: written whole or not at all, listed, found by what they answer, read back. Needs no torch."""
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from pyarrow import csv
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save
+
+from cxremb.errors import StoreError, listed
+from cxremb.store.dataset import Dataset
+from cxremb.store.files import replace_file, replace_table, replace_text, sha256_of, sync_folder, unwritable
+from cxremb.store.layout import FORMAT_VERSION, HISTORY, METRICS, PREDICTIONS
+
+MODEL = "model.safetensors"
+CONTROL = "control:"  # how the arms of `ablation.controls` start: from shuffled labels or vectors, or without a model
+SHOWN = 10  # run ids that a message lists
+
+Weights = Mapping[str, NDArray[np.generic]]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What training leaves behind: the record without id and dates, the tables, the weights, the model card."""
+
+    record: Mapping[str, Any]
+    history: pa.Table
+    predictions: pa.Table
+    metrics: pa.Table
+    weights: Weights  # "repeat0.fold0.seed0.<parameter>" -> array
+    card: str
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run. `record` is its run.json; `reused` says that nothing was trained to get it."""
+
+    folder: Path
+    record: Mapping[str, Any]
+    reused: bool = False
+
+    @property
+    def run_id(self) -> str:
+        return str(self.record["run_id"])
+
+    @property
+    def arm(self) -> str:
+        return str(self.record["arm"])
+
+    @property
+    def is_control(self) -> bool:
+        """Whether it is a line of the lower block of `ablate`: predictions to compare with, and no model."""
+        return self.arm.startswith(CONTROL)
+
+    @property
+    def caveats(self) -> tuple[str, ...]:
+        """What must stand beside every figure of the run, as it was written when the run was made."""
+        return tuple(filter(None, str(self.record.get("note") or "").split("; ")))
+
+    @property
+    def seconds(self) -> float:
+        return float(self.record["seconds"])
+
+    @property
+    def history(self) -> pa.Table:
+        """Columns `layout.HISTORY`."""
+        return self.table("history", HISTORY)
+
+    @property
+    def predictions(self) -> pa.Table:
+        """Columns `layout.PREDICTIONS`: validation and test rows of every fold."""
+        return self.table("predictions", PREDICTIONS)
+
+    @property
+    def metrics(self) -> pa.Table:
+        """Columns `layout.METRICS`: part `test` pools the run's folds, `test.fold0` is one of them."""
+        return self.table("metrics", METRICS)
+
+    @property
+    def label(self) -> str:
+        """The label that the main figures stand under: the one there is, or `macro`."""
+        return str(self.record["label"])
+
+    def metric(
+        self, name: str, part: str = "test", label: str | None = None
+    ) -> tuple[float | None, float | None, float | None]:
+        """(value, low, high) of one metric of a label, the main one if left out; None where undefined or not there."""
+        wanted = (name, part, label or self.label)
+        rows = [row for row in self.metrics.to_pylist() if (row["metric"], row["part"], row["label"]) == wanted]
+        return (rows[0]["value"], rows[0]["low"], rows[0]["high"]) if rows else (None, None, None)
+
+    def weights(self) -> dict[str, dict[str, NDArray[np.generic]]]:
+        """Model, such as `repeat0.fold0.seed0` -> parameter or buffer -> array. Nothing is unpickled.
+
+        Raises `StoreError` if the file is not the one that run.json names: truncated, edited or exchanged.
+        """
+        path = self.folder / MODEL
+        try:
+            digest, names = self.record["model_sha256"], [one["name"] for one in self.record["members"]]
+        except (KeyError, TypeError) as error:
+            raise damaged(self.folder / "run.json", error) from error
+        try:
+            if sha256_of(path) != digest:
+                raise StoreError(
+                    f"{path}: not the file that run.json names: it was truncated or edited", hint=again(path)
+                )
+            stored = load_file(path)
+        except (OSError, SafetensorError) as error:
+            raise damaged(path, error) from error
+        return {
+            name: {key.removeprefix(f"{name}."): array for key, array in stored.items() if key.startswith(f"{name}.")}
+            for name in names
+        }
+
+    def table(self, name: str, schema: pa.Schema) -> pa.Table:
+        """One of the run's tables. Raises `StoreError` if it is gone, damaged or has other columns."""
+        path = self.folder / f"{name}.parquet"
+        try:
+            return pq.ParquetFile(path).read().cast(schema)
+        except (OSError, ValueError, pa.ArrowException) as error:
+            raise damaged(path, error) from error
+
+
+def write_run(dataset: Dataset, key: str, outcome: Outcome) -> Run:
+    """The run, whole: it is written to a draft folder that takes its name in one step.
+
+    key: SHA-256 of what was asked. Raises `StoreError` if it cannot be written; nothing is left then.
+    """
+    now = datetime.now(UTC)
+    run_id = f"{now:%Y%m%dT%H%M%S}-{key[:8]}"
+    record = {"format": FORMAT_VERSION, "run_id": run_id, "key": key, "created": now.isoformat(timespec="seconds")}
+    record |= {"dataset": dataset.name, **outcome.record}
+    draft, folder = dataset.paths.runs / f".draft-{uuid4().hex}", dataset.paths.runs / run_id
+    try:
+        for name in ("history", "predictions", "metrics"):
+            replace_table(draft / f"{name}.parquet", getattr(outcome, name))
+        replace_file(draft / "history.csv", partial(write_csv, outcome.history))
+        record["model_sha256"] = sha256_of(replace_file(draft / MODEL, partial(write_weights, outcome.weights)))
+        replace_text(draft / "README.md", outcome.card.replace("RUN_ID", run_id))
+        replace_text(draft / "run.json", json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+        draft.rename(folder)
+        sync_folder(folder.parent)
+    except OSError as error:
+        if not (folder / "run.json").is_file():  # else the same run finished elsewhere in the same second
+            raise unwritable(folder, error) from error
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return read_run(folder)
+
+
+def write_weights(weights: Weights, path: Path) -> None:
+    """`path`, a safetensors file."""
+    path.write_bytes(save(dict(weights)))
+
+
+def write_csv(table: pa.Table, path: Path) -> None:
+    """`path`, for who has nothing that reads Parquet; an empty cell is undefined."""
+    csv.write_csv(table, path)
+
+
+def read_run(folder: Path) -> Run:
+    """The run in `folder`. Raises `StoreError` if its run.json is missing or damaged."""
+    path = folder / "run.json"
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        record["run_id"], record["key"], record["label"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise damaged(path, error) from error
+    return Run(folder, record)
+
+
+def list_runs(dataset: Dataset) -> list[Run]:
+    """Every finished run, newest first. Drafts are not runs."""
+    folders = (path.parent for path in dataset.paths.runs.glob("[!.]*/run.json"))
+    return [read_run(folder) for folder in sorted(folders, key=lambda folder: folder.name, reverse=True)]
+
+
+def find_run(dataset: Dataset, key: str) -> Run | None:
+    """The newest finished run that answers exactly what `key` stands for."""
+    folders = sorted(dataset.paths.runs.glob(f"[!.]*-{key[:8]}"), reverse=True)
+    return next((run for run in map(read_run, folders) if run.record["key"] == key), None)
+
+
+def open_run(dataset: Dataset, name: str) -> Run:
+    """The run whose id is `name`, or has it in it. Raises `StoreError`, listing runs, if that is not exactly one."""
+    runs = list_runs(dataset)
+    found = [run for run in runs if run.run_id == name] or [run for run in runs if name in run.run_id]
+    if len(found) != 1:
+        known = listed((run.run_id for run in found or runs), SHOWN) or "none"
+        what = f"several runs have {name!r} in their id" if found else f"no run {name!r}"
+        raise StoreError(f"{dataset.name}: {what}; there is {known}", hint="name one in full: `cxremb runs ls`")
+    return found[0]
+
+
+def remove_run(run: Run) -> int:
+    """Remove a run with all it holds; how many bytes that freed. Raises `StoreError` if it cannot be removed.
+
+    It takes a hidden name first, so that no reader ever finds half of it.
+    """
+    freed = sum(path.stat().st_size for path in run.folder.iterdir())
+    gone = run.folder.with_name(f".gone-{uuid4().hex}")
+    try:
+        run.folder.rename(gone)
+        shutil.rmtree(gone)
+    except OSError as error:
+        raise unwritable(run.folder, error) from error
+    return freed
+
+
+def damaged(path: Path, error: Exception) -> StoreError:
+    """The error to raise when part of a run cannot be read."""
+    return StoreError(f"{path}: missing or damaged ({str(error).splitlines()[0]})", hint=again(path))
+
+
+def again(path: Path) -> str:
+    """What to do about a run that is not whole."""
+    return f"delete the folder {path.parent} and train again"

@@ -1,0 +1,75 @@
+"""One step of the optimiser for some members at once.
+
+torch's functional optimisers, because merely making an object of `torch.optim` imports torch's compiler: seconds, of a
+training that takes seconds. All updates are per element, so one call over K members is K optimisers.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from math import cos, pi
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim.adam import adam
+from torch.optim.adamw import adamw
+from torch.optim.sgd import sgd
+
+from cxremb.training.options import Options
+
+BETAS = 0.9, 0.999  # and EPSILON: as Kingma & Ba 2015 and torch have them
+EPSILON = 1e-8
+
+
+class Moving:
+    """Weights that are being trained, of K members in one tensor each, and what the optimiser remembers of them.
+
+    All of it stays where it is: a tensor of megabytes that is made anew at every step costs more than what fills it.
+    """
+
+    def __init__(self, members: Sequence[Mapping[str, Tensor]], dtype: torch.dtype) -> None:
+        self.weights = {name: torch.stack([one[name] for one in members]) for name in members[0]}  # float32
+        self.first, self.second, self.moves = (
+            {name: torch.zeros_like(value) for name, value in self.weights.items()} for _ in range(3)
+        )
+        self.steps = {name: torch.zeros(len(value), device=value.device) for name, value in self.weights.items()}
+        self.rounded = {name: value.to(dtype) for name, value in self.weights.items()}  # themselves, in float32
+
+    def of(self, number: int) -> dict[str, Tensor]:
+        """The weights of one member: parts of the whole."""
+        return {name: value[number] for name, value in self.weights.items()}
+
+    def narrow(self, numbers: Sequence[int]) -> None:
+        """Only these members go on."""
+        for whole in (self.weights, self.first, self.second, self.moves, self.steps):
+            whole.update({name: value[list(numbers)] for name, value in whole.items()})
+        self.rounded = {name: value.to(self.rounded[name].dtype) for name, value in self.weights.items()}
+
+    def turn(self, members: int, loss: Callable[[Mapping[str, Tensor]], Tensor]) -> None:
+        """Work out where to: the gradient of a loss of the first members' rounded weights, by name."""
+        leaves = {name: value[:members].detach().requires_grad_() for name, value in self.rounded.items()}
+        for name, found in zip(leaves, torch.autograd.grad(loss(leaves), list(leaves.values())), strict=True):
+            self.moves[name][:members] = found
+
+    def step(self, options: Options, rate: float, numbers: Sequence[int]) -> None:
+        """Move the weights of the members `numbers` against their gradients, and round them."""
+        weights, moves, first, second, steps = (
+            [value[number] for number in numbers for value in whole.values()]
+            for whole in (self.weights, self.moves, self.first, self.second, self.steps)
+        )
+        shared: dict[str, Any] = {"fused": True, "lr": rate, "weight_decay": options.weight_decay, "maximize": False}
+        with torch.no_grad():
+            if options.optimiser == "sgd":
+                sgd(weights, moves, [*first], **shared, momentum=options.momentum, dampening=0.0, nesterov=False)
+            else:
+                shared |= {"amsgrad": False, "beta1": BETAS[0], "beta2": BETAS[1], "eps": EPSILON}
+                optimise = adamw if options.optimiser == "adamw" else adam
+                optimise(weights, moves, first, second, [], steps, **shared)
+        for name, rounded in self.rounded.items():
+            rounded.copy_(self.weights[name])
+
+
+def scheduled(options: Options, rate: float, epoch: int) -> float:
+    """The learning rate of an epoch, from 1 on. Cosine: from the full rate to 0 (Loshchilov & Hutter 2017)."""
+    if options.schedule != "cosine":
+        return rate
+    return rate * (1 + cos(pi * (epoch - 1) / max(options.epochs - 1, 1))) / 2
