@@ -11,7 +11,8 @@ CxrembError            any of the below: `str(error)` says what and where, `erro
 ├── TrainError         a head cannot be trained on what was asked for
 └── QueryError         an SQL statement is wrong or not allowed
 
-Messages share words: `listed` names what there is, `meant` the likely one, `reason` is what a library says went wrong.
+Messages share words: `name_list` names what there is, `did_you_mean` the likely one, `reason` is what a library says
+went wrong.
 """
 
 from collections.abc import Iterable
@@ -68,15 +69,15 @@ class QueryError(CxrembError):
     """An SQL statement is wrong or not allowed."""
 
 
-def listed(names: Iterable[str], shown: int | None = None) -> str:
+def name_list(names: Iterable[str], shown: int | None = None) -> str:
     """Names side by side, with semicolons if they hold commas; where only the first are shown, it says so."""
     every = list(names)
     some = every[:shown]
-    told = ("; " if any("," in name for name in some) else ", ").join(some)
-    return told if len(some) == len(every) else f"{told} and {len(every) - len(some):,} more"
+    joined = ("; " if any("," in name for name in some) else ", ").join(some)
+    return joined if len(some) == len(every) else f"{joined} and {len(every) - len(some):,} more"
 
 
-def meant(given: str, names: Iterable[str]) -> str:
+def did_you_mean(given: str, names: Iterable[str]) -> str:
     """`did you mean NAME? ` to start a hint with; nothing if no name is like the one given, whatever its case."""
     known = {name.lower(): name for name in names}
     near = get_close_matches(given.lower(), known, n=1, cutoff=0.7)

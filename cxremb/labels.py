@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from cxremb.errors import DataError, listed, meant
+from cxremb.errors import DataError, did_you_mean, name_list
 from cxremb.store.dataset import Dataset, commit_dataset, verified
 from cxremb.store.drafts import drafting
 from cxremb.store.label_rows import LabelRows, made_here
@@ -48,8 +48,8 @@ def read_labels(dataset: Dataset, label_set: str) -> Labels:
     trainable = [name for name in about if about[name]["task"] != "terms"]
     hint = f"say --label-set {' or '.join(trainable)}" if trainable else "add a collection that has labels"
     if label_set not in about:
-        hint = meant(label_set, trainable) + hint
-        raise DataError(f"{dataset.name}: no label set called {label_set!r}; it has {listed(about) or 'none'}", hint)
+        hint = did_you_mean(label_set, trainable) + hint
+        raise DataError(f"{dataset.name}: no label set called {label_set!r}; it has {name_list(about) or 'none'}", hint)
     if label_set not in trainable:
         raise DataError(f"{dataset.name}: {label_set!r} only lists terms: there is nothing to train on", hint)
     rows = rows_of(dataset, label_set)

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from cxremb.errors import DataError, listed, meant
+from cxremb.errors import DataError, did_you_mean, name_list
 from cxremb.evaluation.arrays import Reals, Rows, cluster_numbers
 from cxremb.evaluation.averages import Piece, few, judged_pieces, label_pieces, macro, mean_of
 from cxremb.evaluation.bootstrap import Difference, Plan, Statistic, cluster_count, differences
@@ -62,8 +62,8 @@ class Predictions:
         """
         if label not in self.labels if label else len(self.labels) > 1:
             what = f"has no label {label!r}" if label else f"has {len(self.labels)} labels"
-            near = meant(label or "", self.labels)
-            raise DataError(f"run {self.run_id} {what}", hint=f"{near}name one with --label: {listed(self.labels)}")
+            near = did_you_mean(label or "", self.labels)
+            raise DataError(f"run {self.run_id} {what}", hint=f"{near}name one with --label: {name_list(self.labels)}")
         column = [self.labels.index(label) if label else 0]
         alone = {name: getattr(self, name)[:, column] for name in ("y", "prob", "logit")}
         found = replace(self, task="binary", labels=(self.labels[column[0]],), **alone)

@@ -13,7 +13,17 @@ from cxremb.catalog import add_collection
 from cxremb.encoders import listing
 from cxremb.encoders.state import read_state
 from cxremb.encoders.table import find_spec
-from cxremb.errors import WORDS, CxrembError, DataError, EncoderError, StoreError, TrainError, listed, meant, reason
+from cxremb.errors import (
+    WORDS,
+    CxrembError,
+    DataError,
+    EncoderError,
+    StoreError,
+    TrainError,
+    did_you_mean,
+    name_list,
+    reason,
+)
 from cxremb.features import Inputs, load_features
 from cxremb.labels import read_labels
 from cxremb.predictions import predictions_of
@@ -37,14 +47,14 @@ NO_MODEL = {"image": None, "text": None}
     [("minllm", "minilm"), ("MiniLM", "minilm"), ("Cardiomgaly", "Cardiomegaly"), ("zebra", ""), ("", "")],
 )
 def test_the_nearest_name(given: str, near: str) -> None:
-    assert meant(given, ["Cardiomegaly", "minilm", "mpnet"]) == (f"did you mean {near}? " if near else "")
+    assert did_you_mean(given, ["Cardiomegaly", "minilm", "mpnet"]) == (f"did you mean {near}? " if near else "")
 
 
 def test_a_list_that_is_cut_says_so_and_names_with_commas_stay_apart() -> None:
-    assert listed(["a", "b"]) == listed(["a", "b"], 2) == "a, b"
-    assert listed([str(n) for n in range(12)], 2) == "0, 1 and 10 more"
-    assert listed(["Opacity, lung", "Nodule"]) == "Opacity, lung; Nodule"
-    assert listed([]) == ""
+    assert name_list(["a", "b"]) == name_list(["a", "b"], 2) == "a, b"
+    assert name_list([str(n) for n in range(12)], 2) == "0, 1 and 10 more"
+    assert name_list(["Opacity, lung", "Nodule"]) == "Opacity, lung; Nodule"
+    assert name_list([]) == ""
 
 
 def test_a_long_reason_ends_with_a_whole_word() -> None:

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from cxremb.errors import EncoderError, listed, meant
+from cxremb.errors import EncoderError, did_you_mean, name_list
 
 TIMM = "cxremb.encoders.timm_image:load"
 HUB = "cxremb.encoders.hf:load"
@@ -155,8 +155,8 @@ def find_spec(name: str) -> EncoderSpec:
         return EncoderSpec(OWN, name, "", 0, UNSTATED, ())
     raise EncoderError(
         f"unknown model {name!r}",
-        hint=f"{meant(name, ENCODERS)}choose one of {listed(ENCODERS)}; or timm:NAME.TAG, hf:ORG/MODEL@REVISION, "
-        "your own module:function",
+        hint=f"{did_you_mean(name, ENCODERS)}choose one of {name_list(ENCODERS)}; or timm:NAME.TAG, "
+        "hf:ORG/MODEL@REVISION, your own module:function",
     )
 
 

@@ -16,7 +16,7 @@ from cxremb.encoders.films import FilmEncoder, FilmNet, film_input, pool_average
 from cxremb.encoders.state import load_backbone, read_state
 from cxremb.encoders.table import TOKENS, EncoderSpec, short_name
 from cxremb.encoders.weights import locate_file
-from cxremb.errors import EncoderError, listed
+from cxremb.errors import EncoderError, name_list
 from cxremb.store.manifest import Recipe
 
 
@@ -68,7 +68,7 @@ def resolve(spec: EncoderSpec) -> tuple[str, EncoderSpec]:
     if not config.has_weights:
         raise EncoderError(
             f"timm has no weights for {spec.model!r}",
-            hint=f"there are some for {listed(timm.list_pretrained(f'*{spec.model}*'), 5) or 'others: see timm'}",
+            hint=f"there are some for {name_list(timm.list_pretrained(f'*{spec.model}*'), 5) or 'others: see timm'}",
         )
     with torch.device("meta"):
         network = timm.create_model(config.architecture, pretrained=False, num_classes=0)

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cxremb.errors import SplitError, listed, meant
+from cxremb.errors import SplitError, did_you_mean, name_list
 from cxremb.labels import Labels, read_labels
 from cxremb.splits.by_image import image_split
 from cxremb.splits.made import EXAMPLES, classes_lacking
@@ -62,8 +62,8 @@ def find_split(dataset: Dataset, label_set: str, name: str) -> Path:
     if not fitting:
         known = sorted({path.stem.rpartition("@")[0] for path in stored} | set(BUILT_IN))
         raise SplitError(
-            f"{dataset.name} has no split called {name!r}; there is {listed(known)}",
-            hint=f"{meant(name, known)}make or import it: `cxremb data split NAME [--from FILE]`",
+            f"{dataset.name} has no split called {name!r}; there is {name_list(known)}",
+            hint=f"{did_you_mean(name, known)}make or import it: `cxremb data split NAME [--from FILE]`",
         )
     about = {path: read_about(path) for path in fitting}
     made_for = [path for path in fitting if about[path]["label_set"] in (label_set, None)] or fitting

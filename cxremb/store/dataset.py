@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cxremb.errors import DataError, StoreError, listed, meant
+from cxremb.errors import DataError, StoreError, did_you_mean, name_list
 from cxremb.store.drafts import Draft, drafting
 from cxremb.store.files import replace_text, sha256_of
 from cxremb.store.layout import FORMAT_VERSION, TABLES, DatasetPaths
@@ -98,10 +98,10 @@ def open_dataset(root: Path, name: str | None = None) -> Dataset:
         raise DataError(f"{root} holds several data sets: {', '.join(names)}", hint="choose one with --dataset NAME")
     if not names or (name is not None and name not in names):
         wanted = f"no data set called {name!r}" if name else "no data set"
-        known = f"; it holds {listed(names)}" if names else ""
+        known = f"; it holds {name_list(names)}" if names else ""
         raise DataError(
             f"{root}: {wanted}{known}",
-            hint=meant(name or "", names)
+            hint=did_you_mean(name or "", names)
             + "add one with `cxremb data add`, or name another store root with --root or CXREMB_STORES",
         )
     return read_dataset(DatasetPaths(root, name or names[0]).descriptor)

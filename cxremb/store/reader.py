@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from cxremb.errors import StoreError, listed, meant, reason
+from cxremb.errors import StoreError, did_you_mean, name_list, reason
 from cxremb.store.cache import Matrix, matrix_path, read_matrix, write_matrix
 from cxremb.store.dataset import Dataset, open_dataset
 from cxremb.store.manifest import Manifest, latest_manifest, manifest_paths, read_manifest
@@ -148,7 +148,7 @@ class Store:
         found = self.load(section, pooling)
         rows = found.rows(ids)
         if (lost := np.flatnonzero(rows < 0)).size:
-            named = listed((ids[int(index)] for index in lost), 3)
+            named = name_list((ids[int(index)] for index in lost), 3)
             raise StoreError(f"{self.name}: no {section} vector of {len(lost)} ids: {named}", hint="embed again")
         return found.vectors[rows].astype(np.float32)
 
@@ -210,8 +210,8 @@ def open_store(dataset: Dataset, encoder: str, version: int | None = None) -> St
     for store in stores:
         if encoder == store.name or (encoder == store.encoder and store.xxxx == KEEP):
             return store if version is None else store.at(version)
-    known = listed(store.told for store in stores) or "nothing yet"
-    near = meant(encoder, [name for store in stores for name in (store.encoder, store.name)])
+    known = name_list(store.told for store in stores) or "nothing yet"
+    near = did_you_mean(encoder, [name for store in stores for name in (store.encoder, store.name)])
     raise StoreError(
         f"{dataset.name} has no store of {encoder!r}; it has {known}",
         hint=f"{near}run `cxremb embed --model {encoder.split('@', maxsplit=1)[0]}`"

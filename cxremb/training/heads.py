@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 
-from cxremb.errors import TrainError, listed, meant
+from cxremb.errors import TrainError, did_you_mean, name_list
 from cxremb.training.data import BINARY
 
 KINDS = ("mlp", "linear", "gated", "late", "attention")
@@ -110,5 +110,7 @@ HEADS = {
 def find_head(name: str) -> HeadSpec:
     """The head called `name`. Raises `TrainError` with the names there are."""
     if name not in HEADS:
-        raise TrainError(f"no head called {name!r}", hint=f"{meant(name, HEADS)}choose one of {listed(HEADS)}")
+        raise TrainError(
+            f"no head called {name!r}", hint=f"{did_you_mean(name, HEADS)}choose one of {name_list(HEADS)}"
+        )
     return HEADS[name]

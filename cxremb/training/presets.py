@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from cxremb.errors import TrainError, listed, meant
+from cxremb.errors import TrainError, did_you_mean, name_list
 from cxremb.training.heads import find_head
 from cxremb.training.options import Augment, Options, PixelRecipe, Stage
 
@@ -283,7 +283,7 @@ def find_preset(name: str, task: str = "") -> Preset:
     known = [preset.name for preset in family] or list(PRESETS)
     raise TrainError(
         f"{name!r} stands for several presets" if family else f"no preset called {name!r}",
-        hint=f"{'' if family else meant(name, known)}choose one of {listed(known)}: see `cxremb presets`",
+        hint=f"{'' if family else did_you_mean(name, known)}choose one of {name_list(known)}: see `cxremb presets`",
     )
 
 
@@ -291,7 +291,7 @@ def changed(preset: Preset, head: str, **options: Any) -> Preset:
     """The preset with other options for `head`, "" for a network. Raises `TrainError` for one that would do nothing."""
     given = {name: value for name, value in options.items() if value is not None}
     if given and head and find_head(head).kind == "linear":
-        idle = listed(f"--{name}".replace("_", "-") for name in given)
+        idle = name_list(f"--{name}".replace("_", "-") for name in given)
         raise TrainError(f"head {head} is solved, not trained: {idle} would do nothing", hint=f"leave {idle} out")
     if "learning_rate" in given and preset.pixels.stages:
         raise TrainError(f"each stage of {preset.name} has its own learning rate", hint="leave --learning-rate out")

@@ -18,7 +18,7 @@ from pyarrow import csv
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
-from cxremb.errors import StoreError, listed
+from cxremb.errors import StoreError, name_list
 from cxremb.store.dataset import Dataset
 from cxremb.store.files import replace_file, replace_table, replace_text, sha256_of, sync_folder, unwritable
 from cxremb.store.layout import FORMAT_VERSION, HISTORY, METRICS, PREDICTIONS
@@ -197,7 +197,7 @@ def open_run(dataset: Dataset, name: str) -> Run:
     runs = list_runs(dataset)
     found = [run for run in runs if run.run_id == name] or [run for run in runs if name in run.run_id]
     if len(found) != 1:
-        known = listed((run.run_id for run in found or runs), SHOWN) or "none"
+        known = name_list((run.run_id for run in found or runs), SHOWN) or "none"
         what = f"several runs have {name!r} in their id" if found else f"no run {name!r}"
         raise StoreError(f"{dataset.name}: {what}; there is {known}", hint="name one in full: `cxremb runs ls`")
     return found[0]

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cxremb.datasets.tree import SUFFIXES, image_files
-from cxremb.errors import DataError, listed
+from cxremb.errors import DataError, name_list
 
 
 class Films:
@@ -34,7 +34,7 @@ class Films:
         found = nearest(found, cell)
         if len(found) > 1:
             raise DataError(
-                f"several files in {self.folder} could be {cell}: {listed(found, 10)}",
+                f"several files in {self.folder} could be {cell}: {name_list(found, 10)}",
                 hint="name a column of paths with --column path=COLUMN, or point --images at one of the folders",
             )
         self.named.update(found)
