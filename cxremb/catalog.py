@@ -8,16 +8,15 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from cxremb.errors import DataError, StoreError
+from cxremb.errors import DataError, ImageError, StoreError
+from cxremb.images import image_size
+from cxremb.processes import in_order
 from cxremb.splits import store_published
-from cxremb.store.changes import changes
-from cxremb.store.dataset import Dataset, commit_dataset, read_dataset, verified
-from cxremb.store.describe import count
-from cxremb.store.drafts import Draft, drafting
-from cxremb.store.facts import file_facts, in_order
-from cxremb.store.label_rows import LabelRows
+from cxremb.store.dataset import Dataset, Draft, commit_dataset, drafting, read_dataset, verified
+from cxremb.store.files import sha256_of
+from cxremb.store.label_rows import LabelRows, keep_own, own_sets
 from cxremb.store.layout import LABEL_SOURCE, PRE_READ, ROLES, TABLES, DatasetPaths
-from cxremb.store.own_labels import keep_own, own_sets
+from cxremb.store.tables import changes, count
 from cxremb.store.texts import REPORT
 from cxremb.types import Collection, Image, Note, Progress, unwatched
 
@@ -227,3 +226,18 @@ class Examples:
     def note(self, what: str, hint: str) -> list[Note]:
         """The note, if there was any."""
         return [Note(what, self.count, self.first, hint)] if self.count else []
+
+
+def file_facts(image: Image) -> tuple[str | None, str | None, int | None, int | None]:
+    """(absolute path, SHA-256, width, height) of an image's file; null for what cannot be read."""
+    if image.path is None:
+        return None, None, None, None
+    path = image.path.resolve()
+    try:
+        digest = sha256_of(path)
+    except OSError:
+        return str(path), None, None, None
+    try:
+        return str(path), digest, *image_size(path)
+    except ImageError:
+        return str(path), digest, None, None

@@ -12,13 +12,11 @@ from numpy.typing import NDArray
 
 from cxremb.errors import DataError
 from cxremb.labels import Labels, read_labels
-from cxremb.store.cache import Matrix
 from cxremb.store.choose import Seen, check_text, choose_stores, fine_tuned_on
 from cxremb.store.dataset import Dataset
 from cxremb.store.layout import BEFORE_READING, LABEL_SOURCE
-from cxremb.store.marks import KEEP
-from cxremb.store.reader import Store
-from cxremb.store.texts import REPORT, text_role
+from cxremb.store.reader import Matrix, Store
+from cxremb.store.texts import KEEP, REPORT, text_role
 
 SOURCED = "label recovery, not diagnosis: the text that this arm reads is a source of the label"
 ROLE_TOLD = {BEFORE_READING: "written before the film was read", LABEL_SOURCE: "a source of the label"}

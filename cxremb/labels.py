@@ -16,8 +16,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from cxremb.errors import DataError, did_you_mean, name_list
-from cxremb.store.dataset import Dataset, commit_dataset, verified
-from cxremb.store.drafts import drafting
+from cxremb.store.dataset import Dataset, commit_dataset, drafting, verified
 from cxremb.store.label_rows import LabelRows, made_here
 from cxremb.store.sql import query
 from cxremb.types import LabelSet

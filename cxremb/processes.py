@@ -1,14 +1,20 @@
-"""Worker processes that start fresh: no forked locks, and nothing of the caller's script."""
+"""Work done beside: processes that start fresh, and threads that read a bounded number of files ahead."""
 
 import multiprocessing
 import sys
-from collections.abc import Callable
-from concurrent.futures import Future, ProcessPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from threading import Lock
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
+READERS = 8  # threads: hashing leaves the interpreter lock, and a network disk answers slowly
+AHEAD = 16 * READERS  # files that are read or wait for it: enough to keep every reader busy past a slow one
 MAIN_LOCK = Lock()  # held while the main module is out of sight
+
+T = TypeVar("T")
+Answer = TypeVar("Answer")
 
 
 class Workers(ProcessPoolExecutor):
@@ -31,3 +37,16 @@ class Workers(ProcessPoolExecutor):
                 return super().submit(fn, *args, **kwargs)
             finally:
                 sys.modules["__main__"] = main
+
+
+def in_order(function: Callable[[T], Answer], items: Iterable[T]) -> Iterator[tuple[T, Answer]]:
+    """Each item with its answer, in order; `function` runs in threads, at most `AHEAD` items before their turn."""
+    waiting: deque[tuple[T, Future[Answer]]] = deque()
+    with ThreadPoolExecutor(READERS) as readers:
+        for item in items:
+            waiting.append((item, readers.submit(function, item)))
+            if len(waiting) >= AHEAD:
+                first, answer = waiting.popleft()
+                yield first, answer.result()
+        for last, answer in waiting:
+            yield last, answer.result()

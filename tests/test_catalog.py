@@ -16,15 +16,16 @@ from hypothesis import strategies as st
 from PIL import Image as PilImage
 from typer.testing import CliRunner
 
+from cxremb import processes
 from cxremb.catalog import add_collection
 from cxremb.cli.data import app
 from cxremb.datasets import iu_xray, openi
 from cxremb.encoders.listing import suggested
 from cxremb.errors import DataError, FetchError, StoreError
-from cxremb.store import drafts, facts
+from cxremb.store import dataset as tables
 from cxremb.store.dataset import open_dataset
-from cxremb.store.describe import describe
 from cxremb.store.layout import BEFORE_READING, LABEL_SOURCE
+from cxremb.store.tables import describe
 from cxremb.types import Collection, Image, Note, Study
 
 REAL = Path(os.environ["CXREMB_REAL_DATA"]) / "iu_xray" if "CXREMB_REAL_DATA" in os.environ else None
@@ -223,7 +224,7 @@ def test_streams_are_read_once_studies_first_and_notes_afterwards(tmp_path):
 def test_many_batches_hold_the_same_rows_as_one(tmp_path, monkeypatch):
     given = collection(tmp_path / "films", n=7)
     whole = add_collection(given, tmp_path / "one").dataset
-    monkeypatch.setattr(drafts, "BATCH_ROWS", 2)
+    monkeypatch.setattr(tables, "BATCH_ROWS", 2)
     parts = add_collection(given, tmp_path / "many").dataset
     assert pq.ParquetFile(parts.paths.table("images")).num_row_groups == 7
     for name in ("studies", "images", "reports", "labels"):
@@ -232,10 +233,10 @@ def test_many_batches_hold_the_same_rows_as_one(tmp_path, monkeypatch):
 
 
 def test_files_are_hashed_a_bounded_number_ahead(monkeypatch):
-    monkeypatch.setattr(facts, "AHEAD", 4)
+    monkeypatch.setattr(processes, "AHEAD", 4)
     taken, done = [], []
     source = (taken.append(n) or n for n in range(50))
-    for item, answer in facts.in_order(lambda n: n * n, source):
+    for item, answer in processes.in_order(lambda n: n * n, source):
         assert answer == item**2
         assert len(taken) <= len(done) + 4
         done.append(item)
@@ -297,8 +298,8 @@ def test_an_interrupted_add_is_found_out_and_mended(tmp_path, monkeypatch, at):
         if at in {path.stem, path.name}:
             raise KeyboardInterrupt
 
-    publish = drafts.Draft.publish
-    monkeypatch.setattr(drafts.Draft, "publish", lambda draft: (stop(draft.path), publish(draft)))
+    publish = tables.Draft.publish
+    monkeypatch.setattr(tables.Draft, "publish", lambda draft: (stop(draft.path), publish(draft)))
     monkeypatch.setattr("cxremb.store.dataset.replace_text", lambda path, text: stop(path))
     with pytest.raises(KeyboardInterrupt):
         add_collection(changed, root)

@@ -26,9 +26,9 @@ from cxremb.errors import DataError, EncoderError, StoreError
 from cxremb.features import Inputs, load_features
 from cxremb.store.choose import check_text, choose_stores, edited_store
 from cxremb.store.dataset import Dataset
-from cxremb.store.marks import MARK, edited, way_of
 from cxremb.store.reader import Store, list_stores, open_store
 from cxremb.store.sql import query
+from cxremb.store.texts import MARK, edited, way_of
 from cxremb.types import Collection, LabelSet, Study
 
 HERE = Where(devices=("cpu",))

@@ -17,8 +17,7 @@ from cxremb.errors import StoreError
 from cxremb.store.check import check_store, check_tables
 from cxremb.store.clean import collect, reclaimable, remove, versions
 from cxremb.store.dataset import Dataset
-from cxremb.store.files import replace_table, sha256_of
-from cxremb.store.lock import writing
+from cxremb.store.files import replace_table, sha256_of, writing
 from cxremb.store.manifest import Manifest, Part, publish, successor
 from cxremb.store.reader import Store, list_stores, open_store
 

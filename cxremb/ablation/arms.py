@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from cxremb.errors import TrainError
-from cxremb.store.marks import KEEP, MARKS, WAYS
+from cxremb.store.texts import KEEP, MARKS, WAYS
 from cxremb.training.heads import HeadSpec, find_head
 
 # What may be changed about an arm, in the order in which names say it; a tuple lists the values there are.

@@ -17,8 +17,7 @@ from cxremb.features import Features
 from cxremb.labels import read_labels
 from cxremb.splits import StoredSplit
 from cxremb.store.dataset import Dataset
-from cxremb.store.marks import edited
-from cxremb.store.texts import report_texts
+from cxremb.store.texts import edited, report_texts
 from cxremb.training.data import MULTICLASS
 from cxremb.training.parts import Parts
 from cxremb.training.plan import Place, Plan

@@ -10,9 +10,8 @@ from cxremb.errors import DataError, StoreError, TrainError
 from cxremb.features import Features, Inputs, gather, load_features
 from cxremb.store.choose import choose_stores, edited_store
 from cxremb.store.dataset import Dataset
-from cxremb.store.marks import KEEP, MARKS
 from cxremb.store.reader import Store, open_store
-from cxremb.store.texts import section_roles, text_parts
+from cxremb.store.texts import KEEP, MARKS, section_roles, text_parts
 
 BOTH = ("image", "text")
 

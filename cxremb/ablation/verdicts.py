@@ -10,7 +10,7 @@ from cxremb.ablation.shuffles import LABELS
 from cxremb.errors import DataError
 from cxremb.evaluation.bootstrap import Difference, Interval
 from cxremb.predictions import Predictions, difference_of, predictions_of
-from cxremb.store.marks import KEEP
+from cxremb.store.texts import KEEP
 from cxremb.training.runs import Run, read_run
 
 if TYPE_CHECKING:

@@ -11,9 +11,8 @@ from cxremb.features import Ids, Inputs, Places, as_text, find_vectors, gather, 
 from cxremb.splits import StoredSplit, fold_parts, normalised
 from cxremb.store.choose import choose_stores, fine_tuned_on
 from cxremb.store.dataset import Dataset
-from cxremb.store.marks import KEEP, edited
 from cxremb.store.reader import Store
-from cxremb.store.texts import report_texts
+from cxremb.store.texts import KEEP, edited, report_texts
 
 FEWEST_PAIRS = 20  # training pairs below which a projection learns them by heart and nothing else
 

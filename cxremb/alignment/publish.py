@@ -20,12 +20,11 @@ from cxremb.embedding.job import failure_table
 from cxremb.embedding.parts import PartWriter
 from cxremb.embedding.plan import Item
 from cxremb.errors import StoreError
-from cxremb.store.files import replace_file, replace_table
+from cxremb.store.files import replace_file, replace_table, writing
 from cxremb.store.layout import FAILURES
-from cxremb.store.lock import writing
 from cxremb.store.manifest import Manifest, Recipe, latest_manifest, publish
-from cxremb.store.marks import MARKS
 from cxremb.store.reader import Store, halves
+from cxremb.store.texts import MARKS
 
 POOLING = "projected"
 WEIGHTS, PATIENTS = "projection.safetensors", "patients.parquet"  # beside the parts; the provenance names them

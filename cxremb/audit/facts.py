@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cxremb.audit.headers import TAGS, Header
 from cxremb.audit.subject import Items, Subject, encoded, positions
-from cxremb.store.marks import MARK
+from cxremb.store.texts import MARK
 
 CLASSES = 20  # of a category: the most frequent; the rest is one more
 LETTERS = (1, 4)  # letters in a row that it counts

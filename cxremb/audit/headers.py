@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cxremb.store.facts import in_order
+from cxremb.processes import in_order
 from cxremb.types import Progress
 
 TAGS = ("PhotometricInterpretation", "BitsStored", "Manufacturer", "Modality", "BodyPartExamined", "Rows", "Columns")

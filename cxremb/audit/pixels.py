@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from cxremb.errors import ImageError
 from cxremb.images import Grey, decode_file, squash
+from cxremb.processes import in_order
 from cxremb.store.dataset import Dataset
-from cxremb.store.facts import in_order
 from cxremb.store.files import replace_table
 from cxremb.types import Progress
 

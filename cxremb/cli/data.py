@@ -30,7 +30,7 @@ def ls(root: Root = DEFAULT_ROOT, as_json: AsJson = False) -> None:
     from cxremb.cli.progress import log
     from cxremb.cli.run_view import page, plain_table
     from cxremb.store.dataset import list_datasets
-    from cxremb.store.describe import count
+    from cxremb.store.tables import count
 
     rows = [
         {
@@ -67,7 +67,7 @@ def show(
     Example: cxremb data show iu_xray
     """
     from cxremb.store.dataset import open_dataset
-    from cxremb.store.describe import describe
+    from cxremb.store.tables import describe
 
     found = describe(open_dataset(root, name))
     if as_json:

@@ -39,7 +39,7 @@ def label(
     """
     from cxremb.labels import label_from_file, label_with_sql
     from cxremb.store.dataset import open_dataset
-    from cxremb.store.describe import describe
+    from cxremb.store.tables import describe
     from cxremb.types import LabelSet
 
     before = open_dataset(root, dataset)

@@ -16,7 +16,7 @@ from cxremb.encoders.base import ImageEncoder, Runtime, TextEncoder, load_encode
 from cxremb.errors import EncoderError
 from cxremb.processes import Workers
 from cxremb.store.dataset import open_dataset
-from cxremb.store.lock import writing
+from cxremb.store.files import writing
 from cxremb.store.manifest import latest_manifest
 from cxremb.types import Progress, unwatched
 

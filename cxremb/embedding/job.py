@@ -20,9 +20,8 @@ from cxremb.embedding.plan import Plan, make_plan, wanted_items
 from cxremb.encoders.base import ImageEncoder, TextEncoder
 from cxremb.errors import StoreError, VersionTaken
 from cxremb.store.dataset import Dataset
-from cxremb.store.files import replace_table
+from cxremb.store.files import replace_table, writing
 from cxremb.store.layout import FAILURES
-from cxremb.store.lock import writing
 from cxremb.store.manifest import Manifest, latest_manifest, publish
 from cxremb.store.reader import Store
 from cxremb.types import Progress, unwatched

@@ -8,7 +8,7 @@ from typing import Any
 
 from cxremb.errors import DataError
 from cxremb.images import ASPECTS
-from cxremb.store.marks import KEEP, MARKS, WAYS
+from cxremb.store.texts import KEEP, MARKS, WAYS
 
 PRECISIONS = ("full", "half")
 

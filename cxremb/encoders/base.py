@@ -13,7 +13,7 @@ from cxremb.encoders.table import find_spec
 from cxremb.errors import EncoderError
 from cxremb.images import ASPECTS, Frame
 from cxremb.store.manifest import Recipe
-from cxremb.store.marks import KEEP, WAYS
+from cxremb.store.texts import KEEP, WAYS
 
 Vectors = Mapping[str, NDArray[np.float32]]  # pooling -> (n, dim)
 

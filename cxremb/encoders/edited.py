@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from cxremb.encoders.base import TextEncoder, Vectors
 from cxremb.errors import EncoderError
-from cxremb.store.marks import MARKS, MASK, RULES, edited
+from cxremb.store.texts import MARKS, MASK, RULES, edited
 
 
 class EditedTexts:

@@ -10,9 +10,8 @@ from cxremb.encoders.listing import suggested
 from cxremb.errors import StoreError
 from cxremb.store.dataset import Dataset
 from cxremb.store.manifest import Recipe
-from cxremb.store.marks import KEEP, MARKS, as_written
 from cxremb.store.reader import Store, list_stores, open_store
-from cxremb.store.texts import section_roles, text_parts
+from cxremb.store.texts import KEEP, MARKS, as_written, section_roles, text_parts
 
 WORDS = {"image": "films on this machine", "text": "report texts"}
 WITHOUT = {  # what to type on a data set that lacks a modality

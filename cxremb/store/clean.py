@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from cxremb.errors import StoreError
-from cxremb.store.lock import LOCK, cleaning
+from cxremb.store.files import LOCK, cleaning
 from cxremb.store.manifest import Manifest, manifest_paths, read_manifest
 
 

@@ -1,9 +1,12 @@
-"""Vectors out of a store: the current version of each, by id."""
+"""Vectors out of a store: the current version of each, by id, through a memory-mapped matrix in `cache/`."""
 
+import hashlib
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import numpy as np
 import pyarrow as pa
@@ -12,14 +15,57 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from cxremb.errors import StoreError, did_you_mean, name_list, reason
-from cxremb.store.cache import Matrix, matrix_path, read_matrix, write_matrix
 from cxremb.store.dataset import Dataset, open_dataset
+from cxremb.store.files import replace_file, replace_table
 from cxremb.store.manifest import Manifest, latest_manifest, manifest_paths, read_manifest
-from cxremb.store.marks import KEEP, way_of
-from cxremb.store.texts import place
+from cxremb.store.texts import KEEP, place, way_of
 
 if TYPE_CHECKING:
     import torch
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """n vectors and whose they are. `vectors` is float16 of shape (n, dim), read from disk as it is used."""
+
+    ids: pa.Array  # (n,) strings
+    vectors: NDArray[np.float16]
+
+    def rows(self, ids: Sequence[str]) -> NDArray[np.int64]:
+        """(m,) the row of each id, -1 where it has none."""
+        found = pc.index_in(pa.array(ids, self.ids.type), value_set=self.ids)
+        rows: NDArray[np.int64] = found.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+        return rows
+
+
+def matrix_path(cache: Path, manifest: Manifest, section: str, pooling: str) -> Path:
+    """Where it lies. The name follows from the parts' digests, so no other version's matrix is ever taken for it."""
+    parts = hashlib.sha256("".join(part.sha256 for part in manifest.parts).encode()).hexdigest()[:12]
+    return cache / "vectors" / f"{manifest.recipe.store}-{parts}" / f"{quote(section, safe='+')}.{pooling}.npy"
+
+
+def read_matrix(path: Path, dim: int) -> Matrix | None:
+    """What an earlier reader left there; None if it is not there or not whole."""
+    try:
+        vectors = np.load(path, mmap_mode="r")
+        ids = pq.read_table(path.with_suffix(".parquet"), memory_map=True)["item_id"].combine_chunks()
+    except (OSError, ValueError, pa.ArrowException):
+        return None
+    whole = vectors.shape == (len(ids), dim) and vectors.dtype == np.float16
+    return Matrix(ids, vectors) if whole else None
+
+
+def write_matrix(path: Path, matrix: Matrix) -> None:
+    """Keep it for the next reader. A root that cannot be written costs that reader time and nothing else."""
+
+    def write(draft: Path) -> None:
+        with draft.open("wb") as file:
+            np.save(file, matrix.vectors)
+
+    with suppress(StoreError):
+        replace_table(path.with_suffix(".parquet"), pa.table({"item_id": matrix.ids}))
+        replace_file(path, write)  # last: without it there is no matrix
+
 
 PROJECTED = "projected_from"  # in the recipe's input of the stores that `align` makes, and of no other
 

@@ -1,12 +1,15 @@
-"""The tables of one data set, asked in SQL: any number of rows in bounded memory."""
+"""The tables of one data set, asked in SQL: what they hold in numbers, and what differs between two of them."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import duckdb
 
 from cxremb.errors import StoreError
+from cxremb.store.dataset import Dataset, verified
+from cxremb.store.layout import TABLES
 from cxremb.store.views import literal, quoted
 
 SETTINGS = {
@@ -28,3 +31,99 @@ def opened(files: Mapping[str, Path]) -> Iterator[duckdb.DuckDBPyConnection]:
             yield con
         except duckdb.Error as error:
             raise StoreError(f"{folder}: {error}", hint="run the same `cxremb data add` again") from error
+
+
+MOST = 10  # rows of a label set that `data show` lists
+COUNTS = """
+SELECT (SELECT count(*) FROM studies) AS studies,
+       (SELECT count(DISTINCT patient_id) FROM studies) AS patients,
+       (SELECT count(*) FROM images) AS images,
+       (SELECT count(path) FROM images) AS images_present,
+       (SELECT count(DISTINCT study_id) FROM reports WHERE section IN ('findings', 'impression')) AS reports_with_text
+"""
+VIEWS = "SELECT coalesce(view, 'unknown') AS view, count(*) FROM images GROUP BY 1 ORDER BY 2 DESC, 1"
+SPREAD = """
+SELECT label, count(*) FILTER (value = 1) AS ones, count(*) FILTER (value = 0) AS zeros FROM labels
+WHERE label_set = ? GROUP BY label ORDER BY ones DESC, label
+"""
+STUDIES = "SELECT count(DISTINCT study_id) FROM labels WHERE label_set = ?"
+
+
+def count(dataset: Dataset) -> dict[str, int]:
+    """Studies, patients, images listed, images present, and studies with findings or impression.
+
+    Raises `StoreError` if a table is not the file that dataset.json names.
+    """
+    with opened({name: verified(dataset, name) for name in TABLES}) as con:
+        return counted(con)
+
+
+def counted(con: duckdb.DuckDBPyConnection) -> dict[str, int]:
+    """The counts, by name."""
+    found = con.execute(COUNTS)
+    return dict(zip([column[0] for column in found.description], found.fetchall()[0], strict=True))
+
+
+def describe(dataset: Dataset) -> dict[str, Any]:
+    """What `data show` shows: the descriptor's words, the counts, the views, and how the labels are spread.
+
+    labels: per label set its definition, how many labels and studies it has, and studies with 1 and with 0 per label,
+    the most frequent first.
+    """
+    kept = ("name", "created", "licence", "citation", "simulated", "source", "notes")
+    sets = dataset.descriptor.get("label_sets", {})
+    with opened({name: verified(dataset, name) for name in TABLES}) as con:
+        return {
+            **{name: dataset.descriptor[name] for name in kept},
+            "counts": counted(con),
+            "views": dict(con.execute(VIEWS).fetchall()),
+            "labels": {name: {**about, **spread(con, name)} for name, about in sets.items()},
+        }
+
+
+def spread(con: duckdb.DuckDBPyConnection, label_set: str) -> dict[str, Any]:
+    """How one label set is spread over the studies."""
+    found = con.execute(SPREAD, [label_set]).fetchall()
+    return {
+        "label_count": len(found),
+        "studies": con.execute(STUDIES, [label_set]).fetchall()[0][0],
+        "most": [{"label": label, "ones": ones, "zeros": zeros} for label, ones, zeros in found[:MOST]],
+    }
+
+
+# All that the tables say of an id, in one number: the sum of its rows' 64-bit hashes, whatever order they stand in.
+# Rows belong to the study or, in `images`, to the image.
+SAID = """
+SELECT what, id, sum(row) AS said FROM ({rows}) GROUP BY what, id
+"""
+CHANGES = """
+WITH before AS ({before}), after AS ({after})
+SELECT what || CASE WHEN before.said IS NULL THEN ' added' WHEN after.said IS NULL THEN ' removed' ELSE ' changed' END
+       AS change, count(*)
+FROM before FULL JOIN after USING (what, id)
+WHERE before.said IS DISTINCT FROM after.said
+GROUP BY change ORDER BY change
+"""
+
+
+def changes(before: Mapping[str, Path], after: Mapping[str, Path]) -> dict[str, int]:
+    """How many studies and images were added, removed and changed: {"images added": 8}; only what happened.
+
+    before, after: table -> file. Two different ids' rows with equal 64-bit sums would pass as unchanged; nothing
+    rests on it but the count and whether equal tables are written again.
+    """
+    old = {f"before_{name}": path for name, path in before.items()}
+    new = {f"after_{name}": path for name, path in after.items()}
+    with opened({**old, **new}) as con:
+        question = CHANGES.format(before=said("before"), after=said("after"))
+        return dict(con.execute(question).fetchall())
+
+
+def said(when: str) -> str:
+    """SQL of what all tables of that time say, per id."""
+    rows = (
+        f"""SELECT '{"images" if name == "images" else "studies"}' AS what,
+        {"image_id" if name == "images" else "study_id"} AS id, hash('{name}', t) AS row FROM {when}_{name} t"""
+        for name in TABLES
+    )
+    return SAID.format(rows=" UNION ALL ".join(rows))

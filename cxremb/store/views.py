@@ -25,9 +25,8 @@ from cxremb.store.layout import (
     SPLITS,
     TABLES,
 )
-from cxremb.store.marks import KEEP
 from cxremb.store.reader import Store, list_stores
-from cxremb.store.texts import PLACES, REPORT
+from cxremb.store.texts import KEEP, PLACES, REPORT
 
 TYPES = {
     pa.string(): "VARCHAR",

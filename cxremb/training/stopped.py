@@ -9,7 +9,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from cxremb.store.dataset import Dataset
-from cxremb.store.lock import cleaning, writing
+from cxremb.store.files import cleaning, writing
 
 OLD_DAYS = 7  # from then on `cxremb store gc` frees what was left: until then somebody may mean to go on
 KINDS = ("training", "draft", "gone")  # the last two: a run half written, or half removed
