@@ -16,10 +16,9 @@ from cxremb.training.deal import kept_units
 from cxremb.training.heads import HEADS, HeadSpec
 from cxremb.training.inputs import LIMIT, table_of
 from cxremb.training.learner import Work, new_learner, sample
-from cxremb.training.loop import fit_members, one_thread, predict
+from cxremb.training.loop import fit_members, predict
 from cxremb.training.losses import balanced_weights, cell_losses, summed_loss, targets_of
 from cxremb.training.options import Options
-from cxremb.training.stack import SLOWER, STAND_STILL, Stack
 
 SMALL = HeadSpec(("image", "text"), hidden=16)
 LAST = Options(epochs=5, batch_size=64, select="last", patience=None, precision="fp32")
@@ -38,12 +37,7 @@ def plain_loop(rows, member: Member, options: Options) -> list[np.ndarray]:
     torch.manual_seed(member.seed)
     first, second = nn.Linear(19, 16), nn.Linear(16, 4 if rows.task == "multiclass" else 2)
     parameters = [*first.parameters(), *second.parameters()]
-    rate, decay = options.learning_rate, options.weight_decay
-    optimiser = {
-        "adam": lambda: torch.optim.Adam(parameters, rate, weight_decay=decay),
-        "adamw": lambda: torch.optim.AdamW(parameters, rate, weight_decay=decay),
-        "sgd": lambda: torch.optim.SGD(parameters, rate, momentum=options.momentum, weight_decay=decay),
-    }[options.optimiser]()
+    optimiser = torch.optim.Adam(parameters, options.learning_rate, weight_decay=options.weight_decay)
     classes = rows.y.argmax(axis=1) if rows.task == "multiclass" else rows.y[:, 0]
     X, y = torch.from_numpy(scaled(rows, member)), torch.from_numpy(classes.astype(np.int64))
     weight = None
@@ -52,9 +46,7 @@ def plain_loop(rows, member: Member, options: Options) -> list[np.ndarray]:
         weight = torch.from_numpy(compute_class_weight("balanced", classes=np.unique(told), y=told)).float()
     order, draws = (torch.Generator().manual_seed(member.seed) for _ in range(2))
     train = torch.from_numpy(member.train)
-    for epoch in range(options.epochs):
-        if options.schedule == "cosine":
-            optimiser.param_groups[0]["lr"] = rate * (1 + np.cos(np.pi * epoch / (options.epochs - 1))) / 2
+    for _ in range(options.epochs):
         for batch in torch.split(train[torch.randperm(len(train), generator=order)], options.batch_size):
             optimiser.zero_grad()
             hidden = torch.relu(first(X[batch]))
@@ -68,13 +60,8 @@ def plain_loop(rows, member: Member, options: Options) -> list[np.ndarray]:
 
 @pytest.mark.parametrize(
     "options",
-    [
-        LAST,
-        replace(LAST, class_weights=True, weight_decay=0.1),
-        replace(LAST, optimiser="adamw", weight_decay=0.1, schedule="cosine"),
-        replace(LAST, optimiser="sgd", momentum=0.9, learning_rate=0.05),
-    ],
-    ids=["adam", "weights", "adamw-cosine", "sgd"],
+    [LAST, replace(LAST, class_weights=True, weight_decay=0.1), replace(LAST, learning_rate=0.05)],
+    ids=["as it is", "weights", "fast"],
 )
 @pytest.mark.parametrize("task", ["binary", "multiclass"])
 def test_the_weights_are_those_of_a_plain_loop(task: str, options: Options):
@@ -127,23 +114,16 @@ def test_the_best_epoch_is_kept_and_patience_ends_the_rest():
         np.testing.assert_array_equal(array, until.weights[name])
 
 
-def test_the_plateau_schedule_slows_each_member_by_its_own_loss():
-    rows = rows_of(np.random.default_rng(0).integers(0, 2, 200), "binary", noise(200))
-    options = Options(epochs=14, batch_size=32, patience=None, learning_rate=5e-3, schedule="plateau")
-    stack = Stack(Work(table_of(rows, SMALL, "cpu"), targets_of(rows), SMALL, options, "cpu"), members_of(200, 3))
-    with one_thread():
-        for epoch in range(1, 15):
-            stack.run_epoch(epoch)
-    rates = []
-    for learner in stack.learners:
-        lowest, still, rate = np.inf, 0, options.learning_rate
-        for loss in [one.loss for one in learner.history if one.phase == "val"]:
-            lowest, still = (loss, 0) if loss < lowest else (lowest, still + 1)
-            if still == STAND_STILL:
-                rate, still = rate * SLOWER, 0
-        assert learner.rate == pytest.approx(rate)
-        rates.append(rate)
-    assert min(rates) < options.learning_rate
+@pytest.mark.parametrize("head", ["fusion", "linear"])
+@pytest.mark.parametrize(
+    ("wrong", "known"),
+    [({"optimiser": "sgd"}, "adam"), ({"optimiser": "adamw"}, "adam"), ({"schedule": "cosine"}, "constant"),
+     ({"schedule": "plateau"}, "constant")],
+)  # fmt: skip
+def test_what_only_networks_have_is_refused_with_what_heads_have(head: str, wrong: dict, known: str):
+    [(name, given)] = wrong.items()
+    says = f"the {name} of a head is {known}, not '{given}'"
+    assert says in str(refused(planted(200), members_of(200, 1)[0], HEADS[head], replace(LAST, **wrong)))
 
 
 def test_inputs_are_scaled_by_training_rows_only_and_one_outlier_cannot_decide():
@@ -363,15 +343,15 @@ def test_fewer_rows_than_a_batch_are_one_batch():
 
 def test_a_rate_that_diverges_at_once_leaves_nothing_to_keep():
     rows, member = planted(200), members_of(200, 1)[0]
-    trained = fit_members(rows, [member], SMALL, replace(LAST, optimiser="sgd", learning_rate=1e30))[0]
+    trained = fit_members(rows, [member], SMALL, replace(LAST, learning_rate=1e30))[0]
     assert (trained.epoch, trained.diverged, trained.history) == (0, 1, [])
 
 
 @pytest.mark.parametrize("select", ["best", "last"])
 def test_a_member_that_diverges_later_keeps_what_it_had(select: str):
-    """The rate is such that the weights of a linear network grow by some orders of magnitude with every epoch."""
+    """The rate is such that logits come near the largest float32, and pass it after some epochs."""
     rows, member = planted(200), members_of(200, 1)[0]
-    options = replace(LAST, optimiser="sgd", learning_rate=30.0, weight_decay=30.0, epochs=60, select=select)
+    options = replace(LAST, learning_rate=1e18, epochs=60, select=select)
     trained = fit_members(rows, [member], SMALL, options)[0]
     assert trained.diverged
     assert trained.epoch

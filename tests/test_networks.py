@@ -30,12 +30,11 @@ from cxremb.training.pixels.fit import NetworkPlan, Origin, fit_network, open_so
 from cxremb.training.pixels.forward import Job, predict
 from cxremb.training.pixels.loop import Training, epoch_seed, fit, mean_loss
 from cxremb.training.pixels.networks import RANDOM, find_start, freeze, layers_of, new_network, parameters_of
-from cxremb.training.pixels.schedule import next_step
 from cxremb.training.pixels.source import Films, load_films
 from cxremb.training.pixels.specs import NETWORKS, NetworkSpec, find_network
 from cxremb.training.presets import PRESETS, find_preset
 from cxremb.training.runs import find_run, list_runs
-from cxremb.training.stack import SLOWER, STAND_STILL
+from cxremb.training.schedule import SLOWER, STAND_STILL, next_step
 from cxremb.types import Collection, Image, LabelSet, Study
 
 FROM_PIXELS = [preset for preset in PRESETS.values() if preset.network]

@@ -108,6 +108,8 @@ def test_options_of_the_rows_reach_the_record(call):
         (("train", "attention", "--unit", "image"), "--unit study"),
         (("train", "unheard_of"), "choose one of fusion, image"),
         (("train", "fusion", "--preset", "unheard_of"), "cxremb presets"),
+        (("train", "fusion", "--preset", "two-stage"), "leave the head out: cxremb train --preset two-stage"),
+        (("train", "text", "--preset", "default/small-films"), "leave the head out"),
         (("train", "fusion", "--preset", "cnn-llm/as-coded", "--label-set", "found"), "is for binary labels"),
         (("train", "fusion", "--device", "abacus"), "abacus"),
         (("runs", "show", "nothing"), "cxremb runs ls"),

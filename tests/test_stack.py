@@ -66,14 +66,9 @@ def test_next_to_no_dropout_is_none(spec: HeadSpec):
     same(none, little)
 
 
-@pytest.mark.parametrize("schedule", ["constant", "cosine", "plateau"])
-@pytest.mark.parametrize("optimiser", ["adam", "adamw", "sgd"])
-def test_every_optimiser_and_schedule_keeps_members_apart(optimiser: str, schedule: str):
+def test_weight_decay_and_class_weights_keep_members_apart():
     rows, members, spec = planted(300), members_of(300, 4), replace(HEADS["fusion"], hidden=8)
-    options = replace(
-        SHORT, optimiser=optimiser, schedule=schedule, weight_decay=0.01, momentum=0.9, patience=None, epochs=9,
-        class_weights=True,
-    )  # fmt: skip
+    options = replace(SHORT, weight_decay=0.01, patience=None, epochs=9, class_weights=True)
     together = fit_members(rows, members, spec, options)
     for member, trained in zip(members, together, strict=True):
         same(trained, fit_members(rows, [member], spec, options)[0])

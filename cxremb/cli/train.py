@@ -141,13 +141,6 @@ def train(
     from cxremb.training.board import check_board, write_board
     from cxremb.training.presets import changed, find_preset
 
-    if head == "align":  # who looks for it among the heads finds it
-        from cxremb.cli.align import align
-
-        place = {"split": split, "fold": fold, "allow_leaky": allow_leaky, "label_set": label_set, "seed": seed}
-        where = {"root": root, "dataset": dataset, "as_json": as_json}
-        align(image_model, text_model, text, epochs=epochs or 100, **place, **where)  # type: ignore[arg-type]
-        return
     if tensorboard:
         check_board()  # before anything takes time
     collection = open_dataset(root, dataset)

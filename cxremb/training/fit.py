@@ -85,6 +85,7 @@ def fit_runs(
 def key_of(bench: Bench, plan: Plan) -> str:
     """The key of the run that answers a plan. Raises `TrainError` if the preset is not for the task of the labels."""
     head, preset = find_head(plan.arm), find_preset(plan.preset)
+    preset.check_head(plan.arm)
     if bench.features.task not in preset.tasks:
         raise TrainError(
             f"preset {preset.name} is for {' and '.join(preset.tasks)} labels; "

@@ -43,12 +43,9 @@ class Learner:
     weights: Tensor  # (n, cells) what each label weighs in its loss; 0 where it is missing
     order: torch.Generator  # of the rows, on the CPU: the same order on every device
     draws: torch.Generator  # of dropout, on the device
-    rate: float
     kept: dict[str, Tensor] = field(default_factory=dict)  # the weights of epoch `epoch`
     epoch: int = 0
     lowest: float = float("inf")
-    chosen: int = 0  # the epoch of the lowest loss
-    slowed: int = 0  # the last epoch in which the rate was lowered
     stopped: bool = False
     diverged: int | None = None  # the epoch in which the loss stopped being a number
     history: list[Epoch] = field(default_factory=list)
@@ -77,7 +74,6 @@ def new_learner(work: Work, member: Member, number: int) -> Learner:
         weights=balanced(targets, train) if work.options.class_weights else targets.known.float(),
         order=torch.Generator().manual_seed(member.seed),
         draws=torch.Generator(work.device).manual_seed(member.seed),
-        rate=work.options.learning_rate,
     )
 
 

@@ -70,6 +70,7 @@ def fit_members(
     """
     if options.chooses_epoch and any(member.watched_name == "test" for member in members):
         raise TrainError("an epoch must not be chosen on test rows", hint="use a preset that keeps the last epoch")
+    options.check_head()
     dtype = torch.bfloat16 if precision_of(options, head, device) == "bf16" else torch.float32
     work = Work(table_of(rows, head, device), targets_of(rows, device), head, options, device, dtype)
     with one_thread() as cores:

@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 from cxremb.errors import TrainError
 
 SELECT = ("best", "last")
-OPTIMISERS = ("adam", "adamw", "sgd")
-SCHEDULES = ("constant", "cosine", "plateau")
+OPTIMISERS = ("adam", "adamw", "sgd")  # of networks; a head has `HEAD_OPTIMISERS`, as its presets do
+SCHEDULES = ("constant", "cosine", "plateau")  # of networks; a head has `HEAD_SCHEDULES`
+HEAD_OPTIMISERS = ("adam",)
+HEAD_SCHEDULES = ("constant",)
 PRECISIONS = ("auto", "fp32", "bf16")
 
 
@@ -24,7 +26,7 @@ class Options:
     optimiser: str = "adam"
     momentum: float = 0.0  # of sgd
     weight_decay: float = 0.0
-    schedule: str = "constant"  # cosine: half a wave, down to 0; plateau: lower while the validation loss stands still
+    schedule: str = "constant"  # cosine: half a wave down; plateau: lower while the validation loss stands still
     class_weights: bool = False  # each class weighs as much in the training loss, however rare it is
     precision: str = "auto"  # of a head's products: bf16 where the hardware multiplies in it, else fp32
 
@@ -44,6 +46,15 @@ class Options:
             )
         if min(self.momentum, self.weight_decay) < 0:
             raise TrainError("momentum and weight decay must not be below zero", hint="0 leaves them out")
+
+    def check_head(self) -> None:
+        """Raises `TrainError` for an optimiser or a schedule that only networks from pixels have."""
+        for name, known in (("optimiser", HEAD_OPTIMISERS), ("schedule", HEAD_SCHEDULES)):
+            if (given := getattr(self, name)) not in known:
+                raise TrainError(
+                    f"the {name} of a head is {' or '.join(known)}, not {given!r}",
+                    hint=f"leave {name} out; {given!r} is for networks from pixels",
+                )
 
     @property
     def chooses_epoch(self) -> bool:

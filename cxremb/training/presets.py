@@ -35,10 +35,13 @@ class Preset:
     split: str = ""  # the original one, where it is known by a name here
     differs: Sequence[str] = ()
 
-    @property
-    def needs_leaky(self) -> bool:
-        """Whether its original split shares patients between parts: asking for that one takes `--allow-leaky`."""
-        return self.split == IMAGE_SPLIT
+    def check_head(self, head: str) -> None:
+        """Raises `TrainError` if it is the recipe of a network from pixels, and not of a head."""
+        if self.network:
+            raise TrainError(
+                f"preset {self.name} trains the network {self.network} from pixels, not head {head}",
+                hint=f"leave the head out: cxremb train --preset {self.name}; or use --preset default",
+            )
 
 
 GROUPED = (
@@ -290,6 +293,8 @@ def find_preset(name: str, task: str = "") -> Preset:
 def changed(preset: Preset, head: str, **options: Any) -> Preset:
     """The preset with other options for `head`, "" for a network. Raises `TrainError` for one that would do nothing."""
     given = {name: value for name, value in options.items() if value is not None}
+    if head:
+        preset.check_head(head)
     if given and head and find_head(head).kind == "linear":
         idle = name_list(f"--{name}".replace("_", "-") for name in given)
         raise TrainError(f"head {head} is solved, not trained: {idle} would do nothing", hint=f"leave {idle} out")

@@ -13,10 +13,8 @@ from cxremb.training.learner import Learner, Work, initial, logits_of, new_learn
 from cxremb.training.losses import Epoch, figures, summed_loss
 from cxremb.training.modules import forward
 from cxremb.training.options import Options
-from cxremb.training.update import Moving, scheduled
-
-STAND_STILL = 3  # epochs without a lower watched loss after which the plateau schedule slows down
-SLOWER = 0.3  # the share of the rate that is left: two steps down are an order of magnitude
+from cxremb.training.schedule import next_step
+from cxremb.training.update import Moving
 
 
 class Stack:
@@ -36,7 +34,7 @@ class Stack:
         orders = [shuffled(learner) for learner in self.running]
         size = self.work.options.batch_size
         for start in range(0, len(orders[0]), size):  # some run out of rows before others: the first ones go on
-            self.step([rows for order in orders if len(rows := order[start : start + size])], epoch)
+            self.step([rows for order in orders if len(rows := order[start : start + size])])
         for number, learner in enumerate(self.running):
             self.watch(learner, self.moving.of(number), epoch)
         going = [number for number, learner in enumerate(self.running) if not learner.stopped]
@@ -44,14 +42,12 @@ class Stack:
             self.running = [self.running[number] for number in going]
             self.moving.narrow(going)
 
-    def step(self, rows: Sequence[Tensor], epoch: int) -> None:
+    def step(self, rows: Sequence[Tensor]) -> None:
         """One batch of each of the first learners, all in one product, and one step of each one's optimiser."""
         active, options = self.running[: len(rows)], self.work.options
         dealt, numbers = deal(self.work, active, rows), [learner.number for learner in active]
         self.moving.turn(len(rows), lambda weights: self.loss(numbers, dealt, weights))
-        for rate in {learner.rate for learner in active}:  # one, unless the plateau schedule has slowed some
-            slowed = [number for number, learner in enumerate(active) if learner.rate == rate]
-            self.moving.step(options, scheduled(options, rate, epoch), slowed)
+        self.moving.step(len(rows), options.learning_rate, options.weight_decay)
 
     def loss(self, numbers: Sequence[int], dealt: Deal, weights: Mapping[str, Tensor]) -> Tensor:
         """The losses of these members, summed: the gradient of each is its own."""
@@ -72,19 +68,13 @@ class Stack:
 
 
 def judge(options: Options, learner: Learner, told: Sequence[Epoch], weights: Mapping[str, Tensor]) -> None:
-    """What to keep, when to slow down or stop, by the figures of an epoch: of training rows, then of watched ones."""
+    """What to keep and when to stop, by the figures of an epoch: of training rows, then of watched ones."""
     epoch, loss = told[-1].epoch, told[-1].loss
     if not all(isfinite(one.loss) for one in told):
         learner.diverged, learner.stopped = epoch, True
         return
     learner.history += told
-    better = loss < learner.lowest
-    if better:
-        learner.lowest, learner.chosen, learner.slowed = loss, epoch, epoch
-    if better or options.select == "last":
+    if loss < learner.lowest or options.select == "last":
         learner.keep(weights, epoch)
-    if epoch - learner.slowed >= STAND_STILL and options.schedule == "plateau":
-        learner.rate, learner.slowed = learner.rate * SLOWER, epoch
-    learner.stopped = epoch == options.epochs or (
-        options.patience is not None and epoch - learner.chosen >= options.patience
-    )
+    learner.lowest = min(loss, learner.lowest)
+    learner.stopped = next_step([one.loss for one in learner.history[1::2]], options) is None

@@ -1,20 +1,14 @@
-"""One step of the optimiser for some members at once.
+"""One step of Adam for some members at once.
 
-torch's functional optimisers, because merely making an object of `torch.optim` imports torch's compiler: seconds, of a
+torch's functional optimiser, because merely making an object of `torch.optim` imports torch's compiler: seconds, of a
 training that takes seconds. All updates are per element, so one call over K members is K optimisers.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from math import cos, pi
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim.adam import adam
-from torch.optim.adamw import adamw
-from torch.optim.sgd import sgd
-
-from cxremb.training.options import Options
 
 BETAS = 0.9, 0.999  # and EPSILON: as Kingma & Ba 2015 and torch have them
 EPSILON = 1e-8
@@ -50,26 +44,16 @@ class Moving:
         for name, found in zip(leaves, torch.autograd.grad(loss(leaves), list(leaves.values())), strict=True):
             self.moves[name][:members] = found
 
-    def step(self, options: Options, rate: float, numbers: Sequence[int]) -> None:
-        """Move the weights of the members `numbers` against their gradients, and round them."""
+    def step(self, members: int, rate: float, weight_decay: float) -> None:
+        """Move the weights of the first members against their gradients, and round them."""
         weights, moves, first, second, steps = (
-            [value[number] for number in numbers for value in whole.values()]
+            [value[number] for number in range(members) for value in whole.values()]
             for whole in (self.weights, self.moves, self.first, self.second, self.steps)
         )
-        shared: dict[str, Any] = {"fused": True, "lr": rate, "weight_decay": options.weight_decay, "maximize": False}
         with torch.no_grad():
-            if options.optimiser == "sgd":
-                sgd(weights, moves, [*first], **shared, momentum=options.momentum, dampening=0.0, nesterov=False)
-            else:
-                shared |= {"amsgrad": False, "beta1": BETAS[0], "beta2": BETAS[1], "eps": EPSILON}
-                optimise = adamw if options.optimiser == "adamw" else adam
-                optimise(weights, moves, first, second, [], steps, **shared)
+            adam(
+                weights, moves, first, second, [], steps, fused=True, lr=rate, weight_decay=weight_decay,
+                beta1=BETAS[0], beta2=BETAS[1], eps=EPSILON, amsgrad=False, maximize=False,
+            )  # fmt: skip
         for name, rounded in self.rounded.items():
             rounded.copy_(self.weights[name])
-
-
-def scheduled(options: Options, rate: float, epoch: int) -> float:
-    """The learning rate of an epoch, from 1 on. Cosine: from the full rate to 0 (Loshchilov & Hutter 2017)."""
-    if options.schedule != "cosine":
-        return rate
-    return rate * (1 + cos(pi * (epoch - 1) / max(options.epochs - 1, 1))) / 2

@@ -18,8 +18,8 @@ from cxremb.training.pixels.augment import augmented, scaled
 from cxremb.training.pixels.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from cxremb.training.pixels.forward import Job, logits_of, mixed, telling, threads_for
 from cxremb.training.pixels.networks import freeze, new_network
-from cxremb.training.pixels.schedule import Step, next_step, stages_of
 from cxremb.training.pixels.source import Films
+from cxremb.training.schedule import Step, next_step, stages_of
 from cxremb.types import Progress, unwatched
 
 __all__ = ["Job", "Trained", "Training", "epoch_seed", "fit", "mean_loss"]

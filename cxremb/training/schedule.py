@@ -1,11 +1,16 @@
-"""What the next epoch of a training is, told from the losses so far alone: so a resumed training goes the same way."""
+"""What the next epoch of a training is, from the losses so far alone: so a resumed training goes the same way.
+
+One for heads and networks. A head has one stage at a constant rate, so all it takes from here is when to stop.
+"""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cxremb.training.options import Options, PixelRecipe, Stage
-from cxremb.training.stack import SLOWER, STAND_STILL
+
+STAND_STILL = 3  # epochs without a lower watched loss after which the plateau schedule slows down
+SLOWER = 0.3  # the share of the rate that is left: two steps down are an order of magnitude
 
 
 @dataclass(frozen=True)
@@ -18,13 +23,13 @@ class Step:
     frozen: float  # share of the base's layers
 
 
-def stages_of(options: Options, recipe: PixelRecipe) -> tuple[Stage, ...]:
+def stages_of(options: Options, recipe: PixelRecipe | None = None) -> tuple[Stage, ...]:
     """The stages of a recipe; one, if it names none. None is longer than `options.epochs`."""
-    stages = recipe.stages or (Stage(options.epochs, options.learning_rate),)
+    stages = recipe.stages if recipe and recipe.stages else (Stage(options.epochs, options.learning_rate),)
     return tuple(Stage(min(stage.epochs, options.epochs), stage.learning_rate, stage.frozen) for stage in stages)
 
 
-def next_step(losses: Sequence[float], options: Options, recipe: PixelRecipe) -> Step | None:
+def next_step(losses: Sequence[float], options: Options, recipe: PixelRecipe | None = None) -> Step | None:
     """What comes after epochs with these watched losses; None: nothing, the training is over.
 
     A stage ends after its epochs, or once `patience` of them have brought no lower loss than it had.
@@ -52,8 +57,8 @@ def epochs_used(losses: Sequence[float], patience: int | None) -> int | None:
 def learning_rate(losses: Sequence[float], schedule: str, stage: Stage) -> float:
     """The rate of the epoch that follows `losses`, those of its own stage.
 
-    cosine: half a wave from the full rate down (Loshchilov & Hutter 2017). plateau: times `SLOWER` whenever
-    `STAND_STILL` epochs have brought no lower loss.
+    cosine: half a wave from the full rate down, the last epoch still learning (Loshchilov & Hutter 2017). plateau:
+    times `SLOWER` whenever `STAND_STILL` epochs have brought no lower loss.
     """
     if schedule == "cosine":
         return stage.learning_rate * (1 + math.cos(math.pi * len(losses) / stage.epochs)) / 2
