@@ -7,8 +7,9 @@ import pytest
 import torch
 from simulated_rows import bags, members_of, planted
 
+from cxremb.training.data import Trained
 from cxremb.training.heads import HEADS, HeadSpec
-from cxremb.training.loop import Pace, Trained, fit_members, one_thread, predict, shared_out
+from cxremb.training.loop import Pace, fit_members, one_thread, predict, shared_out
 from cxremb.training.options import Options
 from cxremb.training.stack import Stack
 

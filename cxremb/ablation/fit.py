@@ -26,7 +26,7 @@ from cxremb.training.tables import Fitted
 from cxremb.types import Progress, unwatched
 
 if TYPE_CHECKING:
-    from cxremb.training.loop import Trained
+    from cxremb.training.data import Trained
 
 Cuts = Mapping[tuple[int, int], Parts]  # (repeat, fold) -> the part of each row
 Model = tuple[float, Place]  # of one stack: the share of the training patients, and the fold

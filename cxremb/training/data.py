@@ -1,10 +1,13 @@
-"""What a training reads: rows that all its members share, and which of them each member learns from. Needs no torch."""
+"""What a training reads, rows that all its members share and which of them each learns from; and what it gives."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+Weights = Mapping[str, NDArray[Any]]
 
 BINARY, MULTICLASS, MULTILABEL = TASKS = ("binary", "multiclass", "multilabel")
 
@@ -29,6 +32,32 @@ class Member:
     seed: int
     watched_name: str = "val"  # their phase in the history: val, or test where there is no val: nothing is chosen then
     name: str = ""  # such as repeat0.fold3: what errors call it, and the prefix of its weights
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """How the model of the end of an epoch does on one part. None: undefined, as precision without a positive call.
+
+    Precision, recall and F1 of several labels or classes are the mean over those that have one (macro).
+    """
+
+    epoch: int  # from 1
+    phase: str  # train or val; test where there is no val
+    loss: float  # mean negative log likelihood, no class weights
+    accuracy: float
+    precision: float | None
+    recall: float | None
+    f1: float | None
+
+
+@dataclass(frozen=True)
+class Trained:
+    """One member: the weights of the epoch that was kept, with their standardisation, and every epoch's figures."""
+
+    weights: Weights  # takes raw store vectors: `mean`, `scale`, `limit`, then the parameters of `HeadSpec.shapes`
+    epoch: int  # 0: the loss was no number from the first epoch on, and the weights are good for nothing
+    history: Sequence[Epoch]
+    diverged: int | None = None  # the epoch in which the loss stopped being a number; an earlier one was kept
 
 
 def called(member: Member) -> str:

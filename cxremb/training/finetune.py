@@ -36,7 +36,7 @@ from cxremb.types import Progress, unwatched
 
 if TYPE_CHECKING:
     from cxremb.encoders.films import FilmEncoder
-    from cxremb.training.pixels.loop import Trained
+    from cxremb.training.pixels.loop import TrainedNetwork
 
 # A rate a tenth of a new network's: the weights are to be bent, not learnt again. Small turns and shifts as a film may
 # really have them; no mirroring, see `Augment`.
@@ -198,7 +198,7 @@ def key_of(
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
-def train(subject: Subject, plan: FineTune, checkpoint: Path, device: str, progress: Progress) -> "Trained":
+def train(subject: Subject, plan: FineTune, checkpoint: Path, device: str, progress: Progress) -> "TrainedNetwork":
     """The encoder with its head, trained by the loop of networks from pixels."""
     import torch
 
@@ -218,7 +218,7 @@ def train(subject: Subject, plan: FineTune, checkpoint: Path, device: str, progr
     return fit(job, subject.films, targets, member(subject.parts, Place(0, plan.fold, plan.seed)), progress)
 
 
-def save(dataset: Dataset, subject: Subject, plan: FineTune, trained: "Trained", seconds: float) -> Tuned:
+def save(dataset: Dataset, subject: Subject, plan: FineTune, trained: "TrainedNetwork", seconds: float) -> Tuned:
     """The weights, named by their digest, and then the record that makes them count."""
     from safetensors.torch import save as to_bytes
 

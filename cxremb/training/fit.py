@@ -23,7 +23,7 @@ from cxremb.training.tables import Fitted
 from cxremb.types import Progress, unwatched
 
 if TYPE_CHECKING:
-    from cxremb.training.loop import Trained
+    from cxremb.training.data import Trained
 
 __all__ = ["INTERVALS", "Plan", "fit_run", "fit_runs", "rows_of"]
 

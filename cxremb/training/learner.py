@@ -8,10 +8,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cxremb.training.data import Member
+from cxremb.training.data import Epoch, Member
 from cxremb.training.heads import HeadSpec
 from cxremb.training.inputs import Scaling, Table, measure_scaling
-from cxremb.training.losses import Epoch, Targets, balanced, labelled
+from cxremb.training.losses import Targets, balanced, labelled
 from cxremb.training.modules import Batch, forward, unchanged
 from cxremb.training.options import Options
 

@@ -17,10 +17,10 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from torch import Tensor
 
 from cxremb.errors import TrainError
-from cxremb.training.data import Member, called
+from cxremb.training.data import Epoch, Member, called
 from cxremb.training.inputs import Scaling, gather, measure_scaling, stacked_scaling
 from cxremb.training.learner import Work, logits_of
-from cxremb.training.losses import Epoch, figures, labelled
+from cxremb.training.losses import figures, labelled
 
 # Inverse strength of the penalty, as scikit-learn's C: from next to nothing learnt to next to no penalty.
 PATH = tuple(10.0**power for power in range(-4, 5))

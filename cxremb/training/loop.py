@@ -1,14 +1,13 @@
 """The one training loop: rows in, trained heads and their histories out. It knows neither stores nor splits."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise, repeat
 from math import ceil
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,31 +15,19 @@ from numpy.typing import NDArray
 
 from cxremb.encoders.runtime import native_bf16
 from cxremb.errors import TrainError
-from cxremb.training.data import BINARY, MULTICLASS, Member, Rows
+from cxremb.training.data import BINARY, MULTICLASS, Member, Rows, Trained, Weights
 from cxremb.training.heads import HeadSpec
 from cxremb.training.inputs import gather, saved_scaling, stacked_scaling, table_of
 from cxremb.training.learner import Learner, Work, logits_of
-from cxremb.training.losses import Epoch, targets_of
+from cxremb.training.losses import targets_of
 from cxremb.training.options import Options
 from cxremb.training.stack import Stack
 from cxremb.types import Progress, unwatched
 
-__all__ = ["Epoch", "Predicted", "Trained", "fit_members", "one_thread", "predict"]
+__all__ = ["Predicted", "fit_members", "one_thread", "predict"]
 
 LONG = 0.05  # seconds of an epoch from which on a second thread may be worth its waiting
 STACKED = 16  # members of one batched product on a CPU at most: more save next to nothing, and take memory
-
-Weights = Mapping[str, NDArray[Any]]
-
-
-@dataclass(frozen=True)
-class Trained:
-    """One member: the weights of the epoch that was kept, with their standardisation, and every epoch's figures."""
-
-    weights: Weights  # takes raw store vectors: `mean`, `scale`, `limit`, then the parameters of `HeadSpec.shapes`
-    epoch: int  # 0: the loss was no number from the first epoch on, and the weights are good for nothing
-    history: list[Epoch]
-    diverged: int | None = None  # the epoch in which the loss stopped being a number; an earlier one was kept
 
 
 class Predicted(NamedTuple):

@@ -10,23 +10,7 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from cxremb.errors import TrainError
-from cxremb.training.data import BINARY, MULTICLASS, MULTILABEL, TASKS, Member, Rows, called
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """How the model of the end of an epoch does on one part. None: undefined, as precision without a positive call.
-
-    Precision, recall and F1 of several labels or classes are the mean over those that have one (macro).
-    """
-
-    epoch: int  # from 1
-    phase: str  # train or val; test where there is no val
-    loss: float  # mean negative log likelihood, no class weights
-    accuracy: float
-    precision: float | None
-    recall: float | None
-    f1: float | None
+from cxremb.training.data import BINARY, MULTICLASS, MULTILABEL, TASKS, Epoch, Member, Rows, called
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,11 @@ from math import isfinite
 
 from torch import Tensor
 
-from cxremb.training.data import Member
+from cxremb.training.data import Epoch, Member
 from cxremb.training.deal import Deal, deal, shuffled
 from cxremb.training.inputs import Inputs
 from cxremb.training.learner import Learner, Work, initial, logits_of, new_learner
-from cxremb.training.losses import Epoch, figures, summed_loss
+from cxremb.training.losses import figures, summed_loss
 from cxremb.training.modules import forward
 from cxremb.training.options import Options
 from cxremb.training.schedule import next_step

@@ -13,7 +13,7 @@ from cxremb.store.layout import HISTORY, PREDICTIONS
 from cxremb.training.plan import Place
 
 if TYPE_CHECKING:
-    from cxremb.training.loop import Epoch
+    from cxremb.training.data import Epoch
 
 Array = NDArray[np.generic]
 

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from cxremb.errors import TrainError
-from cxremb.training.data import Member
-from cxremb.training.losses import Epoch, Targets, balanced_weights, cell_losses, figures, labelled
+from cxremb.training.data import Epoch, Member
+from cxremb.training.losses import Targets, balanced_weights, cell_losses, figures, labelled
 from cxremb.training.pixels.augment import augmented, scaled
 from cxremb.training.pixels.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from cxremb.training.pixels.forward import Job, logits_of, mixed, telling, threads_for
@@ -22,13 +22,13 @@ from cxremb.training.pixels.source import Films
 from cxremb.training.schedule import Step, next_step, stages_of
 from cxremb.types import Progress, unwatched
 
-__all__ = ["Job", "Trained", "Training", "epoch_seed", "fit", "mean_loss"]
+__all__ = ["Job", "TrainedNetwork", "Training", "epoch_seed", "fit", "mean_loss"]
 
 GLANCE = 2048  # training rows that are measured after each epoch: drawn once, so that the curve is one curve
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainedNetwork:
     """The weights of the epoch that was kept, and every epoch's figures on both parts."""
 
     network: nn.Module  # in evaluation mode
@@ -190,7 +190,7 @@ class Training:
             self.optimiser.load_state_dict({"state": found.optimiser, "param_groups": groups})
 
 
-def fit(job: Job, films: Films, targets: Targets, member: Member, progress: Progress = unwatched) -> Trained:
+def fit(job: Job, films: Films, targets: Targets, member: Member, progress: Progress = unwatched) -> TrainedNetwork:
     """The trained network: on the member's training rows, its epoch chosen on the watched ones.
 
     Rows of `films` and `targets` are the same. Figures of both phases are those of the end of the epoch in evaluation
@@ -205,7 +205,9 @@ def fit(job: Job, films: Films, targets: Targets, member: Member, progress: Prog
         for _ in progress(training.steps(), training.steps_left, training.told):
             pass
     training.network.load_state_dict(training.kept)
-    return Trained(training.network.eval(), training.chosen, training.history, training.seconds, training.diverged)
+    return TrainedNetwork(
+        training.network.eval(), training.chosen, training.history, training.seconds, training.diverged
+    )
 
 
 def mean_loss(logits: Tensor, targets: Targets, rows: Tensor, weights: Tensor | None) -> Tensor:
