@@ -67,4 +67,4 @@ def test_the_command_line_starts_without_heavy_imports() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "cxremb demo --limit 300" in done.stdout
+    assert "Start with: cxremb demo" in done.stdout

@@ -2,17 +2,16 @@
 
 import json
 import re
+import runpy
 import shlex
 from pathlib import Path
 
-import click
 import pytest
-import typer
 from conftest import Result, collection, save_film
 from rich.text import Text
 
 from cxremb.catalog import add_collection
-from cxremb.cli.main import app
+from cxremb.cli.main import COMMANDS, load_command
 from cxremb.store.dataset import Dataset
 
 ROOT = Path(__file__).parent.parent
@@ -20,18 +19,8 @@ REPORTS = "uid,MeSH,Problems,image,indication,comparison,findings,impression\n"
 PROJECTIONS = "uid,filename,projection\n"
 
 
-def commands(group: click.Group, path: tuple[str, ...] = ()) -> dict[tuple[str, ...], click.Command]:
-    """Every command by its words."""
-    found: dict[tuple[str, ...], click.Command] = {}
-    for name, command in group.commands.items():
-        if hasattr(command, "commands"):
-            found |= commands(command, (*path, name))
-        else:
-            found[*path, name] = command
-    return found
-
-
-ALL = commands(typer.main.get_command(app))  # type: ignore[arg-type]
+COMMANDS_PAGE = runpy.run_path(str(ROOT / "docs" / "commands.py"))
+ALL = COMMANDS_PAGE["every_command"]()
 
 
 @pytest.mark.parametrize("words", ALL, ids=" ".join)
@@ -80,9 +69,24 @@ def test_ctrl_c_is_told_once(small: Dataset, cxremb: object, monkeypatch: pytest
     assert (result.code, result.err.count("stopped")) == (130, 1)
 
 
-@pytest.mark.parametrize("words", ALL, ids=" ".join)
-def test_every_command_is_in_the_readme(words: tuple[str, ...]) -> None:
-    assert f"cxremb {' '.join(words)}" in (ROOT / "README.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_list_of_commands_says_what_each_says_of_itself(name: str, cxremb: object) -> None:
+    line = COMMANDS[name][1]
+    assert line == COMMANDS_PAGE["what_it_does"](load_command(name))
+    shown = " ".join(cxremb("--help").out.replace("\N{BOX DRAWINGS LIGHT VERTICAL}", " ").split())  # type: ignore[operator]
+    assert f" {name} {line}" in shown
+
+
+def test_the_page_of_commands_is_what_the_command_line_says() -> None:
+    written = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
+    assert written == COMMANDS_PAGE["page"](), "run: python docs/commands.py"
+    assert all(f"| `cxremb {' '.join(words)}` |" in written for words in ALL)
+
+
+def test_a_word_that_is_no_command_gets_the_nearest(cxremb: object) -> None:
+    result = cxremb("tran")  # type: ignore[operator]
+    assert result.code == 2
+    assert "'train'" in result.err
 
 
 def documented() -> list[str]:

@@ -27,7 +27,7 @@ def compare(
 ) -> None:
     """Compare two runs on the test rows that both judge: AUROC by bootstrap and DeLong, accuracy, McNemar, in words.
 
-    Example: cxremb compare 0a1b2c3d 4e5f6a7b (the same as cxremb runs compare 0a1b2c3d 4e5f6a7b)
+    Example: cxremb compare 0a1b2c3d 4e5f6a7b
     """
     from cxremb.comparison import compare_runs
     from cxremb.store.dataset import open_dataset
