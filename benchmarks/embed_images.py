@@ -18,7 +18,7 @@ from side_by_side import HERE, take_turns, write
 
 from cxremb.encoders.base import Runtime, load_encoder
 from cxremb.encoders.forward import least_cosine
-from cxremb.encoders.runtime import choose_runtime, openvino_version
+from cxremb.encoders.machine import choose_runtime, openvino_version
 
 MODEL, SIDE, BATCH = "efficientnet_b1", 240, 32
 

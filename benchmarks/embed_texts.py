@@ -21,7 +21,7 @@ from transformers import BertConfig, BertModel, BertTokenizer
 from cxremb.encoders.base import Runtime, TextEncoder, load_encoder
 from cxremb.encoders.batches import token_batches
 from cxremb.encoders.forward import least_cosine
-from cxremb.encoders.runtime import choose_runtime, openvino_version
+from cxremb.encoders.machine import choose_runtime, openvino_version
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 WORDS = [f"word{number}" for number in range(1000)]

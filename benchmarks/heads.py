@@ -37,7 +37,7 @@ from threadpoolctl import threadpool_limits
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from cxremb.encoders.runtime import native_bf16
+from cxremb.encoders.machine import native_bf16
 from cxremb.training.data import Member, Rows
 from cxremb.training.heads import HEADS
 from cxremb.training.loop import fit_members

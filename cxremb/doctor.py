@@ -54,7 +54,7 @@ def devices() -> Iterator[Finding]:
     """The devices torch sees, and what `auto` comes to on this machine and why."""
     import torch
 
-    from cxremb.encoders.runtime import choose_runtime
+    from cxremb.encoders.machine import choose_runtime
 
     for index in range(torch.cuda.device_count()):
         yield Finding(f"cuda:{index}", torch.cuda.get_device_name(index))

@@ -18,7 +18,7 @@ from cxremb.ablation import ARMS, Ablation, Trial
 from cxremb.ablation import ablate as ablate_all
 from cxremb.cli.ablate import ablate as command
 from cxremb.cli.ablation_view import headings
-from cxremb.encoders.listing import suggested
+from cxremb.encoders.weights import suggested
 from cxremb.errors import SplitError, StoreError, TrainError
 from cxremb.evaluation.averages import repeat_difference
 from cxremb.evaluation.parts import part

@@ -16,7 +16,7 @@ from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 from cxremb.cli.main import main
-from cxremb.encoders.listing import suggested
+from cxremb.encoders.weights import suggested
 from cxremb.store.dataset import Dataset, open_dataset
 
 Call = Callable[..., tuple[int, str, str]]

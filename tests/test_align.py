@@ -14,7 +14,7 @@ from cxremb.alignment.align import Aligned, align
 from cxremb.alignment.project import Options, Vectors, fit
 from cxremb.alignment.retrieval import retrieval
 from cxremb.embedding.start import newest_of_each
-from cxremb.encoders.listing import suggested
+from cxremb.encoders.weights import suggested
 from cxremb.errors import TrainError
 from cxremb.features import Inputs, load_features
 from cxremb.splits import LEAKY, StoredSplit, choose_split, fold_parts

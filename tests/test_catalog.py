@@ -20,7 +20,7 @@ from cxremb import processes
 from cxremb.catalog import add_collection
 from cxremb.cli.data import app
 from cxremb.datasets import iu_xray, openi
-from cxremb.encoders.listing import suggested
+from cxremb.encoders.weights import suggested
 from cxremb.errors import DataError, FetchError, StoreError
 from cxremb.store import dataset as tables
 from cxremb.store.dataset import open_dataset

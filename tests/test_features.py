@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 import pytest
 from planted import FOUND, KINDS, Planted, plant, write_store
 
-from cxremb.encoders.listing import suggested
+from cxremb.encoders.weights import suggested
 from cxremb.errors import CxrembError, DataError, StoreError
 from cxremb.features import Inputs, caveats, load_features
 from cxremb.store.dataset import Dataset, write_dataset

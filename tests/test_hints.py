@@ -10,7 +10,7 @@ from conftest import Result, collection, save_film
 from planted import FOUND, Planted, plant
 
 from cxremb.catalog import add_collection
-from cxremb.encoders import listing
+from cxremb.encoders import weights as listing
 from cxremb.encoders.state import read_state
 from cxremb.encoders.table import find_spec
 from cxremb.errors import (
@@ -137,7 +137,7 @@ def test_the_encoder_of_a_hint_has_its_weights_here(small: Dataset, monkeypatch:
 
 def test_a_hint_imports_no_torch() -> None:
     script = (
-        "import sys\nfrom cxremb.encoders.listing import suggested\nsuggested('image'), suggested('text')\n"
+        "import sys\nfrom cxremb.encoders.weights import suggested\nsuggested('image'), suggested('text')\n"
         "assert not {'torch', 'timm', 'transformers'} & set(sys.modules)\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)

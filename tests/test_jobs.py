@@ -15,7 +15,7 @@ from cxremb import images
 from cxremb.catalog import add_collection
 from cxremb.embedding import start
 from cxremb.embedding.jobfile import Encode, read_job
-from cxremb.encoders import runtime
+from cxremb.encoders import machine
 from cxremb.errors import DataError
 from cxremb.images import Frame, decode_file, fit
 from cxremb.store.dataset import Dataset
@@ -166,7 +166,7 @@ def test_auto_precision_keeps_to_the_store_that_is_there(
 ) -> None:
     """It is measured, so another time or another machine may answer otherwise."""
     measured = {"cpu": first}
-    monkeypatch.setattr(runtime, "measured_precision", lambda device: (measured[device], "the test says so"))
+    monkeypatch.setattr(machine, "measured_precision", lambda device: (measured[device], "the test says so"))
     here = start.Where(devices=("cpu",), runtime="torch", workers=1)
     auto, minilm = replace(here, precision="auto"), Encode("minilm")
     made = start.run(small, minilm, auto).store

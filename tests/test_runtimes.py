@@ -14,12 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cxremb.encoders import forward as forward_module
-from cxremb.encoders import runtime as runtime_module
+from cxremb.encoders import machine as runtime_module
 from cxremb.encoders.base import Runtime, load_encoder
 from cxremb.encoders.batches import WASTE, token_batches
-from cxremb.encoders.films import FilmNet, pool_average
-from cxremb.encoders.forward import CPU_ROWS, TorchForward, choose_forward, least_cosine
-from cxremb.encoders.runtime import choose_runtime, openvino_version
+from cxremb.encoders.forward import CPU_ROWS, FilmNet, TorchForward, choose_forward, least_cosine, pool_average
+from cxremb.encoders.machine import choose_runtime, openvino_version
 from cxremb.errors import EncoderError
 from cxremb.images import Frame, fit
 

@@ -10,7 +10,7 @@ from cxremb.audit.finding import EXAMPLES, FAIL, NOTE, OK, OVERLAP, Finding, ski
 from cxremb.audit.pixels import PixelFacts
 from cxremb.audit.similar import Pairs, cosine_pairs, text_pairs
 from cxremb.audit.subject import PARTS, TEST, TRAIN, VAL, Fold, Items, Numbers, Subject, encoded, positions
-from cxremb.encoders.listing import suggested
+from cxremb.encoders.weights import suggested
 from cxremb.splits.group import normalised, report_texts
 from cxremb.store.reader import Store, list_stores
 

@@ -51,7 +51,7 @@ def show_added(added: "Added", root: Path) -> None:
 
 def next_command(added: "Added", root: Path) -> str:
     """What to type next: encode the images, else the texts, else look at what there is."""
-    from cxremb.encoders.listing import suggested
+    from cxremb.encoders.weights import suggested
     from cxremb.store.dataset import list_datasets
 
     name = added.dataset.name

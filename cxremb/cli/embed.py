@@ -243,7 +243,7 @@ def show_failures(failures: "Sequence[Failure]") -> None:
 
 def next_step(data: "Dataset", modality: str) -> str:
     """What to type after a store of `modality`: the other one, if it can be made, and what reads both."""
-    from cxremb.encoders.listing import suggested
+    from cxremb.encoders.weights import suggested
     from cxremb.store.choose import embeddable, usual_stores
 
     other = {"image": "text", "text": "image"}[modality]

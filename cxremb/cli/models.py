@@ -13,7 +13,7 @@ def models(as_json: AsJson = False) -> None:
 
     Example: cxremb models
     """
-    from cxremb.encoders.listing import list_encoders
+    from cxremb.encoders.weights import list_encoders
 
     found = list_encoders()
     if as_json:

@@ -84,7 +84,7 @@ def given(options: dict[str, Any]) -> dict[str, Any]:
 def renew(data: "Dataset", model: str | None, where: "Where", as_json: bool) -> None:
     """Bring one store, or the newest of each encoder, up to date."""
     from cxremb.embedding.start import asked_for, differences, newest_of_each, run
-    from cxremb.encoders.listing import suggested
+    from cxremb.encoders.weights import suggested
     from cxremb.store.choose import embeddable
     from cxremb.store.reader import list_stores, open_store
 

@@ -16,7 +16,7 @@ from cxremb.embedding.pixels import bytes_needed
 from cxremb.embedding.plan import make_plan, wanted_items
 from cxremb.embedding.seen import carry
 from cxremb.encoders.base import ImageEncoder, TextEncoder
-from cxremb.encoders.runtime import choose_runtime, half_precision
+from cxremb.encoders.machine import choose_runtime, half_precision
 from cxremb.errors import EncoderError
 from cxremb.store.dataset import Dataset
 from cxremb.store.manifest import latest_manifest

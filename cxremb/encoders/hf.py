@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from cxremb.encoders.base import Runtime
-from cxremb.encoders.films import FilmEncoder
+from cxremb.encoders.forward import FilmEncoder
 from cxremb.encoders.hf_image import encoder_of
 from cxremb.encoders.hf_text import HfTextEncoder
 from cxremb.encoders.table import TOKENS, EncoderSpec

@@ -9,7 +9,7 @@ import torch
 
 from cxremb import images
 from cxremb.encoders.base import Runtime
-from cxremb.encoders.films import FilmEncoder, FilmNet, film_input
+from cxremb.encoders.forward import FilmEncoder, FilmNet, film_input
 from cxremb.encoders.hf_body import load_body, read_config
 from cxremb.encoders.table import TOKENS, EncoderSpec, short_name
 from cxremb.encoders.weights import Weights, locate_folder

@@ -12,7 +12,7 @@ from timm.models import get_pretrained_cfg
 
 from cxremb import images
 from cxremb.encoders.base import Runtime
-from cxremb.encoders.films import FilmEncoder, FilmNet, film_input, pool_average
+from cxremb.encoders.forward import FilmEncoder, FilmNet, film_input, pool_average
 from cxremb.encoders.state import load_backbone, read_state
 from cxremb.encoders.table import TOKENS, EncoderSpec, short_name
 from cxremb.encoders.weights import locate_file

@@ -1,4 +1,4 @@
-"""Where an encoder's weights are: the path the user gave, an installed package, the local hub cache, or the hub."""
+"""Where an encoder's weights are: the path given, a package, the hub or its cache; and which of the table are here."""
 
 import hashlib
 import importlib
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
 
-from cxremb.encoders.table import EncoderSpec
+from cxremb.encoders.table import ENCODERS, EncoderSpec
 from cxremb.errors import EncoderError, reason
 from cxremb.store.files import sha256_of
 
@@ -173,3 +173,52 @@ def from_hub(name: str, repo: str, spec: EncoderSpec, fetch: Callable[[bool], st
             f"looked{package} in {HF_HUB_CACHE} and on the hub ({reason(error)})",
             hint="; or ".join(ways),
         ) from error
+
+
+USUAL = {"image": "efficientnet_b1", "text": "biobert"}
+TEXT_TOKENS = 512  # what every text encoder of the table reads at most
+
+
+@dataclass(frozen=True)
+class EncoderRow:
+    """One encoder. `reads` is in pixels a side or tokens; `here` is where its weights are, or empty."""
+
+    name: str
+    modality: str
+    dim: int
+    reads: int | None
+    unit: str
+    poolings: tuple[str, ...]
+    licence: str
+    model: str
+    source: str
+    here: str
+
+
+def list_encoders() -> list[EncoderRow]:
+    """Every encoder of the table, in its order. Asks no network and imports no library of networks."""
+    return [
+        EncoderRow(
+            name=name,
+            modality=spec.modality,
+            dim=spec.dim,
+            reads=spec.side if spec.modality == "image" else None if name == "tiny_text" else TEXT_TOKENS,
+            unit="px" if spec.modality == "image" else "tokens",
+            poolings=spec.poolings,
+            licence=spec.licence,
+            model=spec.model,
+            source=spec.source,
+            here=local_source(spec),
+        )
+        for name, spec in ENCODERS.items()
+    ]
+
+
+def suggested(modality: str) -> str:
+    """The encoder to name in a hint: the usual one, or else the first whose weights are on this machine.
+
+    The two built-in ones, which mean nothing, are never it. Asks no network: without any weights here it is the usual.
+    """
+    candidates = [USUAL[modality], *(name for name, spec in ENCODERS.items() if spec.modality == modality)]
+    found = (name for name in candidates if ENCODERS[name].source and local_source(ENCODERS[name]))
+    return next(found, USUAL[modality])

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cxremb.encoders.films import FilmNet
+from cxremb.encoders.forward import FilmNet
 from cxremb.training.bundle import Bundle
 from cxremb.training.data import BINARY, MULTICLASS
 from cxremb.training.modules import Batch, forward, unchanged

@@ -24,7 +24,7 @@ from cxremb.types import Progress
 if TYPE_CHECKING:
     from torch import nn
 
-    from cxremb.encoders.films import FilmEncoder
+    from cxremb.encoders.forward import FilmEncoder
 
 CHECKED = 256  # rows of vectors that are compared, from all over the data set
 FILMS_CHECKED = 16  # films: each takes the encoder twice
@@ -143,7 +143,7 @@ def with_encoder(
 
 def encoder_of(store: Store) -> tuple["FilmEncoder", list[str]]:
     """The encoder of a store in float32, and what must be said. Raises `EncoderError` if it is another by now."""
-    from cxremb.encoders.films import FilmEncoder
+    from cxremb.encoders.forward import FilmEncoder
 
     encode, recipe = asked_for(store), store.manifest.recipe
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cxremb.encoders.listing import suggested
+from cxremb.encoders.weights import suggested
 from cxremb.errors import StoreError
 from cxremb.store.dataset import Dataset
 from cxremb.store.manifest import Recipe

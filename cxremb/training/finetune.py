@@ -35,7 +35,7 @@ from cxremb.training.stopped import resumable
 from cxremb.types import Progress, unwatched
 
 if TYPE_CHECKING:
-    from cxremb.encoders.films import FilmEncoder
+    from cxremb.encoders.forward import FilmEncoder
     from cxremb.training.pixels.loop import TrainedNetwork
 
 # A rate a tenth of a new network's: the weights are to be bent, not learnt again. Small turns and shifts as a film may

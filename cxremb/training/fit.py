@@ -139,7 +139,7 @@ def refuse_diverged(models: Iterable[tuple[str, Place, "Trained"]]) -> None:
 
 def device_named(name: str) -> str:
     """The device, `auto` resolved. Raises `EncoderError` for one that is not here."""
-    from cxremb.encoders.runtime import best_device, check_device
+    from cxremb.encoders.machine import best_device, check_device
 
     device = best_device() if name == "auto" else name
     check_device(device)

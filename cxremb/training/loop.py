@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cxremb.encoders.runtime import native_bf16
+from cxremb.encoders.machine import native_bf16
 from cxremb.errors import TrainError
 from cxremb.training.data import BINARY, MULTICLASS, Member, Rows, Trained, Weights
 from cxremb.training.heads import HeadSpec

@@ -144,7 +144,7 @@ def fit_places(
     source: Source, parts: Mapping[tuple[int, int], Parts], plan: NetworkPlan, under: Under, progress: Progress
 ) -> tuple[list[Fitted], int, float]:
     """(the plan's models one after the other, how many parameters each has, the seconds spent on them)."""
-    from cxremb.encoders.runtime import best_device, check_device
+    from cxremb.encoders.machine import best_device, check_device
     from cxremb.training.losses import targets_of
     from cxremb.training.pixels.forward import Job, predict
     from cxremb.training.pixels.loop import fit

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cxremb.encoders.runtime import native_bf16
+from cxremb.encoders.machine import native_bf16
 from cxremb.errors import TrainError
 from cxremb.training.data import BINARY, MULTILABEL
 from cxremb.training.loop import one_thread

@@ -10,7 +10,7 @@ from timm.models import get_pretrained_cfg
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
-from cxremb.encoders.films import FilmNet
+from cxremb.encoders.forward import FilmNet
 from cxremb.encoders.state import load_backbone, read_state
 from cxremb.encoders.table import find_spec
 from cxremb.encoders.weights import locate_file
