@@ -48,7 +48,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         root = options.work or Path(name)
         cxremb(f"data add iu_xray --reports '{options.reports}' --projections '{options.projections}'", root)
-        embedded = [json.loads(cxremb(f"embed --model minilm --xxxx {way} --json", root)) for way in WAYS]
+        embedded = [json.loads(cxremb(f"embed --model minilm --xxxx {way} --format json", root)) for way in WAYS]
         result = {
             **table(TEXTS, "text", root),
             "pre_read": table(PRE_READ, "pre-read", root),

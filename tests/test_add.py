@@ -163,7 +163,7 @@ def test_table(cxremb: Call, tmp_path: Path) -> None:
         ("seen", "before reading", "Cough."),
         ("clinical", "before reading", "f, 4 years"),
     }
-    code, out, _ = cxremb("add", "table", "--name", "own", "--table", table, "--column", "id=key", "--json")
+    code, out, _ = cxremb("add", "table", "--name", "own", "--table", table, "--column", "id=key", "--format", "json")
     facts = json.loads(out)
     assert (code, facts["counts"]["images"], facts["source"]["patient"]) == (0, 0, "column PatientID (guessed)")
 

@@ -382,7 +382,7 @@ def test_the_command(dataset: Dataset, aligned: Aligned, cxremb: object) -> None
     assert shown.code == 0, shown.err
     for words in ("image to text", "text to image", "recall@10", "by chance", "simulated images", "align_text@"):
         assert words in shown.out
-    told = json.loads(cxremb(*call, "--json").out)  # type: ignore[operator]
+    told = json.loads(cxremb(*call, "--format", "json").out)  # type: ignore[operator]
     assert told["reused"]
     assert [way["name"] for way in told["retrieval"]] == ["image to text", "text to image"]
     assert told["retrieval"][0]["figures"]["recall@1"]["chance"] == pytest.approx(

@@ -220,7 +220,7 @@ def test_exit_codes(planted: Dataset, clean: Dataset) -> None:
 
 
 def test_json_is_what_the_table_holds(planted: Dataset) -> None:
-    done = cxremb("audit", "--split", "published", "--json", "--root", planted.paths.root)
+    done = cxremb("audit", "--split", "published", "--format", "json", "--root", planted.paths.root)
     told = json.loads(done.stdout)
     rows = pq.read_table(told["table"]).to_pylist()
     kept = ("section", "name", "measured", "value", "status", "why", "remedy", "examples")

@@ -389,10 +389,10 @@ def test_the_command_line_adds_lists_and_shows(tmp_path):
     assert "images whose view is not known: 1" in first.stdout
     assert f"cxremb embed --model {suggested('image')}" in first.stdout
     assert "nothing was written" in run(*words, stores=stores).stdout
-    assert json.loads(run(*words, "--json", stores=stores).stdout)["changes"] == {}
-    assert [row["name"] for row in json.loads(run("ls", "--json", stores=stores).stdout)] == ["mine"]
+    assert json.loads(run(*words, "--format", "json", stores=stores).stdout)["changes"] == {}
+    assert [row["name"] for row in json.loads(run("ls", "--format", "json", stores=stores).stdout)] == ["mine"]
     assert "mine" in run("ls", stores=stores).stdout
-    shown = json.loads(run("show", "--json", stores=stores).stdout)
+    shown = json.loads(run("show", "--format", "json", stores=stores).stdout)
     assert shown["counts"]["images_present"] == 1
     assert shown["licence"] == iu_xray.LICENCE
     text = run("show", "mine", stores=stores).stdout
@@ -404,7 +404,7 @@ def test_the_command_line_adds_lists_and_shows(tmp_path):
 def test_an_empty_store_lists_nothing(tmp_path):
     empty = run("ls", stores=tmp_path)
     assert (empty.exit_code, empty.stdout) == (0, "")
-    assert json.loads(run("ls", "--json", stores=tmp_path).stdout) == []
+    assert json.loads(run("ls", "--format", "json", stores=tmp_path).stdout) == []
 
 
 def test_the_command_line_fetches_and_adds(tmp_path):

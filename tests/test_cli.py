@@ -161,7 +161,7 @@ def test_add_embed_and_ask(tmp_path: Path, cxremb: object) -> None:
     root = ["--root", str(tmp_path / "root")]
     options = write_kaggle(tmp_path, REPORTS + ROW + "2,Opacity,Opacity,x,,,,\n")
     assert cxremb("data", "add", "iu_xray", *options, *root).code == 0  # type: ignore[operator]
-    done = json.loads(cxremb("embed", "--model", "tiny", "--json", *root).out)  # type: ignore[operator]
+    done = json.loads(cxremb("embed", "--model", "tiny", "--format", "json", *root).out)  # type: ignore[operator]
     assert (done["asked"], done["added"], done["failed"], done["version"]) == (1, 1, 0, 1)
     again = cxremb("embed", "--model", "tiny", *root)  # type: ignore[operator]
     assert "nothing to do" in again.out
@@ -209,7 +209,7 @@ def test_wrong_usage_is_exit_code_two(cxremb: object) -> None:
 
 
 def test_doctor_says_what_is_here(tmp_path: Path, cxremb: object) -> None:
-    findings = json.loads(cxremb("doctor", "--json", "--root", tmp_path).out)  # type: ignore[operator]
+    findings = json.loads(cxremb("doctor", "--format", "json", "--root", tmp_path).out)  # type: ignore[operator]
     by_name = {finding["what"]: finding for finding in findings}
     assert by_name["weights minilm"]["ok"]
     assert by_name["torch"]["found"]

@@ -185,7 +185,7 @@ def test_the_command_says_it_in_words_and_in_json(cxremb, at, pair):
     root = ("--root", at.dataset.paths.root)
     said = cxremb("compare", first.run_id, second.run_id, *root)
     assert said.code == 0, said.err
-    told = json.loads(cxremb("compare", first.run_id, second.run_id, "--json", *root).out)
+    told = json.loads(cxremb("compare", first.run_id, second.run_id, "--format", "json", *root).out)
     assert told["conclusion"] in said.out
     assert max(map(len, said.out.splitlines())) <= 110
     assert f"{told['figures']['auroc']['difference']['value']:+.4f}" in said.out

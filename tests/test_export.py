@@ -186,6 +186,6 @@ def test_the_command(planted, tmp_path, cxremb):
     assert refused.code == 1
     assert "--force" in refused.err
     assert (tmp_path / "model.onnx").read_bytes() == before
-    told = json.loads(cxremb(*call, "--force", "--json").out)
+    told = json.loads(cxremb(*call, "--force", "--format", "json").out)
     assert told["file"] == str(tmp_path / "model.onnx")
     assert told["difference"] < 1e-5

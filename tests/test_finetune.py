@@ -312,7 +312,7 @@ def test_the_command(data, cxremb):
     assert "val loss by epoch" in first.out
     again = cxremb(*tune)
     assert again.out.count("nothing to do") == 2
-    told = json.loads(cxremb(*tune, "--json").out)
+    told = json.loads(cxremb(*tune, "--format", "json").out)
     assert (told["version"], told["asked"], told["reused"]) == (1, 60, 60)
     assert cxremb("refresh", "--epochs", "2", *root).code == 2
     assert cxremb("refresh", "--finetune", *root).code == 2

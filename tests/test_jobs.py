@@ -65,7 +65,7 @@ def test_a_job_is_run(small: Dataset, tmp_path: Path, cxremb: object) -> None:
     assert open_store(small, "tiny").manifest.recipe.input["aspect"] == "pad"
     again = run(cxremb, small, "embed", "--job", path)
     assert again.out.count("nothing to do") == 2
-    told = json.loads(run(cxremb, small, "embed", "--job", path, "--json").out)
+    told = json.loads(run(cxremb, small, "embed", "--job", path, "--format", "json").out)
     assert [one["store"].partition("@")[0] for one in told] == ["tiny", "tiny_text"]
     assert read_job(path).encodes[0] == Encode("tiny", aspect="pad")
 
@@ -78,7 +78,9 @@ def test_weights_are_found_again_from_another_folder(tmp_path: Path, monkeypatch
 
 
 def test_a_preview_writes_nothing(small: Dataset, cxremb: object) -> None:
-    told = json.loads(run(cxremb, small, "embed", "--model", "tiny", "--dry-run", "--keep-pixels", "--json").out)
+    told = json.loads(
+        run(cxremb, small, "embed", "--model", "tiny", "--dry-run", "--keep-pixels", "--format", "json").out
+    )
     assert (told["asked"], told["reused"], told["todo"], told["contents"]) == (24, 0, 24, 23)
     assert told["store_bytes"] == 24 * 32 * 2
     assert told["cache_bytes"] == 23 * 64 * 64
@@ -86,7 +88,7 @@ def test_a_preview_writes_nothing(small: Dataset, cxremb: object) -> None:
     assert list_stores(small) == []
     assert not list(small.paths.folder.rglob("*.npy"))
     assert run(cxremb, small, "embed", "--model", "tiny").code == 0
-    told = json.loads(run(cxremb, small, "embed", "--model", "tiny", "--dry-run", "--json").out)
+    told = json.loads(run(cxremb, small, "embed", "--model", "tiny", "--dry-run", "--format", "json").out)
     assert (told["reused"], told["todo"], told["seconds"]) == (24, 0, None)
 
 
@@ -95,7 +97,7 @@ def test_shares_and_their_commit(small: Dataset, cxremb: object) -> None:
         result = run(cxremb, small, "embed", "--model", "tiny", "--shard", f"{number}/3")
         assert "not committed" in result.out
     assert list_stores(small) == []
-    told = json.loads(run(cxremb, small, "embed", "--model", "tiny", "--json").out)
+    told = json.loads(run(cxremb, small, "embed", "--model", "tiny", "--format", "json").out)
     assert (told["reused"], told["encoded"], told["version"]) == (24, 0, 1)
 
 
@@ -126,9 +128,12 @@ def test_refresh_does_what_was_asked_for(tmp_path: Path, cxremb: object) -> None
     assert run(cxremb, dataset, "embed", "--model", "tiny", "--aspect", "crop").code == 0
     assert run(cxremb, dataset, "embed", "--model", "tiny_text").code == 0
     assert run(cxremb, dataset, "refresh").out.count("nothing to do") == 2
-    told = json.loads(run(cxremb, dataset, "refresh", "--json").out)
+    told = json.loads(run(cxremb, dataset, "refresh", "--format", "json").out)
     assert [(one["store"].partition("@")[0], one["asked"]) for one in told] == [("tiny_text", 59), ("tiny", 20)]
-    assert json.loads(run(cxremb, dataset, "refresh", "--model", "tiny", "--json").out) == {**told[1], "seconds": ANY}
+    assert json.loads(run(cxremb, dataset, "refresh", "--model", "tiny", "--format", "json").out) == {
+        **told[1],
+        "seconds": ANY,
+    }
     save_film(whole.images[0].path, 321)
     dataset = add_collection(whole, tmp_path / "root").dataset
     out = run(cxremb, dataset, "refresh", "--model", "tiny").out

@@ -294,7 +294,7 @@ def test_the_command_line_labels_and_shows(small, tmp_path):
     assert "replaces version" not in done.stdout
     version = open_dataset(root).descriptor["label_sets"]["own"]["version"]
     assert f"replaces version {version}" in run("label", "own", "--sql", text.format(3), root=root).stdout
-    told = json.loads(run("label", "own", "--sql", text.format(3), "--json", root=root).stdout)
+    told = json.loads(run("label", "own", "--sql", text.format(3), "--format", "json", root=root).stdout)
     assert (told["studies"], told["most"]) == (12, [{"label": "odd", "ones": 4, "zeros": 8}])
     assert told["replaces"] == told["version"]
     shown = run("show", root=root).stdout

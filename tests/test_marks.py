@@ -207,7 +207,9 @@ def test_a_text_of_nothing_but_marks_is_counted_and_has_no_vector(
 ) -> None:
     whole = reports(40)
     dataset = add_collection(whole, tmp_path).dataset
-    told = json.loads(cxremb("embed", "--model", "tiny_text", "--xxxx", "drop", "--json", "--root", tmp_path).out)
+    told = json.loads(
+        cxremb("embed", "--model", "tiny_text", "--xxxx", "drop", "--format", "json", "--root", tmp_path).out
+    )
     # of 40 studies with findings, comparison, findings+impression and pre-read, 20 have no comparison, so no pre-read
     assert (told["asked"], told["added"], told["failed"], told["xxxx"]) == (160, 120, 40, "drop")
     store = open_store(dataset, edited_name(dataset))
@@ -233,7 +235,7 @@ def test_a_text_of_nothing_but_marks_is_counted_and_has_no_vector(
     ]
     dataset = add_collection(replace(whole, studies=[whole.studies[0], *mended]), tmp_path).dataset
     assert query(tmp_path, stale).to_pylist() == [{"xxxx": "drop", "failed": 40, "stale": True}]
-    told = json.loads(cxremb("refresh", "--model", store.name, "--json", "--root", tmp_path).out)
+    told = json.loads(cxremb("refresh", "--model", store.name, "--format", "json", "--root", tmp_path).out)
     # findings, findings+impression, comparison and pre-read of one study
     assert (told["asked"], told["reused"], told["added"], told["failed"]) == (160, 118, 4, 38)
     assert [one.version for one in list_stores(dataset)] == [2]
@@ -256,7 +258,7 @@ def test_real_reports_lose_what_the_docs_say(real_data: Path, tmp_path: Path) ->
 
 def test_stores_say_what_became_of_the_marks(marked: Dataset, cxremb: Callable[..., Result]) -> None:
     root = marked.paths.root
-    listed = json.loads(cxremb("store", "ls", "--json", "--root", root).out)
+    listed = json.loads(cxremb("store", "ls", "--format", "json", "--root", root).out)
     assert {row["store"]: row["xxxx"] for row in listed} == {
         store.name: store.manifest.recipe.input.get("xxxx", {"way": "keep"})["way"] for store in list_stores(marked)
     }

@@ -145,7 +145,7 @@ def test_listing_needs_no_torch():
 
 
 def test_the_command_lists_them_all(cxremb):
-    told = json.loads(cxremb("presets", "--json").out)
+    told = json.loads(cxremb("presets", "--format", "json").out)
     assert {preset["name"]: preset["parameters"] for preset in told} == {
         name: preset.parameters for name, preset in PRESETS.items()
     }

@@ -356,7 +356,7 @@ def test_the_command_without_n_says_what_is_known_anyhow(cxremb: object) -> None
     assert "6 matrices fit, rounded. n is 498 or 996 or 1,494 or 1,667 or 1,954 or 1,992" in out
     assert re.search(r"specificity +0\.479\d +0\.480\d", out)
     assert "in all 6: f1 0.7635 is below" in out
-    data = json.loads(cxremb("reproduce", *options(CNN), "--max-n", 2000, "--json").out)  # type: ignore[operator]
+    data = json.loads(cxremb("reproduce", *options(CNN), "--max-n", 2000, "--format", "json").out)  # type: ignore[operator]
     assert data["n"] == [498, 996, 1494, 1667, 1954, 1992]
     assert [m["tp"] for m in data["rows"][0]["matrices"]][:3] == [255, 510, 765]
     assert data["rows"][0]["matrices"][2]["intervals"]["specificity"] == pytest.approx([0.4380, 0.5227], abs=1e-4)

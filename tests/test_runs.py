@@ -33,7 +33,7 @@ def test_train_prints_every_epoch_and_the_test_line(call):
     assert "…" not in said.out
     words = ("3,842 trainable parameters", "patient-cluster", "majority accuracy", "simulated images", "cxremb sql")
     assert all(word in said.out for word in words)
-    told = json.loads(call("train", "fusion", "--epochs", "2", "--json").out)
+    told = json.loads(call("train", "fusion", "--epochs", "2", "--format", "json").out)
     assert told["reused"]
     assert [(row["epoch"], row["phase"]) for row in told["history"]] == [
         (e, p) for e in (1, 2) for p in ("train", "val")
@@ -46,7 +46,7 @@ def test_train_prints_every_epoch_and_the_test_line(call):
 @pytest.mark.parametrize(("label_set", "names"), [("kind", KINDS), ("found", FOUND)])
 def test_train_shows_every_label(call, label_set, names):
     words = ("train", "text", "--label-set", label_set, "--epochs", "3")
-    said, told = call(*words).out, json.loads(call(*words, "--json").out)
+    said, told = call(*words).out, json.loads(call(*words, "--format", "json").out)
     assert f"macro over {len(names)} labels" in said
     assert len(told["history"]) == 6
     for label in (*names, "macro"):
@@ -93,11 +93,11 @@ def test_a_leaky_split_needs_leave_and_is_marked(call):
 
 
 def test_options_of_the_rows_reach_the_record(call):
-    told = json.loads(call("train", "attention", "--epochs", "1", "--json").out)
+    told = json.loads(call("train", "attention", "--epochs", "1", "--format", "json").out)
     assert (told["unit"], told["rows"]) == ("study", 300)
-    told = json.loads(call("train", "image", "--views", "frontal", "--epochs", "1", "--json").out)
+    told = json.loads(call("train", "image", "--views", "frontal", "--epochs", "1", "--format", "json").out)
     assert (told["views"], told["rows"], told["left_out"]) == ("frontal", 300, {"not a frontal film": 100})
-    told = json.loads(call("train", "either", "--missing", "keep", "--epochs", "1", "--json").out)
+    told = json.loads(call("train", "either", "--missing", "keep", "--epochs", "1", "--format", "json").out)
     assert told["missing"] == "keep"
 
 
@@ -129,7 +129,7 @@ def test_what_cannot_be_says_what_to_type(call, dataset, words, says):
 
 def test_tensorboard_gets_every_epoch(call, tmp_path):
     loader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    told = json.loads(call("train", "text", "--epochs", "2", "--tensorboard", tmp_path, "--json").out)
+    told = json.loads(call("train", "text", "--epochs", "2", "--tensorboard", tmp_path, "--format", "json").out)
     for phase in ("train", "val"):
         events = loader.EventAccumulator(str(tmp_path / told["run_id"] / "repeat0.fold0.seed0" / phase))
         events.Reload()
@@ -148,7 +148,7 @@ def test_without_tensorboard_the_package_is_named_before_anything_is_trained(cal
 
 
 def test_presets_are_listed_with_their_parameters(call, cxremb):
-    listed = json.loads(cxremb("presets", "--json").out)
+    listed = json.loads(cxremb("presets", "--format", "json").out)
     assert [one["name"] for one in listed] == list(PRESETS)
     assert listed[0]["parameters"] == 525_058
     said = cxremb("presets").out
@@ -160,7 +160,7 @@ def test_presets_are_listed_with_their_parameters(call, cxremb):
 def test_runs_are_listed_shown_and_removed(call, dataset):
     call("train", "image", "--epochs", "1")
     call("train", "text", "--epochs", "1")
-    listed = json.loads(call("runs", "ls", "--json").out)
+    listed = json.loads(call("runs", "ls", "--format", "json").out)
     assert [one["run_id"] for one in listed] == [run.run_id for run in list_runs(dataset)]
     shown = call("runs", "ls").out
     for one in listed:
@@ -171,7 +171,7 @@ def test_runs_are_listed_shown_and_removed(call, dataset):
     ids = {one["head"]: one["run_id"] for one in listed if all(one[name] == plain[name] for name in plain)}
     image = ids["image"]
     auroc = {one["run_id"]: one["test"]["auroc"]["value"] for one in listed}
-    assert json.loads(call("runs", "show", image.split("-")[1], "--json").out)["run_id"] == image
+    assert json.loads(call("runs", "show", image.split("-")[1], "--format", "json").out)["run_id"] == image
     assert f"{auroc[image]:.4f}" in call("runs", "show", image).out
     assert "add --yes" in call("runs", "rm", image).out
     assert (dataset.paths.runs / image).is_dir()
@@ -215,4 +215,4 @@ def test_no_run_yet_says_how_to_make_one(cxremb, tmp_path):
     result = cxremb("runs", "ls", "--root", root)
     assert result.code == 0
     assert "cxremb train" in result.err
-    assert json.loads(cxremb("runs", "ls", "--root", root, "--json").out) == []
+    assert json.loads(cxremb("runs", "ls", "--root", root, "--format", "json").out) == []

@@ -277,7 +277,7 @@ def app() -> typer.Typer:
 def told(app: typer.Typer, dataset: Dataset, *words: object) -> dict:
     """What the command says as JSON."""
     said = CliRunner().invoke(
-        app, [*map(str, words), "--root", str(dataset.paths.root), "--label-set", "ill", "--json"]
+        app, [*map(str, words), "--root", str(dataset.paths.root), "--label-set", "ill", "--format", "json"]
     )
     assert said.exit_code == 0, said.output
     return json.loads(said.stdout)

@@ -209,7 +209,7 @@ def test_tables_hold_what_was_written(root: Path) -> None:
 
 def test_audits_are_told_in_utc_wherever_the_reader_sits(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TZ", "America/New_York")
-    found = json.loads(run(root, "from audits", "--json").stdout)
+    found = json.loads(run(root, "from audits", "--format", "json").stdout)
     assert found == [{"dataset": "one", **FOUND, "created": "2026-07-01 12:00:00"}]
 
 
@@ -590,7 +590,7 @@ def test_formats_agree(root: Path, tmp_path: Path) -> None:
         (3, False, None, 3),
         (5, False, None, 3),
     ]
-    assert parsed == json.loads(run(root, text, "--json").stdout)
+    assert parsed == json.loads(run(root, text, "--format", "json").stdout)
     table = list(csv.DictReader(io.StringIO(run(root, text, "--format", "csv").stdout.decode())))
     assert [(row["store"], row["dim"]) for row in table] == [(row["store"], str(row["dim"])) for row in expected]
     done = run(root, text, "--output", str(out))
@@ -624,8 +624,8 @@ def test_wrong_usage(root: Path, words: list[str]) -> None:
 def test_query_from_a_file_or_standard_input(root: Path, tmp_path: Path) -> None:
     file = tmp_path / "q.sql"
     file.write_text("-- what\nselect 42 as answer;\n")
-    assert json.loads(run(root, "--file", str(file), "--json").stdout) == [{"answer": 42}]
-    assert json.loads(run(root, "--json", input=b"select 42 as answer").stdout) == [{"answer": 42}]
+    assert json.loads(run(root, "--file", str(file), "--format", "json").stdout) == [{"answer": 42}]
+    assert json.loads(run(root, "--format", "json", input=b"select 42 as answer").stdout) == [{"answer": 42}]
 
 
 def test_a_table_is_whole_when_piped_and_says_what_it_left_out(root: Path) -> None:

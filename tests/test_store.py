@@ -186,7 +186,7 @@ def test_the_commands(tmp_path: Path, cxremb: object) -> None:
     dataset, _, second = two_versions(tmp_path)
     root = ["--root", str(tmp_path / "root")]
     run = cxremb
-    listed = json.loads(run("store", "ls", "--json", *root).out)  # type: ignore[operator]
+    listed = json.loads(run("store", "ls", "--format", "json", *root).out)  # type: ignore[operator]
     assert [(row["store"], row["version"], row["rows"], row["stale"]) for row in listed] == [
         (second.recipe.store, 2, 20, False)
     ]

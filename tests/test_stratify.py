@@ -250,13 +250,15 @@ def test_the_command_shows_everything_and_says_it_in_json(cxremb, at, run):
     root = ("--root", at.dataset.paths.root)
     said = cxremb("evaluate", run.run_id, *root)
     assert said.code == 0, said.err
-    told = json.loads(cxremb("evaluate", run.run_id, "--json", *root).out)
+    told = json.loads(cxremb("evaluate", run.run_id, "--format", "json", *root).out)
     assert f"{told['figures']['abnormal']['auroc']['value']:.4f}" in said.out
     assert f"{told['labels'][0]['after']['ece']:.4f}" in said.out
     assert max(map(len, said.out.splitlines()[:-1])) <= 110
     assert "reliability.parquet" in said.out
     by = cxremb("evaluate", run.run_id, "--by", "view", *root)
-    groups = json.loads(cxremb("evaluate", run.run_id, "--by", "view", "--json", *root).out)["strata"]["groups"]
+    groups = json.loads(cxremb("evaluate", run.run_id, "--by", "view", "--format", "json", *root).out)["strata"][
+        "groups"
+    ]
     for group in groups:
         line = next(line for line in by.out.splitlines() if line.split()[:1] == [group["name"]])
         assert f" {group['metrics']['auroc']['value']:.3f} [".replace(" 0.", " .") in line

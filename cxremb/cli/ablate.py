@@ -6,11 +6,9 @@ from typing import Annotated
 
 import typer
 
-from cxremb.cli.ablation_view import Format, show_ablation
-from cxremb.cli.options import DEFAULT_ROOT, AsJson, DatasetName, Root
+from cxremb.cli.ablation_view import PaperFormat, show_ablation
+from cxremb.cli.options import DEFAULT_ROOT, DatasetName, Root
 from cxremb.cli.train import AllowLeaky, ImageModel, LabelSet, PresetName, Repeat, Seed, SplitName, Text, TextModel
-
-__all__ = ["Format", "ablate", "show_ablation"]
 
 
 class Threshold(StrEnum):
@@ -56,10 +54,9 @@ def ablate(
     controls: Annotated[
         bool, typer.Option(help="The lower block: what shuffled inputs, look-ups and word counts reach.")
     ] = True,
-    style: Annotated[Format, typer.Option("--format", help="How to print it.")] = Format.TABLE,
     root: Root = DEFAULT_ROOT,
     dataset: DatasetName = None,
-    as_json: AsJson = False,
+    fmt: Annotated[PaperFormat, typer.Option("--format", help="How to print it.")] = PaperFormat.table,
 ) -> None:
     r"""Compare arms on all folds of one split: AUROC with intervals, paired differences, p after Holm, controls.
 
@@ -92,4 +89,4 @@ def ablate(
     )
     inputs = Inputs(label_set, image_model, text_model, text)
     result = compare_arms(open_dataset(root, dataset), words, inputs, trial, bar)
-    show_ablation(result, Format.JSON if as_json else style)
+    show_ablation(result, fmt)

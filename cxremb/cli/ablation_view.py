@@ -2,13 +2,13 @@
 
 import csv
 import io
-import json
 from dataclasses import replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 import typer
 
+from cxremb.cli.output import write
 from cxremb.cli.progress import WIDTH
 
 if TYPE_CHECKING:
@@ -19,27 +19,27 @@ LONG = 20  # of them, what a difference takes
 NARROW = 28  # of them, those that are left for the name of an arm
 
 
-class Format(StrEnum):
-    """How the comparison is printed."""
+class PaperFormat(StrEnum):
+    """As other results, or for a paper."""
 
-    TABLE = "table"
-    CSV = "csv"
-    JSON = "json"
-    MARKDOWN = "markdown"
-    LATEX = "latex"
+    table = "table"
+    csv = "csv"
+    json = "json"
+    markdown = "markdown"
+    latex = "latex"
 
 
-def show_ablation(result: "Ablation", style: Format = Format.TABLE) -> None:
+def show_ablation(result: "Ablation", fmt: PaperFormat = PaperFormat.table) -> None:
     """The comparison on stdout."""
-    if style is Format.TABLE:
+    if fmt is PaperFormat.table:
         show_table(result)
-    elif style is Format.JSON:
+    elif fmt is PaperFormat.json:
         from dataclasses import asdict
 
-        typer.echo(json.dumps({**asdict(result), "caption": result.caption}, indent=2, ensure_ascii=False))
+        write({**asdict(result), "caption": result.caption}, fmt)
     else:
-        styles = {Format.CSV: as_csv, Format.MARKDOWN: as_markdown, Format.LATEX: as_latex}
-        typer.echo(styles[style](result), nl=style is not Format.CSV)
+        styles = {PaperFormat.csv: as_csv, PaperFormat.markdown: as_markdown, PaperFormat.latex: as_latex}
+        typer.echo(styles[fmt](result), nl=fmt is not PaperFormat.csv)
 
 
 def headings(reference: str | None) -> list[str]:

@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from cxremb.cli.collection import store
-from cxremb.cli.options import DEFAULT_ROOT, AsJson, Root
+from cxremb.cli.options import DEFAULT_ROOT, Root
+from cxremb.cli.output import AsFormat, Format
 from cxremb.datasets.tree import NOT_GIVEN
 
 app = typer.Typer(help="Bring a collection in: say which kind it is.", no_args_is_help=True)
@@ -33,7 +34,7 @@ def iu_xray(
     projections: Annotated[Path | None, typer.Option(help="indiana_projections.csv: images and their views.")] = None,
     name: OwnName = None,
     root: Root = DEFAULT_ROOT,
-    as_json: AsJson = False,
+    fmt: AsFormat = Format.table,
 ) -> None:
     """IU X-ray, in the Kaggle layout or Open-i's: pair images and reports. Say what does not pair, and go on.
 
@@ -41,7 +42,7 @@ def iu_xray(
     """
     from cxremb.datasets.iu_xray import read
 
-    store(read(images, reports, projections), name, root, as_json)
+    store(read(images, reports, projections), name, root, fmt)
 
 
 @app.command("mimic_cxr")
@@ -51,7 +52,7 @@ def mimic_cxr(
     uncertain: Annotated[Uncertain, typer.Option(help="What an uncertain label (-1) becomes.")] = Uncertain.ignore,
     name: OwnName = None,
     root: Root = DEFAULT_ROOT,
-    as_json: AsJson = False,
+    fmt: AsFormat = Format.table,
 ) -> None:
     """MIMIC-CXR-JPG: films, views, CheXpert and NegBio labels, the official split and, if given, the reports.
 
@@ -59,7 +60,7 @@ def mimic_cxr(
     """
     from cxremb.datasets.mimic_cxr import read
 
-    store(read(folder, reports, uncertain.value), name, root, as_json)
+    store(read(folder, reports, uncertain.value), name, root, fmt)
 
 
 @app.command("kermany")
@@ -67,7 +68,7 @@ def kermany(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="chest_xray: train, val, test / NORMAL, PNEUMONIA.")],
     name: OwnName = None,
     root: Root = DEFAULT_ROOT,
-    as_json: AsJson = False,
+    fmt: AsFormat = Format.table,
 ) -> None:
     """Kermany's paediatric pneumonia films: labels from the folders, patients from the file names.
 
@@ -75,7 +76,7 @@ def kermany(
     """
     from cxremb.datasets.kermany import read
 
-    store(read(folder), name, root, as_json)
+    store(read(folder), name, root, fmt)
 
 
 @app.command("medmnist")
@@ -83,7 +84,7 @@ def medmnist(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A two-dimensional set, such as pneumoniamnist.npz.")],
     name: OwnName = None,
     root: Root = DEFAULT_ROOT,
-    as_json: AsJson = False,
+    fmt: AsFormat = Format.table,
 ) -> None:
     """A MedMNIST .npz with its official split. Its arrays are unpacked to PNG files under ROOT/unpacked.
 
@@ -92,7 +93,7 @@ def medmnist(
     from cxremb.cli.progress import bar
     from cxremb.datasets.medmnist import read
 
-    store(read(file, root / "unpacked" / (name or file.stem), name, bar), name, root, as_json)
+    store(read(file, root / "unpacked" / (name or file.stem), name, bar), name, root, fmt)
 
 
 @app.command("table")
@@ -121,7 +122,7 @@ def table(
     licence: Licence = NOT_GIVEN,
     citation: Citation = NOT_GIVEN,
     root: Root = DEFAULT_ROOT,
-    as_json: AsJson = False,
+    fmt: AsFormat = Format.table,
 ) -> None:
     """Any table of images, reports or both. Repeat --column, --label, --text and --pre-read as needed.
 
@@ -142,7 +143,7 @@ def table(
         licence=licence,
         citation=citation,
     )
-    store(read(spec), name, root, as_json)
+    store(read(spec), name, root, fmt)
 
 
 @app.command("folder")
@@ -155,7 +156,7 @@ def folder(
     licence: Licence = NOT_GIVEN,
     citation: Citation = NOT_GIVEN,
     root: Root = DEFAULT_ROOT,
-    as_json: AsJson = False,
+    fmt: AsFormat = Format.table,
 ) -> None:
     """Any folder of images; the sub-folders are classes, below train, val and test if there are such.
 
@@ -163,7 +164,7 @@ def folder(
     """
     from cxremb.datasets.folder import read
 
-    store(read(directory, name, patient_pattern, licence, citation), name, root, as_json)
+    store(read(directory, name, patient_pattern, licence, citation), name, root, fmt)
 
 
 @app.command("dicom")
@@ -173,7 +174,7 @@ def dicom(
     licence: Licence = NOT_GIVEN,
     citation: Citation = NOT_GIVEN,
     root: Root = DEFAULT_ROOT,
-    as_json: AsJson = False,
+    fmt: AsFormat = Format.table,
 ) -> None:
     """DICOM files: images, studies, patients and views from the tags.
 
@@ -181,7 +182,7 @@ def dicom(
     """
     from cxremb.datasets.dicom import read
 
-    store(read(directory, name, licence, citation), name, root, as_json)
+    store(read(directory, name, licence, citation), name, root, fmt)
 
 
 def roles(given: list[str]) -> dict[str, str]:

@@ -1,11 +1,11 @@
 """`cxremb align` brings films and reports into one space, and shows how well each finds the other."""
 
-import json
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cxremb.cli.options import DEFAULT_ROOT, AsJson, DatasetName, Root
+from cxremb.cli.options import DEFAULT_ROOT, DatasetName, Root
+from cxremb.cli.output import AsFormat, Format, write
 from cxremb.cli.train import AllowLeaky, ImageModel, SplitName, TextModel
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def align(
     seed: Annotated[int, typer.Option(help="Decides initial weights and order.")] = 0,
     root: Root = DEFAULT_ROOT,
     dataset: DatasetName = None,
-    as_json: AsJson = False,
+    fmt: AsFormat = Format.table,
 ) -> None:
     """Project stored image and text vectors into one space, and store what comes out as align_image and align_text.
 
@@ -50,8 +50,8 @@ def align(
     inputs = Inputs(label_set, image_model, text_model, text)
     folds = choose_split(collection, label_set, split, allow_leaky=allow_leaky)
     aligned = run_align(collection, folds, inputs, fold, Options(dim=dim, epochs=epochs, seed=seed), bar)
-    if as_json:
-        typer.echo(json.dumps(aligned.record(), indent=2, ensure_ascii=False))
+    if fmt is not Format.table:
+        write(aligned.record(), fmt)
         return
     for note in (*aligned.notes, *(f"{note.what}: {note.count:,}" for note in folds.notes)):
         log.print(note, markup=False)

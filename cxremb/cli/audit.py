@@ -1,6 +1,5 @@
 """`cxremb audit` shows what a split, its labels and its films give away."""
 
-import json
 from collections.abc import Callable
 from functools import partial
 from textwrap import wrap
@@ -8,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cxremb.cli.options import DEFAULT_ROOT, AsJson, DatasetName, Root
+from cxremb.cli.options import DEFAULT_ROOT, DatasetName, Root
+from cxremb.cli.output import AsFormat, Format, write
 from cxremb.cli.progress import WIDTH
 from cxremb.cli.train import SplitName
 
@@ -32,7 +32,7 @@ def audit(
     strict: Annotated[bool, typer.Option("--strict", help="Exit with code 1 if a line fails.")] = False,
     root: Root = DEFAULT_ROOT,
     dataset: DatasetName = None,
-    as_json: AsJson = False,
+    fmt: AsFormat = Format.table,
 ) -> None:
     """Look for leaks between the parts of a split, look-ups that give the label away, and bad labels and films.
 
@@ -43,8 +43,9 @@ def audit(
     from cxremb.store.dataset import open_dataset
 
     result = run_audit(open_dataset(root, dataset), label_set, split, pixels=not no_pixels, progress=bar)
-    if as_json:
-        typer.echo(json.dumps(as_data(result), indent=2, ensure_ascii=False))
+    if fmt is not Format.table:
+        found = as_data(result)
+        write(found, fmt, found["findings"])
     else:
         show_audit(result)
     if strict and result.failed:

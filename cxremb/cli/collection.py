@@ -1,14 +1,12 @@
 """How a collection is added and what is said of it: counts, guesses, what did not pair, what to type next."""
 
-import json
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
-
 from cxremb.cli.options import DEFAULT_ROOT
+from cxremb.cli.output import Format, write
 
 if TYPE_CHECKING:
     from cxremb.catalog import Added
@@ -17,7 +15,7 @@ if TYPE_CHECKING:
 SHOWN = 3  # examples of a note: the pattern; `data show` has them all
 
 
-def store(collection: "Collection", name: str | None, root: Path, as_json: bool) -> None:
+def store(collection: "Collection", name: str | None, root: Path, fmt: Format) -> None:
     """Add the collection, under `name` if given, and say what happened."""
     from dataclasses import replace
 
@@ -25,12 +23,12 @@ def store(collection: "Collection", name: str | None, root: Path, as_json: bool)
     from cxremb.cli.progress import bar
 
     added = add_collection(replace(collection, name=name or collection.name), root, bar)
-    if not as_json:
+    if fmt is Format.table:
         show_added(added, root)
         return
     told = {key: added.dataset.descriptor[key] for key in ("source", "notes")}
     facts = {"name": added.dataset.name, "counts": dict(added.counts), "changes": dict(added.changes), **told}
-    typer.echo(json.dumps(facts, indent=2, ensure_ascii=False))
+    write(facts, fmt)
 
 
 def show_added(added: "Added", root: Path) -> None:

@@ -1,12 +1,12 @@
 """`cxremb compare` pairs two runs on the units that both judge."""
 
-import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cxremb.cli.options import DEFAULT_ROOT, AsJson, DatasetName, Root
+from cxremb.cli.options import DEFAULT_ROOT, DatasetName, Root
+from cxremb.cli.output import AsFormat, Format, write
 
 if TYPE_CHECKING:
     from cxremb.comparison import Comparison
@@ -23,7 +23,7 @@ def compare(
     ] = None,
     root: Root = DEFAULT_ROOT,
     dataset: DatasetName = None,
-    as_json: AsJson = False,
+    fmt: AsFormat = Format.table,
 ) -> None:
     """Compare two runs on the test rows that both judge: AUROC by bootstrap and DeLong, accuracy, McNemar, in words.
 
@@ -36,12 +36,22 @@ def compare(
     data = open_dataset(root, dataset)
     runs = [open_run(data, name) for name in (first, second)]
     found = compare_runs(*runs, shared=shared, label=label)
-    if as_json:
+    if fmt is not Format.table:
         from dataclasses import asdict
 
-        typer.echo(json.dumps(asdict(found), indent=2, ensure_ascii=False))
+        told = asdict(found)
+        write(told, fmt, [{"metric": name, **flat(pair)} for name, pair in told["figures"].items()])
     else:
         show_comparison(found)
+
+
+def flat(pair: Mapping[str, Any]) -> dict[str, Any]:
+    """Both figures of a pair and their difference as one row."""
+    return {
+        f"{side}_{name}" if side != "difference" else f"difference_{name}": value
+        for side, figure in pair.items()
+        for name, value in figure.items()
+    }
 
 
 def show_comparison(found: "Comparison") -> None:

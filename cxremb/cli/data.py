@@ -1,6 +1,5 @@
 """`cxremb data`: bring a collection in, and see what is there."""
 
-import json
 from typing import Annotated
 
 import typer
@@ -9,7 +8,8 @@ from cxremb.cli import add
 from cxremb.cli.collection import line, show_counts, show_notes
 from cxremb.cli.fetch import fetch
 from cxremb.cli.label import label, show_labels
-from cxremb.cli.options import DEFAULT_ROOT, AsJson, Root
+from cxremb.cli.options import DEFAULT_ROOT, Root
+from cxremb.cli.output import AsFormat, Format, write
 from cxremb.cli.split import split
 
 app = typer.Typer(help="Bring a collection in, and see what is there.", no_args_is_help=True)
@@ -20,7 +20,7 @@ app.command()(split)
 
 
 @app.command()
-def ls(root: Root = DEFAULT_ROOT, as_json: AsJson = False) -> None:
+def ls(root: Root = DEFAULT_ROOT, fmt: AsFormat = Format.table) -> None:
     """List the data sets in the store.
 
     Example: cxremb data ls
@@ -41,8 +41,8 @@ def ls(root: Root = DEFAULT_ROOT, as_json: AsJson = False) -> None:
         }
         for dataset in list_datasets(root)
     ]
-    if as_json:
-        typer.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+    if fmt is not Format.table:
+        write(rows, fmt)
         return
     if not rows:
         log.print(f"{root}: no data set yet; add one with `cxremb data add`", markup=False, soft_wrap=True)
@@ -60,7 +60,7 @@ def ls(root: Root = DEFAULT_ROOT, as_json: AsJson = False) -> None:
 def show(
     name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="The data set, if there are several.")] = None,
     root: Root = DEFAULT_ROOT,
-    as_json: AsJson = False,
+    fmt: AsFormat = Format.table,
 ) -> None:
     """Show what a data set holds: counts, views, labels, licence, citation, and what did not pair.
 
@@ -70,8 +70,8 @@ def show(
     from cxremb.store.tables import describe
 
     found = describe(open_dataset(root, name))
-    if as_json:
-        typer.echo(json.dumps(found, indent=2, ensure_ascii=False))
+    if fmt is not Format.table:
+        write(found, fmt)
         return
     show_counts(found["name"], found["counts"])
     if found["simulated"]:

@@ -139,7 +139,7 @@ def train_fusion(dataset: "Dataset") -> None:
 def ablate_arms(dataset: "Dataset") -> dict[str, str]:
     """The comparison, shown. Arm -> run id."""
     from cxremb.ablation import ablate
-    from cxremb.cli.ablate import show_ablation
+    from cxremb.cli.ablation_view import show_ablation
     from cxremb.features import Inputs
 
     result = ablate(dataset, inputs=Inputs(image_model=IMAGE_MODEL, text_model=TEXT_MODEL), progress=bar)

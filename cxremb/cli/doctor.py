@@ -1,10 +1,11 @@
 """`cxremb doctor`: what works on this machine, and what to do about the rest."""
 
-from cxremb.cli.options import DEFAULT_ROOT, AsJson, Root
+from cxremb.cli.options import DEFAULT_ROOT, Root
+from cxremb.cli.output import AsFormat, Format, write
 from cxremb.cli.progress import console
 
 
-def doctor(root: Root = DEFAULT_ROOT, as_json: AsJson = False) -> None:
+def doctor(root: Root = DEFAULT_ROOT, fmt: AsFormat = Format.table) -> None:
     """Check versions, devices, precision, weights and the store root.
 
     Example: cxremb doctor
@@ -12,8 +13,8 @@ def doctor(root: Root = DEFAULT_ROOT, as_json: AsJson = False) -> None:
     from cxremb.doctor import examine
 
     findings = examine(root)
-    if as_json:
-        console.print_json(data=[vars(finding) for finding in findings])
+    if fmt is not Format.table:
+        write([vars(finding) for finding in findings], fmt)
         return
     for finding in findings:
         mark = "[green]ok  [/]" if finding.ok else "[yellow]no  [/]"

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cxremb.cli.options import DEFAULT_ROOT, AsJson, DatasetName, Root
+from cxremb.cli.options import DEFAULT_ROOT, DatasetName, Root
+from cxremb.cli.output import AsFormat, Format, write
 from cxremb.cli.progress import bar, console, log
 
 if TYPE_CHECKING:
@@ -73,12 +74,12 @@ def embed(
     ] = False,
     root: Root = DEFAULT_ROOT,
     dataset: DatasetName = None,
-    as_json: AsJson = False,
+    fmt: AsFormat = Format.table,
 ) -> None:
     """Encode every image or report text once, into a versioned Parquet store.
 
     Run it again after adding images: only what is new or changed is encoded. Stopped, it goes on where it was.
-    With --json one object, or with --job a list of them.
+    With --format json one object, or with --job a list of them.
 
     Example: cxremb embed --model efficientnet_b1
     """
@@ -106,9 +107,9 @@ def embed(
         keep_pixels=keep_pixels,
         ray_workers=ray_workers if engine == "ray" else 0,
     )
-    told = [encode_one(data, encode, where, (share, dry_run, as_json)) for encode in chosen.encodes]
-    if as_json:
-        console.print_json(data=told if job else told[0])
+    told = [encode_one(data, encode, where, (share, dry_run, fmt)) for encode in chosen.encodes]
+    if fmt is not Format.table:
+        write(told if job else told[0], fmt)
 
 
 def check_models(encodes: "tuple[Encode, ...]") -> None:
@@ -130,15 +131,15 @@ def share_of(told: str | None) -> tuple[int, int] | None:
 
 
 def encode_one(
-    data: "Dataset", encode: "Encode", where: "Where", how: tuple[tuple[int, int] | None, bool, bool]
+    data: "Dataset", encode: "Encode", where: "Where", how: tuple[tuple[int, int] | None, bool, Format]
 ) -> dict[str, Any]:
-    """One store: preview it, write a share of it, or bring it up to date; what --json says, else it is shown here."""
+    """One store: preview it, write a share of it, or bring it up to date; shown here, or left to --format."""
     from functools import partial
 
     from cxremb.embedding.fill import Shard
     from cxremb.embedding.start import preview, run, run_share
 
-    share, dry_run, as_json = how
+    share, dry_run, fmt = how
     try:
         if dry_run:
             found = preview(data, encode, where)
@@ -153,7 +154,7 @@ def encode_one(
     except KeyboardInterrupt:
         log.print("stopped: what is finished is kept; run the same command to go on from there")
         raise typer.Exit(130) from None
-    if not as_json:
+    if fmt is Format.table:
         view()
     return told
 

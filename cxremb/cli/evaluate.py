@@ -1,12 +1,12 @@
 """`cxremb evaluate` says all about one run: figures, calibration, thresholds; or its figures per group of rows."""
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cxremb.cli.options import DEFAULT_ROOT, AsJson, DatasetName, Root
+from cxremb.cli.options import DEFAULT_ROOT, DatasetName, Root
+from cxremb.cli.output import AsFormat, Format, write
 
 if TYPE_CHECKING:
     from cxremb.calibrated import Holding
@@ -28,7 +28,7 @@ def evaluate(
     label: Annotated[str | None, typer.Option(help="Which of several labels to group.", show_default=False)] = None,
     root: Root = DEFAULT_ROOT,
     dataset: DatasetName = None,
-    as_json: AsJson = False,
+    fmt: AsFormat = Format.table,
 ) -> None:
     """Show every test figure of a run, whether its probabilities hold, and thresholds; or, with --by, each group's.
 
@@ -44,23 +44,23 @@ def evaluate(
 
         holding = judge_holding(found)
         path = store_reliability(found, holding)
-        whole_json(found, holding, path) if as_json else show_whole(found, holding, path)
+        show_whole(found, holding, path) if fmt is Format.table else write_whole(found, holding, path, fmt)
         return
     from cxremb.stratify import stratify
 
     groups = stratify(data, found, by, label=label)
-    strata_json(groups) if as_json else show_strata(groups)
+    show_strata(groups) if fmt is Format.table else write_strata(groups, fmt)
 
 
-def whole_json(run: "Run", holding: "Holding", path: str) -> None:
-    """Everything as JSON."""
+def write_whole(run: "Run", holding: "Holding", path: str, fmt: Format) -> None:
+    """Everything as JSON, or the figures as CSV."""
     from dataclasses import asdict
 
-    from cxremb.cli.run_view import figures_of, labels_of
+    from cxremb.cli.run_view import figure_rows, figures_of, labels_of
 
     told = asdict(holding) | {"reliability": holding.reliability.to_pylist(), "stored": path, "caveats": run.caveats}
     figures = {label: figures_of(run, label) for label in labels_of(run)}
-    typer.echo(json.dumps(told | {"figures": figures}, indent=2, ensure_ascii=False))
+    write(told | {"figures": figures}, fmt, figure_rows(figures))
 
 
 def show_whole(run: "Run", holding: "Holding", path: str) -> None:
@@ -142,11 +142,17 @@ def show_cuts(holding: "Holding") -> None:
         typer.echo(f"  no threshold for {', '.join(labels)} {reason}")
 
 
-def strata_json(found: "Stratified") -> None:
-    """The groups as JSON."""
+def write_strata(found: "Stratified", fmt: Format) -> None:
+    """The groups as JSON, or a row for each group and metric as CSV."""
     from dataclasses import asdict
 
-    typer.echo(json.dumps(asdict(found), indent=2, ensure_ascii=False))
+    told = asdict(found)
+    rows = [
+        {"group": group["name"], "rows": group["rows"], "positives": group["positives"], "metric": metric, **figure}
+        for group in told["strata"]["groups"]
+        for metric, figure in group["metrics"].items()
+    ]
+    write(told, fmt, rows)
 
 
 def show_strata(found: "Stratified") -> None:

@@ -1,12 +1,12 @@
 """`cxremb export`: a run as an ONNX file."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from cxremb.cli.options import DEFAULT_ROOT, AsJson, DatasetName, Root
+from cxremb.cli.options import DEFAULT_ROOT, DatasetName, Root
+from cxremb.cli.output import AsFormat, Format, write
 from cxremb.cli.progress import bar, console
 from cxremb.cli.runs import RunId
 
@@ -23,7 +23,7 @@ def export(
     force: Annotated[bool, typer.Option("--force", help="Replace the file.")] = False,
     root: Root = DEFAULT_ROOT,
     dataset: DatasetName = None,
-    as_json: AsJson = False,
+    fmt: AsFormat = Format.table,
 ) -> None:
     """Write a run's models as one ONNX file, checked on real rows before it is put in place.
 
@@ -42,9 +42,9 @@ def export(
     from cxremb.export.write import export_run
 
     done = export_run(collection, found, path, Wanted(fold, with_encoder), bar)
-    if as_json:
+    if fmt is not Format.table:
         told = {"file": str(done.path), "difference": done.difference, "rows": done.rows, "notes": list(done.notes)}
-        typer.echo(json.dumps(told | {"models": list(done.models), "inputs": dict(done.inputs)}, indent=2))
+        write(told | {"models": list(done.models), "inputs": dict(done.inputs)}, fmt)
         return
     console.print(f"[bold]{done.path}[/], {done.path.stat().st_size / 1e6:,.1f} MB", soft_wrap=True, highlight=False)
     for name, shape in done.inputs.items():

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cxremb.cli.collection import store
-from cxremb.cli.options import DEFAULT_ROOT, AsJson, Root
+from cxremb.cli.options import DEFAULT_ROOT, Root
+from cxremb.cli.output import AsFormat, Format
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -29,7 +30,7 @@ def fetch(
     size: Annotated[int, typer.Option(help="Pixels per side of a MedMNIST set: 28, 64, 128 or 224.")] = 28,
     name: Annotated[str | None, typer.Option("--name", help="Name of the data set, if not the collection's.")] = None,
     root: Root = DEFAULT_ROOT,
-    as_json: AsJson = False,
+    fmt: AsFormat = Format.table,
 ) -> None:
     """Download a collection, unpack it and add it. IU X-ray is 1.3 GB: an interrupted download resumes.
 
@@ -44,7 +45,7 @@ def fetch(
         )
     folder = to or root / "downloads" / collection
     found = fetch_iu_xray(folder, base_url) if collection == IU_XRAY else fetch_medmnist(collection, folder, size, root)
-    store(found, name, root, as_json)
+    store(found, name, root, fmt)
 
 
 def fetch_iu_xray(folder: Path, base_url: str | None) -> "Collection":

@@ -1,6 +1,5 @@
 """`cxremb data label`: a label set of one's own."""
 
-import json
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
@@ -9,7 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from cxremb.cli.collection import line
-from cxremb.cli.options import DEFAULT_ROOT, AsJson, DatasetName, Root
+from cxremb.cli.options import DEFAULT_ROOT, DatasetName, Root
+from cxremb.cli.output import AsFormat, Format, write
 
 
 class Task(StrEnum):
@@ -30,7 +30,7 @@ def label(
     ] = None,
     dataset: DatasetName = None,
     root: Root = DEFAULT_ROOT,
-    as_json: AsJson = False,
+    fmt: AsFormat = Format.table,
 ) -> None:
     """Add a label set of your own, from SQL over the store or from a file. Value: 0 or 1; no row: missing.
 
@@ -52,9 +52,9 @@ def label(
         raise typer.BadParameter("give either --sql or --file")
     found = describe(after)
     earlier = before.descriptor.get("label_sets", {}).get(name, {}).get("version")
-    if as_json:
+    if fmt is not Format.table:
         facts = {**found["labels"][name], "replaces": earlier, "studies_in_all": found["counts"]["studies"]}
-        typer.echo(json.dumps({"name": name, **facts}, indent=2, ensure_ascii=False))
+        write({"name": name, **facts}, fmt)
         return
     show_labels(name, found["labels"][name])
     studies, whole = found["labels"][name]["studies"], found["counts"]["studies"]

@@ -2,11 +2,11 @@
 
 from dataclasses import asdict
 
-from cxremb.cli.options import AsJson
+from cxremb.cli.output import AsFormat, Format, write
 from cxremb.cli.progress import console
 
 
-def models(as_json: AsJson = False) -> None:
+def models(fmt: AsFormat = Format.table) -> None:
     """List the encoders: what they read, their licence and source, and which weights are on this machine.
 
     Not in the list and usable all the same: timm:NAME.TAG, hf:ORG/MODEL@REVISION, and your own module:function.
@@ -16,8 +16,8 @@ def models(as_json: AsJson = False) -> None:
     from cxremb.encoders.weights import list_encoders
 
     found = list_encoders()
-    if as_json:
-        console.print_json(data=[asdict(encoder) for encoder in found])
+    if fmt is not Format.table:
+        write([asdict(encoder) for encoder in found], fmt)
         return
     line = "{:<20}{:>10}{:>6}  {:<13}{:<5}{:<22}{}"  # what matters most fits into 80 columns; the rest wraps
     console.print(line.format("name", "reads", "dim", "poolings", "here", "licence", "source"), style="bold")

@@ -12,4 +12,3 @@ DatasetName = Annotated[
     str | None,
     typer.Option("--dataset", help="The data set; may be left out while there is only one.", show_default=False),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]

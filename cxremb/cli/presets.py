@@ -1,15 +1,14 @@
 """`cxremb presets` lists the recipes."""
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import typer
 
-from cxremb.cli.options import AsJson
+from cxremb.cli.output import AsFormat, Format, write
 
 
-def presets(as_json: AsJson = False) -> None:
+def presets(fmt: AsFormat = Format.table) -> None:
     """List the recipes: model, parameters, settings, the figures they are reported to reach, what differs here.
 
     Example: cxremb presets
@@ -19,8 +18,8 @@ def presets(as_json: AsJson = False) -> None:
     from cxremb.training.presets import PRESETS
 
     listing = [asdict(preset) for preset in PRESETS.values()]
-    if as_json:
-        typer.echo(json.dumps(listing, indent=2, ensure_ascii=False))
+    if fmt is not Format.table:
+        write(listing, fmt)
     else:
         show_presets(listing)
 

@@ -5,10 +5,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cxremb.cli.embed import show, told_of
-from cxremb.cli.options import DEFAULT_ROOT, AsJson, DatasetName, Root
+from cxremb.cli.options import DEFAULT_ROOT, DatasetName, Root
+from cxremb.cli.output import AsFormat, Format, write
 from cxremb.cli.progress import bar, console, log
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from cxremb.embedding.start import Where
     from cxremb.store.dataset import Dataset
     from cxremb.training.finetune import Tuned
@@ -42,13 +45,13 @@ def refresh(
     workers: Annotated[int, typer.Option(min=1, help="Processes that decode images.")] = 2,
     root: Root = DEFAULT_ROOT,
     dataset: DatasetName = None,
-    as_json: AsJson = False,
+    fmt: AsFormat = Format.table,
 ) -> None:
     """Bring stores up to date with their data set, each asked for as it was made: what is new or changed is encoded.
 
     If the weights have changed since, or this cxremb decodes in another way, a new store is made and the old one stays.
     So it is with --finetune: the new store names the patients it was trained on, and no run may be tested on them.
-    With --json a list of what was done, or with --model one object.
+    With --format json a list of what was done, or with --model one object.
 
     Example: cxremb refresh --model efficientnet_b1
     """
@@ -68,9 +71,9 @@ def refresh(
     where = Where(devices=tuple(device.split(",")), workers=workers)
     try:
         if finetune:
-            tune(data, model or "", split, (given(place), given(options)), where, as_json)
+            tune(data, model or "", split, (given(place), given(options)), where, fmt)
         else:
-            renew(data, model, where, as_json)
+            renew(data, model, where, fmt)
     except KeyboardInterrupt:
         log.print("stopped: what is finished is kept; run the same command to go on from there")
         raise typer.Exit(130) from None
@@ -81,7 +84,7 @@ def given(options: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
-def renew(data: "Dataset", model: str | None, where: "Where", as_json: bool) -> None:
+def renew(data: "Dataset", model: str | None, where: "Where", fmt: Format) -> None:
     """Bring one store, or the newest of each encoder, up to date."""
     from cxremb.embedding.start import asked_for, differences, newest_of_each, run
     from cxremb.encoders.weights import suggested
@@ -99,14 +102,14 @@ def renew(data: "Dataset", model: str | None, where: "Where", as_json: bool) -> 
     for store in stores:
         outcome = run(data, asked_for(store), where, bar)
         told.append(told_of(outcome))
-        if as_json:
+        if fmt is not Format.table:
             continue
         show(data, outcome)
         if outcome.store.name != store.name:
             why = "; ".join(differences(store, outcome.store))
             console.print(f"  a new store: {why}. {store.name} stays", style="yellow", markup=False, soft_wrap=True)
-    if as_json:
-        console.print_json(data=told[0] if model else told)
+    if fmt is not Format.table:
+        write(told[0] if model else told, fmt)
 
 
 def tune(
@@ -115,7 +118,7 @@ def tune(
     split: str | None,
     asked: tuple[dict[str, Any], dict[str, Any]],
     where: "Where",
-    as_json: bool,
+    fmt: Format,
 ) -> None:
     """Fine-tune, embed with the new weights, and say what became of either. asked: (place, options)."""
     from dataclasses import replace
@@ -127,9 +130,9 @@ def tune(
     plan = FineTune(**place, options=replace(RECIPE, **options))
     folds = choose_split(data, plan.label_set, split or "grouped-5fold")
     done = refresh_finetuned(data, model, folds, plan, where, bar)
-    show_tuned(done.tuned, as_json)
-    if as_json:
-        console.print_json(data=told_of(done.outcome))
+    show_tuned(done.tuned, log if fmt is not Format.table else console)
+    if fmt is not Format.table:
+        write(told_of(done.outcome), fmt)
     else:
         show(data, done.outcome)
         console.print(
@@ -139,10 +142,9 @@ def tune(
         )
 
 
-def show_tuned(tuned: "Tuned", as_json: bool) -> None:
+def show_tuned(tuned: "Tuned", out: "Console") -> None:
     """The weights, whom they have seen, and how their loss went."""
     record = tuned.record
-    out = log if as_json else console  # JSON on stdout is one object: that of the store
     out.print(f"[bold]{tuned.path.name}[/] in {tuned.path.parent}", soft_wrap=True)
     if tuned.reused:
         out.print("  nothing to do: fine-tuned on the same films, labels, fold and recipe before")

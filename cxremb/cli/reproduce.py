@@ -1,13 +1,12 @@
 """`cxremb reproduce` recovers the confusion matrix behind a printed row of figures."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cxremb.cli.options import AsJson
+from cxremb.cli.output import AsFormat, Format, write
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
     from cxremb.evaluation.confusion import Confusion
     from cxremb.evaluation.reproduce import Recovered
 
-SHOWN = 10  # matrices or sizes: more is no help on a screen; --json has them all
+SHOWN = 10  # matrices or sizes: more is no help on a screen; --format json has them all
 BESIDE = {"specificity": "spec", "balanced_accuracy": "balanced", "mcc": "MCC"}  # what a table adds to each row
 
 Figure = Annotated[str | None, typer.Option(help="As printed, trailing zeros too: 0.6827 or 68.27%.")]
@@ -37,7 +36,7 @@ def reproduce(
         bool | None,
         typer.Option("--cut-off/--rounded", help="How decimals were shortened.", show_default="what fits"),
     ] = None,
-    as_json: AsJson = False,
+    fmt: AsFormat = Format.table,
 ) -> None:
     """Recover the confusion matrix behind printed accuracy, precision, recall and F1: then specificity, MCC, intervals.
 
@@ -51,8 +50,9 @@ def reproduce(
         raise typer.BadParameter("give either figures, such as --accuracy 0.6827, or --table FILE")
     rows = [published(texts)] if table is None else read_table(table)
     result = recover_all(rows, range(n, n + 1) if n else range(1, largest_n + 1), positives, cut_off)
-    if as_json:
-        typer.echo(json.dumps(as_data(result), indent=2, ensure_ascii=False))
+    if fmt is not Format.table:
+        found = as_data(result)
+        write(found, fmt, [{"row": row["row"], **one} for row in found["rows"] for one in row["matrices"]])
     elif len(result.rows) > 1:
         show_rows(result)
     elif len(result.matrices[0]) > 1:
@@ -126,7 +126,7 @@ def show_many(result: "Recovered") -> None:
         listing.add_row(*counts(matrix), *beside(matrix), f"{result.rows[0].misfit(matrix):.2f}")
     console.print(listing)
     if len(matrices) > SHOWN:
-        note(f"and {len(matrices) - SHOWN:,} more: --json lists all.")
+        note(f"and {len(matrices) - SHOWN:,} more: --format json lists all.")
     note("By n, then by the farthest figure: its distance from the printed one, in last decimals. Not by likelihood.")
     warn([f"in all {len(matrices):,}: {remark}" for remark in remarks(matrices)])
 

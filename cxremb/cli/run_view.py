@@ -1,12 +1,12 @@
 """How one run is shown: its epochs, its test figures beside what is reported elsewhere, and where everything lies."""
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import typer
 
+from cxremb.cli.output import Format, write
 from cxremb.cli.progress import WIDTH, console
 
 if TYPE_CHECKING:
@@ -28,11 +28,20 @@ BASELINES = {
 }
 
 
-def run_json(run: "Run") -> None:
-    """All of a run but its predictions, as JSON on stdout."""
+def write_run(run: "Run", fmt: Format) -> None:
+    """All of a run but its predictions as JSON, or its test figures as CSV."""
     told = {**run.record, "reused": run.reused, "folder": str(run.folder), "history": run.history.to_pylist()}
     told |= {"test": figures_of(run), "test_by_label": {label: figures_of(run, label) for label in labels_of(run)}}
-    typer.echo(json.dumps(told, indent=2, ensure_ascii=False))
+    write(told, fmt, figure_rows(told["test_by_label"]))
+
+
+def figure_rows(by_label: Mapping[str, Mapping[str, Mapping[str, float | None]]]) -> list[dict[str, Any]]:
+    """Figures of labels as rows: label, metric, value, low, high."""
+    return [
+        {"label": label, "metric": metric, **figure}
+        for label, figures in by_label.items()
+        for metric, figure in figures.items()
+    ]
 
 
 def figures_of(run: "Run", label: str | None = None) -> dict[str, dict[str, float | None]]:

@@ -1,12 +1,12 @@
 """`cxremb runs`: what was trained, one run as it was shown when it was made, and removing one."""
 
-import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cxremb.cli.options import DEFAULT_ROOT, AsJson, DatasetName, Root
+from cxremb.cli.options import DEFAULT_ROOT, DatasetName, Root
+from cxremb.cli.output import AsFormat, Format, write
 
 if TYPE_CHECKING:
     from cxremb.training.runs import Run
@@ -19,7 +19,7 @@ RunId = Annotated[str, typer.Argument(metavar="RUN", help="A run id, or a part o
 
 
 @app.command()
-def ls(root: Root = DEFAULT_ROOT, dataset: DatasetName = None, as_json: AsJson = False) -> None:
+def ls(root: Root = DEFAULT_ROOT, dataset: DatasetName = None, fmt: AsFormat = Format.table) -> None:
     """List every run, newest first: arm, labels, split, models, AUROC with interval and what to read beside it.
 
     Example: cxremb runs ls
@@ -29,8 +29,8 @@ def ls(root: Root = DEFAULT_ROOT, dataset: DatasetName = None, as_json: AsJson =
     from cxremb.training.runs import list_runs
 
     runs = list_runs(open_dataset(root, dataset))
-    if as_json:
-        typer.echo(json.dumps([told(run) for run in runs], indent=2, ensure_ascii=False))
+    if fmt is not Format.table:
+        write([told(run) for run in runs], fmt)
         return
     if not runs:
         log.print("no run yet; make one with `cxremb train fusion`", markup=False)
@@ -39,19 +39,19 @@ def ls(root: Root = DEFAULT_ROOT, dataset: DatasetName = None, as_json: AsJson =
 
 
 @app.command()
-def show(run: RunId, root: Root = DEFAULT_ROOT, dataset: DatasetName = None, as_json: AsJson = False) -> None:
+def show(run: RunId, root: Root = DEFAULT_ROOT, dataset: DatasetName = None, fmt: AsFormat = Format.table) -> None:
     """Show one run as `cxremb train` did: epochs, test figures, caveats, where it lies.
 
     Example: cxremb runs show 20261121T101500-0a1b2c3d
     """
-    from cxremb.cli.run_view import run_json, show_run
+    from cxremb.cli.run_view import show_run, write_run
     from cxremb.store.dataset import open_dataset
     from cxremb.training.presets import PRESETS
     from cxremb.training.runs import open_run
 
     found = open_run(open_dataset(root, dataset), run)
-    if as_json:
-        run_json(found)
+    if fmt is not Format.table:
+        write_run(found, fmt)
     else:
         show_run(found, PRESETS.get(found.record["preset"]))
 

@@ -1,12 +1,12 @@
 """`cxremb data split` makes a split, or takes over one that somebody else made, and shows who is in which part."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cxremb.cli.options import DEFAULT_ROOT, AsJson, DatasetName, Root
+from cxremb.cli.options import DEFAULT_ROOT, DatasetName, Root
+from cxremb.cli.output import AsFormat, Format, write
 from cxremb.cli.progress import WIDTH
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def split(
     ] = None,
     root: Root = DEFAULT_ROOT,
     dataset: DatasetName = None,
-    as_json: AsJson = False,
+    fmt: AsFormat = Format.table,
 ) -> None:
     """Make a split of your own, or import a published one; show its parts and whether it keeps patients apart.
 
@@ -51,8 +51,8 @@ def split(
         kind = "holdout" if holdout else "kfold"
         made, shown = new_split(collection, label_set, SplitSpec(name, kind, folds, repeats, links, seed)), label_set
     rows = fold_rows(collection, made, shown)
-    if as_json:
-        typer.echo(json.dumps(about(made) | {"parts": rows}, indent=2, ensure_ascii=False))
+    if fmt is not Format.table:
+        write(about(made) | {"parts": rows}, fmt)
     else:
         show(made, rows)
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cxremb.cli.options import DEFAULT_ROOT, AsJson, Root
+from cxremb.cli.options import DEFAULT_ROOT, Root
+from cxremb.cli.output import csv_text
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -16,7 +17,7 @@ MAX_ROWS = 50  # a screenful; the other formats give them all
 WIDE = 10_000  # columns, where nobody looks: a table in a file or a pipe is never cut
 
 
-class Format(StrEnum):
+class FileFormat(StrEnum):
     """How rows are written."""
 
     table = "table"
@@ -26,7 +27,8 @@ class Format(StrEnum):
 
 
 FormatOption = Annotated[
-    Format | None, typer.Option("--format", help="table, csv, json or parquet; else what --output ends in, else table.")
+    FileFormat | None,
+    typer.Option("--format", help="table, csv, json or parquet; else what --output ends in, else table."),
 ]
 
 
@@ -34,11 +36,10 @@ def sql(
     query: Annotated[
         str | None, typer.Argument(help="One SELECT, quoted. Left out: a shell, or what is piped in.")
     ] = None,
-    format: FormatOption = None,  # noqa: A002 - it is the option's name
+    fmt: FormatOption = None,
     file: Annotated[Path | None, typer.Option(help="Read the query from this file.")] = None,
     output: Annotated[Path | None, typer.Option(help="Write the rows to this file.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the output file.")] = False,
-    as_json: AsJson = False,
     root: Root = DEFAULT_ROOT,
 ) -> None:
     """Query stores, runs and predictions with SQL, read-only. Try: cxremb sql "show tables".
@@ -50,26 +51,26 @@ def sql(
 
     if query is not None and file is not None:
         raise typer.BadParameter("give a query or --file, not both")
-    shape = chosen_format(Format.json if as_json else format, output)
+    shape = chosen_format(fmt, output)
     refuse_to_replace(output, force)
     list_datasets(root) or open_dataset(root)  # which says that there is none
     if query is None and file is None and sys.stdin.isatty():
         shell(root)
         return
     rows = ask(root, query if query is not None else read_query(file))
-    if shape == Format.table:
+    if shape == FileFormat.table:
         print_table(rows)
     else:
-        write(encode(rows, shape), output)
+        write_bytes(encode(rows, shape), output)
 
 
-def chosen_format(asked: Format | None, output: Path | None) -> Format:
+def chosen_format(requested: FileFormat | None, output: Path | None) -> FileFormat:
     """The format asked for, else the one that the output file's name ends in, else a table."""
     suffix = output.suffix.lstrip(".").lower() if output else "table"
-    shape = asked or (Format(suffix) if suffix in list(Format) else None)
-    if shape is None or (output and shape == Format.table):
+    shape = requested or (FileFormat(suffix) if suffix in list(FileFormat) else None)
+    if shape is None or (output and shape == FileFormat.table):
         raise typer.BadParameter(f"{output}: say --format csv, json or parquet")
-    if shape == Format.parquet and output is None and sys.stdout.isatty():
+    if shape == FileFormat.parquet and output is None and sys.stdout.isatty():
         raise typer.BadParameter("Parquet is no text: add --output FILE, or pipe it somewhere")
     return shape
 
@@ -151,28 +152,22 @@ def cell(value: Any) -> str:
     return "".join(letter if letter.isprintable() or letter == "\n" else "\N{REPLACEMENT CHARACTER}" for letter in text)
 
 
-def encode(rows: "pa.Table", shape: Format) -> bytes:
+def encode(rows: "pa.Table", shape: FileFormat) -> bytes:
     """The rows as the bytes of a CSV, JSON or Parquet file."""
-    import csv
     import io
     import json
 
     import pyarrow.parquet as pq
 
-    if shape == Format.parquet:
+    if shape == FileFormat.parquet:
         buffer = io.BytesIO()
         pq.write_table(rows, buffer, compression="zstd")
         return buffer.getvalue()
     names, columns = rows.schema.names, [[plain(value) for value in column.to_pylist()] for column in rows.columns]
-    if shape == Format.json:
+    if shape == FileFormat.json:
         records = [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
         return (json.dumps(records, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(names)
-    for values in zip(*columns, strict=True):
-        writer.writerow(json.dumps(value) if isinstance(value, list | dict) else value for value in values)
-    return text.getvalue().encode()
+    return csv_text(names, zip(*columns, strict=True)).encode()
 
 
 def plain(value: Any) -> Any:
@@ -191,7 +186,7 @@ def plain(value: Any) -> Any:
     return value if value is None or isinstance(value, bool | int | str) else str(value)
 
 
-def write(data: bytes, output: Path | None) -> None:
+def write_bytes(data: bytes, output: Path | None) -> None:
     """`data` on stdout, or as the file `output` in one step."""
     if output is None:
         sys.stdout.buffer.write(data)

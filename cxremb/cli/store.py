@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cxremb.cli.options import DEFAULT_ROOT, AsJson, DatasetName, Root
+from cxremb.cli.options import DEFAULT_ROOT, DatasetName, Root
+from cxremb.cli.output import AsFormat, Format, write
 
 if TYPE_CHECKING:
     from cxremb.store.dataset import Dataset
@@ -21,7 +22,7 @@ Yes = Annotated[bool, typer.Option("--yes", help="Do it; without, only say what 
 
 
 @app.command()
-def ls(root: Root = DEFAULT_ROOT, dataset: DatasetName = None, as_json: AsJson = False) -> None:
+def ls(root: Root = DEFAULT_ROOT, dataset: DatasetName = None, fmt: AsFormat = Format.table) -> None:
     """List every store: encoder, version, rows, failures, size, and whether the data set has moved on.
 
     Example: cxremb store ls
@@ -38,8 +39,8 @@ def ls(root: Root = DEFAULT_ROOT, dataset: DatasetName = None, as_json: AsJson =
     for row in rows:
         row["bytes"] = size_of(root / row["dataset"] / "embeddings" / row["store"])
         row["created"] = row["created"].isoformat(sep=" ", timespec="minutes")
-    if as_json:
-        typer.echo(json.dumps(rows, indent=2))
+    if fmt is not Format.table:
+        write(rows, fmt)
         return
     if not rows:
         log.print(f"{root}: no store yet; make one with `cxremb embed --model efficientnet_b1`", markup=False)
@@ -67,7 +68,7 @@ def show_listing(rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 @app.command()
-def show(name: Name, root: Root = DEFAULT_ROOT, dataset: DatasetName = None, as_json: AsJson = False) -> None:
+def show(name: Name, root: Root = DEFAULT_ROOT, dataset: DatasetName = None, fmt: AsFormat = Format.table) -> None:
     """Show one store: what decides its vectors, its versions, how long they took, and what failed.
 
     Example: cxremb store show biobert
@@ -81,8 +82,8 @@ def show(name: Name, root: Root = DEFAULT_ROOT, dataset: DatasetName = None, as_
 
     store = open_store(open_dataset(root, dataset), name)
     history = versions(store.folder)
-    if as_json:
-        typer.echo(json.dumps([asdict(manifest) for manifest in history], indent=2))
+    if fmt is not Format.table:
+        write([asdict(manifest) for manifest in history], fmt)
         return
     console.print(f"[bold]{store.name}[/]", highlight=False)
     for key, value in {**asdict(store.manifest.recipe), "licence": store.manifest.licence}.items():
@@ -99,7 +100,7 @@ def show(name: Name, root: Root = DEFAULT_ROOT, dataset: DatasetName = None, as_
 
 @app.command()
 def check(
-    name: AnyName = None, root: Root = DEFAULT_ROOT, dataset: DatasetName = None, as_json: AsJson = False
+    name: AnyName = None, root: Root = DEFAULT_ROOT, dataset: DatasetName = None, fmt: AsFormat = Format.table
 ) -> None:
     """Read every byte and vector, and compare them with what was committed. Exit code 1 if something is wrong.
 
@@ -113,8 +114,8 @@ def check(
     chosen = stores_of(data, name)
     problems = [*check_tables(data), *(problem for store in chosen for problem in check_store(store.folder, bar))]
     wrong = [problem for problem in problems if not problem.harmless]
-    if as_json:
-        typer.echo(json.dumps([vars(problem) for problem in problems], indent=2))
+    if fmt is not Format.table:
+        write([vars(problem) for problem in problems], fmt)
     else:
         for problem in problems:
             console.print(

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cxremb.cli.options import DEFAULT_ROOT, AsJson, DatasetName, Root
+from cxremb.cli.options import DEFAULT_ROOT, DatasetName, Root
+from cxremb.cli.output import AsFormat, Format
 
 if TYPE_CHECKING:
     from cxremb.features import Features, Inputs
@@ -125,7 +126,7 @@ def train(
     ] = None,
     root: Root = DEFAULT_ROOT,
     dataset: DatasetName = None,
-    as_json: AsJson = False,
+    fmt: AsFormat = Format.table,
 ) -> None:
     """Train a head on stored embeddings, or a network from pixels: one fold, test figures with intervals.
 
@@ -133,7 +134,7 @@ def train(
     """
     from functools import partial
 
-    from cxremb.cli.run_view import run_json, show_run
+    from cxremb.cli.run_view import show_run, write_run
     from cxremb.features import Inputs
     from cxremb.labels import read_labels
     from cxremb.splits import choose_split
@@ -161,8 +162,8 @@ def train(
     run = train_network(collection, asked) if recipe.network and head is None else train_head(collection, asked)
     if tensorboard:
         write_board(run, tensorboard)
-    if as_json:
-        run_json(run)
+    if fmt is not Format.table:
+        write_run(run, fmt)
     else:
         show_run(run, published)
 
