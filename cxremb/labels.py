@@ -1,7 +1,5 @@
 """Label sets: read as matrices, and made by the user from SQL or from a file."""
 
-import csv
-import io
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,11 +17,11 @@ from cxremb.errors import DataError, did_you_mean, name_list
 from cxremb.store.dataset import Dataset, commit_dataset, drafting, verified
 from cxremb.store.label_rows import LabelRows, made_here
 from cxremb.store.sql import query
+from cxremb.tablefile import open_table
 from cxremb.types import LabelSet
 
 EXAMPLES = 10
 COLUMNS = ("study_id", "label", "value")
-DELIMITERS = ",;\t"
 SHAPE = "give the columns study_id, label and value (0 or 1; leave the row out where it is missing)"
 
 Row = tuple[str, str, float]  # study, label, value
@@ -86,29 +84,14 @@ def label_with_sql(dataset: Dataset, about: LabelSet, text: str) -> Dataset:
 
 
 def label_from_file(dataset: Dataset, about: LabelSet, path: Path) -> Dataset:
-    """The data set with a label set from a UTF-8 CSV (comma, semicolon or tab) with study_id, label and value.
+    """The data set with a label set from a table in UTF-8 (see `tablefile`) with study_id, label and value.
 
     Other columns are not read. Raises `DataError`, as `label_with_sql` does, and for a file that cannot be read.
     """
-    return store_labels(dataset, about, checked(dataset, read_rows(path)), {"file": str(path.resolve())})
-
-
-def read_rows(path: Path) -> list[tuple[Any, ...]]:
-    """(study, label, value) of each line; a blank cell is None."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})", hint="check the path given to --file") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8 (byte {error.start})", hint="save it as CSV in UTF-8") from error
-    header = text.partition("\n")[0]
-    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=max(DELIMITERS, key=header.count), strict=True)
-    try:
-        if missing := [name for name in COLUMNS if name not in (reader.fieldnames or ())]:
-            raise DataError(f"{path}: lacks the column {', '.join(missing)}; it has {header.strip()!r}", SHAPE)
-        return [tuple((row[name] or "").strip() or None for name in COLUMNS) for row in reader]
-    except csv.Error as error:
-        raise DataError(f"{path}: damaged at line {reader.line_num} ({error})", hint="export it again") from error
+    table = open_table(path, encoding="utf-8")
+    table.require(COLUMNS, SHAPE)
+    rows = [[cells[name] or None for name in COLUMNS] for _, cells in table.rows(COLUMNS)]
+    return store_labels(dataset, about, checked(dataset, rows), {"file": str(path.resolve())})
 
 
 def checked(dataset: Dataset, rows: Iterable[Sequence[Any]]) -> list[Row]:

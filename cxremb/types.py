@@ -7,6 +7,19 @@ from typing import Protocol, TypeVar
 
 T = TypeVar("T")
 
+EXAMPLES = 10  # of a note: enough to see the pattern, few enough for a screen
+PARTS = ("train", "val", "test")  # of a fold
+SPELLINGS = {
+    "train": ("train", "training"),
+    "val": ("val", "valid", "validate", "validation", "dev"),
+    "test": ("test", "testing"),
+}
+
+
+def part_named(word: str) -> str | None:
+    """The part of `PARTS` that a word means, in whatever case; None if it means none."""
+    return next((part for part in PARTS if word.strip().lower() in SPELLINGS[part]), None)
+
 
 class Progress(Protocol):
     """Hands the items through and lets somebody watch: the command line draws a bar, the library draws nothing.
@@ -53,6 +66,27 @@ class Note:
     count: int
     examples: Sequence[str] = ()
     hint: str = ""
+
+
+@dataclass
+class NoteCounter:
+    """A note in the making: things are counted as they come, and the first few kept as examples."""
+
+    what: str
+    hint: str = ""
+    count: int = 0
+    examples: list[str] = field(default_factory=list)
+
+    def add(self, example: object) -> None:
+        """One more."""
+        self.count += 1
+        if len(self.examples) < EXAMPLES:
+            self.examples.append(str(example))
+
+
+def notes_of(*counters: NoteCounter) -> list[Note]:
+    """A note for each that counted anything."""
+    return [Note(it.what, it.count, tuple(it.examples), it.hint) for it in counters if it.count]
 
 
 @dataclass(frozen=True)

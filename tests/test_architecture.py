@@ -12,7 +12,7 @@ SOURCE = ROOT / "cxremb"
 # A room may import from its own storey and from those below it.
 STOREYS = [
     {"errors", "types", "processes"},
-    {"images", "datasets", "encoders", "store"},
+    {"images", "tablefile", "datasets", "encoders", "store"},
     {"catalog", "labels", "splits", "features", "evaluation", "embedding", "doctor"},
     {"training", "alignment"},
     {"predictions", "ablation", "audit", "comparison", "stratify", "calibrated", "export"},

@@ -237,13 +237,13 @@ def test_two_reports_cannot_list_one_film(kaggle):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "the file is empty"),
+        (b"", "empty, it has no columns"),
         (REPORTS.splitlines()[0].encode(), "a header and no rows"),
-        (REPORTS.replace("findings", "finding").encode(), "lacks the column findings"),
-        (PROJECTIONS.encode(), "lacks the column MeSH"),
-        (REPORTS.replace("Cough", "Fièvre").encode("latin-1"), "not a UTF-8 text file"),
-        (REPORTS.encode() + b"4,normal,normal\n", "line 5 does not have as many cells"),
-        (REPORTS.encode() + b"4,normal,normal,PA,,,a,b,c\n", "line 5 does not have as many cells"),
+        (REPORTS.replace("findings", "finding").encode(), r"no column 'findings'; it has 'uid'"),
+        (PROJECTIONS.encode(), "no column 'MeSH'"),
+        (REPORTS.replace("Cough", "Fièvre").encode("latin-1"), "line 2 is not text in UTF-8"),
+        (REPORTS.encode() + b"4,normal,normal\n", "line 5 has 3 cells, the header has 8"),
+        (REPORTS.encode() + b"4,normal,normal,PA,,,a,b,c\n", "line 5 has 9 cells, the header has 8"),
         (REPORTS.encode() + b" ,normal,normal,PA,,,a,b\n", "line 5 has no uid"),
         (REPORTS.encode() + b'4,normal,normal,PA,,,"cut off', "damaged after line 4"),
     ],
@@ -270,7 +270,7 @@ def test_a_byte_order_mark_is_no_part_of_the_first_column(kaggle):
         ({"reports": "empty"}, r"no \.xml report"),
         ({"reports": "films/a/readme.txt"}, "neither"),
         ({"projections": "gone.csv"}, "cannot be read"),
-        ({"projections": "reports.csv"}, "lacks the column filename"),
+        ({"projections": "reports.csv"}, "no column 'filename'"),
     ],
 )
 def test_a_wrong_path_says_which_and_what_to_do(kaggle, changes, message):

@@ -227,13 +227,14 @@ def test_a_file_makes_a_set(small, tmp_path, delimiter):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"study_id,label\n1,x\n", r"l\.csv: lacks the column value; it has 'study_id,label'"),
-        (b"", "lacks the column"),
-        (b"study_id,label,value\n1,x\n", r"1 rows with a null: \('1', 'x', None\)"),
+        (b"study_id,label\n1,x\n", r"l\.csv: no column 'value'; it has 'study_id', 'label'"),
+        (b"", "empty, it has no columns"),
+        (b"study_id,label,value\n1,x\n", "line 2 has 2 cells, the header has 3"),
+        (b"study_id,label,value\n1,x,\n", r"1 rows with a null: \['1', 'x', None\]"),
         (b"study_id,label,value\n77,x,1\n", "1 rows of studies that small does not have: 77"),
         (b"study_id,label,value\n1,x,ja\n", r"1 rows whose value is neither 0 nor 1: \('1', 'x', nan\)"),
-        ("study_id,label,value\n1,Fièvre,1\n".encode("latin-1"), "not UTF-8"),
-        (b'study_id,label,value\n1,"x,1\n', "damaged at line"),
+        ("study_id,label,value\n1,Fièvre,1\n".encode("latin-1"), "line 2 is not text in UTF-8"),
+        (b'study_id,label,value\n1,"x,1\n', "damaged after line 1"),
     ],
 )
 def test_a_bad_file_says_what_is_wrong(small, tmp_path, content, message):

@@ -247,18 +247,22 @@ def test_tables_alone_are_enough(tree):
 @pytest.mark.parametrize(
     ("kind", "change", "message"),
     [
-        ("metadata", lambda rows: [], "lacks the column dicom_id, subject_id, study_id, ViewPosition; it has nothing"),
+        ("metadata", lambda rows: [], "empty, it has no columns"),
         ("metadata", lambda rows: rows[:1], "no image in it"),
-        ("metadata", lambda rows: [r[:4] for r in rows], "lacks the column ViewPosition"),
-        ("metadata", lambda rows: [*rows[:2], rows[2][:-1]], "line 3 has 11 cells, the header 12"),
+        ("metadata", lambda rows: [r[:4] for r in rows], "no column 'ViewPosition'; it has 'dicom_id'"),
+        ("metadata", lambda rows: [*rows[:2], rows[2][:-1]], "line 3 has 11 cells, the header has 12"),
         ("metadata", lambda rows: [rows[0], ["", *rows[1][1:]]], "line 2 has no dicom_id"),
         ("metadata", lambda rows: [rows[0], ["a", "p1", *rows[1][2:]]], "line 2: subject_id 'p1' is not a number"),
         ("metadata", lambda rows: [*rows[:2], [rows[1][0], *rows[3][1:]]], "line 2 and line 3 list one image"),
         ("metadata", lambda rows: [*rows[:2], ["x", "10777777", *rows[1][2:]]], "line 3: study 50000001 is of patient"),
-        ("chexpert", lambda rows: [r[:-1] for r in rows], "lacks the column Support Devices"),
+        ("chexpert", lambda rows: [r[:-1] for r in rows], "no column 'Support Devices'"),
         ("chexpert", lambda rows: [*rows[:2], [*rows[2][:2], "2.0", *rows[2][3:]]], "line 3: Atelectasis is '2.0'"),
         ("negbio", lambda rows: [*rows, [*rows[1][:2], *rows[2][2:]]], "line 17 contradicts an earlier line on study"),
-        ("split", lambda rows: [*rows[:2], [*rows[2][:3], "dev"]], "line 3: no part of a split is called 'dev'"),
+        (
+            "split",
+            lambda rows: [*rows[:2], [*rows[2][:3], "holdback"]],
+            "line 3: no part of a split is called 'holdback'",
+        ),
         ("split", lambda rows: [*rows[:2], [*rows[2][:3], "test"]], "line 3 puts an image of study 50000001 into test"),
     ],
 )
@@ -276,9 +280,12 @@ def test_a_bad_table_says_which_line_and_what_to_do(tree, kind, change, message)
     ("damage", "message"),
     [
         (lambda content: content[: len(content) // 2], "damaged after line"),
-        (lambda content: b"<html>", "damaged after line 1"),
+        (lambda content: b"<html>", "damaged .Not a gzipped file"),
         (lambda content: content[:-8] + b"\x00" * 4 + content[-4:], "damaged after line"),
-        (lambda content: gzip.compress(gzip.decompress(content).replace(b"CHEST", b"CH\xe8ST")), "not text in UTF-8"),
+        (
+            lambda content: gzip.compress(gzip.decompress(content).replace(b"CHEST", b"CH\xe8ST")),
+            "line 2 is not text in UTF-8",
+        ),
         (lambda content: gzip.compress(gzip.decompress(content) + b'"cut off'), "damaged after line"),
     ],
 )

@@ -129,21 +129,21 @@ def test_ids_of_openi_are_those_of_reports(tmp_path):
 @pytest.mark.parametrize(
     ("name", "text", "says"),
     [
-        ("a.csv", "study_id,split\ns50,train\ns51,dev\n", "'dev' is no part"),
+        ("a.csv", "study_id,split\ns50,train\ns51,holdback\n", "'holdback' is no part"),
         ("a.csv", "study_id,split\ns50,train\ns51,test\ns50,test\n", "1 studies are in two parts: s50"),
         ("a.csv", "dicom_id,split\ni0a,train\ni0b,test\ni0a,test\n", "1 studies are in two parts: s50"),
         ("a.csv", "study_id,fold\ns50,1\n", "its columns are study_id, fold"),
         ("a.csv", "split\ntrain\n", "its columns are split"),
         ("a.csv", "study_id,split\n", "nobody is listed"),
-        ("a.csv", "", "its columns are none"),
+        ("a.csv", "", "empty, it has no columns"),
         ("a.csv", "study_id,split\nmoon,train\nsun,test\n", "nobody is in it"),
         ("a.json", "{", "no lists of studies by part"),
         ("a.json", '["s50"]', "no lists of studies by part"),
         ("a.json", '{"train": [{"name": "s50"}]}', "no lists of studies by part"),
         ("a.json", '{"everything": ["s50"]}', "'everything' is no part"),
-        ("a.csv.gz", None, "cannot be read"),
+        ("a.csv.gz", None, "damaged (Not a gzipped file"),
         ("none.csv", None, "cannot be read"),
-        ("a.csv", b"study_id,split\ns50,tr\xe4in\n", "not UTF-8"),
+        ("a.csv", b"study_id,split\ns50,tr\xe4in\n", "line 2 is not text in UTF-8"),
     ],
 )
 def test_a_list_that_is_none_is_refused_with_the_reason(dataset, tmp_path, name, text, says):

@@ -15,7 +15,7 @@ from conftest import save_film
 
 from cxremb.catalog import add_collection
 from cxremb.datasets.table import TableSpec, read
-from cxremb.datasets.table.text import parse_template
+from cxremb.datasets.table.template import parse_template
 from cxremb.errors import DataError
 from cxremb.labels import read_labels
 from cxremb.types import Collection, Image, LabelSet, Study
@@ -373,8 +373,8 @@ def test_repeated_and_idless_rows_are_counted(tmp_path: Path) -> None:
     text = "image_id,path,study_id,patient_id\ni,i.png,s,p\ni,i.png,s,p\n,,,p\n\nj,j.png,,p\n,,t,p\n"
     collection, studies, images = read_text(tmp_path, text)
     assert (list(studies), list(images)) == (["s", "j", "t"], ["i", "j"])
-    assert note(collection, "more than once") == (1, ["i (row 3)"])
-    assert note(collection, "without an id") == (1, ["row 4"])
+    assert note(collection, "more than once") == (1, ["i (line 3)"])
+    assert note(collection, "without an id") == (1, ["line 4"])
     assert note(collection, "without a study") == (1, ["j"])
 
 
@@ -416,9 +416,9 @@ def test_memory_holds_ids_and_not_texts(tmp_path: Path) -> None:
         ("study_id,b\n1,2\n", {"template": "{c}"}, "no column 'c'"),
         ("study_id,b\n1,2\n", {"columns": {"person": "b"}}, "no role is called 'person'"),
         ("study_id:b\n1:2\n", {}, "no column says which.*'study_id:b'"),
-        ("study_id,b\n1,2\n3\n", {}, "row 3 has 1 cells, the header has 2"),
-        ("study_id,b\n1,2,3\n", {}, "row 2 has 3 cells"),
-        ('study_id,b\n1,"2\n3,4\n', {}, "damaged after row 1"),
+        ("study_id,b\n1,2\n3\n", {}, "line 3 has 1 cells, the header has 2"),
+        ("study_id,b\n1,2,3\n", {}, "line 2 has 3 cells"),
+        ('study_id,b\n1,"2\n3,4\n', {}, "damaged after line 1"),
         ("study_id,b,b\n1,2,3\n", {}, "two columns are called b"),
         ("study_id,b\n1,2.5\n2,3\n", {"labels": ("b",)}, "b holds measurements, such as 2.5"),
         ("study_id,b\n1,\n2,-1\n", {"labels": ("b",)}, "b has no label"),
@@ -428,11 +428,15 @@ def test_memory_holds_ids_and_not_texts(tmp_path: Path) -> None:
         ("study_id,b c,b_c\n1,x,y\n", {"texts": ("b c", "b_c")}, "both be the section b_c"),
         ("study_id,Clinical\n1,x\n", {"texts": ("Clinical",), "template": "{Clinical}"}, "section clinical"),
         ("study_id,labels,b\n1,1,0\n", {"labels": ("labels", "b")}, "label column is called labels"),
-        ("study_id,pid\n1,a\n2,b\n1,c\n", {}, "study 1 has pid = 'a' in row 2 and 'c' in row 4"),
-        ("study_id,x\n1,1\n2,0\n1,0\n", {"labels": ("x",)}, "study 1 has x = '1' in row 2 and '0' in row 4"),
-        ("study_id,split\n1,train\n1,test\n", {}, "study 1 has split = 'train' in row 2 and 'test' in row 3"),
-        ("image_id,path,view\ni,a.png,AP\nj,b.png,AP\ni,a.png,PA\n", {}, "image i has another .* row 2 than in row 4"),
-        ("path\na.png\na.jpg\n", {}, "image a has another .* row 2 than in row 3"),
+        ("study_id,pid\n1,a\n2,b\n1,c\n", {}, "study 1 has pid = 'a' in line 2 and 'c' in line 4"),
+        ("study_id,x\n1,1\n2,0\n1,0\n", {"labels": ("x",)}, "study 1 has x = '1' in line 2 and '0' in line 4"),
+        ("study_id,split\n1,train\n1,test\n", {}, "study 1 has split = 'train' in line 2 and 'test' in line 3"),
+        (
+            "image_id,path,view\ni,a.png,AP\nj,b.png,AP\ni,a.png,PA\n",
+            {},
+            "image i has another .* line 2 than in line 4",
+        ),
+        ("path\na.png\na.jpg\n", {}, "image a has another .* line 2 than in line 3"),
         ("image_id\n1\n", {"images": Path("nowhere")}, "nowhere: no such folder"),
     ],
 )
@@ -448,10 +452,10 @@ def test_bad_tables(text: str, options: dict[str, object], words: str, tmp_path:
         (b"PK\x03\x04sheet", "spreadsheet's own format"),
         (b"\x89PNG\r\n\x1a\n\x00\x00\x00", "neither text nor Parquet"),
         ("study_id,b\n1,2\n".encode("utf-16-le"), "neither text nor Parquet"),
-        (b"PAR1 is not enough", "cannot be read"),
-        (gzip.compress(b"study_id,b\n1,2\n" * 99)[:-12], "cannot be read"),
-        ("\ufeffstudy_id,b\n1,é\n".encode("utf-16-le")[:-1], "cannot be read"),
-        (b"\xef\xbb\xbfstudy_id,b\n1,\xff\xfe\n", "cannot be read"),
+        (b"PAR1 is not enough", "damaged .Parquet magic bytes not found"),
+        (gzip.compress(b"study_id,b\n1,2\n" * 99)[:-12], "damaged .Compressed file ended"),
+        ("\ufeffstudy_id,b\n1,é\n".encode("utf-16-le")[:-1], "line 2 is not text in UTF-16"),
+        (b"\xef\xbb\xbfstudy_id,b\n1,\xff\xfe\n", "line 2 is not text in UTF-8-SIG"),
     ],
     ids=["xlsx", "image", "utf-16 without its mark", "parquet", "gzip", "half a letter", "two encodings"],
 )

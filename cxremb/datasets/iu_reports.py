@@ -1,6 +1,5 @@
 """The reports of Indiana University Chest X-rays, from the Kaggle CSV or from the Open-i XML."""
 
-import csv
 import gzip
 import re
 import tarfile
@@ -10,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from cxremb.errors import DataError
+from cxremb.tablefile import Cells, open_table
 from cxremb.types import Image, Study
 
 SECTIONS = ("indication", "comparison", "findings", "impression")
@@ -34,7 +34,7 @@ def read_kaggle_reports(path: Path) -> list[Study]:
             sections=present({section: row[section] for section in SECTIONS}),
             terms=terms_of(mesh=row["MeSH"].split(";"), problems=row["Problems"].split(";")),
         )
-        for row in read_csv(path, REPORT_COLUMNS)
+        for row in read_rows(path, REPORT_COLUMNS)
     ]
 
 
@@ -42,7 +42,7 @@ def read_projections(path: Path) -> list[Image]:
     """The films that `indiana_projections.csv` lists, without a path. View: Frontal or Lateral, as listed."""
     return [
         Image(canonical_id(row["filename"]), row["uid"], row["uid"], row["projection"] or None, None)
-        for row in read_csv(path, PROJECTION_COLUMNS)
+        for row in read_rows(path, PROJECTION_COLUMNS)
     ]
 
 
@@ -106,46 +106,18 @@ def by_number(study: Study) -> tuple[int, str]:
     return (int(uid), uid) if uid.isdecimal() else (10**12, uid)
 
 
-def read_csv(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
-    """The rows of a UTF-8 CSV that has `columns`, each cell of them stripped."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, strict=True)  # strict: a file that ends inside a quoted cell is an error
-            check_header(path, reader.fieldnames, columns)
-            rows = [checked_row(path, reader.line_num, row, columns) for row in reader]
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})", hint="check the path") from error
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"{path}: not a UTF-8 text file (byte {error.start})",
-            hint="save it as CSV in UTF-8, or fetch the original again",
-        ) from error
-    except csv.Error as error:
-        raise DataError(f"{path}: damaged after line {reader.line_num} ({error})", hint=FETCH_AGAIN) from error
+def read_rows(path: Path, columns: Sequence[str]) -> list[Cells]:
+    """The rows of a CSV in UTF-8. Raises `DataError` if it lacks a column, has no row, or one without a uid."""
+    table = open_table(path, encoding="utf-8", delimiter=",", remedy=FETCH_AGAIN)
+    table.require(columns, "--reports takes indiana_reports.csv, --projections indiana_projections.csv: swapped?")
+    rows = []
+    for line, cells in table.rows(columns):
+        if not cells["uid"]:
+            raise DataError(f"{path}: line {line} has no uid", hint="give the row its uid, or remove it")
+        rows.append(cells)
     if not rows:
         raise DataError(f"{path}: a header and no rows", hint=FETCH_AGAIN)
     return rows
-
-
-def check_header(path: Path, found: Sequence[str] | None, wanted: Sequence[str]) -> None:
-    """Raises `DataError` if the file is empty or a wanted column is missing."""
-    if not found:
-        raise DataError(f"{path}: the file is empty", hint=FETCH_AGAIN)
-    missing = [name for name in wanted if name not in found]
-    if missing:
-        raise DataError(
-            f"{path}: lacks the column {', '.join(missing)}; it has {', '.join(found)}",
-            hint="--reports takes indiana_reports.csv and --projections indiana_projections.csv: are they swapped?",
-        )
-
-
-def checked_row(path: Path, line: int, row: dict[str, str], columns: Sequence[str]) -> dict[str, str]:
-    """The wanted cells of one row. Raises `DataError` if it has too few or too many, or no uid."""
-    if None in row or None in row.values():
-        raise DataError(f"{path}: line {line} does not have as many cells as the header", hint=FETCH_AGAIN)
-    if not row["uid"].strip():
-        raise DataError(f"{path}: line {line} has no uid", hint="give the row its uid, or remove it")
-    return {name: row[name].strip() for name in columns}
 
 
 def read_folder(folder: Path) -> Iterator[tuple[str, bytes]]:

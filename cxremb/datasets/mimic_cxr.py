@@ -201,13 +201,13 @@ class StudyFolders:
 
     def find(self, film: Listed) -> Path | None:
         """The film's file, if it is here."""
-        folder = self.release.files / patient_folder(film.patient) / f"s{film.study}"
+        folder = f"{self.release.files}/{patient_folder(film.patient)}/s{film.study}"  # a Path each is slow and large
         found = self.film_files(folder)
         if film.study not in self.searched:
             self.searched.add(film.study)
             for stem in sorted(found.keys() - self.release.ids):
-                self.unlisted.add(folder / found[stem])
-        return folder / found[film.dicom_id] if film.dicom_id in found else None
+                self.unlisted.add(Path(folder, found[stem]))
+        return Path(folder, found[film.dicom_id]) if film.dicom_id in found else None
 
     def search_unlisted_studies(self) -> None:
         """Count what lies in the folders of studies that nobody listed."""

@@ -19,7 +19,7 @@ def patient_folder(patient: int) -> str:
     return f"p{str(patient)[:2]}/p{patient}"
 
 
-def film_files(folder: Path) -> dict[str, str]:
+def film_files(folder: Path | str) -> dict[str, str]:
     """Stem -> file name of the films in one folder; nothing if there is no such folder."""
     names = sorted(name for name, _ in entries(folder) if name.lower().endswith(SUFFIXES) and name[0] != ".")
     return {os.path.splitext(name)[0]: name for name in names}  # noqa: PTH122 - a Path per film is slow
@@ -49,7 +49,7 @@ def patients(files: Path) -> Iterator[tuple[int, Path]]:
                     yield int(patient[1]), files / group / name
 
 
-def entries(folder: Path) -> list[tuple[str, bool]]:
+def entries(folder: Path | str) -> list[tuple[str, bool]]:
     """(name, is a folder) of what is in a folder, sorted; nothing if there is no such folder."""
     try:
         with os.scandir(folder) as found:

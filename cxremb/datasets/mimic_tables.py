@@ -1,14 +1,12 @@
 """The tables of MIMIC-CXR-JPG: found by their name, read row by row, kept small."""
 
-import csv
-import gzip
 import re
-import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple, TextIO
+from typing import NamedTuple
 
 from cxremb.errors import DataError
+from cxremb.tablefile import open_table
 
 PARTS = {"train": "train", "validate": "val", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 FETCH_AGAIN = "fetch it again from PhysioNet and compare its SHA-256 with SHA256SUMS.txt"
@@ -69,48 +67,11 @@ def read_split(path: Path) -> dict[int, str]:
 
 
 def read_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
-    """(line, the stripped cells of `columns`) of each row of a CSV in UTF-8, gzipped or not; blank lines left out.
-
-    Raises `DataError`, naming file and line, if it cannot be read, lacks a column, or has a row of another length.
-    """
-    line = 1
-    try:
-        with open_text(path) as file:
-            reader = csv.reader(file, strict=True)
-            header = [name.strip() for name in next(reader, [])]
-            wanted = positions(path, header, columns)
-            for cells in reader:
-                line = reader.line_num
-                if cells and len(cells) != len(header):
-                    raise DataError(
-                        f"{path}: line {line} has {len(cells)} cells, the header {len(header)}", hint=FETCH_AGAIN
-                    )
-                if cells:
-                    yield line, [cells[index].strip() for index in wanted]
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"{path}: after line {line}: not text in UTF-8", hint=f"save it as CSV in UTF-8, or {FETCH_AGAIN}"
-        ) from error
-    except (EOFError, zlib.error, gzip.BadGzipFile, csv.Error) as error:
-        raise DataError(f"{path}: damaged after line {line} ({error})", hint=FETCH_AGAIN) from error
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})", hint="mend its permissions") from error
-
-
-def open_text(path: Path) -> TextIO:
-    """The file's text; a byte order mark is not part of it."""
-    if path.suffix == ".gz":
-        return gzip.open(path, "rt", encoding="utf-8-sig", newline="")
-    return path.open(encoding="utf-8-sig", newline="")
-
-
-def positions(path: Path, header: Sequence[str], columns: Sequence[str]) -> list[int]:
-    """Where `columns` stand in `header`. Raises `DataError` if one is missing."""
-    missing = [name for name in columns if name not in header]
-    if missing:
-        has = ", ".join(header) or "nothing: it is empty"
-        raise DataError(f"{path}: lacks the column {', '.join(missing)}; it has {has}", hint=FETCH_AGAIN)
-    return [header.index(name) for name in columns]
+    """(line, the cells of `columns`) of each row of a CSV in UTF-8, gzipped or not."""
+    table = open_table(path, encoding="utf-8", delimiter=",", remedy=FETCH_AGAIN)
+    table.require(columns, FETCH_AGAIN)
+    for line, cells in table.rows(columns):
+        yield line, list(cells.values())
 
 
 def number(path: Path, line: int, column: str, cell: str) -> int:

@@ -78,6 +78,13 @@ def name_images(folder: Path, paths: Sequence[Path]) -> list[str]:
     ]
 
 
+def without_suffix(name: str) -> str:
+    """The name without suffixes of images: `1.dcm.png` is 1."""
+    while name.lower().endswith(SUFFIXES):
+        name = name.rpartition(".")[0]
+    return name
+
+
 def unknown_patients(count: int, what: str = "images") -> Note:
     """That nothing says which images, or studies, share a patient."""
     return Note(

@@ -1,6 +1,5 @@
 """Figures as a paper prints them: a row of accuracy, precision, recall, F1 or specificity, and tables of such rows."""
 
-import csv
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from cxremb.errors import DataError
 from cxremb.evaluation.confusion import RATIOS, Confusion
+from cxremb.tablefile import open_table
 
 NUMBER = re.compile(r"([0-9]*\.?[0-9]+|[0-9]+\.)\s*(%?)")
 ROUNDINGS: dict[str, Callable[[Fraction], int]] = {
@@ -119,25 +119,22 @@ def read_table(path: Path) -> list[Published]:
 
     Other columns are left aside. Raises `DataError` with file and line of what cannot be used.
     """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, skipinitialspace=True)
-            columns = {name.strip().lower(): name for name in reader.fieldnames or () if name}
-            lines = list(reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path}: cannot be read ({error})", hint="give a CSV file in UTF-8") from error
-    figures = {name: columns[name] for name in RATIOS if name in columns}
-    if not figures or not lines:
+    table = open_table(path, encoding="utf-8")
+    columns = {name.lower(): name for name in reversed(table.columns) if name}
+    wanted = {name: columns[name] for name in (*RATIOS, "epoch") if name in columns}
+    lines = list(table.rows(list(wanted.values())))
+    if not lines or wanted.keys() <= {"epoch"}:
         raise DataError(
-            f"{path}: has {', '.join(columns) or 'no columns'} and {len(lines)} rows",
+            f"{path}: has {', '.join(table.columns)} and {len(lines)} rows",
             hint="give a first line such as epoch,accuracy,precision,recall,f1 and a line for each row",
         )
     rows = []
-    for number, line in enumerate(lines, 2):
-        epoch = (line.get(columns.get("epoch", "")) or "").strip()
-        name = f"epoch {epoch}" if epoch else f"line {number}"
+    for number, cells in lines:
+        texts = {name: cells[column] for name, column in wanted.items()}
+        epoch = texts.pop("epoch", "")
+        name = f"epoch {epoch}" if epoch else table.place(number)
         try:
-            rows.append(published({key: line[column] for key, column in figures.items()}, name))
+            rows.append(published(texts, name))
         except DataError as error:
             raise DataError(f"{path}, {name}: {error}", hint=error.hint) from error
     return rows

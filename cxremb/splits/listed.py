@@ -1,14 +1,14 @@
 """Lists of ids and parts as files: JSON with a list per part, or a table with a column of parts."""
 
-import csv
-import gzip
 import json
 import re
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from cxremb.errors import DataError
+from cxremb.tablefile import open_bytes, open_table
 
 # What each kind of id is called, in the order of preference; compared in lower case.
 PART = ("split", "part")
@@ -29,25 +29,21 @@ class Listed(NamedTuple):
 
 def read_listed(file: Path) -> list[Listed]:
     """The lines of a list. Raises `DataError` if the file is missing, not text, or has no ids or parts in it."""
-    try:
-        with gzip.open(file, "rb") if file.suffix == ".gz" else file.open("rb") as stream:
-            text = stream.read().decode("utf-8-sig")
-    except (OSError, EOFError) as error:
-        raise DataError(f"{file}: cannot be read ({error})", hint="check the path given with --from") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{file}: not UTF-8 ({error})", hint="save it as UTF-8") from error
-    rows = read_json(file, text) if ".json" in file.suffixes else list(read_rows(file, text))
+    rows = read_json(file) if ".json" in file.suffixes else list(read_rows(file))
     if not rows:
         raise DataError(f"{file}: nobody is listed in it", hint="check the path given with --from")
     return rows
 
 
-def read_json(file: Path, text: str) -> list[Listed]:
+def read_json(file: Path) -> list[Listed]:
     """The entries of {"train": [{"id": ...}, ...], "val": [...], "test": [...]}; an entry may be the id itself."""
     try:
-        lists = json.loads(text)
+        with open_bytes(file) as stream:
+            lists = json.load(stream)
         entries = [(part, entry) for part, listed in lists.items() for entry in listed]
         return [json_entry(part, entry if isinstance(entry, Mapping) else {"id": entry}) for part, entry in entries]
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{file}: cannot be read ({error})", hint="check the path given with --from") from error
     except (ValueError, AttributeError, TypeError, KeyError) as error:
         raise DataError(
             f"{file}: no lists of studies by part ({error})", hint='write {"train": [{"id": ...}], "test": [...]}'
@@ -61,12 +57,10 @@ def json_entry(part: str, entry: Mapping[str, Any]) -> Listed:
     return Listed(part, image=name, study=str(entry.get("study_id", report[1] if report else name)))
 
 
-def read_rows(file: Path, text: str) -> Iterator[Listed]:
-    """The rows of a table; the delimiter is whichever of comma, semicolon and tab its first line has most of."""
-    lines = text.splitlines()
-    head = lines[0] if lines else ""
-    table = csv.DictReader(lines, delimiter=max(",;\t", key=head.count))
-    names = {name.strip().lower(): name for name in table.fieldnames or ()}
+def read_rows(file: Path) -> Iterator[Listed]:
+    """The rows of a table that names somebody."""
+    table = open_table(file, encoding="utf-8")
+    names = {name.lower(): name for name in reversed(table.columns)}
 
     def column(choices: Sequence[str]) -> str | None:
         return next((names[name] for name in choices if name in names), None)
@@ -74,10 +68,10 @@ def read_rows(file: Path, text: str) -> Iterator[Listed]:
     part, *ids = (column(choices) for choices in (PART, IMAGE, STUDY, PATIENT))
     if part is None or not any(ids):
         raise DataError(
-            f"{file}: its columns are {', '.join(names) or 'none'}",
+            f"{file}: its columns are {', '.join(table.columns)}",
             hint=f"name one {' or '.join(PART)}, and one of {', '.join((*STUDY, *IMAGE, *PATIENT))}",
         )
-    for row in table:
-        values = [(row[name] or "").strip() if name else "" for name in ids]
+    for _, cells in table.rows([name for name in (part, *ids) if name]):
+        values = [cells[name] if name else "" for name in ids]
         if any(values):
-            yield Listed(row[part] or "", *values)
+            yield Listed(cells[part], *values)

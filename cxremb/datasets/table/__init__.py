@@ -1,7 +1,7 @@
 """Any table of images, reports and labels, CSV or Parquet: one row an image, or a report.
 
-`rows` reads the file, `columns` and `text` say what a cell means, `layout` what a row means, `survey` reads all of
-them once to check and count, `films` finds the files, `read` puts it together.
+`columns` and `template` say what a cell means, `layout` what a row means, `survey` reads all of them once to check and
+count, `read` finds the files and puts it together. The file itself is read by `cxremb.tablefile`.
 """
 
 from cxremb.datasets.table.layout import TableSpec

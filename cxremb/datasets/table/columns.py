@@ -4,10 +4,9 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from cxremb.datasets.folder import PARTS as FOLDER_PARTS
 from cxremb.datasets.folder import class_labels
-from cxremb.datasets.table.rows import TableFile, plain
 from cxremb.errors import DataError
+from cxremb.tablefile import TableFile, plain
 from cxremb.types import LabelSet
 
 # Role -> the names that suggest it, in snake case, the surest first.
@@ -19,7 +18,6 @@ ROLE_NAMES = {
     "view": ("view", "view_position", "viewposition", "projection"),
     "part": ("split", "part", "fold"),
 }
-PARTS = {**FOLDER_PARTS, "validate": "val", "dev": "val"}
 YES = ("1", "yes", "y", "true", "pos", "positive")
 NO = ("0", "no", "n", "false", "neg", "negative")
 UNCERTAIN = "-1"  # CheXpert's mark, which many tables copy
@@ -45,7 +43,7 @@ def find_roles(table: TableFile, given: Mapping[str, str], taken: Sequence[str])
     unknown = [role for role in given if role not in ROLE_NAMES]
     if unknown:
         raise DataError(f"no role is called {unknown[0]!r}", hint=f"--column takes {', '.join(ROLE_NAMES)}")
-    check_columns(table, [column for column in given.values() if column])
+    table.require(column for column in given.values() if column)
     roles = {role: Role(column, guessed=False) for role, column in given.items() if column}
     used = {*taken, *given.values()}
     names = {snake(column): column for column in reversed(table.columns) if column and column not in used}
@@ -54,16 +52,6 @@ def find_roles(table: TableFile, given: Mapping[str, str], taken: Sequence[str])
         if found and role not in given:
             roles[role] = Role(found, guessed=True)
     return roles
-
-
-def check_columns(table: TableFile, columns: Iterable[str]) -> None:
-    """Raises `DataError`, listing the columns there are, if one of `columns` is not among them."""
-    missing = [column for column in dict.fromkeys(columns) if column not in table.columns]
-    if missing:
-        raise DataError(
-            f"{table.path}: no column {', '.join(map(repr, missing))}; it has {', '.join(map(repr, table.columns))}",
-            hint=f"it was read as {table.format}; names are matched to the letter",
-        )
 
 
 def snake(name: str) -> str:

@@ -1,19 +1,20 @@
 """What the rows of one table mean: which columns make the ids, the patient, the text and the labels."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from cxremb.datasets.table.columns import Role, check_columns, find_roles, snake
-from cxremb.datasets.table.films import bare
-from cxremb.datasets.table.rows import TableFile
-from cxremb.datasets.table.text import Template, parse_template
-from cxremb.datasets.tree import NOT_GIVEN
+from cxremb.datasets.table.columns import Role, find_roles, snake
+from cxremb.datasets.table.template import Template, parse_template
+from cxremb.datasets.tree import NOT_GIVEN, without_suffix
 from cxremb.errors import DataError
+from cxremb.tablefile import Cells, TableFile
 
 CLINICAL = "clinical"  # the section that a template makes
-Cells = Mapping[str, str]
+# What a cell says when it says nothing. "None." stays, a radiologist wrote it; "none" may be a class.
+MISSING = frozenset(("", "nan", "na", "n/a", "#n/a", "<na>", "nat", "null", "#name?"))
+LONGEST_MISSING = max(map(len, MISSING))  # reports are longer, and need not be looked up
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,11 @@ class Layout:
         """All columns to read."""
         return tuple(dict.fromkeys((*self.of_image, *self.of_study)))
 
+    def rows(self, columns: Sequence[str]) -> Iterator[tuple[int, Cells]]:
+        """The table's rows with their numbers; "" for a cell that says that it is missing."""
+        for number, cells in self.table.rows(columns):
+            yield number, {name: "" if says_it_is_missing(cell) else cell for name, cell in cells.items()}
+
     def cell(self, role: str, cells: Cells) -> str:
         """What a row says for a role, "" if nothing does."""
         return cells[self.roles[role].column] if role in self.roles else ""
@@ -70,7 +76,7 @@ class Layout:
 
     def ids(self, cells: Cells) -> tuple[str, str]:
         """(study id, image id) of a row, "" where it has none. Without a study column, the image is the study."""
-        item = self.cell("id", cells) or bare(self.path(cells)).strip("/")
+        item = self.cell("id", cells) or without_suffix(self.path(cells)).strip("/")
         return self.cell("study", cells) or item, item if self.has_images else ""
 
     def texts(self, cells: Cells) -> dict[str, str]:
@@ -81,16 +87,21 @@ class Layout:
         return {section: text for section, text in found.items() if text}
 
 
+def says_it_is_missing(cell: str) -> bool:
+    """Whether a cell is blank, or a program's word for it."""
+    return len(cell) <= LONGEST_MISSING and cell.lower() in MISSING
+
+
 def lay_out(spec: TableSpec, table: TableFile) -> Layout:
     """The spec's layout. Raises `DataError` if it does not fit the table, or a label would give itself away."""
     template = parse_template(spec.template) if spec.template else None
     known_before = (*spec.pre_read, *(template.fields if template else ()))
     words = (*spec.texts, *known_before)
-    check_columns(table, (*spec.labels, *words))
-    told = [label for label in spec.labels if label in known_before]
-    if told:
+    table.require((*spec.labels, *words))
+    leaking = [label for label in spec.labels if label in known_before]
+    if leaking:
         raise DataError(
-            f"column {told[0]} is a label and also text from before the film was read: it would give itself away",
+            f"column {leaking[0]} is a label and also text from before the film was read: it would give itself away",
             hint="leave it out of --pre-read and --text-template",
         )
     roles = find_roles(table, spec.columns, (*spec.labels, *spec.texts, *spec.pre_read))

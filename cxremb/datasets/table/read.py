@@ -1,17 +1,18 @@
 """A table as a collection: surveyed once, then read as studies, then as images."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from cxremb.datasets.dicom import view_in
-from cxremb.datasets.table.columns import PARTS, label_sets, says_nothing, snake, study_labels
-from cxremb.datasets.table.films import Films
-from cxremb.datasets.table.layout import CLINICAL, Cells, Layout, TableSpec, lay_out
-from cxremb.datasets.table.rows import open_table
-from cxremb.datasets.table.survey import Survey, Tally, survey
-from cxremb.datasets.table.text import INFINITE
-from cxremb.datasets.tree import EXAMPLES
+from cxremb.datasets.table.columns import label_sets, says_nothing, snake, study_labels
+from cxremb.datasets.table.layout import CLINICAL, Layout, TableSpec, lay_out
+from cxremb.datasets.table.survey import Counters, Survey, counters, survey
+from cxremb.datasets.table.template import INFINITE
+from cxremb.datasets.tree import SUFFIXES, image_files, without_suffix
+from cxremb.errors import DataError, name_list
 from cxremb.store.layout import BEFORE_READING
-from cxremb.types import Collection, Image, Note, Study
+from cxremb.tablefile import Cells, open_table
+from cxremb.types import EXAMPLES, Collection, Image, Note, Study, notes_of, part_named
 
 NAME = "table"
 OFFICIAL = "official"  # the split that a column of parts makes
@@ -31,6 +32,51 @@ HINTS = {
 }
 
 
+class FilmFolder:
+    """The image files of a folder, found by the path or the id that a table gives.
+
+    Paths are taken relative to `folder`. With `searched`, its tree is listed once and ids are looked up in it.
+
+    Raises `DataError` if there is no such folder, or no image in one that is searched.
+    """
+
+    def __init__(self, folder: Path, searched: bool) -> None:
+        self.folder = folder
+        self.by_name: dict[str, list[str]] = {}  # name without suffix -> paths below the folder
+        for path in image_files(folder)[0] if searched else ():
+            relative = path.relative_to(folder).as_posix()
+            self.by_name.setdefault(without_suffix(relative).rpartition("/")[2], []).append(relative)
+        self.named: set[str] = set()
+
+    def find(self, cell: str) -> Path | None:
+        """The file that a path or an id means, None if it is not here.
+
+        An id is a file's name, or the end of its path, with or without suffix. Raises `DataError`, naming them, if
+        several files answer to it.
+        """
+        wanted = without_suffix(cell)
+        found = [
+            path
+            for path in self.by_name.get(wanted.rpartition("/")[2], ())
+            if f"/{without_suffix(path)}".endswith(f"/{wanted}")
+        ]
+        found = nearest(found, cell)
+        if len(found) > 1:
+            raise DataError(
+                f"several files in {self.folder} could be {cell}: {name_list(found, 10)}",
+                hint="name a column of paths with --column path=COLUMN, or point --images at one of the folders",
+            )
+        self.named.update(found)
+        if found:
+            return self.folder / found[0]
+        direct = self.folder / cell  # where the tree was not listed, or the path leads out of it
+        return direct if cell.lower().endswith(SUFFIXES) and direct.is_file() else None
+
+    def unnamed(self) -> list[str]:
+        """The listed files that nobody asked for, sorted."""
+        return sorted(path for paths in self.by_name.values() for path in paths if path not in self.named)
+
+
 def read(spec: TableSpec) -> Collection:
     """The table's studies and images, streamed: what stays in memory is ids, and studies whose rows differ.
 
@@ -43,7 +89,7 @@ def read(spec: TableSpec) -> Collection:
     found = survey(lay_out(spec, table))
     layout = found.layout
     notes = [*open_questions(found), *found.notes]
-    films = Films(spec.images or spec.table.parent, searched=spec.images is not None)
+    films = FilmFolder(spec.images or spec.table.parent, searched=spec.images is not None)
     return Collection(
         name=spec.name,
         studies=studies(found, notes),
@@ -59,18 +105,18 @@ def read(spec: TableSpec) -> Collection:
 
 def studies(found: Survey, notes: list[Note]) -> Iterator[Study]:
     """Each study at its first row, with what all of its rows say."""
-    layout, tally, seen = found.layout, Tally(), set()
-    for _, row in layout.table.rows(layout.used):
+    layout, counted, known = found.layout, counters(HINTS), set()
+    for _, row in layout.rows(layout.used):
         study, _ = layout.ids(row)
-        if not study or study in seen:
+        if not study or study in known:
             continue
-        seen.add(study)
+        known.add(study)
         cells = found.merged.get(study, row)
         texts = layout.texts(cells)
         if not texts and (layout.sections or layout.template):
-            tally.add(NO_TEXT, study)
-        count_gaps(layout, study, cells, tally)
-        part = PARTS.get(layout.cell("part", cells).lower())
+            counted[NO_TEXT].add(study)
+        count_gaps(layout, study, cells, counted)
+        part = part_named(layout.cell("part", cells))
         yield Study(
             study_id=study,
             patient_id=layout.cell("patient", cells) or study,
@@ -78,35 +124,35 @@ def studies(found: Survey, notes: list[Note]) -> Iterator[Study]:
             labels=study_labels(found.labels, cells),
             parts={OFFICIAL: part} if part else {},
         )
-    notes += tally.notes(HINTS)
+    notes += notes_of(*counted.values())
 
 
-def count_gaps(layout: Layout, study: str, cells: Cells, tally: Tally) -> None:
-    """What the rows of a study leave open, into `tally`."""
+def count_gaps(layout: Layout, study: str, cells: Cells, counted: Counters) -> None:
+    """What the rows of a study leave open, into `counted`."""
     if "patient" in layout.roles and not layout.cell("patient", cells):
-        tally.add(NO_PATIENT, study)
+        counted[NO_PATIENT].add(study)
     for column in layout.labels:
         if says_nothing(cells[column]):
-            tally.add(UNCERTAIN if cells[column] else BLANK, f"{column} of {study}")
+            counted[UNCERTAIN if cells[column] else BLANK].add(f"{column} of {study}")
     if layout.template and any(INFINITE.fullmatch(cells[name]) for name in layout.template.fields):
-        tally.add(BEYOND, study)
+        counted[BEYOND].add(study)
 
 
-def images(found: Survey, films: Films, notes: list[Note]) -> Iterator[Image]:
+def images(found: Survey, films: FilmFolder, notes: list[Note]) -> Iterator[Image]:
     """Each image at its first row, with its file if it is here."""
-    layout, tally, seen = found.layout, Tally(), set()
-    for _, row in layout.table.rows(layout.of_image):
+    layout, counted, known = found.layout, counters(HINTS), set()
+    for _, row in layout.rows(layout.of_image):
         study, image = layout.ids(row)
-        if not image or image in seen:
+        if not image or image in known:
             continue
-        seen.add(image)
+        known.add(image)
         path = films.find(layout.path(row) or image)
         if path is None:
-            tally.add(NOT_HERE, layout.path(row) or image)
+            counted[NOT_HERE].add(layout.path(row) or image)
         patient = layout.cell("patient", found.merged.get(study, row)) or study
         view = layout.cell("view", row)
         yield Image(image, study, patient, view_in(view) or view or None, path)
-    notes += tally.notes(HINTS)
+    notes += notes_of(*counted.values())
     unnamed = films.unnamed()
     if unnamed:
         notes.append(Note("images on disk that no row names", len(unnamed), unnamed[:EXAMPLES], "not added"))
@@ -126,7 +172,7 @@ def open_questions(found: Survey) -> list[Note]:
 
 def source(spec: TableSpec, layout: Layout) -> dict[str, str]:
     """Where it came from, and which column was taken for what."""
-    said = {
+    used = {
         "labels": ", ".join(layout.labels),
         "text": ", ".join(layout.sections.values()),
         "template": spec.template or "",
@@ -137,5 +183,12 @@ def source(spec: TableSpec, layout: Layout) -> dict[str, str]:
         "format": layout.table.format,
         **({"images": str(spec.images.resolve())} if spec.images else {}),
         **{role: f"column {it.column}{' (guessed)' if it.guessed else ''}" for role, it in layout.roles.items()},
-        **{what: value for what, value in said.items() if value},
+        **{what: value for what, value in used.items() if value},
     }
+
+
+def nearest(found: Sequence[str], cell: str) -> list[str]:
+    """The one whose path is `cell`, else those that end with it, else all."""
+    if cell in found:
+        return [cell]
+    return [path for path in found if path.endswith(f"/{cell}")] or list(found)

@@ -1,37 +1,15 @@
 """The first reading of a table: every row counted and checked, and the studies found whose rows differ."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
-from cxremb.datasets.table.columns import PARTS, LabelCells, LabelColumn, label_column, says_nothing
-from cxremb.datasets.table.layout import Cells, Layout
-from cxremb.datasets.table.rows import plain
-from cxremb.datasets.tree import EXAMPLES
+from cxremb.datasets.table.columns import LabelCells, LabelColumn, label_column, says_nothing
+from cxremb.datasets.table.layout import Layout
 from cxremb.errors import DataError
-from cxremb.types import Note
+from cxremb.tablefile import Cells, plain
+from cxremb.types import Note, NoteCounter, notes_of, part_named
 
-Seen = dict[str, tuple[int, int]]  # id -> number of its first row, hash of what that row says
-
-
-@dataclass
-class Tally:
-    """Notes that grow as things come up."""
-
-    counts: dict[str, int] = field(default_factory=dict)
-    examples: dict[str, list[str]] = field(default_factory=dict)
-
-    def add(self, what: str, example: str) -> None:
-        """Count one more of `what`, and keep the example if it is among the first."""
-        self.counts[what] = self.counts.get(what, 0) + 1
-        kept = self.examples.setdefault(what, [])
-        if len(kept) < EXAMPLES:
-            kept.append(example)
-
-    def notes(self, hints: dict[str, str]) -> Iterator[Note]:
-        """A note for each of `hints` that came up, in their order."""
-        for what, hint in hints.items():
-            if what in self.counts:
-                yield Note(what, self.counts[what], tuple(self.examples[what]), hint)
+FirstRows = dict[str, tuple[int, int]]  # id -> number of its first row, hash of what that row says
 
 
 NO_ID = "rows without an id"
@@ -44,6 +22,13 @@ HINTS = {
     NO_PART: "the column that looked like a published split is not used",
     REPEATED: "kept once",
 }
+
+Counters = dict[str, NoteCounter]
+
+
+def counters(hints: Mapping[str, str]) -> Counters:
+    """A counter for each note that may come up, in this order."""
+    return {what: NoteCounter(what, hint) for what, hint in hints.items()}
 
 
 @dataclass(frozen=True)
@@ -63,59 +48,60 @@ def survey(layout: Layout) -> Survey:
     Raises `DataError` for a table without rows, for rows that contradict each other (naming both), for a column that
     holds no labels, and for a part that is none.
     """
-    studies: Seen = {}
-    images: Seen = {}
+    studies: FirstRows = {}
+    images: FirstRows = {}
     differing: set[str] = set()
     labels = [LabelCells(column) for column in layout.labels]
-    tally, rows = Tally(), 0
-    for number, cells in layout.table.rows(layout.used):
+    found, rows = counters(HINTS), 0
+    for number, cells in layout.rows(layout.used):
         rows += 1
         study, image = layout.ids(cells)
         if not study:
-            tally.add(NO_ID, f"row {number}")
+            found[NO_ID].add(layout.table.place(number))
             continue
         says = hash(tuple(plain(cells[column]) for column in layout.of_study))
         if studies.setdefault(study, (number, says))[1] != says:
             differing.add(study)
         if image and not first_of_image(layout, cells, number, images):
-            tally.add(REPEATED, f"{image} (row {number})")
-        count_cells(layout, cells, labels, tally)
+            found[REPEATED].add(f"{image} ({layout.table.place(number)})")
+        count_cells(layout, cells, labels, found)
     if not rows:
         raise DataError(f"{layout.table.path}: a header and no rows", hint="check the path given to --table")
     if not studies:
         raise DataError(f"{layout.table.path}: no row has an id", hint="name the column: --column id=COLUMN")
-    if NO_PART in tally.counts:
-        layout = replace(layout, roles={role: found for role, found in layout.roles.items() if role != "part"})
+    if found[NO_PART].count:
+        layout = replace(layout, roles={role: it for role, it in layout.roles.items() if role != "part"})
     merged = merge(layout, differing) if differing else {}
-    return Survey(len(studies), layout, tuple(map(label_column, labels)), merged, list(tally.notes(HINTS)))
+    return Survey(len(studies), layout, tuple(map(label_column, labels)), merged, notes_of(*found.values()))
 
 
-def first_of_image(layout: Layout, cells: Cells, number: int, images: Seen) -> bool:
+def first_of_image(layout: Layout, cells: Cells, number: int, images: FirstRows) -> bool:
     """Whether this is the image's first row. Raises `DataError` if it contradicts the first."""
     study, image = layout.ids(cells)
     says = hash((study, layout.cell("view", cells), layout.path(cells)))
     first, said = images.setdefault(image, (number, says))
     if said != says:
         raise DataError(
-            f"{layout.table.path}: image {image} has another study, view or path in row {first} than in row {number}",
+            f"{layout.table.path}: image {image} has another study, view or path in {layout.table.place(first)} "
+            f"than in {layout.table.place(number)}",
             hint="correct the table: one row an image; or name a column of unique ids with --column id=COLUMN",
         )
     return first == number
 
 
-def count_cells(layout: Layout, cells: Cells, labels: list[LabelCells], tally: Tally) -> None:
-    """What a row leaves open, into `tally`, and the values of its labels, into `labels`."""
+def count_cells(layout: Layout, cells: Cells, labels: list[LabelCells], found: Counters) -> None:
+    """What a row leaves open, into `found`, and the values of its labels, into `labels`."""
     _, image = layout.ids(cells)
     if image and "study" in layout.roles and not layout.cell("study", cells):
-        tally.add(NO_STUDY, image)
+        found[NO_STUDY].add(image)
     part = layout.cell("part", cells)
-    if part and part.lower() not in PARTS:
+    if part and part_named(part) is None:
         if not layout.roles["part"].guessed:
             raise DataError(
                 f"{layout.table.path}: {part!r} in the column {layout.roles['part'].column} is not train, val or test",
                 hint="correct it, or use no column for it: --column part=",
             )
-        tally.add(NO_PART, part)
+        found[NO_PART].add(part)
     for label in labels:
         if not says_nothing(cells[label.column]):
             label.add(cells[label.column])
@@ -127,8 +113,9 @@ def merge(layout: Layout, differing: set[str]) -> dict[str, dict[str, str]]:
     Raises `DataError`, naming study, column and both rows, for two that say different things.
     """
     merged: dict[str, dict[str, str]] = {}
+    place = layout.table.place
     said_in: dict[tuple[str, str], int] = {}  # study and column -> the row it was taken from
-    for number, cells in layout.table.rows(layout.used):
+    for number, cells in layout.rows(layout.used):
         study, _ = layout.ids(cells)
         if study not in differing:
             continue
@@ -138,8 +125,8 @@ def merge(layout: Layout, differing: set[str]) -> dict[str, dict[str, str]]:
             known[column] = known[column] or cells[column]
             if plain(known[column]) != plain(cells[column]):
                 raise DataError(
-                    f"{layout.table.path}: study {study} has {column} = {short(known[column])} in row {first} "
-                    f"and {short(cells[column])} in row {number}",
+                    f"{layout.table.path}: study {study} has {column} = {short(known[column])} in {place(first)} "
+                    f"and {short(cells[column])} in {place(number)}",
                     hint="the rows of a study must agree: correct the table, or name another column with "
                     "--column study=COLUMN (without one, every image is its own study)",
                 )

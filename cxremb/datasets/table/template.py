@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from cxremb.datasets.table.rows import plain
 from cxremb.errors import DataError
+from cxremb.tablefile import plain
 
 FIELD = re.compile(r"\{([^{}]*)\}")
 # Where a clause ends (comma, semicolon) or a sentence does; never inside a field, whose name may hold either.
@@ -70,11 +70,11 @@ def parse_template(text: str) -> Template:
 
 
 def render_sentence(clauses: tuple[Clause, ...], end: str, cells: Mapping[str, str]) -> str:
-    """One sentence with its end, or "" if it has fields and none of its clauses that have one can be told."""
-    told = [clause for clause in clauses if all(shown(cells[name]) for name in clause.fields)]
-    if any(clause.fields for clause in clauses) and not any(clause.fields for clause in told):
+    """One sentence with its end, or "" if it has fields and no clause with one has all its values."""
+    complete = [clause for clause in clauses if all(shown(cells[name]) for name in clause.fields)]
+    if any(clause.fields for clause in clauses) and not any(clause.fields for clause in complete):
         return ""
-    words = [(clause.lead if place else "") + fill(clause, cells) for place, clause in enumerate(told)]
+    words = [(clause.lead if place else "") + fill(clause, cells) for place, clause in enumerate(complete)]
     return "".join(words) + end
 
 

@@ -1,0 +1,232 @@
+"""The cells of a table from outside: delimited text in the encodings and delimiters that people have, or Parquet.
+
+Every cell is text, since `007` is an id and no number. All tables from outside are read here, so that all are read as
+strictly: a row of another length, a quote that is not closed and a letter in another encoding are errors that name
+their line. Delimited text is parsed by the standard library. Of `1,"2` pyarrow 26 makes one cell of the rest of the
+file and says nothing; DuckDB 2.0 miscounts lines after a blank one, and refuses cp1252 and mixed line ends; neither
+says on which line a good row stands.
+"""
+
+import codecs
+import csv
+import gzip
+import io
+import re
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from cxremb.errors import DataError
+
+DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe"}
+SNIFFED_CHARACTERS, SNIFFED_ROWS = 1 << 16, 50
+BLOCK_BYTES = 1 << 20
+BATCH_ROWS = 8192
+UNREADABLE = (OSError, EOFError, zlib.error, csv.Error, UnicodeError, pa.ArrowException)
+Cells = dict[str, str]  # column -> what it says, stripped
+
+
+@dataclass(frozen=True)
+class TableFile:
+    """A table that can be read any number of times, row by row."""
+
+    path: Path
+    columns: tuple[str, ...]
+    encoding: str = ""  # empty: Parquet
+    delimiter: str = ""
+    remedy: str = ""  # the hint for a damaged file, where a better one is known than how to mend it
+
+    @property
+    def format(self) -> str:
+        """In words: `CSV (cp1252, semicolon)`."""
+        return f"CSV ({self.encoding}, {DELIMITERS[self.delimiter]})" if self.encoding else "Parquet"
+
+    def place(self, number: int) -> str:
+        """Where a row stands, for messages."""
+        return f"{'line' if self.encoding else 'row'} {number}"
+
+    def require(self, columns: Iterable[str], hint: str = "") -> None:
+        """Raises `DataError`, listing the columns there are, if one of `columns` is not among them."""
+        if missing := [column for column in dict.fromkeys(columns) if column not in self.columns]:
+            raise DataError(
+                f"{self.path}: no column {', '.join(map(repr, missing))}; it has {', '.join(map(repr, self.columns))}",
+                hint=hint or f"it was read as {self.format}; names are matched to the letter",
+            )
+
+    def rows(self, columns: Sequence[str]) -> Iterator[tuple[int, Cells]]:
+        """(number, cells of `columns`) of each row; blank lines are passed over.
+
+        The number is that of the line on which a row of text ends, and of the row itself in Parquet, from 1.
+        Raises `DataError`, naming the file and the place, for a row that does not fit or cannot be read.
+        """
+        self.require(columns)
+        yield from text_rows(self, columns) if self.encoding else parquet_rows(self, columns)
+
+
+def open_table(path: Path, *, encoding: str = "", delimiter: str = "", remedy: str = "") -> TableFile:
+    """The table in `path`, gzipped or not. Encoding and delimiter are found out where they are not given.
+
+    Raises `DataError` if it is none, has no columns, or two of one name.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(4)
+        if head == b"PAR1":
+            return with_columns(TableFile(path, tuple(pq.ParquetFile(path).schema_arrow.names), remedy=remedy))
+        if head == b"PK\x03\x04":
+            raise DataError(f"{path}: a spreadsheet's own format", hint="save the sheet as CSV in UTF-8, and add that")
+        encoding = encoding or encoding_of(path)
+        delimiter = delimiter or delimiter_of(path, encoding)
+        with open_bytes(path) as raw, text_of(raw, encoding) as text:
+            header = next(filter(None, csv.reader(text, delimiter=delimiter)), [])
+    except UNREADABLE as error:
+        raise broken(TableFile(path, (), encoding, delimiter, remedy), 0, error) from error
+    return with_columns(TableFile(path, tuple(header), encoding, delimiter, remedy))
+
+
+def with_columns(table: TableFile) -> TableFile:
+    """The table with its names stripped. Raises `DataError` if there is none, or one comes twice."""
+    names = tuple(name.strip() for name in table.columns)
+    if not any(names):
+        raise DataError(f"{table.path}: empty, it has no columns", hint=table.remedy or "check the path")
+    if twice := sorted({name for name in names if name and names.count(name) > 1}):
+        raise DataError(f"{table.path}: two columns are called {', '.join(twice)}", hint="rename one of each")
+    return TableFile(table.path, names, table.encoding, table.delimiter, table.remedy)
+
+
+def open_bytes(path: Path) -> BinaryIO:
+    """The bytes of a file, unzipped if they are gzip or the name says so."""
+    with path.open("rb") as file:
+        zipped = file.read(2) == b"\x1f\x8b" or path.suffix == ".gz"
+    return cast(BinaryIO, gzip.open(path)) if zipped else path.open("rb")
+
+
+def text_of(raw: BinaryIO, encoding: str) -> io.TextIOWrapper:
+    """The characters, without a byte order mark, with line ends as they are."""
+    return io.TextIOWrapper(raw, "utf-8-sig" if encoding == "utf-8" else encoding, newline="")
+
+
+def encoding_of(path: Path) -> str:
+    """utf-8, utf-8-sig and utf-16 by their marks or by decoding all of it, else cp1252 (Excel's), else latin-1.
+
+    Raises `DataError` for bytes that are no text.
+    """
+    with open_bytes(path) as file:
+        head = file.read(SNIFFED_CHARACTERS)
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    if b"\0" in head:
+        raise DataError(f"{path}: neither text nor Parquet", hint="save the table as CSV in UTF-8, or as Parquet")
+    if head.startswith(codecs.BOM_UTF8):
+        return "utf-8-sig"
+    return next((name for name in ("utf-8", "cp1252") if decodes(path, name)), "latin-1")
+
+
+def decodes(path: Path, encoding: str) -> bool:
+    """Whether all of the file is text in this encoding."""
+    decoder = codecs.getincrementaldecoder(encoding)()
+    try:
+        with open_bytes(path) as file:
+            while block := file.read(BLOCK_BYTES):
+                decoder.decode(block)
+            decoder.decode(b"", final=True)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def delimiter_of(path: Path, encoding: str) -> str:
+    """The delimiter that parts the first rows into the same number of cells, and more than one."""
+    with open_bytes(path) as raw, text_of(raw, encoding) as text:
+        sample = text.read(SNIFFED_CHARACTERS)
+
+    def score(delimiter: str) -> tuple[bool, float, int]:
+        reader = csv.reader(io.StringIO(sample, newline=""), delimiter=delimiter)
+        found = [row for row in islice(reader, SNIFFED_ROWS) if row] or [[""]]
+        widths = [len(row) for row in found[:-1] or found]  # the last may have been cut off by the sample's end
+        return widths[0] > 1, widths.count(widths[0]) / len(widths), widths[0]
+
+    return max(DELIMITERS, key=score)
+
+
+def text_rows(table: TableFile, columns: Sequence[str]) -> Iterator[tuple[int, Cells]]:
+    """The rows of delimited text."""
+    wanted = [(name, table.columns.index(name)) for name in columns]
+    line, header = 0, True
+    try:
+        with open_bytes(table.path) as raw, text_of(raw, table.encoding) as text:
+            reader = csv.reader(text, delimiter=table.delimiter, strict=True)  # strict: an open quote is an error
+            for row in reader:
+                line = reader.line_num
+                if header or not row:
+                    header = header and not row
+                    continue
+                if len(row) != len(table.columns):
+                    raise DataError(
+                        f"{table.path}: line {line} has {len(row)} cells, the header has {len(table.columns)}",
+                        hint=table.remedy
+                        or f"it was read as {table.format}: quote cells that hold the delimiter, or mend the row",
+                    )
+                yield line, {name: row[index].strip() for name, index in wanted}
+    except UNREADABLE as error:
+        raise broken(table, line, error) from error
+
+
+def parquet_rows(table: TableFile, columns: Sequence[str]) -> Iterator[tuple[int, Cells]]:
+    """The rows of a Parquet file, a batch in memory at a time."""
+    number = 0
+    try:
+        for batch in pq.ParquetFile(table.path).iter_batches(BATCH_ROWS, columns=list(columns)):
+            for row in batch.to_pylist():
+                number += 1
+                yield number, {name: as_text(row[name]).strip() for name in columns}
+    except (OSError, pa.ArrowException) as error:
+        raise broken(table, number, error) from error
+
+
+def broken(table: TableFile, line: int, error: Exception) -> DataError:
+    """The error for a file that cannot be read on after `line`."""
+    if isinstance(error, UnicodeError):
+        place = table.place(undecodable_line(table))
+        return DataError(
+            f"{table.path}: {place} is not text in {table.encoding.upper()}",
+            hint=table.remedy or "save the table as CSV in UTF-8",
+        )
+    if isinstance(error, OSError) and error.strerror:
+        return DataError(f"{table.path}: cannot be read ({error.strerror})", hint="check the path and its permissions")
+    where = f" after {table.place(line)}" if line else ""
+    mend = "look for a quote that is not closed" if isinstance(error, csv.Error) else "get the file again"
+    return DataError(f"{table.path}: damaged{where} ({error})", hint=table.remedy or mend)
+
+
+def undecodable_line(table: TableFile) -> int:
+    """The first line that is no text in the table's encoding; text is decoded by the block, so its error names none."""
+    number, decoder = 1, codecs.getincrementaldecoder(table.encoding)()
+    with open_bytes(table.path) as file:
+        for number, line in enumerate(file, 1):  # noqa: B007 - the last one is wanted
+            try:
+                decoder.decode(line)
+            except UnicodeDecodeError:
+                break
+    return number  # the last one, where the file ends within a letter
+
+
+def as_text(value: Any) -> str:
+    """A Parquet value as a CSV would hold it; whole numbers without .0, a list with pipes between."""
+    if value is None:
+        return ""
+    if isinstance(value, list):
+        return "|".join(map(as_text, value))
+    return plain(str(value)) if isinstance(value, float) else str(value)
+
+
+def plain(cell: str) -> str:
+    """A whole number without its .0 (which is how a column with gaps is saved); anything else as it is."""
+    found = re.fullmatch(r"(-?\d+)\.0+", cell) if cell.endswith("0") and "." in cell else None
+    return found[1] if found else cell
