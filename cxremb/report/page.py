@@ -2,16 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 
 import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
 from numpy.typing import NDArray
 
 from cxremb.ablation import REFERENCE, ArmResult, compare
 from cxremb.errors import DataError
 from cxremb.features import text_told
-from cxremb.report import html
 from cxremb.report.curves import FIGURES, Epoch, mean_history, roc_points, test_rows
 from cxremb.report.figures import Bar, Point, estimate, forest, loss_curves, roc_curves
 from cxremb.store.dataset import Dataset, open_dataset
@@ -26,6 +25,7 @@ SIMULATED = (
     "The films of this data set are simulated: drawn by a program, not taken of anybody. "
     "Figures of arms that read images say nothing about real patients."
 )
+ARM_COLUMNS = ("arm", "rows", "patients", "AUROC", "accuracy", "F1", f"AUROC minus {REFERENCE}", "caveat")
 LOUD = ("label recovery", "leaky split")  # how a caveat begins that must stand above all figures
 RESEARCH = "For research on methods. Nothing here has been shown to help in the care of a patient."
 
@@ -85,38 +85,61 @@ def write_report(page: Page, path: Path) -> Path:
 
 def render(page: Page) -> str:
     """The page as HTML. All text is escaped."""
-    banners = [SIMULATED] if page.simulated else []
-    said: dict[str, list[str]] = {}
+    environment = Environment(
+        loader=PackageLoader("cxremb.report", ""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["cell"] = cell
+    environment.globals["numeric_columns"] = numeric_columns
+    arms: dict[str, list[str]] = {}
     for row in page.arms:
         for caveat in row.caveats:
-            said.setdefault(caveat, []).append(row.arm)
-    banners += [f"Arms {', '.join(arms)}: {caveat}." for caveat, arms in said.items() if caveat.startswith(LOUD)]
-    sections = [
-        html.section("Arms compared", *arms_part(page)),
-        html.section("Read this with it", html.bullets([*page.caveats, RESEARCH])),
-        html.section("The data", html.definitions(page.facts)),
-        html.section("Training", *training_part(page)),
-        html.section("Ask further, in SQL", *map(example_part, page.examples)),
-        html.section("Where the figures come from", html.definitions(page.provenance)),
-    ]
-    return html.document(page.title, banners, sections)
+            arms.setdefault(caveat, []).append(row.arm)
+    loud = [f"Arms {', '.join(names)}: {caveat}." for caveat, names in arms.items() if caveat.startswith(LOUD)]
+    return environment.get_template("page.html.jinja").render(
+        page=page,
+        banners=[*([SIMULATED] if page.simulated else []), *loud],
+        arm_names=ARM_COLUMNS,
+        arm_rows=[arm_row(row) for row in page.arms],
+        arm_figures=arm_figures(page),
+        baselines=", ".join(
+            f"{name} {'undefined' if value is None else f'{value:.3f}'}" for name, value in page.baselines
+        ),
+        caveats=[*page.caveats, RESEARCH],
+        loss_figures=loss_figures(page.history),
+        epoch_names=["arm", "epoch", "phase", "folds", *FIGURES],
+        epoch_rows=[
+            [row.arm, str(row.epoch), row.phase, str(row.folds), *(getattr(row, name) for name in FIGURES)]
+            for row in page.history
+        ],
+    )
 
 
-def arms_part(page: Page) -> list[str]:
-    """The table of arms, what answering without looking reaches, and two figures."""
-    names = ["arm", "rows", "patients", "AUROC", "accuracy", "F1", f"AUROC minus {REFERENCE}", "caveat"]
-    rows = [arm_row(row) for row in page.arms]
-    without = ", ".join(f"{name} {'undefined' if value is None else f'{value:.3f}'}" for name, value in page.baselines)
+def cell(value: Cell | bool) -> str:
+    """A value of a table as text; floats show three digits."""
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value or "")
+
+
+def numeric_columns(rows: Sequence[Sequence[Cell]]) -> set[int]:
+    """Which columns hold numbers only."""
+    columns = [[value for value in column if value is not None] for column in zip(*rows, strict=True)]
+    return {
+        index for index, values in enumerate(columns) if values and not any(isinstance(value, str) for value in values)
+    }
+
+
+def arm_figures(page: Page) -> list[tuple[str, str]]:
+    """(drawing, caption) of the arms: AUROC with intervals, and ROC curves where there are any."""
     bars = [Bar(row.title, row.auroc.value, row.auroc.low, row.auroc.high) for row in page.arms]
-    told = "Test rows pooled over the folds. Brackets: 95% patient-cluster bootstrap; differences are paired."
-    drawn = [html.figure(forest(bars, "AUROC", 0.5), "AUROC per arm with its interval. Dashed: chance.")]
+    drawn = [(forest(bars, "AUROC", 0.5), "AUROC per arm with its interval. Dashed: chance.")]
     if page.curves:
-        drawn.append(html.figure(roc_curves(page.curves), "ROC curves on test rows. Dashed: chance."))
-    return [
-        html.table(told, names, rows),
-        html.paragraph(f"Without looking at any input: {without}.", "soft") if without else "",
-        '<div class="figures">' + "".join(drawn) + "</div>",
-    ]
+        drawn.append((roc_curves(page.curves), "ROC curves on test rows. Dashed: chance."))
+    return drawn
 
 
 def arm_row(row: ArmResult) -> list[Cell]:
@@ -126,7 +149,8 @@ def arm_row(row: ArmResult) -> list[Cell]:
     difference = "" if gap is None else stacked(gap.value, gap.low, gap.high)
     if gap is not None and gap.p is not None:
         difference += f"\np = {gap.p:.3f}"
-    return [row.title, row.n, row.patients, *figures, difference, "; ".join(said.split(":")[0] for said in row.caveats)]
+    caveats = "; ".join(caveat.split(":")[0] for caveat in row.caveats)
+    return [row.title, row.n, row.patients, *figures, difference, caveats]
 
 
 def stacked(value: float | None, low: float | None, high: float | None) -> str:
@@ -134,36 +158,20 @@ def stacked(value: float | None, low: float | None, high: float | None) -> str:
     return estimate(Bar("", value, low, high)).replace(" (", "\n(").replace(" ", "\N{NO-BREAK SPACE}")
 
 
-def training_part(page: Page) -> list[str]:
-    """Loss curves on one scale, and every epoch as a table."""
-    if not page.history:
-        return []
-    folds = {row.arm: max(other.folds for other in page.history if other.arm == row.arm) for row in page.history}
-    whole = [(row, row.loss) for row in page.history if row.loss is not None and row.folds == folds[row.arm]]
+def loss_figures(history: Sequence[Epoch]) -> list[tuple[str, str]]:
+    """(drawing, caption) of each arm's loss curves, on one scale."""
+    folds = {row.arm: max(other.folds for other in history if other.arm == row.arm) for row in history}
+    whole = [(row, row.loss) for row in history if row.loss is not None and row.folds == folds[row.arm]]
     top = 1.25 * max((loss for _, loss in whole), default=1.0)  # leaves room for the key
     drawn = []
     for arm in folds:
         curves = {
-            told: points
-            for phase, told in PHASES.items()
+            name: points
+            for phase, name in PHASES.items()
             if (points := [(row.epoch, loss) for row, loss in whole if (row.arm, row.phase) == (arm, phase)])
         }
-        drawn.append(html.figure(loss_curves(arm, curves, top), f"Loss of the {arm} arm."))
-    names = ["arm", "epoch", "phase", "folds", *FIGURES]
-    rows: list[list[Cell]] = [
-        [row.arm, str(row.epoch), row.phase, str(row.folds), *(getattr(row, name) for name in FIGURES)]
-        for row in page.history
-    ]
-    note = "Means over the folds. Curves end where the first fold stopped; the table goes on with the folds left."
-    figures = '<div class="figures">' + "".join(drawn) + "</div>"
-    return [html.paragraph(note, "soft"), figures, html.folded("Every epoch as a table", html.table("", names, rows))]
-
-
-def example_part(example: Example) -> str:
-    """A question, its query and the answer."""
-    return f"<h3>{escape(example.question)}</h3>\n{html.code(example.statement)}\n" + html.table(
-        "", example.names, example.rows
-    )
+        drawn.append((loss_curves(arm, curves, top), f"Loss of the {arm} arm."))
+    return drawn
 
 
 def page_from_runs(root: Path, dataset: str, run_ids: Sequence[str], title: str) -> Page:
