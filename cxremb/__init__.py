@@ -1,3 +1,5 @@
 """cxremb: a precomputed-embedding feature store for chest X-rays, with lightweight trainers."""
 
-__version__ = "0.1.0"
+from cxremb.version import VERSION as __version__
+
+__all__ = ["__version__"]

@@ -13,7 +13,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from cxremb import __version__
 from cxremb.alignment.project import ROWS_AT_ONCE, Projection
 from cxremb.embedding.encode import Block, Options
 from cxremb.embedding.job import failure_table
@@ -25,6 +24,7 @@ from cxremb.store.layout import FAILURES
 from cxremb.store.manifest import Manifest, Recipe, latest_manifest, publish
 from cxremb.store.reader import Store, halves
 from cxremb.store.texts import MARKS
+from cxremb.version import VERSION
 
 POOLING = "projected"
 WEIGHTS, PATIENTS = "projection.safetensors", "patients.parquet"  # beside the parts; the provenance names them
@@ -94,7 +94,7 @@ def publish_derived(derived: Derived, patients: pa.Table, about: Mapping[str, An
             failures=name,
             provenance={
                 "machine": f"{platform.machine()} {platform.system()}",
-                "cxremb": __version__,
+                "cxremb": VERSION,
                 "trained_on": PATIENTS,
                 "projection": WEIGHTS,
                 **made_of,

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from cxremb import __version__
 from cxremb.errors import CxrembError
+from cxremb.version import VERSION
 
 STOPPED = "stopped: stores and runs that were finished are kept; run the same command to go on"
 
@@ -130,7 +130,7 @@ def load_command(name: str) -> Any:
 def print_version(wanted: bool) -> None:
     """Print the version and stop."""
     if wanted:
-        typer.echo(f"cxremb {__version__}")
+        typer.echo(f"cxremb {VERSION}")
         raise typer.Exit
 
 

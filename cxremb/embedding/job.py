@@ -12,7 +12,6 @@ from uuid import uuid4
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cxremb import __version__
 from cxremb.embedding.encode import Clock, Failure, Options, Work
 from cxremb.embedding.fill import Filled, fill, salvage
 from cxremb.embedding.parts import PartWriter
@@ -25,6 +24,7 @@ from cxremb.store.layout import FAILURES
 from cxremb.store.manifest import Manifest, latest_manifest, publish
 from cxremb.store.reader import Store
 from cxremb.types import Progress, unwatched
+from cxremb.version import VERSION
 
 TRIES = 5  # versions that other writers may publish before this one gives up
 
@@ -147,7 +147,7 @@ def next_version(
     failures = f"failures-{version:06d}-{uuid4().hex[:8]}.parquet" if filled.failures else None
     provenance = {
         "machine": f"{platform.machine()} {platform.system()}",
-        "cxremb": __version__,
+        "cxremb": VERSION,
         "seconds": {stage: round(seconds, 2) for stage, seconds in filled.clock.seconds.items()},
         "counts": filled.clock.counts,
         **about,

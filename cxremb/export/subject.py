@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-import cxremb
 from cxremb.embedding.start import asked_for
 from cxremb.encoders.base import Runtime, load_encoder
 from cxremb.errors import DataError, EncoderError, TrainError
@@ -20,6 +19,7 @@ from cxremb.training.options import PixelRecipe
 from cxremb.training.pixels.source import fill_cache, films_at, groups_of
 from cxremb.training.runs import Run
 from cxremb.types import Progress
+from cxremb.version import VERSION
 
 if TYPE_CHECKING:
     from torch import nn
@@ -198,4 +198,4 @@ def metadata_of(dataset: Dataset, bundle: Bundle, models: Sequence[str], stores:
         "licence": {"dataset": dataset.descriptor.get("licence"), "encoders": licences},
     }
     told = {name: json.dumps(value, ensure_ascii=False) for name, value in lists.items()}
-    return {"cxremb": cxremb.__version__, **words, **told}
+    return {"cxremb": VERSION, **words, **told}

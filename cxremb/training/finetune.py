@@ -10,7 +10,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-import cxremb
 from cxremb.embedding.job import Outcome
 from cxremb.embedding.jobfile import Encode
 from cxremb.embedding.seen import Lesson, read_lesson, seen_by
@@ -33,6 +32,7 @@ from cxremb.training.plan import Place, Plan
 from cxremb.training.probe import solved_head
 from cxremb.training.stopped import resumable
 from cxremb.types import Progress, unwatched
+from cxremb.version import VERSION
 
 if TYPE_CHECKING:
     from cxremb.encoders.forward import FilmEncoder
@@ -259,7 +259,7 @@ def save(dataset: Dataset, subject: Subject, plan: FineTune, trained: "TrainedNe
         "history": [asdict(epoch) for epoch in trained.history],
         "seconds": round(seconds, 2),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "versions": {name: version(name) for name in ("torch", "timm")} | {"cxremb": cxremb.__version__},
+        "versions": {name: version(name) for name in ("torch", "timm")} | {"cxremb": VERSION},
     }
     replace_text(path.with_suffix(".json"), json.dumps(record, indent=2, ensure_ascii=False) + "\n")
     return Tuned(path, record)

@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from typing import Any
 
-import cxremb
 from cxremb.features import Features, caveats
 from cxremb.splits import LEAKY, StoredSplit
 from cxremb.store.dataset import Dataset
@@ -19,6 +18,7 @@ from cxremb.training.plan import Plan
 from cxremb.training.runs import Outcome, Run, write_run
 from cxremb.training.scores import headline, metrics_table
 from cxremb.training.tables import Fitted, history_table, prediction_table
+from cxremb.version import VERSION
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def run_key(dataset: Dataset, features: Features, split: StoredSplit, plan: Plan
     """SHA-256 of all that decides the result: rows, labels, stores and versions, split, model, recipe, seeds."""
     told = {
         "format": FORMAT_VERSION,
-        "cxremb": cxremb.__version__,
+        "cxremb": VERSION,
         "simulated": dataset.simulated,
         "features": features.digest,
         "split": split.key,
@@ -112,7 +112,7 @@ def run_record(dataset: Dataset, features: Features, split: StoredSplit, made: M
         "note": "; ".join(notes),
         "notes": list(features.notes),  # choices made for the user, such as which of several stores
         "seconds": round(made.seconds, 2),
-        "versions": {"cxremb": cxremb.__version__, "torch": version("torch")},
+        "versions": {"cxremb": VERSION, "torch": version("torch")},
     }
 
 

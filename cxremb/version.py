@@ -1,0 +1,3 @@
+"""The version of this package, for whatever records it."""
+
+VERSION = "0.1.0"
