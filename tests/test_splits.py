@@ -16,9 +16,8 @@ from hypothesis import strategies as st
 from cxremb.errors import CxrembError, DataError, SplitError, StoreError
 from cxremb.labels import Labels
 from cxremb.splits import DEFAULT, HOLDOUT, SplitSpec, StoredSplit, fold_parts, normalised, stored_split
-from cxremb.splits.bins import balanced_bins, indicators, part_names
+from cxremb.splits.folds import balanced_bins, form_cohort, indicators, make_split, part_names
 from cxremb.splits.group import repeated_texts
-from cxremb.splits.made import Made, enrol, make_split
 from cxremb.splits.stored import is_leaky
 from cxremb.store.dataset import Dataset, write_dataset
 from cxremb.store.layout import (
@@ -31,12 +30,13 @@ from cxremb.store.layout import (
     STUDIES,
     DatasetPaths,
 )
+from cxremb.types import Note
 
 PARTS = ("train", "val", "test")
 
 
 @dataclass(frozen=True)
-class MadeUp:
+class RandomCollection:
     """studies: study -> patient. The texts of `stock` reports are shared, with other case and punctuation."""
 
     studies: dict[str, str]
@@ -44,7 +44,9 @@ class MadeUp:
     labels: dict[str, float]
 
 
-def made_up(seed: int, patients: int = 150, extra: int = 80, stock: int = 10, copies: int = 3) -> MadeUp:
+def random_collection(
+    seed: int, patients: int = 150, extra: int = 80, stock: int = 10, copies: int = 3
+) -> RandomCollection:
     """Each patient has a study, `extra` more go to some of them; `stock` texts have `copies` copies each."""
     rng = np.random.default_rng(seed)
     holders = [*range(patients), *rng.integers(patients, size=extra).tolist()]
@@ -54,10 +56,10 @@ def made_up(seed: int, patients: int = 150, extra: int = 80, stock: int = 10, co
         texts[study] = (f"Stock, report {number % stock}.", f" stock REPORT\n{number % stock} ")[rng.integers(2)]
     for study in rng.permutation(list(studies))[:20].tolist():
         texts[study] = (" ", ". -")[rng.integers(2)]
-    return MadeUp(studies, texts, {study: float(rng.random() < 0.6) for study in studies})
+    return RandomCollection(studies, texts, {study: float(rng.random() < 0.6) for study in studies})
 
 
-def slow_groups(collection: MadeUp) -> list[set[str]]:
+def slow_groups(collection: RandomCollection) -> list[set[str]]:
     """Connected studies, by walking from each to whatever shares its patient or its text."""
     texts = {study: normalised(text) for study, text in collection.texts.items()}
     groups, seen = [], set()
@@ -92,12 +94,14 @@ def binary(values: dict[str, float]) -> Labels:
     return Labels("x", "binary", "0", ("abnormal",), tuple(values), np.array(list(values.values())).reshape(-1, 1))
 
 
-def made(studies: dict[str, str], texts: dict[str, str], labels: Labels, spec: SplitSpec = DEFAULT) -> Made:
-    return make_split(enrol(studies, texts, labels, spec.group), spec)
+def folds_of(
+    studies: dict[str, str], texts: dict[str, str], labels: Labels, spec: SplitSpec = DEFAULT
+) -> tuple[pa.Table, tuple[Note, ...]]:
+    return make_split(form_cohort(studies, texts, labels, spec.group), spec)
 
 
-def split_of(collection: MadeUp, spec: SplitSpec = DEFAULT) -> pa.Table:
-    return made(collection.studies, collection.texts, binary(collection.labels), spec).table
+def split_of(collection: RandomCollection, spec: SplitSpec = DEFAULT) -> pa.Table:
+    return folds_of(collection.studies, collection.texts, binary(collection.labels), spec)[0]
 
 
 @settings(deadline=None, max_examples=25)
@@ -110,7 +114,7 @@ def split_of(collection: MadeUp, spec: SplitSpec = DEFAULT) -> pa.Table:
     folds=st.sampled_from([2, 3, 5]),
 )
 def test_nobody_and_no_report_is_on_two_sides(seed, extra, stock, copies, repeats, folds):
-    collection = made_up(seed, extra=extra, stock=stock, copies=copies)
+    collection = random_collection(seed, extra=extra, stock=stock, copies=copies)
     groups = slow_groups(collection)
     spec = SplitSpec(repeats=repeats, folds=folds, seed=seed)
     if max(map(len, groups)) > len(collection.studies) / folds:
@@ -146,7 +150,7 @@ def test_singletons_are_spread_evenly(seed, n, classes):
     studies = {f"s{number}": f"p{number}" for number in range(n)}
     labels = {study: float(rng.choice(classes, p=[0.3, 0.7] if classes == 2 else [0.2, 0.3, 0.5])) for study in studies}
     totals = Counter(labels.values())
-    for place in parts_per_fold(made(studies, {}, kinds(labels)).table).values():
+    for place in parts_per_fold(folds_of(studies, {}, kinds(labels))[0]).values():
         for part, share in (("train", 0.7), ("val", 0.1), ("test", 0.2)):
             found = Counter(labels[study] for study in place if place[study] == part)
             assert found.total() == pytest.approx(share * n, abs=3)
@@ -161,10 +165,10 @@ def test_the_bins_are_those_promised():
 
 
 def test_the_seed_decides_and_the_order_of_the_input_does_not():
-    collection = made_up(4)
+    collection = random_collection(4)
     turned = [dict(reversed(mapping.items())) for mapping in (collection.studies, collection.texts, collection.labels)]
     table = split_of(collection)
-    assert table.equals(split_of(MadeUp(*turned)))
+    assert table.equals(split_of(RandomCollection(*turned)))
     assert table.equals(split_of(collection))
     repeated = parts_per_fold(split_of(collection, SplitSpec(repeats=2)))
     other = parts_per_fold(split_of(collection, SplitSpec(seed=1)))
@@ -177,13 +181,13 @@ def test_the_seed_decides_and_the_order_of_the_input_does_not():
 
 def test_links_are_followed_through_and_can_be_left_out():
     # a patient of two films, whose second has the report of a stranger's first: three studies, one group
-    collection = made_up(0, extra=0, stock=0)
+    collection = random_collection(0, extra=0, stock=0)
     studies = {**collection.studies, "s0001": "p0"}
     texts = {**collection.texts, "s0001": "No focal consolidation!", "s0002": "no  focal consolidation"}
     together = lambda table: {  # noqa: E731
         tuple(place[study] for study in ("s0000", "s0001", "s0002")) for place in parts_per_fold(table).values()
     }
-    linked, spec = MadeUp(studies, texts, collection.labels), SplitSpec(repeats=10)
+    linked, spec = RandomCollection(studies, texts, collection.labels), SplitSpec(repeats=10)
     assert all(len(set(parts)) == 1 for parts in together(split_of(linked, spec)))
     alone = together(split_of(linked, replace(spec, group=("patient",))))
     assert all(parts[0] == parts[1] for parts in alone)
@@ -225,7 +229,7 @@ def test_the_short_cut_finds_every_repeated_text(texts):
 
 
 def test_studies_without_a_label_take_no_part():
-    collection = made_up(0)
+    collection = random_collection(0)
     labels = {**dict(list(collection.labels.items())[5:]), "s0010": float("nan")}
     table = split_of(replace(collection, labels=labels))
     assert set(table["study_id"].to_pylist()) == set(labels) - {"s0010"}
@@ -252,18 +256,18 @@ HALF = {study: float(number % 2) for number, study in enumerate(SINGLE)}
 )
 def test_what_cannot_be_split_is_refused(studies, labels, spec, told):
     with pytest.raises(CxrembError, match=told) as caught:
-        made(studies, {}, binary(labels), spec if isinstance(spec, SplitSpec) else SplitSpec(**spec))
+        folds_of(studies, {}, binary(labels), spec if isinstance(spec, SplitSpec) else SplitSpec(**spec))
     assert isinstance(caught.value, DataError if "s99" in told else SplitError)
     assert caught.value.hint
 
 
 def test_a_group_as_large_as_a_fold_still_fits():
     studies = {s: p if s > "s07" else "p" for s, p in SINGLE.items()}  # 8 of 40
-    for place in parts_per_fold(split_of(MadeUp(studies, {}, HALF))).values():
+    for place in parts_per_fold(split_of(RandomCollection(studies, {}, HALF))).values():
         assert len({place[f"s0{number}"] for number in range(8)}) == 1
 
 
-def stored(folder: Path, collection: MadeUp) -> Dataset:
+def stored(folder: Path, collection: RandomCollection) -> Dataset:
     """The collection as a data set: the text halved into findings and impression, with an indication that differs."""
     sections = []
     for study, text in collection.texts.items():
@@ -292,7 +296,7 @@ def stored(folder: Path, collection: MadeUp) -> Dataset:
 
 
 def test_a_stored_split_is_made_once_and_read_again(tmp_path):
-    collection = made_up(2)
+    collection = random_collection(2)
     first = stored_split(stored(tmp_path, collection), "normal_abnormal")
     assert first.path == tmp_path / "made_up" / "splits" / f"grouped-5fold@{first.key}.parquet"
     assert first.table.equals(split_of(collection))  # the joined sections link as the whole text does
@@ -312,7 +316,7 @@ def test_a_stored_split_is_made_once_and_read_again(tmp_path):
 
 
 def test_whatever_could_change_the_folds_changes_the_key(tmp_path):
-    base = made_up(2)
+    base = random_collection(2)
     changed = {
         "nothing": base,
         "patient": replace(base, studies={**base.studies, "s0003": "p5"}),
@@ -331,7 +335,7 @@ def test_whatever_could_change_the_folds_changes_the_key(tmp_path):
 
 
 def test_a_stored_split_is_refused_with_the_reason(tmp_path):
-    dataset = stored(tmp_path, made_up(2))
+    dataset = stored(tmp_path, random_collection(2))
     with pytest.raises(DataError, match=r"'moon'; it has normal_abnormal, mesh"):
         stored_split(dataset, "moon")
     with pytest.raises(DataError, match="'mesh' only lists terms"):
@@ -349,7 +353,7 @@ def test_a_stored_split_is_refused_with_the_reason(tmp_path):
 
 def test_a_fold_that_is_not_there():
     with pytest.raises(SplitError, match="no repeat 0, fold 5") as caught:
-        fold_parts(split_of(made_up(0)), 0, 5)
+        fold_parts(split_of(random_collection(0)), 0, 5)
     assert "[0, 1, 2, 3, 4]" in caught.value.hint
 
 
@@ -359,17 +363,17 @@ def test_a_label_that_some_part_lacks_is_noted_and_a_class_is_refused():
     values = (rng.random((200, 3)) < (0.3, 0.5, 0)).astype(float)
     values[[3, 50, 90], 2] = 1  # three in ten bins
     labels = Labels("x", "multilabel", "0", ("Scar", "Nodule", "Rare"), tuple(studies), values)
-    note = made(studies, {}, labels).notes[0]
+    note = folds_of(studies, {}, labels)[1][0]
     assert (note.count, note.examples) == (1, ["Rare"])
     one_hot = values.copy()
     one_hot[:, 1] = 1 - one_hot[:, 0]
     one_hot[[3, 50, 90], :2] = 0
     with pytest.raises(SplitError, match=r"no study of class Rare is in .*3 in all"):
-        made(studies, {}, replace(labels, task="multiclass", values=one_hot))
+        folds_of(studies, {}, replace(labels, task="multiclass", values=one_hot))
     nobodys = replace(
         labels, task="multiclass", values=np.hstack([values[:, :1], 1 - values[:, :1], np.zeros((200, 1))])
     )
-    assert not made(studies, {}, nobodys).notes  # a class that nobody has is no class
+    assert not folds_of(studies, {}, nobodys)[1]  # a class that nobody has is no class
 
 
 def deviation(bins: np.ndarray, values: np.ndarray) -> np.ndarray:
@@ -400,7 +404,7 @@ def test_labels_with_gaps_are_spread_and_gaps_count_as_neither(seed, missing):
 @settings(deadline=None, max_examples=20)
 @given(seed=st.integers(0, 10_000), k=st.integers(1, 5), folds=st.sampled_from([2, 5]))
 def test_many_labels_keep_every_promise_in_whatever_order_they_come(seed, k, folds):
-    collection, rng = made_up(seed, stock=8), np.random.default_rng(seed)
+    collection, rng = random_collection(seed, stock=8), np.random.default_rng(seed)
     studies = list(collection.studies)
     values = (rng.random((len(studies), k)) < 0.3).astype(float)
     values[rng.random(values.shape) < 0.3] = np.nan
@@ -409,7 +413,7 @@ def test_many_labels_keep_every_promise_in_whatever_order_they_come(seed, k, fol
     if max(map(len, slow_groups(collection))) > np.isfinite(values).any(axis=1).sum() / folds:
         return
     spec = SplitSpec(folds=folds, seed=seed)
-    table = made(collection.studies, collection.texts, labels, spec).table
+    table = folds_of(collection.studies, collection.texts, labels, spec)[0]
     rows, columns = rng.permutation(len(studies)), rng.permutation(k)
     shuffled = replace(
         labels,
@@ -417,7 +421,7 @@ def test_many_labels_keep_every_promise_in_whatever_order_they_come(seed, k, fol
         study_ids=tuple(studies[row] for row in rows),
         values=values[rows][:, columns],
     )
-    assert made(collection.studies, collection.texts, shuffled, spec).table.equals(table)
+    assert folds_of(collection.studies, collection.texts, shuffled, spec)[0].equals(table)
     listed = {study for study, row in zip(studies, values, strict=True) if np.isfinite(row).any()}
     tested: Counter[str] = Counter()
     for place in parts_per_fold(table).values():
@@ -446,8 +450,8 @@ def test_the_real_reports(reports):
             verbatim[text].add(uid)
     repeated = [uids for uids in verbatim.values() if len(uids) > 1]
     assert (len(reports), sum(map(len, repeated)), list(labels.values()).count(0.0)) == (3851, 914, 1379)
-    collection = MadeUp({uid: uid for uid in texts}, texts, labels)
-    grouped = enrol(collection.studies, texts, binary(labels), DEFAULT.group)
+    collection = RandomCollection({uid: uid for uid in texts}, texts, labels)
+    grouped = form_cohort(collection.studies, texts, binary(labels), DEFAULT.group)
     together = np.bincount(grouped.groups)[grouped.groups] > 1
     assert together.sum() >= 914  # some more differ in punctuation alone
     place_of = dict(zip(grouped.study_ids, grouped.groups.tolist(), strict=True))
@@ -473,11 +477,11 @@ def test_real_findings_are_spread_far_better_than_by_chance(reports):
     uids = tuple(row["uid"] for row in reports)
     labels = Labels("findings", "multilabel", "0", names, uids, values)
     texts = {row["uid"]: f"{row['findings']} {row['impression']}" for row in reports}
-    roll = enrol(dict(zip(uids, uids, strict=True)), texts, labels, DEFAULT.group)
-    bins = balanced_bins(roll.groups, indicators(roll.values, "multilabel"), 10, 0)
-    ours = deviation(bins, roll.values)
-    rng, groups = np.random.default_rng(0), int(roll.groups.max()) + 1
-    chance = [deviation(rng.permutation(np.arange(groups) % 10)[roll.groups], roll.values) for _ in range(10)]
+    cohort = form_cohort(dict(zip(uids, uids, strict=True)), texts, labels, DEFAULT.group)
+    bins = balanced_bins(cohort.groups, indicators(cohort.values, "multilabel"), 10, 0)
+    ours = deviation(bins, cohort.values)
+    rng, groups = np.random.default_rng(0), int(cohort.groups.max()) + 1
+    chance = [deviation(rng.permutation(np.arange(groups) % 10)[cohort.groups], cohort.values) for _ in range(10)]
     assert len(names) > 40
     assert ours.mean() < 0.4 * np.mean(chance)  # 0.07 against 0.25 when this was written
     better = ours.mean(axis=0) < np.mean(chance, axis=(0, 1))

@@ -12,7 +12,7 @@ from cxremb.audit.finding import COLLECTION, EXAMPLES, FAIL, NOTE, OK, Finding, 
 from cxremb.audit.headers import Header
 from cxremb.audit.pixels import PixelFacts
 from cxremb.audit.subject import Subject, encoded, labels_of
-from cxremb.splits.group import normalised, report_texts
+from cxremb.splits import normalised, report_texts
 
 FRONTAL = ("frontal", "pa", "ap")  # how a frontal view starts, in lower case
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from cxremb.audit.finding import EXAMPLES, LABELS, NOTE, OK, Finding, skipped
 from cxremb.audit.subject import Subject
-from cxremb.splits.group import report_texts
+from cxremb.splits import report_texts
 from cxremb.training.runs import Run, list_runs
 
 NOT_INDEXED = "No Indexing"

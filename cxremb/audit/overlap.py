@@ -11,7 +11,7 @@ from cxremb.audit.pixels import PixelFacts
 from cxremb.audit.similar import Pairs, cosine_pairs, text_pairs
 from cxremb.audit.subject import PARTS, TEST, TRAIN, VAL, Fold, Items, Numbers, Subject, encoded, positions
 from cxremb.encoders.weights import suggested
-from cxremb.splits.group import normalised, report_texts
+from cxremb.splits import normalised, report_texts
 from cxremb.store.reader import Store, list_stores
 
 # Two words of twenty-one, or four of forty-five, differ. On IU X-ray such pairs are one template with other slots.

@@ -37,8 +37,7 @@ def split(
 
     Example: cxremb data split official --from mimic-cxr-2.0.0-split.csv.gz
     """
-    from cxremb.splits import SplitSpec, import_split, new_split
-    from cxremb.splits.summary import fold_rows
+    from cxremb.splits import SplitSpec, fold_rows, import_split, new_split
     from cxremb.store.dataset import open_dataset
 
     collection = open_dataset(root, dataset)

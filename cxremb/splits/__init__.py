@@ -1,10 +1,10 @@
-"""Who is trained on and who is tested, read downward: spec, group, bins, made, stored, by_image, published, choose."""
+"""Who is trained on and who is tested, read downward: spec, group, folds, stored, published, choose."""
 
 from cxremb.splits.choose import choose_split, new_split
-from cxremb.splits.group import normalised
+from cxremb.splits.group import normalised, report_texts
 from cxremb.splits.published import import_split, read_published, store_published
 from cxremb.splits.spec import DEFAULT, HOLDOUT, SplitSpec
-from cxremb.splits.stored import LEAKY, StoredSplit, fold_parts, shared_patients, stored_split
+from cxremb.splits.stored import LEAKY, StoredSplit, fold_parts, fold_rows, shared_patients, stored_split
 
 __all__ = [
     "DEFAULT",
@@ -14,10 +14,12 @@ __all__ = [
     "StoredSplit",
     "choose_split",
     "fold_parts",
+    "fold_rows",
     "import_split",
     "new_split",
     "normalised",
     "read_published",
+    "report_texts",
     "shared_patients",
     "store_published",
     "stored_split",

@@ -1,5 +1,7 @@
 """The split that a name stands for: made here, stored before, or imported; and the gate that leaky ones must pass."""
 
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,15 +12,13 @@ import pyarrow.compute as pc
 
 from cxremb.errors import SplitError, did_you_mean, name_list
 from cxremb.labels import Labels, read_labels
-from cxremb.splits.by_image import image_split
-from cxremb.splits.made import EXAMPLES, classes_lacking
-from cxremb.splits.published import BUILT_IN
-from cxremb.splits.spec import DEFAULT, HOLDOUT, IMAGE_SPLIT, PARTS, SplitSpec
-from cxremb.splits.stored import StoredSplit, read_about, read_split, shared_patients, stored_split
+from cxremb.splits.folds import classes_lacking
+from cxremb.splits.spec import BUILT_IN, DEFAULT, IMAGE_SPLIT, KEY_LENGTH, METHOD, STANDARD, SplitSpec
+from cxremb.splits.stored import StoredSplit, read_about, read_split, shared_patients, store_split, stored_split
 from cxremb.store.dataset import Dataset
-from cxremb.types import Note
+from cxremb.store.layout import SPLITS
+from cxremb.types import EXAMPLES, PARTS, Note
 
-MADE_HERE = {spec.name: spec for spec in (DEFAULT, HOLDOUT)}
 LEAKY_MEANS = "A model can then score by recognising the patient, so its figures say nothing about new patients."
 LEAKY_HINT = "leave --split out for one that keeps patients apart, or add --allow-leaky: all it gives is marked leaky"
 
@@ -36,8 +36,8 @@ def choose_split(
     """
     if name == IMAGE_SPLIT and not allow_leaky:
         raise SplitError(f"{name} puts films of one patient into train and test. {LEAKY_MEANS}", hint=LEAKY_HINT)
-    if name in MADE_HERE:
-        split = stored_split(dataset, label_set, MADE_HERE[name])
+    if name in STANDARD:
+        split = stored_split(dataset, label_set, STANDARD[name])
     elif name == IMAGE_SPLIT:
         split = image_split(dataset, label_set)
     else:
@@ -48,9 +48,41 @@ def choose_split(
     return split if split.label_set == label_set else with_coverage(split, read_labels(dataset, label_set))
 
 
+def image_split(dataset: Dataset, label_set: str, seed: int = 0) -> StoredSplit:
+    """The split of the reference systems, which is leaky: train and test, 80:20, over all images of labelled studies.
+
+    In random order, whoever is on them; images without a file count too. One fold, no val. Read if the same was
+    stored before. Raises `DataError` as `read_labels`, `SplitError` with fewer than two images.
+    """
+    labelled = pa.array(read_labels(dataset, label_set).study_ids, pa.string())
+    images = dataset.images.filter(pc.is_in(dataset.images["study_id"], value_set=labelled)).sort_by("image_id")
+    n = images.num_rows
+    if n < 2:
+        raise SplitError(
+            f"{dataset.name} lists {n} images of labelled studies", hint="choose a split of studies: leave --split out"
+        )
+    columns = {name: images[name] for name in ("patient_id", "study_id", "image_id")}
+    record = [METHOD, IMAGE_SPLIT, seed, *(column.to_pylist() for column in columns.values())]
+    key = hashlib.sha256(json.dumps(record).encode()).hexdigest()[:KEY_LENGTH]
+    path = dataset.paths.splits / f"{IMAGE_SPLIT}@{key}.parquet"
+    if path.is_file():
+        return read_split(path)
+    parts = np.full(n, "train", dtype="<U5")
+    parts[np.random.default_rng(seed).permutation(n)[: -(-n // 5)]] = "test"  # the odd image is tested
+    rows = {
+        "split": pa.repeat(IMAGE_SPLIT, n),
+        "repeat": pa.repeat(0, n),
+        "fold": pa.repeat(0, n),
+        **columns,
+        "part": pa.array(parts),
+    }
+    means = f"80:20 by image at random, without a validation part, seed {seed}"
+    return store_split(StoredSplit(IMAGE_SPLIT, key, path, pa.table(rows).cast(SPLITS), means, by_image=True))
+
+
 def new_split(dataset: Dataset, label_set: str, spec: SplitSpec) -> StoredSplit:
     """`stored_split` under a name of the user's. Raises `SplitError` if the name means another split already."""
-    if spec.name in BUILT_IN and MADE_HERE.get(spec.name) != spec:
+    if spec.name in BUILT_IN and STANDARD.get(spec.name) != spec:
         raise SplitError(f"{spec.name} always means the same split", hint="give a split of your own another name")
     return stored_split(dataset, label_set, spec)
 

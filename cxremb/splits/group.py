@@ -3,7 +3,6 @@
 import re
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Sequence
-from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -48,28 +47,18 @@ def repeated_texts(texts: Sequence[str]) -> list[str]:
 def group_numbers(columns: Iterable[Sequence[Hashable]], n: int) -> Numbers:
     """(n,) the connected component of each of n rows, numbered by first appearance: equal values connect.
 
-    columns: each (n,); the value "" connects nobody. Union-find, near linear in n.
+    columns: each (n,); the value "" connects nobody: two studies without a report have nothing in common.
     """
-    parent = list(range(n))
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
 
-    def root(row: int) -> int:
-        while parent[row] != row:
-            parent[row] = parent[parent[row]]  # halving the path keeps every later climb short
-            row = parent[row]
-        return row
-
+    links = [np.empty((0, 2), np.int64)]
     for column in columns:
-        for rows in rows_by_value(column):
-            for first, second in pairwise(rows):
-                parent[root(second)] = root(first)
-    numbers: dict[int, int] = {}
-    return np.array([numbers.setdefault(root(row), len(numbers)) for row in range(n)], dtype=np.int64)
-
-
-def rows_by_value(column: Iterable[Hashable]) -> list[list[int]]:
-    """The rows of each value; the empty text is no value: two studies without a report have nothing in common."""
-    rows = defaultdict(list)
-    for row, value in enumerate(column):
-        if value != "":
-            rows[value].append(row)
-    return list(rows.values())
+        first: dict[Hashable, int] = {}
+        pairs = [(first.setdefault(value, row), row) for row, value in enumerate(column) if value != ""]
+        links.append(np.array(pairs, np.int64).reshape(-1, 2))
+    start, end = np.concatenate(links).T
+    graph = coo_array((np.ones(len(start), np.bool_), (start, end)), shape=(n, n))
+    component = connected_components(graph, directed=False)[1]
+    _, appearance, number = np.unique(component, return_index=True, return_inverse=True)
+    return np.asarray(np.argsort(np.argsort(appearance))[number], dtype=np.int64)

@@ -1,29 +1,44 @@
-"""Splits that somebody else made: of a collection's authors, of a paper, or any table of ids and parts."""
+"""Splits that somebody else made: of a collection's authors, of a paper, any table of ids and parts, or JSON lists."""
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+import re
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from cxremb.errors import DataError, SplitError
-from cxremb.splits.listed import Listed, read_listed
-from cxremb.splits.spec import DEFAULT, HOLDOUT, IMAGE_SPLIT, KEY_LENGTH, METHOD, PARTS, check_name
+from cxremb.splits.spec import BUILT_IN, KEY_LENGTH, METHOD, check_name
 from cxremb.splits.stored import StoredSplit, read_split, store_split
 from cxremb.store.dataset import Dataset
 from cxremb.store.layout import SPLITS
-from cxremb.types import Note
+from cxremb.tablefile import open_bytes, open_table
+from cxremb.types import EXAMPLES, PARTS, Note, part_named
 
-BUILT_IN = (DEFAULT.name, HOLDOUT.name, IMAGE_SPLIT)
-VALIDATION = ("validate", "validation", "valid")
-EXAMPLES = 10
+# What each kind of id is called, in the order of preference; compared in lower case.
+PART = ("split", "part")
+IMAGE = ("image_id", "dicom_id")
+STUDY = ("study_id",)
+PATIENT = ("patient_id", "subject_id")
+OPENI = re.compile(r"CXR(\d+)_")  # Open-i calls the film of report 2384 CXR2384_IM-0942-1001
+
+
+class ListEntry(NamedTuple):
+    """One line of a list: somebody, by whichever ids it gives ("" where none), and a part as it is written there."""
+
+    part: str
+    image: str = ""
+    study: str = ""
+    patient: str = ""
 
 
 @dataclass(frozen=True)
-class Published:
+class PublishedSplit:
     """What a file says of a data set's studies, or of its images where one study is in two parts."""
 
     parts: Mapping[str, str]  # study id, or image id -> train, val or test
@@ -37,7 +52,10 @@ def import_split(dataset: Dataset, name: str, file: Path) -> StoredSplit:
 
 
 def store_published(
-    dataset: Dataset, name: str, parts: Mapping[str, str] | Published, means: str = "as published with the collection"
+    dataset: Dataset,
+    name: str,
+    parts: Mapping[str, str] | PublishedSplit,
+    means: str = "as published with the collection",
 ) -> StoredSplit:
     """The split as one fold, read if the same was stored before. parts: study_id -> train, val or test.
 
@@ -46,11 +64,11 @@ def store_published(
     check_name(name)
     if name in BUILT_IN:
         raise SplitError(f"{name} is a split that is made here", hint="give the published one another name")
-    given = parts if isinstance(parts, Published) else Published(parts)
+    given = parts if isinstance(parts, PublishedSplit) else PublishedSplit(parts)
     items = dataset.images if given.by_image else dataset.studies
     what = "image_id" if given.by_image else "study_id"
     refuse_unknown(given.parts, items[what], name)
-    placed = {item: part_named(part, name) for item, part in sorted(given.parts.items())}
+    placed = {item: known_part(part, name) for item, part in sorted(given.parts.items())}
     rows = items.filter(pc.is_in(items[what], value_set=pa.array(placed, pa.string()))).sort_by(what)
     n = rows.num_rows
     columns = {
@@ -63,8 +81,8 @@ def store_published(
         "part": pa.array([placed[item] for item in rows[what].to_pylist()], pa.string()),
     }
     table = pa.table(columns).cast(SPLITS)
-    told = json.dumps([METHOD, table.to_pydict(), [note.count for note in given.notes]])
-    key = hashlib.sha256(told.encode()).hexdigest()[:KEY_LENGTH]
+    record = json.dumps([METHOD, table.to_pydict(), [note.count for note in given.notes]])
+    key = hashlib.sha256(record.encode()).hexdigest()[:KEY_LENGTH]
     path = dataset.paths.splits / f"{name}@{key}.parquet"
     if path.is_file():
         return read_split(path)
@@ -82,15 +100,15 @@ def refuse_unknown(parts: Mapping[str, str], known: pa.ChunkedArray, name: str) 
         )
 
 
-def part_named(part: str, where: object) -> str:
-    """`part` as this project calls it. Raises `DataError` for one that is not train, val or test."""
-    name = part.strip().lower()
-    if name not in (*PARTS, *VALIDATION):
-        raise DataError(f"{where}: {part!r} is no part", hint=f"call the parts {', '.join(PARTS)}")
-    return "val" if name in VALIDATION else name
+def known_part(word: str, where: object) -> str:
+    """`word` as this project calls it. Raises `DataError` for one that is not train, val or test."""
+    part = part_named(word)
+    if part is None:
+        raise DataError(f"{where}: {word!r} is no part", hint=f"call the parts {', '.join(PARTS)}")
+    return part
 
 
-def read_published(file: Path, dataset: Dataset) -> Published:
+def read_published(file: Path, dataset: Dataset) -> PublishedSplit:
     """What a list of ids and parts says of `dataset`. Ids that are of nobody here are counted in a note.
 
     file: JSON with a list per part, as the annotation files of R2Gen have it (Chen et al. 2020); or CSV or TSV, .gz or
@@ -99,51 +117,91 @@ def read_published(file: Path, dataset: Dataset) -> Published:
 
     Raises `DataError` for a file that cannot be read so, and for one that puts something into two parts.
     """
-    rows = [Listed(part_named(row.part, file), row.image, row.study, row.patient) for row in read_listed(file)]
-    book = Book.of(dataset)
-    found = [(row, book.studies_of(row)) for row in rows]
+    rows = [row._replace(part=known_part(row.part, file)) for row in read_list(file)]
+    known = known_ids(dataset)
+    found = [(row, known.studies_of(row)) for row in rows]
     unknown = [row.image or row.study or row.patient or "" for row, studies in found if not studies]
     lost = sorted(set(unknown))
     note = Note("ids in the split that are of nobody here", len(lost), lost[:EXAMPLES], "add the whole collection")
     notes = (note,) if lost else ()
-    studies, torn = placed((study, row.part) for row, ids in found for study in ids)
-    if not torn:
-        return Published(studies, notes=notes)
-    images, twice = placed((book.image(row), row.part) for row, ids in found if ids)
+    studies, divided = placed((study, row.part) for row, ids in found for study in ids)
+    if not divided:
+        return PublishedSplit(studies, notes=notes)
+    images, twice = placed((known.image(row), row.part) for row, ids in found if ids)
     if "" in images or twice:
         raise DataError(
-            f"{file}: {len(torn)} studies are in two parts: {shown(torn)}",
+            f"{file}: {len(divided)} studies are in two parts: {shown(divided)}",
             hint="list each study once, or name the image in every row to make it a split by image",
         )
-    return Published(images, by_image=True, notes=notes)
+    return PublishedSplit(images, by_image=True, notes=notes)
+
+
+def read_list(file: Path) -> list[ListEntry]:
+    """The lines of a list. Raises `DataError` if the file is missing, not text, or has no ids or parts in it."""
+    rows = read_json(file) if ".json" in file.suffixes else list(read_rows(file))
+    if not rows:
+        raise DataError(f"{file}: nobody is listed in it", hint="check the path given with --from")
+    return rows
+
+
+def read_json(file: Path) -> list[ListEntry]:
+    """The entries of {"train": [{"id": ...}, ...], "val": [...], "test": [...]}; an entry may be the id itself."""
+    try:
+        with open_bytes(file) as stream:
+            lists = json.load(stream)
+        entries = [(part, entry) for part, listed in lists.items() for entry in listed]
+        return [json_entry(part, entry if isinstance(entry, Mapping) else {"id": entry}) for part, entry in entries]
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{file}: cannot be read ({error})", hint="check the path given with --from") from error
+    except (ValueError, AttributeError, TypeError, KeyError) as error:
+        raise DataError(
+            f"{file}: no lists of studies by part ({error})", hint='write {"train": [{"id": ...}], "test": [...]}'
+        ) from error
+
+
+def json_entry(part: str, entry: Mapping[str, Any]) -> ListEntry:
+    """One study or image. R2Gen's id is that of an image in MIMIC-CXR, beside a study_id, and of a report in Open-i."""
+    name = str(entry["id"] if "id" in entry else entry["study_id"])
+    report = OPENI.match(name)
+    return ListEntry(part, image=name, study=str(entry.get("study_id", report[1] if report else name)))
+
+
+def read_rows(file: Path) -> Iterator[ListEntry]:
+    """The rows of a table that names somebody."""
+    table = open_table(file, encoding="utf-8")
+    names = {name.lower(): name for name in reversed(table.columns)}
+
+    def column(choices: Sequence[str]) -> str | None:
+        return next((names[name] for name in choices if name in names), None)
+
+    part, *ids = (column(choices) for choices in (PART, IMAGE, STUDY, PATIENT))
+    if part is None or not any(ids):
+        raise DataError(
+            f"{file}: its columns are {', '.join(table.columns)}",
+            hint=f"name one {' or '.join(PART)}, and one of {', '.join((*STUDY, *IMAGE, *PATIENT))}",
+        )
+    for _, cells in table.rows([name for name in (part, *ids) if name]):
+        values = [cells[name] if name else "" for name in ids]
+        if any(values):
+            yield ListEntry(cells[part], *values)
 
 
 def placed(pairs: Iterable[tuple[str, str]]) -> tuple[dict[str, str], list[str]]:
     """(id -> the first part it was put into, the ids that were put into another one too)."""
     parts: dict[str, str] = {}
-    torn = {item for item, part in pairs if parts.setdefault(item, part) != part}
-    return parts, sorted(torn)
+    divided = {item for item, part in pairs if parts.setdefault(item, part) != part}
+    return parts, sorted(divided)
 
 
 @dataclass(frozen=True)
-class Book:
-    """Who is who in a data set."""
+class KnownIds:
+    """The ids of a data set, and which study each belongs to."""
 
     studies: frozenset[str]
     images: Mapping[str, str]  # image id -> study id
     patients: Mapping[str, tuple[str, ...]]  # patient id -> study ids
 
-    @staticmethod
-    def of(dataset: Dataset) -> "Book":
-        """The book of `dataset`."""
-        studies = dataset.studies["study_id"].to_pylist()
-        patients: dict[str, tuple[str, ...]] = {}
-        for study, patient in zip(studies, dataset.studies["patient_id"].to_pylist(), strict=True):
-            patients[patient] = (*patients.get(patient, ()), study)
-        images = zip(dataset.images["image_id"].to_pylist(), dataset.images["study_id"].to_pylist(), strict=True)
-        return Book(frozenset(studies), dict(images), patients)
-
-    def studies_of(self, row: Listed) -> tuple[str, ...]:
+    def studies_of(self, row: ListEntry) -> tuple[str, ...]:
         """The studies that a row means: the one it names, else that of its image, else all of its patient."""
         named = next((study for study in spellings(row.study, "s") if study in self.studies), None)
         if named is None and (image := self.image(row)):
@@ -154,9 +212,19 @@ class Book:
             return ()
         return next((self.patients[name] for name in spellings(row.patient, "p") if name in self.patients), ())
 
-    def image(self, row: Listed) -> str:
+    def image(self, row: ListEntry) -> str:
         """The image that a row means, or nothing."""
         return row.image if row.image in self.images else ""
+
+
+def known_ids(dataset: Dataset) -> KnownIds:
+    """The ids of `dataset`."""
+    studies = dataset.studies["study_id"].to_pylist()
+    patients: dict[str, list[str]] = {}
+    for study, patient in zip(studies, dataset.studies["patient_id"].to_pylist(), strict=True):
+        patients.setdefault(patient, []).append(study)
+    images = zip(dataset.images["image_id"].to_pylist(), dataset.images["study_id"].to_pylist(), strict=True)
+    return KnownIds(frozenset(studies), dict(images), {patient: tuple(its) for patient, its in patients.items()})
 
 
 def spellings(name: str, letter: str) -> tuple[str, ...]:

@@ -8,7 +8,6 @@ from cxremb.errors import SplitError
 
 METHOD = 2  # enters every key: raise it whenever the same input would give other folds
 KEY_LENGTH = 12
-PARTS = ("train", "val", "test")
 LINKS = {"patient": "patient", "report": "identical report text"}
 KINDS = ("kfold", "holdout")
 IMAGE_SPLIT = "image-80-20"
@@ -53,7 +52,7 @@ class SplitSpec:
     @property
     def grouping(self) -> str:
         """What stays together, in words."""
-        kept = [told for link, told in LINKS.items() if link in self.group]
+        kept = [words for link, words in LINKS.items() if link in self.group]
         return f"grouped by {' and '.join(kept)}" if kept else "not grouped: patients and report texts may be shared"
 
     @property
@@ -66,7 +65,7 @@ class SplitSpec:
         return f"{what}{repeats}, {self.grouping}, seed {self.seed}"
 
     @property
-    def told(self) -> dict[str, Any]:
+    def record(self) -> dict[str, Any]:
         """What enters the key: the order in which groupings were named makes no other folds."""
         return asdict(self) | {"group": sorted(self.group)}
 
@@ -79,3 +78,5 @@ def check_name(name: str) -> None:
 
 DEFAULT = SplitSpec()
 HOLDOUT = SplitSpec(name="holdout", kind="holdout")
+STANDARD = {spec.name: spec for spec in (DEFAULT, HOLDOUT)}
+BUILT_IN = (*STANDARD, IMAGE_SPLIT)  # names that always mean the same split

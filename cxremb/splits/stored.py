@@ -1,4 +1,4 @@
-"""Splits on disk: a table of who is in which part, and in its metadata what it is and whether patients are shared."""
+"""Splits on disk: a table of who is in which part, in its metadata what it is and whether patients are shared."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -7,20 +7,23 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from cxremb.errors import SplitError, StoreError
 from cxremb.labels import read_labels
+from cxremb.splits.folds import form_cohort, make_split, split_key
 from cxremb.splits.group import report_texts
-from cxremb.splits.made import enrol, make_split, split_key
 from cxremb.splits.spec import DEFAULT, SplitSpec
 from cxremb.store.dataset import Dataset
 from cxremb.store.files import replace_table
 from cxremb.store.layout import SPLITS
-from cxremb.types import Note
+from cxremb.types import PARTS, Note
 
+REMEDY = "delete it: the same split is made again, or imported again with `cxremb data split NAME --from FILE`"
 LEAKY = "leaky split: patients are shared between train and test"  # stands beside every figure that rests on one
 
 
@@ -62,22 +65,22 @@ def stored_split(dataset: Dataset, label_set: str, spec: SplitSpec = DEFAULT) ->
     labels = read_labels(dataset, label_set)
     studies = dict(zip(*(dataset.studies[name].to_pylist() for name in ("study_id", "patient_id")), strict=True))
     texts = report_texts(dataset.reports) if "report" in spec.group else {}
-    roll = enrol(studies, texts, labels, spec.group)
-    path = dataset.paths.splits / f"{spec.name}@{split_key(roll, spec)}.parquet"
+    cohort = form_cohort(studies, texts, labels, spec.group)
+    path = dataset.paths.splits / f"{spec.name}@{split_key(cohort, spec)}.parquet"
     if path.is_file():
         return read_split(path)
-    made = make_split(roll, spec)
-    more = {"spec": spec.told, "groups": int(roll.groups.max()) + 1}
+    table, notes = make_split(cohort, spec)
+    more = {"spec": spec.record, "groups": int(cohort.groups.max()) + 1}
     key = path.stem.rpartition("@")[2]
     return store_split(
-        StoredSplit(spec.name, key, path, made.table, spec.means, notes=made.notes, label_set=label_set, more=more)
+        StoredSplit(spec.name, key, path, table, spec.means, notes=notes, label_set=label_set, more=more)
     )
 
 
 def store_split(split: StoredSplit) -> StoredSplit:
     """The split as written, with `leaky` measured. Raises `StoreError` if it cannot be written."""
     split = replace(split, leaky=is_leaky(split.table))
-    told = {
+    about = {
         "means": split.means,
         "leaky": split.leaky,
         "by_image": split.by_image,
@@ -86,14 +89,14 @@ def store_split(split: StoredSplit) -> StoredSplit:
         "created": datetime.now(UTC).isoformat(),
         **split.more,
     }
-    metadata = {"split": split.name, "key": split.key, **{name: json.dumps(value) for name, value in told.items()}}
+    metadata = {"split": split.name, "key": split.key, **{name: json.dumps(value) for name, value in about.items()}}
     replace_table(split.path, split.table.replace_schema_metadata(metadata))
     return split
 
 
 def read_split(path: Path) -> StoredSplit:
     """A stored split. Raises `StoreError` if the file is not one."""
-    told = read_about(path)
+    about = read_about(path)
     try:
         table = pq.read_table(path)
     except (OSError, pa.ArrowException) as error:
@@ -106,16 +109,13 @@ def read_split(path: Path) -> StoredSplit:
         key=key,
         path=path,
         table=table.replace_schema_metadata(None),
-        means=told.pop("means"),
-        leaky=told.pop("leaky"),
-        by_image=told.pop("by_image"),
-        notes=tuple(Note(**note) for note in told.pop("notes")),
-        label_set=told.pop("label_set"),
-        more=told,
+        means=about.pop("means"),
+        leaky=about.pop("leaky"),
+        by_image=about.pop("by_image"),
+        notes=tuple(Note(**note) for note in about.pop("notes")),
+        label_set=about.pop("label_set"),
+        more=about,
     )
-
-
-REMEDY = "delete it: the same split is made again, or imported again with `cxremb data split NAME --from FILE`"
 
 
 def read_about(path: Path) -> dict[str, Any]:
@@ -124,9 +124,9 @@ def read_about(path: Path) -> dict[str, Any]:
         metadata = pq.read_schema(path).metadata or {}
     except (OSError, pa.ArrowException) as error:
         raise StoreError(f"{path}: cannot be read ({error})", hint=REMEDY) from error
-    told = {name.decode(): value for name, value in metadata.items() if name not in (b"split", b"key", b"ARROW:schema")}
+    texts = {name.decode(): text for name, text in metadata.items() if name not in (b"split", b"key", b"ARROW:schema")}
     try:
-        about = {name: json.loads(value) for name, value in told.items()}
+        about = {name: json.loads(text) for name, text in texts.items()}
         for name in ("means", "leaky", "by_image", "notes", "label_set", "created"):
             about[name]
     except (ValueError, KeyError) as error:
@@ -157,8 +157,8 @@ def rows_of(table: pa.Table, repeat: int, fold: int) -> pa.Table:
 
 def is_leaky(table: pa.Table) -> bool:
     """Whether some patient is in two parts of one fold."""
-    told: Sequence[str] = ("repeat", "fold", "patient_id")
-    parts = table.group_by(told).aggregate([("part", "count_distinct")])["part_count_distinct"]
+    columns: Sequence[str] = ("repeat", "fold", "patient_id")
+    parts = table.group_by(columns).aggregate([("part", "count_distinct")])["part_count_distinct"]
     return bool(pc.any(pc.greater(parts, 1)).as_py())
 
 
@@ -168,3 +168,33 @@ def shared_patients(table: pa.Table, repeat: int = 0, fold: int = 0) -> float:
     patients = {part: rows.filter(pc.equal(rows["part"], part))["patient_id"] for part in ("train", "test")}
     shared = pc.is_in(patients["test"], value_set=patients["train"].unique())
     return float(pc.mean(shared).as_py() or 0.0)
+
+
+def fold_rows(dataset: Dataset, split: StoredSplit, label_set: str | None) -> list[dict[str, Any]]:
+    """One row per repeat, fold and part: images (of a split by image, else 0), studies, patients, and prevalence.
+
+    prevalence: label -> share of the studies with a value that are 1; None without one, empty without a label set.
+    Raises as `read_labels`.
+    """
+    labels = read_labels(dataset, label_set) if label_set else None
+    place = {study: row for row, study in enumerate(labels.study_ids)} if labels else {}
+    found = []
+    for repeat in split.repeats:
+        for fold in split.folds:
+            rows = rows_of(split.table, repeat, fold)
+            for part in PARTS:
+                here = rows.filter(pc.equal(rows["part"], part))
+                if here.num_rows:
+                    studies = here["study_id"].unique().to_pylist()
+                    counts = {"images": here.num_rows - here["image_id"].null_count, "studies": len(studies)}
+                    counts["patients"] = len(here["patient_id"].unique())
+                    known = [place[study] for study in studies if study in place]
+                    shares = dict(zip(labels.names, shares_of(labels.values[known]), strict=True)) if labels else {}
+                    found.append({"repeat": repeat, "fold": fold, "part": part, **counts, "prevalence": shares})
+    return found
+
+
+def shares_of(values: NDArray[np.float64]) -> list[float | None]:
+    """(k,) the share of ones among the known values of each column; None where none is known."""
+    known, ones = np.isfinite(values).sum(axis=0), (values == 1).sum(axis=0)
+    return [float(one / n) if n else None for one, n in zip(ones.tolist(), known.tolist(), strict=True)]

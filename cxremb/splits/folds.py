@@ -1,4 +1,7 @@
-"""A split from its spec: labelled studies grouped, binned, and refused where no folds can keep what was promised."""
+"""A split from its spec: labelled studies grouped, dealt into equal bins, and refused where no folds can be made.
+
+Groups go whole into bins, each label spread alike; parts are made of bins.
+"""
 
 import hashlib
 import json
@@ -11,17 +14,16 @@ from numpy.typing import NDArray
 
 from cxremb.errors import DataError, SplitError
 from cxremb.labels import Labels
-from cxremb.splits.bins import balanced_bins, indicators, part_names
 from cxremb.splits.group import Numbers, group_numbers, repeated_texts
-from cxremb.splits.spec import KEY_LENGTH, LINKS, METHOD, PARTS, SplitSpec
+from cxremb.splits.spec import KEY_LENGTH, LINKS, METHOD, SplitSpec
 from cxremb.store.layout import SPLITS
-from cxremb.types import Note
+from cxremb.types import EXAMPLES, PARTS, Note
 
-EXAMPLES = 10
+CEILING = 2**61  # whole numbers below it add up without overflow
 
 
 @dataclass(frozen=True)
-class Roll:
+class Cohort:
     """The n studies that take part, by study_id, so that no other order of the input makes other folds."""
 
     study_ids: tuple[str, ...]
@@ -32,15 +34,7 @@ class Roll:
     task: str
 
 
-@dataclass(frozen=True)
-class Made:
-    """A split that is not stored yet."""
-
-    table: pa.Table  # columns of `SPLITS`
-    notes: tuple[Note, ...]
-
-
-def enrol(studies: Mapping[str, str], texts: Mapping[str, str], labels: Labels, group: Sequence[str]) -> Roll:
+def form_cohort(studies: Mapping[str, str], texts: Mapping[str, str], labels: Labels, group: Sequence[str]) -> Cohort:
     """The labelled studies and their groups: the connected components of what `group` names.
 
     studies: study_id -> patient_id. texts: study_id -> report; missing or empty links nobody. A study all of whose
@@ -58,20 +52,20 @@ def enrol(studies: Mapping[str, str], texts: Mapping[str, str], labels: Labels, 
     if "report" in group:
         links.append(repeated_texts([texts.get(study) or "" for study in study_ids]))
     groups = group_numbers(links, len(study_ids))
-    return Roll(tuple(study_ids), tuple(patients), groups, labels.values[order], labels.names, labels.task)
+    return Cohort(tuple(study_ids), tuple(patients), groups, labels.values[order], labels.names, labels.task)
 
 
-def split_key(roll: Roll, spec: SplitSpec) -> str:
-    """The first 12 hexadecimal digits of the SHA-256 of all that decides the folds, and of what is said of them."""
-    told = [METHOD, spec.told, roll.study_ids, roll.patient_ids, roll.names, roll.task]
-    digest = hashlib.sha256(json.dumps(told).encode())
-    digest.update(roll.groups.astype("<i8").tobytes())
-    digest.update(np.where(np.isnan(roll.values), -1, roll.values).astype("<f8").tobytes())
+def split_key(cohort: Cohort, spec: SplitSpec) -> str:
+    """The first 12 hexadecimal digits of the SHA-256 of all that decides the folds, and of what describes them."""
+    record = [METHOD, spec.record, cohort.study_ids, cohort.patient_ids, cohort.names, cohort.task]
+    digest = hashlib.sha256(json.dumps(record).encode())
+    digest.update(cohort.groups.astype("<i8").tobytes())
+    digest.update(np.where(np.isnan(cohort.values), -1, cohort.values).astype("<f8").tobytes())
     return digest.hexdigest()[:KEY_LENGTH]
 
 
-def make_split(roll: Roll, spec: SplitSpec) -> Made:
-    """One row per repeat, fold and study, in that order.
+def make_split(cohort: Cohort, spec: SplitSpec) -> tuple[pa.Table, tuple[Note, ...]]:
+    """(one row per repeat, fold and study, in that order, with the columns of `SPLITS`; notes).
 
     Groups go whole into 2 x folds bins of equal size and label shares; fold k tests on bins 2k and 2k + 1, chooses
     on bin 2k + 2 and trains on the others, so each study is tested once a repeat. A hold-out is fold 0 alone. Repeat r
@@ -80,46 +74,46 @@ def make_split(roll: Roll, spec: SplitSpec) -> Made:
     Raises `SplitError` when no such folds exist: nothing to tell apart, fewer groups than bins, a group larger than a
     fold, a class that some part would lack.
     """
-    marks = indicators(roll.values, roll.task)
-    refuse_impossible(roll, marks, spec)
+    marks = indicators(cohort.values, cohort.task)
+    refuse_impossible(cohort, marks, spec)
     tables, lacking = [], set()
     for repeat in range(spec.repeats):
-        bins = balanced_bins(roll.groups, marks, spec.bins, spec.seed + repeat)
+        bins = balanced_bins(cohort.groups, marks, spec.bins, spec.seed + repeat)
         for fold in spec.fold_numbers:
             parts = part_names(bins, fold, spec.bins)
-            lacking |= labels_lacking(roll, parts, f"repeat {repeat}, fold {fold}")
-            tables.append(fold_table(roll, parts, spec.name, repeat, fold))
+            lacking |= labels_lacking(cohort, parts, f"repeat {repeat}, fold {fold}")
+            tables.append(fold_table(cohort, parts, spec.name, repeat, fold))
     notes = []
-    if rare := [name for name in roll.names if name in lacking]:
+    if rare := [name for name in cohort.names if name in lacking]:
         hint = "they have no figure where that part is judged: leave rare labels out, or ask for fewer folds"
         notes.append(Note("labels without a positive study in some part", len(rare), rare[:EXAMPLES], hint))
-    return Made(pa.concat_tables(tables), tuple(notes))
+    return pa.concat_tables(tables), tuple(notes)
 
 
-def fold_table(roll: Roll, parts: NDArray[np.str_], name: str, repeat: int, fold: int) -> pa.Table:
+def fold_table(cohort: Cohort, parts: NDArray[np.str_], name: str, repeat: int, fold: int) -> pa.Table:
     """One fold as rows of `SPLITS`, by study_id."""
     n = len(parts)
     columns = {
         "split": pa.repeat(name, n),
         "repeat": pa.repeat(repeat, n),
         "fold": pa.repeat(fold, n),
-        "patient_id": pa.array(roll.patient_ids, pa.string()),
-        "study_id": pa.array(roll.study_ids, pa.string()),
+        "patient_id": pa.array(cohort.patient_ids, pa.string()),
+        "study_id": pa.array(cohort.study_ids, pa.string()),
         "image_id": pa.nulls(n, pa.string()),
         "part": pa.array(parts),
     }
     return pa.table(columns).cast(SPLITS)
 
 
-def refuse_impossible(roll: Roll, marks: Numbers, spec: SplitSpec) -> None:
+def refuse_impossible(cohort: Cohort, marks: Numbers, spec: SplitSpec) -> None:
     """Raises `SplitError` when no folds can keep what `spec` promises."""
-    n, held = len(roll.study_ids), " and ".join(LINKS[link] for link in LINKS if link in spec.group)
+    n, held = len(cohort.study_ids), " and ".join(LINKS[link] for link in LINKS if link in spec.group)
     if n == 0 or marks.shape[1] < 2:
         raise SplitError(
             f"{n} labelled studies, all of one class" if n else "no study has a label",
             hint="choose another label set, or add studies of the other class",
         )
-    sizes = np.bincount(roll.groups)
+    sizes = np.bincount(cohort.groups)
     if len(sizes) < spec.bins:
         raise SplitError(
             f"{n} studies make {len(sizes)} groups that must stay whole; {spec.folds} folds need {spec.bins}",
@@ -133,18 +127,18 @@ def refuse_impossible(roll: Roll, marks: Numbers, spec: SplitSpec) -> None:
         )
 
 
-def labels_lacking(roll: Roll, parts: NDArray[np.str_], where: str) -> set[str]:
+def labels_lacking(cohort: Cohort, parts: NDArray[np.str_], where: str) -> set[str]:
     """The labels of a multilabel set without a positive in some part.
 
     Raises `SplitError` if a part lacks a class of a binary or multiclass set.
     """
     found = set()
     for part in PARTS:
-        lacking = classes_lacking(roll.values, parts == part, roll.names, roll.task)
-        if lacking and roll.task != "multilabel":
-            told, total = next(iter(lacking.items()))
+        lacking = classes_lacking(cohort.values, parts == part, cohort.names, cohort.task)
+        if lacking and cohort.task != "multilabel":
+            name, total = next(iter(lacking.items()))
             raise SplitError(
-                f"{where}: no study of class {told} is in {part}; there are {total} in all",
+                f"{where}: no study of class {name} is in {part}; there are {total} in all",
                 hint="add studies of that class, ask for fewer folds, or choose another label set",
             )
         found |= set(lacking)
@@ -162,7 +156,47 @@ def classes_lacking(
     classes = {"0": values[:, 0] == 0, "1": values[:, 0] == 1} if task == "binary" else {}
     classes = classes or {name: values[:, column] == 1 for column, name in enumerate(names)}
     return {
-        told: int(mask.sum())
-        for told, mask in classes.items()
+        name: int(mask.sum())
+        for name, mask in classes.items()
         if not mask[rows].any() and (task == "multilabel" or mask.any())
     }
+
+
+def indicators(values: NDArray[np.float64], task: str) -> Numbers:
+    """(n, c) 0 or 1, the columns to spread: a class each, or a yes and a no for each label of a multilabel set.
+
+    values: (n, k) 0, 1 or NaN. A missing value is neither yes nor no. Columns that nobody has are left out.
+    """
+    marks = values == 1 if task == "multiclass" else np.hstack([values == 1, values == 0])
+    return marks[:, marks.any(axis=0)].astype(np.int64)
+
+
+def balanced_bins(groups: Numbers, marks: Numbers, bins: int, seed: int) -> Numbers:
+    """(n,) the bin of each row: large groups first, each where it adds least to the imbalance.
+
+    groups: (n,) from 0. marks: (n, c) of `indicators`. Imbalance is the sum over bins of squared shares, of every
+    column and of all rows, so that what is rare weighs most. A greedy choice in the spirit of iterative stratification
+    (Sechidis et al. 2011) and of scikit-learn's StratifiedGroupKFold. Dealing groups with something rare first gained
+    nothing on the real labels, and left the classes of a binary set less even.
+    """
+    columns = [*marks.T, np.ones(len(groups), dtype=np.int64)]
+    counts = np.stack([np.bincount(groups, column) for column in columns], axis=1).astype(np.int64)
+    # 1 / total**2 as whole numbers: ties then break alike on every machine
+    weighted = counts * (CEILING // len(columns) // counts.sum(axis=0) ** 2)
+    shuffled = np.random.default_rng(seed).permutation(len(counts))
+    load = np.zeros((bins, counts.shape[1]), dtype=np.int64)
+    chosen = np.empty(len(counts), dtype=np.int64)
+    for number in np.lexsort((shuffled, -counts[:, -1])).tolist():  # by size, equals in random order
+        # half the growth of the imbalance, less what is the same for every bin
+        best = int(np.argmin(load @ weighted[number]))
+        load[best] += counts[number]
+        chosen[number] = best
+    return chosen[groups]
+
+
+def part_names(bins: Numbers, fold: int, count: int) -> NDArray[np.str_]:
+    """(n,) train, val or test. Every bin is tested once and, over the folds, half of them serve as val."""
+    parts = np.full(len(bins), "train", dtype="<U5")
+    parts[bins // 2 == fold] = "test"
+    parts[bins == (2 * fold + 2) % count] = "val"
+    return parts
