@@ -53,6 +53,27 @@ def test_the_whole_route(demo: tuple[Path, str]) -> None:
     assert "http://" not in page.replace("http://www.w3.org", "")  # self-contained: hospitals have no network
 
 
+def test_the_picture_shows_the_figures_of_the_runs(demo: tuple[Path, str]) -> None:
+    root, printed = demo
+    drawn = (root / f"demo_{LIMIT}" / "ablation.svg").read_text(encoding="utf-8")
+    assert "<title>Real reports, simulated films</title>" in drawn
+    assert str(root / f"demo_{LIMIT}" / "ablation.svg") in printed
+    latest = "run_id in (select max(run_id) from runs group by arm)"  # of two runs of the fusion, the ablation's
+    sql = "select arm, value, low, high from metrics join runs using (run_id) where part = 'test' and metric = 'auroc'"
+    sql += f" and {latest} and arm <> 'control:label-shuffle'"  # whose interval is over shuffles, not over patients
+    rows = query(root, sql).to_pylist()
+    assert {"image", "text", "fusion", "control:tf-idf"} <= {row["arm"] for row in rows}
+    assert "label-shuffle 0." in drawn
+    for row in rows:
+        name = row["arm"].removeprefix("control:")
+        assert f"{name} {row['value']:.3f} ({row['low']:.3f} to {row['high']:.3f})" in drawn
+
+
+def test_all_studies_or_some(cxremb: object, tmp_path: Path) -> None:
+    assert cxremb("demo", "--full", "--limit", "300", "--root", tmp_path).code == 2  # type: ignore[operator]
+    assert not any(tmp_path.iterdir())
+
+
 def test_real_text_recovers_the_label(demo: tuple[Path, str]) -> None:
     """The label is coded from the report: a text arm that does not find it is broken."""
     sql = "select value from metrics join runs using (run_id) where arm = 'text' and part = 'test' and metric = 'auroc'"

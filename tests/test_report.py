@@ -16,7 +16,7 @@ from sklearn.metrics import auc, roc_auc_score, roc_curve
 from cxremb.errors import DataError
 from cxremb.features import load_features
 from cxremb.report.curves import CURVE_POINTS, mean_history, roc_points
-from cxremb.report.figures import Bar, Frame, estimate, forest, loss_curves, roc_curves, round_ticks
+from cxremb.report.figures import Bar, Frame, estimate, forest, loss_curves, picture, roc_curves, round_ticks
 from cxremb.report.page import SIMULATED, Page, page_from_runs, render, write_report
 from cxremb.splits import choose_split, stored_split
 from cxremb.training.fit import Plan, fit_run
@@ -232,6 +232,8 @@ def drawing(svg: str) -> ElementTree.Element:
         loss_curves("a", {"train": [(1, 0.5), (2, 0.4)], "validation": [(1, 0.6)]}, 0.75),
         loss_curves("a", {"train": [], "test": []}, 0.0),
         loss_curves("a", {}, 0.0),
+        picture("a < b", "c & d", [Bar("<x>", 0.8, 0.7, 0.9), Bar("y", None, None, None)], [Bar("z", 0.5, 0.31, 0.6)]),
+        picture("a", "b", [], []),
     ],
 )
 def test_drawings_are_whole_and_can_be_heard(svg: str) -> None:
@@ -259,6 +261,20 @@ def test_the_forest_draws_its_intervals_to_scale() -> None:
     square = next(element for element in drawing(svg).iter() if (element.get("class") or "").startswith("dot"))
     assert float(square.get("x")) + 5 == pytest.approx((low + high) / 2, abs=0.2)
     assert low < high
+
+
+def test_the_picture_stands_alone_and_its_controls_are_grey() -> None:
+    svg = picture("title", "below", [Bar(f"arm{n}", 0.7, 0.6, 0.8) for n in range(7)], [Bar("c", 0.5, 0.31, 0.6)])
+    root = drawing(svg)
+    space = "{http://www.w3.org/2000/svg}"
+    assert "prefers-color-scheme: dark" in root.find(f"{space}style").text
+    assert root.find(f"{space}rect").get("class") == "paper"
+    colours = [element.get("class") for element in root.iter() if (element.get("class") or "").startswith("dot")]
+    assert colours == [f"dot line{index}" for index in (0, 1, 2, 3, 4, 0, 1, 5)]
+    assert not re.search(r"url\(|href|@import|<script", svg)
+    ticks = [element.text for element in root.iter(f"{space}text")]
+    assert "0.4" in ticks
+    assert "0.2" not in ticks
 
 
 @pytest.mark.parametrize("span", [(0, 1), (0.5, 0.93), (0, 40), (-0.3, 0.12), (0, 0.004)])

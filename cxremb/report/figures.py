@@ -1,13 +1,17 @@
 """Figures as SVG text: no library, no script, colours from the page's style so that they follow light and dark."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from pathlib import Path
 
 Point = tuple[float, float]
 
 DASHES = ("none", "7 3", "2 3", "9 3 2 3")  # with the colour, so that arms are told apart in grey print as well
-COLOURS = 6  # as many as the page's style has: --line0 to --line5
+COLOURS = 6  # as many as the style has: --line0 to --line5
+GREY_LINE = 5  # which of them is grey
+GREY = f"line{GREY_LINE}"
 
 
 @dataclass(frozen=True)
@@ -64,15 +68,14 @@ def forest(bars: Sequence[Bar], measure: str, chance: float) -> str:
     marks = axes(frame, round_ticks(*frame.x), [], measure, "")
     marks.append(path([(chance, 0), (chance, frame.y[1])], frame, "chance"))
     for index, bar in enumerate(bars):
-        marks += forest_row(frame, index, bar, len(bars) - index - 0.5)
+        marks += forest_row(frame, bar, len(bars) - index - 0.5, f"line{index % COLOURS}")
     said = "; ".join(f"{bar.name} {estimate(bar)}" for bar in bars)
     return svg(frame, f"{measure} per arm with 95% intervals", f"{said}. The dashed line is chance, {chance}.", marks)
 
 
-def forest_row(frame: Frame, index: int, bar: Bar, height: float) -> Iterator[str]:
-    """One estimate at `height` of the plot: name, interval, point, figures."""
+def forest_row(frame: Frame, bar: Bar, height: float, colour: str) -> Iterator[str]:
+    """One estimate at `height` of the plot: name, interval, point, figures. colour: a class of drawings.css."""
     _, y = frame.at((frame.x[0], height))
-    colour = f"line{index % COLOURS}"
     yield label(frame.left - 8, y + 4, bar.name, "end")
     yield label(frame.width - frame.right + 8, y + 4, estimate(bar))
     if bar.low is not None and bar.high is not None:
@@ -80,6 +83,28 @@ def forest_row(frame: Frame, index: int, bar: Bar, height: float) -> Iterator[st
     if bar.value is not None:
         x, _ = frame.at((bar.value, height))
         yield f'<rect class="dot {colour}" x="{x - 5:.1f}" y="{y - 5:.1f}" width="10" height="10"/>'
+
+
+def picture(title: str, subtitle: str, arms: Sequence[Bar], controls: Sequence[Bar]) -> str:
+    """An ablation as an SVG file of its own: the AUROC of each arm with its interval, controls below them in grey.
+
+    Its background and colours follow the reader's scheme, light or dark; it needs no page around it.
+    """
+    rows = [*arms, *controls]
+    low = math.floor(10 * min([0.4, *(bar.low for bar in rows if bar.low is not None)])) / 10
+    left = 24 + 8 * max([len(bar.name) for bar in rows], default=0)
+    frame = Frame(720, 110 + 27 * len(rows), (low, 1), (0, max(len(rows), 1)), left=left, right=170, top=64)
+    marks = [f'<rect class="paper" width="{frame.width}" height="{frame.height}"/>']
+    marks += [f'<g class="title">{label(16, 26, title)}</g>', label(16, 46, subtitle)]
+    marks += axes(frame, round_ticks(low, 1), [], "AUROC, with 95% intervals; dashed: chance", "")
+    marks.append(path([(0.5, 0), (0.5, frame.y[1])], frame, "chance"))
+    for index, bar in enumerate(rows):
+        control = index >= len(arms)
+        row = "".join(forest_row(frame, bar, len(rows) - index - 0.5, GREY if control else f"line{index % GREY_LINE}"))
+        marks.append(f'<g class="quiet">{row}</g>' if control else row)
+    spoken = "; ".join(f"{bar.name} {estimate(bar)}" for bar in rows)
+    style = Path(__file__).with_name("drawings.css").read_text(encoding="utf-8")
+    return svg(frame, title, f"{subtitle}. {spoken}.", [f"<style>{style}</style>", *marks])
 
 
 def loss_curves(arm: str, curves: Mapping[str, Sequence[Point]], top: float) -> str:
