@@ -95,7 +95,7 @@ def ours(rows: Rows, members: int, batch: int, precision: str = "auto", head: st
 
     epochs = 1 if batch == 8 else 2 if members > 1 else EPOCHS - 1
     options = Options(batch_size=batch, epochs=1 + epochs, patience=None, precision=precision)
-    fit_members(rows, asked, HEADS[head], options, timed)
+    fit_members(rows, asked, HEADS[head], options=options, progress=timed)
     return (clock() - marks[1]) / (members * epochs)
 
 
@@ -104,7 +104,7 @@ def stopping(rows: Rows, members: int, head: str = "fusion") -> Seconds:
     index = np.arange(len(rows.y))
     asked = [Member(index[:TRAIN], index[TRAIN:], seed) for seed in range(members)]
     started = clock()
-    fit_members(rows, asked, HEADS[head], Options())
+    fit_members(rows, asked, HEADS[head], options=Options())
     return (clock() - started) / (members * EPOCHS)
 
 

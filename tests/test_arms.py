@@ -132,7 +132,7 @@ def test_all_pairings_are_what_the_head_says_one_by_one(dataset, arm, label_set)
     for name, order in (("image", a), ("text", b)):
         rows.blocks[name], rows.present[name] = features.blocks[name][order], features.present[name][order]
     tiled = type(rows)(rows.blocks, rows.present, rows.y[a], rows.task, rows.groups[a])
-    expected = loop.predict(tiled, chosen.head, weights, np.arange(len(a)))
+    expected = loop.predict(tiled, chosen.head, weights, index=np.arange(len(a)))
     np.testing.assert_allclose(found.reshape(len(a), -1), expected.logit, atol=2e-5)
     np.testing.assert_allclose(probabilities(found.reshape(len(a), -1), rows.task), expected.prob, atol=1e-5)
 

@@ -38,7 +38,7 @@ def test_the_table_has_the_published_parameter_count():
 def test_the_saved_weights_are_the_counted_ones(name: str):
     spec, rows = HEADS[name], planted(100)
     rows = bags(rows) if spec.kind == "attention" else rows
-    trained = fit_members(rows, members_of(100, 1), spec, Options(epochs=1))[0].weights
+    trained = fit_members(rows, members_of(100, 1), spec, options=Options(epochs=1))[0].weights
     saved = {key: array.shape for key, array in trained.items() if key not in ("mean", "scale", "limit")}
     assert saved == spec.shapes(DIMS, spec.outputs())
     assert sum(map(prod, saved.values())) == spec.parameters(DIMS)
@@ -95,12 +95,12 @@ def test_a_gated_head_is_the_published_unit():
         layer(parameters, "text.", text)
     )
     torch.testing.assert_close(
-        forward(spec, parameters, batch, unchanged)[0], layer(parameters, "out.", mixed), rtol=1e-4, atol=1e-4
+        forward(spec, parameters, batch, drop=unchanged)[0], layer(parameters, "out.", mixed), rtol=1e-4, atol=1e-4
     )
     batch.present["image"][0, 2] = 0
     alone = torch.tanh(layer(parameters, "text.", text[2]))
     torch.testing.assert_close(
-        forward(spec, parameters, batch, unchanged)[0, 2], layer(parameters, "out.", alone), rtol=1e-4, atol=1e-4
+        forward(spec, parameters, batch, drop=unchanged)[0, 2], layer(parameters, "out.", alone), rtol=1e-4, atol=1e-4
     )
 
 
@@ -116,13 +116,13 @@ def test_attention_weighs_the_views_that_are_there_as_published():
         pooled = (weights[:, None] * views).sum(dim=0)
         expected.append(layer(parameters, "out.", torch.relu(layer(parameters, "hidden.", pooled))))
     torch.testing.assert_close(
-        forward(spec, parameters, batch, unchanged)[0], torch.stack(expected), rtol=1e-4, atol=1e-4
+        forward(spec, parameters, batch, drop=unchanged)[0], torch.stack(expected), rtol=1e-4, atol=1e-4
     )
     order = [2, 0, 1]  # the order of the views says nothing
     films, there = batch.blocks["image"][:, :, order], batch.present["image"][:, :, order]
     turned = Batch(films.flatten(2), {"image": films}, {"image": there})
     torch.testing.assert_close(
-        forward(spec, parameters, turned, unchanged)[0], torch.stack(expected), rtol=1e-4, atol=1e-4
+        forward(spec, parameters, turned, drop=unchanged)[0], torch.stack(expected), rtol=1e-4, atol=1e-4
     )
 
 
@@ -136,7 +136,7 @@ def test_a_late_head_averages_those_who_are_there():
     batch.present["text"][0, 1] = 0
     expected = (voices[0] + voices[1]) / 2
     expected[1] = voices[0][1]
-    torch.testing.assert_close(forward(spec, parameters, batch, unchanged)[0], expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(forward(spec, parameters, batch, drop=unchanged)[0], expected, rtol=1e-4, atol=1e-4)
 
 
 def exclusive(n: int):
@@ -154,8 +154,8 @@ def exclusive(n: int):
 def test_an_interaction_of_the_modalities_is_found_by_those_that_mix_them(head: str, low: float, high: float):
     rows, index = exclusive(3000), np.arange(3000)
     options = Options(epochs=30, patience=None, learning_rate=3e-3)
-    trained = fit_members(rows, [Member(index[:1800], index[1800:2200], seed=0)], HEADS[head], options)[0]
-    found = roc_auc_score(rows.y[2200:, 0], predict(rows, HEADS[head], trained.weights, index[2200:]).prob[:, 0])
+    trained = fit_members(rows, [Member(index[:1800], index[1800:2200], seed=0)], HEADS[head], options=options)[0]
+    found = roc_auc_score(rows.y[2200:, 0], predict(rows, HEADS[head], trained.weights, index=index[2200:]).prob[:, 0])
     assert low <= found <= high
 
 
@@ -167,11 +167,13 @@ def test_what_lies_in_a_missing_block_is_never_read(name: str):
     member = members_of(200, 1)[0]
     dirty = replace(rows, blocks={key: block.copy() for key, block in rows.blocks.items()})
     dirty.blocks["image"][~rows.present["image"]] = 7e3
-    clean, other = (fit_members(r, [member], spec, Options(epochs=2))[0].weights for r in (rows, dirty))
+    clean, other = (fit_members(r, [member], spec, options=Options(epochs=2))[0].weights for r in (rows, dirty))
     for key, array in clean.items():
         np.testing.assert_array_equal(array, other[key])
     every = np.arange(200)
-    np.testing.assert_array_equal(predict(rows, spec, clean, every).logit, predict(dirty, spec, clean, every).logit)
+    np.testing.assert_array_equal(
+        predict(rows, spec, clean, index=every).logit, predict(dirty, spec, clean, index=every).logit
+    )
 
 
 def test_modality_dropout_lets_a_row_be_scored_by_what_it_has():
@@ -184,10 +186,10 @@ def test_modality_dropout_lets_a_row_be_scored_by_what_it_has():
     gone = replace(rows, present=rows.present | {"text": np.zeros(4000, dtype=bool)})
     found = {}
     for name in ("fusion", "either", "image"):
-        weights = fit_members(rows, [member], HEADS[name], Options(epochs=25))[0].weights
-        prob = predict(gone, HEADS[name], weights, index[2500:]).prob[:, 0]
+        weights = fit_members(rows, [member], HEADS[name], options=Options(epochs=25))[0].weights
+        prob = predict(gone, HEADS[name], weights, index=index[2500:]).prob[:, 0]
         found[name] = log_loss(y[2500:], prob), roc_auc_score(y[2500:], prob)
-        both = predict(rows, HEADS[name], weights, index[2500:]).prob[:, 0]
+        both = predict(rows, HEADS[name], weights, index=index[2500:]).prob[:, 0]
         assert name == "image" or roc_auc_score(y[2500:], both) > 0.99
     for number in (0, 1):  # loss, AUROC: as good as a head that was made for the image alone
         assert found["either"][number] == pytest.approx(found["image"][number], abs=0.015)
@@ -195,18 +197,14 @@ def test_modality_dropout_lets_a_row_be_scored_by_what_it_has():
 
 
 def test_modality_dropout_takes_its_share_and_never_the_last_block():
-    from cxremb.training.deal import lost_blocks
-    from cxremb.training.inputs import table_of
-    from cxremb.training.learner import Work
-    from cxremb.training.losses import targets_of
+    from cxremb.training.inputs import tensors_of
     from cxremb.training.stack import Stack
 
     rows = planted(4000)
     rows.present["text"][:1000] = False
     spec = replace(HEADS["fusion"], modality_dropout=0.4)
-    work = Work(table_of(rows, spec, "cpu"), targets_of(rows), spec, Options(), "cpu")
-    learners = Stack(work, members_of(4000, 2)).learners
-    lost = lost_blocks(work, learners, [torch.arange(4000), torch.arange(3000)])
+    stack = Stack(tensors_of(rows, spec), members_of(4000, 2), spec, options=Options(), dtype=torch.float32)
+    lost = stack.lost_blocks(stack.learners, [torch.arange(4000), torch.arange(3000)])
     image, text = (lost[name][0].numpy() for name in BOTH)
     assert not image[:1000].any()
     assert not text[:1000].any()
@@ -218,9 +216,9 @@ def test_modality_dropout_takes_its_share_and_never_the_last_block():
 def test_a_head_that_reads_vectors_refuses_a_bag_and_the_reverse():
     rows, member = planted(100), members_of(100, 1)
     with pytest.raises(TrainError, match="image has shape"):
-        fit_members(bags(rows), member, HEADS["fusion"], Options(epochs=1))
+        fit_members(bags(rows), member, HEADS["fusion"], options=Options(epochs=1))
     with pytest.raises(TrainError, match="image has shape"):
-        fit_members(rows, member, HEADS["attention"], Options(epochs=1))
+        fit_members(rows, member, HEADS["attention"], options=Options(epochs=1))
 
 
 def test_attention_finds_the_one_view_that_shows_it():
@@ -233,14 +231,14 @@ def test_attention_finds_the_one_view_that_shows_it():
     assert (signal.sum(axis=1) == 1).all()
     marked.blocks["image"][..., 5] += 5 * marked.blocks["image"][..., 5].std() * signal  # a view that can be told
     spec = replace(HEADS["attention-image"], hidden=32)
-    weights = fit_members(marked, [member], spec, options)[0].weights
-    found = roc_auc_score(rows.y[2400:, 0], predict(marked, spec, weights, index[2400:]).prob[:, 0])
+    weights = fit_members(marked, [member], spec, options=options)[0].weights
+    found = roc_auc_score(rows.y[2400:, 0], predict(marked, spec, weights, index=index[2400:]).prob[:, 0])
     assert found > 0.82  # of 0.856, were the view known; the mean of the views reaches less
     plain = np.stack([v[t].mean(axis=0) for v, t in zip(marked.blocks["image"], rows.present["image"], strict=True)])
     mean = rows_of(rows.y, "binary", {"image": plain, "text": rows.blocks["text"]})
-    weights = fit_members(mean, [member], HEADS["image"], options)[0].weights
+    weights = fit_members(mean, [member], HEADS["image"], options=options)[0].weights
     assert found > 0.02 + roc_auc_score(
-        rows.y[2400:, 0], predict(mean, HEADS["image"], weights, index[2400:]).prob[:, 0]
+        rows.y[2400:, 0], predict(mean, HEADS["image"], weights, index=index[2400:]).prob[:, 0]
     )
 
 
@@ -250,7 +248,7 @@ def test_a_linear_head_is_scikit_learns_at_the_best_penalty(task: str, weighted:
     rows, member = planted(400, task), members_of(400, 1)[0]
     if task == "multilabel":
         rows.y[np.random.default_rng(0).random(rows.y.shape) < 0.2] = np.nan
-    trained = fit_members(rows, [member], HEADS["linear"], Options(class_weights=weighted))[0]
+    trained = fit_members(rows, [member], HEADS["linear"], options=Options(class_weights=weighted))[0]
     X = np.hstack([rows.blocks["image"], rows.blocks["text"]])
     X = np.clip((X - trained.weights["mean"]) / trained.weights["scale"], -10, 10).astype(np.float64)
     balance = "balanced" if weighted else None
@@ -269,7 +267,7 @@ def test_a_linear_head_is_scikit_learns_at_the_best_penalty(task: str, weighted:
     np.testing.assert_allclose([one.loss for one in trained.history if one.phase == "val"], losses, rtol=1e-2)
     best = found[trained.epoch - 1]
     np.testing.assert_allclose(trained.weights["weight"], np.vstack([m.coef_ for m in best]), atol=5e-3)
-    told = predict(rows, HEADS["linear"], trained.weights, member.watched).prob
+    told = predict(rows, HEADS["linear"], trained.weights, index=member.watched).prob
     probs = best[0].predict_proba(X[member.watched]) if task == "multiclass" else np.column_stack(
         [model.predict_proba(X[member.watched])[:, 1] for model in best]
     )  # fmt: skip
@@ -279,7 +277,7 @@ def test_a_linear_head_is_scikit_learns_at_the_best_penalty(task: str, weighted:
 def test_where_nothing_may_be_chosen_a_linear_head_takes_the_usual_penalty():
     rows, member = planted(300), replace(members_of(300, 1)[0], watched_name="test")
     last = Options(select="last", patience=None)
-    trained = fit_members(rows, [member], HEADS["linear-image"], last)[0]
+    trained = fit_members(rows, [member], HEADS["linear-image"], options=last)[0]
     assert [(one.epoch, one.phase) for one in trained.history] == [(1, "train"), (1, "test")]
     X = (rows.blocks["image"] - trained.weights["mean"]) / trained.weights["scale"]
     model = LogisticRegression().fit(X[member.train], rows.y[member.train, 0])
@@ -290,8 +288,8 @@ def test_a_class_that_training_lacks_is_scored_as_unlikely():
     rows, member = planted(400, "multiclass"), members_of(400, 1)[0]
     for lacking in ([3], [1, 3]):
         seen = member.train[~rows.y[member.train][:, lacking].any(axis=1)]
-        weights = fit_members(rows, [replace(member, train=seen)], HEADS["linear"], Options())[0].weights
-        prob = predict(rows, HEADS["linear"], weights, member.watched).prob
+        weights = fit_members(rows, [replace(member, train=seen)], HEADS["linear"], options=Options())[0].weights
+        prob = predict(rows, HEADS["linear"], weights, index=member.watched).prob
         np.testing.assert_allclose(prob.sum(axis=1), 1, atol=1e-6)
         assert prob[:, lacking].max() < 0.05
         assert (prob > 0).all()
@@ -300,7 +298,7 @@ def test_a_class_that_training_lacks_is_scored_as_unlikely():
 def test_a_label_that_is_always_the_same_gets_its_share():
     rows, member = planted(300, "multilabel"), members_of(300, 1)[0]
     rows.y[member.train, 1] = 0
-    weights = fit_members(rows, [member], HEADS["linear"], Options())[0].weights
+    weights = fit_members(rows, [member], HEADS["linear"], options=Options())[0].weights
     assert not weights["weight"][1].any()
-    prob = predict(rows, HEADS["linear"], weights, member.watched).prob
+    prob = predict(rows, HEADS["linear"], weights, index=member.watched).prob
     np.testing.assert_allclose(prob[:, 1], 0.5 / (len(member.train) + 1), rtol=1e-4)

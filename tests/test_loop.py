@@ -12,13 +12,12 @@ from torch import nn
 
 from cxremb.errors import TrainError
 from cxremb.training.data import Member
-from cxremb.training.deal import kept_units
 from cxremb.training.heads import HEADS, HeadSpec
-from cxremb.training.inputs import LIMIT, table_of
-from cxremb.training.learner import Work, new_learner, sample
+from cxremb.training.inputs import LIMIT, tensors_of
 from cxremb.training.loop import fit_members, predict
-from cxremb.training.losses import balanced_weights, cell_losses, summed_loss, targets_of
+from cxremb.training.losses import balanced_weights, cell_losses, summed_loss
 from cxremb.training.options import Options
+from cxremb.training.stack import Stack, sample
 
 SMALL = HeadSpec(("image", "text"), hidden=16)
 LAST = Options(epochs=5, batch_size=64, select="last", patience=None, precision="fp32")
@@ -68,7 +67,7 @@ def test_the_weights_are_those_of_a_plain_loop(task: str, options: Options):
     rows = planted(300, task)
     keep = np.flatnonzero(np.random.default_rng(0).random(300) < np.where(rows.y[:, 0] == 1, 0.4, 1))  # unbalanced
     member = Member(keep[:180], keep[180:], seed=3)
-    weights = fit_members(rows, [member], SMALL, options)[0].weights
+    weights = fit_members(rows, [member], SMALL, options=options)[0].weights
     names = ("hidden.weight", "hidden.bias", "out.weight", "out.bias")
     for name, expected in zip(names, plain_loop(rows, member, options), strict=True):
         np.testing.assert_allclose(weights[name], expected, rtol=1e-3, atol=1e-4, err_msg=name)
@@ -79,13 +78,13 @@ def test_the_history_is_what_scikit_learn_computes_from_the_predictions():
         rows, member = planted(300, task), members_of(300, 1)[0]
         if task == "multilabel":
             rows.y[np.random.default_rng(1).random(rows.y.shape) < 0.2] = np.nan
-        trained = fit_members(rows, [member], SMALL, LAST)[0]
+        trained = fit_members(rows, [member], SMALL, options=LAST)[0]
         train, watched = (part[~np.isnan(rows.y[part]).all(axis=1)] for part in (member.train, member.watched))
         seen = sample(torch.from_numpy(train), len(watched), member.seed).numpy()
         assert len(seen) == len(set(seen)) == len(watched) < len(train)
         assert set(seen) < set(member.train)
         for told, index in zip(trained.history[-2:], (seen, member.watched), strict=True):
-            prob, y = predict(rows, SMALL, trained.weights, index).prob, rows.y[index]
+            prob, y = predict(rows, SMALL, trained.weights, index=index).prob, rows.y[index]
             if task == "multiclass":
                 true, called = y.argmax(axis=1), prob.argmax(axis=1)
                 loss, right = log_loss(true, prob, labels=range(4)), accuracy_score(true, called)
@@ -102,14 +101,14 @@ def test_the_history_is_what_scikit_learn_computes_from_the_predictions():
 def test_the_best_epoch_is_kept_and_patience_ends_the_rest():
     rows, member = rows_of(np.random.default_rng(0).integers(0, 2, 200), "binary", noise(200)), members_of(200, 1)[0]
     options = Options(epochs=30, batch_size=32, patience=4, learning_rate=5e-3)
-    trained = fit_members(rows, [member], SMALL, options)[0]
+    trained = fit_members(rows, [member], SMALL, options=options)[0]
     losses = [one.loss for one in trained.history if one.phase == "val"]
     assert trained.epoch == int(np.argmin(losses)) + 1
     assert len(losses) == trained.epoch + 4 < 30  # noise overfits at once
-    prob = predict(rows, SMALL, trained.weights, member.watched).prob
+    prob = predict(rows, SMALL, trained.weights, index=member.watched).prob
     assert log_loss(rows.y[member.watched], prob) == pytest.approx(min(losses), abs=1e-5)
     shorter = replace(options, epochs=trained.epoch, select="last", patience=None)
-    until = fit_members(rows, [member], SMALL, shorter)[0]
+    until = fit_members(rows, [member], SMALL, options=shorter)[0]
     for name, array in trained.weights.items():
         np.testing.assert_array_equal(array, until.weights[name])
 
@@ -130,29 +129,29 @@ def test_inputs_are_scaled_by_training_rows_only_and_one_outlier_cannot_decide()
     rows, member = planted(300), members_of(300, 1)[0]
     rows.blocks["text"][:, 2] = 3.0  # constant
     rows.blocks["image"][member.watched[0], 0] = 1e6
-    weights = fit_members(rows, [member], SMALL, LAST)[0].weights
+    weights = fit_members(rows, [member], SMALL, options=LAST)[0].weights
     X = np.hstack([rows.blocks["image"], rows.blocks["text"]])[member.train].astype(np.float64)
     np.testing.assert_allclose(weights["mean"], X.mean(axis=0), rtol=1e-5, atol=1e-6)
     spread = X.std(axis=0)
     np.testing.assert_allclose(weights["scale"], np.where(spread > 0, spread, 1), rtol=1e-5)
     assert weights["scale"][14] == 1
-    far = predict(rows, SMALL, weights, member.watched[:1]).logit
+    far = predict(rows, SMALL, weights, index=member.watched[:1]).logit
     rows.blocks["image"][member.watched[0], 0] = 1e9
-    np.testing.assert_array_equal(predict(rows, SMALL, weights, member.watched[:1]).logit, far)
+    np.testing.assert_array_equal(predict(rows, SMALL, weights, index=member.watched[:1]).logit, far)
 
 
 def test_a_column_whose_spread_float32_cannot_hold_is_left_alone():
     rows, member = planted(200), members_of(200, 1)[0]
     rows.blocks["text"][:, 2] = np.where(np.arange(200) % 2, 1e-30, 0)
     rows.blocks["text"][:, 3] = np.where(np.arange(200) % 2, 3, np.nextafter(np.float32(3), np.float32(4)))
-    scale = fit_members(rows, [member], SMALL, LAST)[0].weights["scale"]
+    scale = fit_members(rows, [member], SMALL, options=LAST)[0].weights["scale"]
     assert scale[14] == 1
     assert scale[15] == pytest.approx(rows.blocks["text"][member.train, 3].astype(np.float64).std(), rel=1e-5)
 
 
 def test_raw_inputs_go_in_as_they_are():
     rows, member = planted(200), members_of(200, 1)[0]
-    weights = fit_members(rows, [member], SMALL, replace(LAST, standardise=False))[0].weights
+    weights = fit_members(rows, [member], SMALL, options=replace(LAST, standardise=False))[0].weights
     assert (weights["mean"] == 0).all()
     assert (weights["scale"] == 1).all()
     assert np.isinf(weights["limit"])
@@ -162,7 +161,7 @@ def test_raw_inputs_go_in_as_they_are():
 def test_balanced_weights_are_scikit_learns(task: str):
     rows = planted(200, task)
     rows.y[np.random.default_rng(0).permutation(200)[:20]] = np.nan
-    targets = targets_of(rows)
+    targets = tensors_of(rows)
     found = balanced_weights(targets, torch.arange(200)).numpy()
     for cell, weights in enumerate(found):
         told = targets.classes[targets.known[:, cell], cell].numpy()
@@ -176,7 +175,7 @@ def test_class_weights_find_the_rare_class():
     rare = np.flatnonzero((rows.y[:, 0] == 0) | (np.random.default_rng(0).random(3000) < 0.08))
     member = Member(rare[:1000], rare[1000:1200], seed=0)
     recall = [
-        fit_members(rows, [member], SMALL, replace(LAST, class_weights=weighted))[0].history[-1].recall
+        fit_members(rows, [member], SMALL, options=replace(LAST, class_weights=weighted))[0].history[-1].recall
         for weighted in (False, True)
     ]
     assert recall[1] > recall[0] + 0.15
@@ -187,9 +186,9 @@ def test_rows_without_a_label_are_as_if_they_were_not_there():
         rows, member = planted(200, task), members_of(200, 1)[0]
         gone = member.train[::3]
         rows.y[gone] = np.nan
-        masked = fit_members(rows, [member], SMALL, LAST)[0]
+        masked = fit_members(rows, [member], SMALL, options=LAST)[0]
         left = replace(member, train=np.setdiff1d(member.train, gone, assume_unique=True))
-        dropped = fit_members(rows, [left], SMALL, LAST)[0]
+        dropped = fit_members(rows, [left], SMALL, options=LAST)[0]
         for name, array in masked.weights.items():
             np.testing.assert_array_equal(array, dropped.weights[name])
 
@@ -197,10 +196,10 @@ def test_rows_without_a_label_are_as_if_they_were_not_there():
 def test_a_missing_label_pulls_at_nothing():
     rows = planted(60, "multilabel")
     rows.y[np.random.default_rng(2).random(rows.y.shape) < 0.4] = np.nan
-    targets, index = targets_of(rows), torch.arange(60)
+    targets, index = tensors_of(rows), torch.arange(60)
     logits = torch.randn(1, 60, 3, generator=torch.Generator().manual_seed(0)).requires_grad_()
     weights = targets.known[None].float() / targets.known.sum()
-    loss = summed_loss(logits, targets, index[None], weights)
+    loss = summed_loss(logits, targets, index[None], weights=weights)
     loss.backward()
     total = 0.0
     for label in range(3):
@@ -233,9 +232,9 @@ def test_a_planted_signal_is_found_to_its_best_auroc(head: str, shift: float):
     rows, best = separable(9000, shift)
     index = np.arange(9000)
     member = Member(index[:3500], index[3500:5000], seed=0)
-    trained = fit_members(rows, [member], HEADS[head], Options(epochs=12, patience=3))[0]
+    trained = fit_members(rows, [member], HEADS[head], options=Options(epochs=12, patience=3))[0]
     test = index[5000:]
-    found = roc_auc_score(rows.y[test, 0], predict(rows, HEADS[head], trained.weights, test).prob[:, 0])
+    found = roc_auc_score(rows.y[test, 0], predict(rows, HEADS[head], trained.weights, index=test).prob[:, 0])
     assert found == pytest.approx(roc_auc_score(rows.y[test, 0], best[test]), abs=0.01)
 
 
@@ -243,9 +242,11 @@ def test_a_planted_signal_is_found_to_its_best_auroc(head: str, shift: float):
 def test_of_noise_nothing_is_learnt(head: str):
     rows = rows_of(np.random.default_rng(1).integers(0, 2, 3000), "binary", noise(3000, 7))
     index = np.arange(3000)
-    trained = fit_members(rows, [Member(index[:1200], index[1200:1500], seed=0)], HEADS[head], Options(epochs=8))[0]
+    trained = fit_members(
+        rows, [Member(index[:1200], index[1200:1500], seed=0)], HEADS[head], options=Options(epochs=8)
+    )[0]
     test = index[1500:]
-    found = roc_auc_score(rows.y[test, 0], predict(rows, HEADS[head], trained.weights, test).prob[:, 0])
+    found = roc_auc_score(rows.y[test, 0], predict(rows, HEADS[head], trained.weights, index=test).prob[:, 0])
     positive = rows.y[test].sum()
     spread = np.sqrt((1500 + 1) / (12 * positive * (1500 - positive)))  # of the statistic when nothing is to be found
     assert abs(found - 0.5) < 1.96 * spread
@@ -258,10 +259,10 @@ def test_bfloat16_is_close_where_the_hardware_has_it_and_refused_elsewhere(monke
     half = Options(epochs=8, precision="bf16")
     monkeypatch.setattr("cxremb.training.loop.native_bf16", lambda device: False)
     with pytest.raises(TrainError, match="bfloat16"):
-        fit_members(rows, [member], SMALL, half)
+        fit_members(rows, [member], SMALL, options=half)
     monkeypatch.setattr("cxremb.training.loop.native_bf16", lambda device: True)  # where it is not, torch emulates it
     losses = [
-        fit_members(rows, [member], SMALL, options)[0].history[-1].loss
+        fit_members(rows, [member], SMALL, options=options)[0].history[-1].loss
         for options in (half, replace(half, precision="fp32"))
     ]
     assert losses[0] == pytest.approx(losses[1], abs=0.01)
@@ -276,8 +277,8 @@ def test_rounding_to_bfloat16_costs_no_auroc(monkeypatch, kind: str):
     member = Member(index[:1500], index[1500:2000], seed=0)
     found = []
     for precision in ("fp32", "bf16"):
-        weights = fit_members(rows, [member], HEADS[kind], Options(epochs=6, precision=precision))[0].weights
-        prob = predict(rows, HEADS[kind], weights, index[2000:]).prob
+        weights = fit_members(rows, [member], HEADS[kind], options=Options(epochs=6, precision=precision))[0].weights
+        prob = predict(rows, HEADS[kind], weights, index=index[2000:]).prob
         found.append(roc_auc_score(rows.y[2000:], prob))
     assert found[0] > 0.85
     assert found[1] == pytest.approx(found[0], abs=0.003)
@@ -285,7 +286,7 @@ def test_rounding_to_bfloat16_costs_no_auroc(monkeypatch, kind: str):
 
 def refused(rows, member: Member, spec: HeadSpec = SMALL, options: Options = LAST) -> TrainError:
     with pytest.raises(TrainError) as caught:
-        fit_members(rows, [member], spec, options)
+        fit_members(rows, [member], spec, options=options)
     assert caught.value.hint
     return caught.value
 
@@ -323,9 +324,8 @@ def test_what_cannot_be_learnt_from_is_refused(head: str):
 @pytest.mark.parametrize("share", [1e-6, 0.01, 0.3, 0.9, 0.999, 0.9999, 1 - 1e-9])
 def test_dropout_leaves_the_mean_as_it_is(share: float):
     spec, rows = replace(SMALL, hidden=1024, dropout=share), planted(60)
-    work = Work(table_of(rows, spec, "cpu"), targets_of(rows), spec, LAST, "cpu")
-    learner = new_learner(work, members_of(60, 1)[0], 0)
-    kept = kept_units(work, [learner], [4096]).double()
+    stack = Stack(tensors_of(rows, spec), members_of(60, 1), spec, options=LAST, dtype=torch.float32)
+    kept = stack.kept_units(stack.learners, [4096]).double()
     scale = kept.max()
     assert set(kept.unique().tolist()) <= {0.0, float(scale)}
     chance = 1 / float(scale)  # of being kept: the mean is 1 if it is the share that is
@@ -336,14 +336,16 @@ def test_dropout_leaves_the_mean_as_it_is(share: float):
 def test_fewer_rows_than_a_batch_are_one_batch():
     rows = planted(60)
     member = Member(np.arange(30), np.arange(30, 60), seed=0)
-    weights = [fit_members(rows, [member], SMALL, replace(LAST, batch_size=size))[0].weights for size in (30, 4000)]
+    weights = [
+        fit_members(rows, [member], SMALL, options=replace(LAST, batch_size=size))[0].weights for size in (30, 4000)
+    ]
     for name, array in weights[0].items():
         np.testing.assert_array_equal(array, weights[1][name])
 
 
 def test_a_rate_that_diverges_at_once_leaves_nothing_to_keep():
     rows, member = planted(200), members_of(200, 1)[0]
-    trained = fit_members(rows, [member], SMALL, replace(LAST, learning_rate=1e30))[0]
+    trained = fit_members(rows, [member], SMALL, options=replace(LAST, learning_rate=1e30))[0]
     assert (trained.epoch, trained.diverged, trained.history) == (0, 1, [])
 
 
@@ -352,31 +354,31 @@ def test_a_member_that_diverges_later_keeps_what_it_had(select: str):
     """The rate is such that logits come near the largest float32, and pass it after some epochs."""
     rows, member = planted(200), members_of(200, 1)[0]
     options = replace(LAST, learning_rate=1e18, epochs=60, select=select)
-    trained = fit_members(rows, [member], SMALL, options)[0]
+    trained = fit_members(rows, [member], SMALL, options=options)[0]
     assert trained.diverged
     assert trained.epoch
     losses = [one.loss for one in trained.history if one.phase == "val"]
     assert np.isfinite(losses).all()
     assert len(losses) == trained.diverged - 1
     assert trained.epoch == (len(losses) if select == "last" else int(np.argmin(losses)) + 1)
-    prob = predict(rows, SMALL, trained.weights, member.watched).prob
+    prob = predict(rows, SMALL, trained.weights, index=member.watched).prob
     assert np.isfinite(prob).all()
 
 
 def test_weights_of_other_inputs_are_refused():
     rows, member = planted(200), members_of(200, 1)[0]
-    weights = fit_members(rows, [member], SMALL, LAST)[0].weights
+    weights = fit_members(rows, [member], SMALL, options=LAST)[0].weights
     for spec, says in ((HEADS["image"], "takes 19 inputs"), (replace(SMALL, kind="gated"), "not those of a gated")):
         with pytest.raises(TrainError, match=says):
-            predict(rows, spec, weights, member.watched)
+            predict(rows, spec, weights, index=member.watched)
 
 
 def test_read_only_vectors_and_weights_will_do():
     rows, member = planted(200), members_of(200, 1)[0]
     for array in (*rows.blocks.values(), *rows.present.values(), rows.y):
         array.flags.writeable = False  # as a memory-mapped store is
-    weights = fit_members(rows, [member], SMALL, LAST)[0].weights
+    weights = fit_members(rows, [member], SMALL, options=LAST)[0].weights
     for array in weights.values():
         array.flags.writeable = False
-    assert predict(rows, SMALL, weights, member.watched).prob.shape == (40, 1)
-    assert fit_members(rows, [], SMALL, LAST) == []
+    assert predict(rows, SMALL, weights, index=member.watched).prob.shape == (40, 1)
+    assert fit_members(rows, [], SMALL, options=LAST) == []

@@ -20,8 +20,8 @@ from cxremb.features import Inputs
 from cxremb.images import Frame
 from cxremb.splits import choose_split, fold_parts
 from cxremb.training.data import Member, Rows
+from cxremb.training.inputs import tensors_of
 from cxremb.training.loop import one_thread
-from cxremb.training.losses import targets_of
 from cxremb.training.options import Augment, Options, PixelRecipe, Stage
 from cxremb.training.pixels import source
 from cxremb.training.pixels.augment import augmented, clean, contrasted, moved, scaled
@@ -346,7 +346,7 @@ def pulled_after(batches: int):
 )
 def test_a_stopped_training_goes_on_to_the_same_weights(tmp_path, options, recipe):
     films, rows = planted()
-    targets = targets_of(rows)
+    targets = tensors_of(rows)
     straight = fit(Job(TINY, recipe, options), films, targets, member())
     job = Job(TINY, recipe, options, checkpoint=tmp_path / "one.safetensors")
     for batches in (2, 7, 11):  # within the first epoch, the second, and again later: 5 batches an epoch
@@ -370,7 +370,7 @@ def test_a_damaged_checkpoint_says_what_to_delete(tmp_path):
     path = tmp_path / "one.safetensors"
     path.write_bytes(b"half a file")
     with pytest.raises(StoreError, match="damaged") as caught:
-        fit(Job(TINY, PixelRecipe(side=16), LAST, checkpoint=path), films, targets_of(rows), member())
+        fit(Job(TINY, PixelRecipe(side=16), LAST, checkpoint=path), films, tensors_of(rows), member())
     assert "delete it" in caught.value.hint
 
 
@@ -378,7 +378,7 @@ def test_loop_equals_a_plain_torch_loop():
     films, rows = planted()
     spec = NetworkSpec(convolutions=(4,), padding=1)
     options = replace(LAST, optimiser="sgd", learning_rate=0.1, momentum=0.5, weight_decay=0.01, epochs=3)
-    trained = fit(Job(spec, PixelRecipe(side=16), options), films, targets_of(rows), member())
+    trained = fit(Job(spec, PixelRecipe(side=16), options), films, tensors_of(rows), member())
 
     plain = new_network(spec, 16, 1, seed=3)
     sgd = torch.optim.SGD(plain.parameters(), 0.1, 0.5, weight_decay=0.01)
@@ -402,9 +402,9 @@ def test_a_planted_square_is_found(task, columns):
     if task == "multilabel":
         rows.y[::7, 1] = np.nan
     job = Job(TINY, PixelRecipe(side=16), replace(LAST, epochs=12, select="best"))
-    trained = fit(job, films, targets_of(rows), member(400))
+    trained = fit(job, films, tensors_of(rows), member(400))
     test = np.arange(380, 400)
-    prob, logit = predict(trained.network, films, test, job, task)
+    prob, logit = predict(trained.network, films, test, job=job, task=task)
     assert prob.shape == logit.shape == (20, columns)
     there = ~np.isnan(rows.y[test])
     assert ((prob >= 0.5)[there] == rows.y[test][there]).mean() > 0.9
@@ -418,8 +418,8 @@ def test_of_eleven_outputs_the_first_two_tell_a_binary_task():
     films, rows = planted()
     spec = replace(TINY, binary_outputs=11)
     job = Job(spec, PixelRecipe(side=16), replace(LAST, epochs=1))
-    trained = fit(job, films, targets_of(rows), member())
-    prob, logit = predict(trained.network, films, np.arange(5), job, "binary")
+    trained = fit(job, films, tensors_of(rows), member())
+    prob, logit = predict(trained.network, films, np.arange(5), job=job, task="binary")
     with torch.no_grad():
         logits = trained.network(torch.from_numpy(films.ready[:5] / 255).float().unsqueeze(1))
     p = torch.softmax(logits, dim=1).numpy()
@@ -430,7 +430,7 @@ def test_of_eleven_outputs_the_first_two_tell_a_binary_task():
 
 def test_weighted_loss_leaves_missing_labels_out():
     rows = Rows({}, {}, np.array([[1, 0], [0, np.nan], [0, 1], [0, 1.0]]), "multilabel", np.array(list("abcd")))
-    targets = targets_of(rows)
+    targets = tensors_of(rows)
     logits, weights = torch.randn(4, 2), torch.tensor([[0.5, 2.0], [1.5, 0.75]])
     total, weighed = 0.0, 0.0
     for row in range(4):
@@ -451,14 +451,14 @@ def test_frozen_layers_stay_with_their_statistics_and_the_second_stage_moves_all
     before = new_network(TINY, 16, 1, seed=3)
     frozen = freeze(before, 0.5)
     assert len(frozen) == 3 == len(list(layers_of(before))) // 2  # conv, norm, conv of conv norm conv norm dense dense
-    trained = fit(Job(TINY, recipe, LAST), films, targets_of(rows), member()).network
+    trained = fit(Job(TINY, recipe, LAST), films, tensors_of(rows), member()).network
     moved_names = {
         name for name, value in before.state_dict().items() if not torch.equal(value, trained.state_dict()[name])
     }
     assert not any(name.startswith(("0.", "1.", "5.")) for name in moved_names)  # the running mean of norm 1 too
     assert {"6.weight", "6.running_mean", "11.0.weight"} <= moved_names
     both = replace(recipe, stages=(*recipe.stages, Stage(1, 0.005)))
-    after = fit(Job(TINY, both, LAST), films, targets_of(rows), member()).network.state_dict()
+    after = fit(Job(TINY, both, LAST), films, tensors_of(rows), member()).network.state_dict()
     assert not torch.equal(after["0.weight"], before.state_dict()["0.weight"])
 
 
@@ -475,7 +475,7 @@ def test_a_network_that_diverges_later_keeps_its_best_epoch(monkeypatch):
         close(self, epoch)
 
     monkeypatch.setattr(Training, "close_epoch", broken)
-    trained = fit(Job(TINY, PixelRecipe(side=16), options), films, targets_of(rows), member())
+    trained = fit(Job(TINY, PixelRecipe(side=16), options), films, tensors_of(rows), member())
     losses = [one.loss for one in trained.history if one.phase == "val"]
     assert (trained.diverged, len(losses)) == (3, 2)
     assert trained.epoch == int(np.argmin(losses)) + 1
@@ -485,10 +485,10 @@ def test_a_network_that_diverges_later_keeps_its_best_epoch(monkeypatch):
 def test_what_cannot_be_is_refused():
     films, rows = planted()
     with pytest.raises(TrainError, match="must not be chosen on test rows"):
-        fit(Job(TINY, PixelRecipe(side=16), Options()), films, targets_of(rows), member(name="test"))
+        fit(Job(TINY, PixelRecipe(side=16), Options()), films, tensors_of(rows), member(name="test"))
     wild = replace(LAST, learning_rate=1e30, optimiser="sgd")
     with pytest.raises(TrainError, match="no number after epoch 1") as caught:
-        fit(Job(NETWORKS["medmnist-dense"], PixelRecipe(side=16), wild), films, targets_of(rows), member())
+        fit(Job(NETWORKS["medmnist-dense"], PixelRecipe(side=16), wild), films, tensors_of(rows), member())
     assert "--learning-rate" in caught.value.hint
     with pytest.raises(TrainError, match="no network called 'vgg'"):
         find_network("vgg")
@@ -503,7 +503,7 @@ def test_a_gpu_gives_what_the_cpu_gives():
     for device in ("cpu", "cuda"):
         job = Job(TINY, PixelRecipe(side=16, augment=Augment(10, 0.1, 0.2)), replace(LAST, epochs=1), device=device)
         found.append(
-            predict(fit(job, films, targets_of(rows), member()).network, films, np.arange(9), job, "binary")[0]
+            predict(fit(job, films, tensors_of(rows), member()).network, films, np.arange(9), job=job, task="binary")[0]
         )
     np.testing.assert_allclose(*found, atol=0.05)  # bfloat16 there
 

@@ -1,6 +1,7 @@
 """Members trained together come out as each does alone."""
 
 from dataclasses import replace
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from simulated_rows import bags, members_of, planted
 
 from cxremb.training.data import Trained
 from cxremb.training.heads import HEADS, HeadSpec
-from cxremb.training.loop import Pace, fit_members, one_thread, predict, shared_out
+from cxremb.training.loop import fit_members, one_thread, predict, run_epoch, shared_out
 from cxremb.training.options import Options
 from cxremb.training.stack import Stack
 
@@ -46,11 +47,11 @@ def same(together: Trained, alone: Trained) -> None:
 def test_six_members_together_are_six_alone(spec: HeadSpec, task: str):
     rows = holed(task, bag=spec.kind == "attention")
     members = members_of(300)
-    together = fit_members(rows, members, spec, SHORT)
+    together = fit_members(rows, members, spec, options=SHORT)
     for member, trained in zip(members, together, strict=True):
-        same(trained, fit_members(rows, [member], spec, SHORT)[0])
+        same(trained, fit_members(rows, [member], spec, options=SHORT)[0])
     assert all(np.isfinite(array).all() for one in together for name, array in one.weights.items() if name != "limit")
-    prob = predict(rows, spec, together[0].weights, np.arange(300)).prob
+    prob = predict(rows, spec, together[0].weights, index=np.arange(300)).prob
     assert prob.shape == rows.y.shape
     if spec.kind != "linear":  # their losses turn at different times: they stopped on their own
         assert len({len(one.history) for one in together}) > 1
@@ -61,7 +62,7 @@ def test_next_to_no_dropout_is_none(spec: HeadSpec):
     rows, [member] = holed("binary", bag=spec.kind == "attention"), members_of(300, 1)
     options = replace(SHORT, epochs=2, patience=None, select="last", learning_rate=1e-3)
     none, little = (
-        fit_members(rows, [member], replace(spec, dropout=share, modality_dropout=0.0), options)[0]
+        fit_members(rows, [member], replace(spec, dropout=share, modality_dropout=0.0), options=options)[0]
         for share in (0.0, 1e-9)
     )
     same(none, little)
@@ -70,9 +71,9 @@ def test_next_to_no_dropout_is_none(spec: HeadSpec):
 def test_weight_decay_and_class_weights_keep_members_apart():
     rows, members, spec = planted(300), members_of(300, 4), replace(HEADS["fusion"], hidden=8)
     options = replace(SHORT, weight_decay=0.01, patience=None, epochs=9, class_weights=True)
-    together = fit_members(rows, members, spec, options)
+    together = fit_members(rows, members, spec, options=options)
     for member, trained in zip(members, together, strict=True):
-        same(trained, fit_members(rows, [member], spec, options)[0])
+        same(trained, fit_members(rows, [member], spec, options=options)[0])
 
 
 def test_the_number_of_cores_changes_nothing():
@@ -82,7 +83,7 @@ def test_the_number_of_cores_changes_nothing():
         results = []
         for cores in (1, 2, 3):
             torch.set_num_threads(cores)
-            results.append(fit_members(rows, members, HEADS["fusion"], SHORT))
+            results.append(fit_members(rows, members, HEADS["fusion"], options=SHORT))
             assert torch.get_num_threads() == cores
     finally:
         torch.set_num_threads(before)
@@ -111,7 +112,7 @@ def test_a_second_thread_changes_no_bit(monkeypatch, precision: str):
         results = []
         for cores in (1, 2):
             torch.set_num_threads(cores)
-            results.append(fit_members(rows, [member], HEADS["fusion"], options)[0].weights)
+            results.append(fit_members(rows, [member], HEADS["fusion"], options=options)[0].weights)
     finally:
         torch.set_num_threads(threads)
     assert seen == [1, 1, 1, 1, 1, 2, 2, 2]
@@ -144,22 +145,23 @@ def test_two_threads_give_way_when_they_are_slower(monkeypatch):
     seen = []
 
     class Slow:
+        seconds: ClassVar[list[float]] = []
+
         def run_epoch(self, epoch):
             seen.append(torch.get_num_threads())
             clock[0] += next(taken)
 
     monkeypatch.setattr("cxremb.training.loop.time.perf_counter", lambda: clock[0])
     with one_thread():  # and all of them back in the end
-        pace = Pace(Slow(), spare=True)
         for epoch in range(1, 6):
-            pace.run_epoch(epoch)
+            run_epoch(Slow(), epoch=epoch, spare=True)
     assert seen == [1, 2, 2, 1, 1]
 
 
 def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not():
     rows, member = planted(300), members_of(300, 1)[0]
     first, again, other = (
-        fit_members(rows, [replace(member, seed=seed)], HEADS["fusion"], SHORT)[0].weights for seed in (1, 1, 2)
+        fit_members(rows, [replace(member, seed=seed)], HEADS["fusion"], options=SHORT)[0].weights for seed in (1, 1, 2)
     )
     for name in first:
         np.testing.assert_array_equal(first[name], again[name])
@@ -168,7 +170,7 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not():
 
 def test_torchs_own_random_state_is_left_as_it_was():
     before = torch.random.get_rng_state()
-    fit_members(planted(100), members_of(100, 2), HEADS["fusion"], replace(SHORT, epochs=1))
+    fit_members(planted(100), members_of(100, 2), HEADS["fusion"], options=replace(SHORT, epochs=1))
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
@@ -177,10 +179,10 @@ def test_a_member_that_diverges_takes_no_other_with_it():
     rows.blocks["image"][300] = 3e38  # no sum of these is a number; only this member looks at it
     members[1] = replace(members[1], watched=np.append(members[1].watched, 300))
     options = Options(epochs=3, standardise=False, select="last", patience=None)
-    trained = fit_members(rows, members, HEADS["image"], options)
+    trained = fit_members(rows, members, HEADS["image"], options=options)
     assert [(one.epoch, one.diverged) for one in trained] == [(3, None), (0, 1), (3, None)]
     for number in (0, 2):
-        same(trained[number], fit_members(rows, [members[number]], HEADS["image"], options)[0])
+        same(trained[number], fit_members(rows, [members[number]], HEADS["image"], options=options)[0])
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
@@ -192,7 +194,9 @@ def test_a_gpu_gives_what_the_cpu_gives(spec: HeadSpec):
     if spec.kind == "linear":
         last = SHORT
     for one, two in zip(
-        fit_members(rows, members, quiet, last), fit_members(rows, members, quiet, last, device="cuda"), strict=True
+        fit_members(rows, members, quiet, options=last),
+        fit_members(rows, members, quiet, options=last, device="cuda"),
+        strict=True,
     ):
         for name in one.weights:
             np.testing.assert_allclose(one.weights[name], two.weights[name], rtol=1e-3, atol=1e-3, err_msg=name)

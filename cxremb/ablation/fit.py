@@ -76,7 +76,7 @@ def fit_stack(dataset: Dataset, split: StoredSplit, jobs: Mapping[str, Job], pro
         for place in job.plan.places:
             members[job.arm.fraction, place] = member(cuts[key][place.repeat, place.fold], place)
     rows, started = rows_of(features, head.blocks), time.perf_counter()
-    trained = loop.fit_members(rows, list(members.values()), head, first.plan.options, progress)
+    trained = loop.fit_members(rows, list(members.values()), head, options=first.plan.options, progress=progress)
     models = dict(zip(members, trained, strict=True))
     seconds = time.perf_counter() - started
     dims = {block: features.blocks[block].shape[-1] for block in head.blocks}

@@ -13,7 +13,7 @@ from cxremb.evaluation.arrays import Reals
 from cxremb.evaluation.emap import PairLogits
 from cxremb.training.data import BINARY
 from cxremb.training.fit import rows_of
-from cxremb.training.inputs import gather, saved_scaling, stacked_scaling, table_of
+from cxremb.training.inputs import gather, saved_scaling, tensors_of
 from cxremb.training.modules import pooled
 
 Parameters = Mapping[str, Tensor]
@@ -26,8 +26,8 @@ def pair_logits(job: Job, weights: Mapping[str, NDArray[Any]], index: NDArray[np
     their second layer.
     """
     head, features = job.arm.head, job.features
-    table = table_of(rows_of(features, head.blocks), head, "cpu")
-    batch = gather(table, torch.from_numpy(index)[None], stacked_scaling([saved_scaling(weights, table.dims, "cpu")]))
+    table = tensors_of(rows_of(features, head.blocks), head)
+    batch = gather(table, torch.from_numpy(index)[None], [saved_scaling(weights, table)])
     shapes = head.shapes(table.dims, head.outputs(features.task, len(features.labels)))
     parameters = {name: torch.from_numpy(weights[name]).reshape(shape) for name, shape in shapes.items()}
     image, text = (batch.blocks[name] for name in head.blocks)

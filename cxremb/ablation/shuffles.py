@@ -42,7 +42,7 @@ def fit_shuffled(
             seeds = (deal,) if what == LABELS else plan.seeds
             places = replace(plan, repeats=(repeat,), seeds=seeds).places
             members = [member(cuts[repeat, place.fold], place) for place in places]
-            trained = loop.fit_members(dealt, members, head, plan.options, progress)
+            trained = loop.fit_members(dealt, members, head, options=plan.options, progress=progress)
             for place, one in zip(places, trained, strict=True):
                 refuse_diverged([(f"{plan.arm} with shuffled {what}", place, one)])
                 fitted.append(replace(judged(dealt, head, one, place, cuts[repeat, place.fold]), weights={}))

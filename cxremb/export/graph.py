@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from cxremb.encoders.forward import FilmNet
 from cxremb.training.bundle import Bundle
 from cxremb.training.data import BINARY, MULTICLASS
-from cxremb.training.modules import Batch, forward, unchanged
+from cxremb.training.modules import Batch, forward
 
 FILMS = "films"  # the input in place of the image block, where the encoder is in the file
 
@@ -46,7 +46,7 @@ class Heads(nn.Module):
             blocks[name], present[name] = z if mask is None else z * there.unsqueeze(-1), there
         parameters = {name: getattr(self, buffer) for name, buffer in self.names.items()}
         values = torch.cat([block.flatten(2) for block in blocks.values()], dim=-1)
-        logits = forward(self.spec, parameters, Batch(values, blocks, present), unchanged)
+        logits = forward(self.spec, parameters, Batch(values, blocks, present))
         return probabilities(logits, self.task).mean(dim=0)
 
 

@@ -46,7 +46,8 @@ class Bundle:
             raise TrainError(f"{self.run.folder}: no model {model!r}", hint=f"it has {', '.join(self.weights)}")
         index = np.arange(len(rows.y))
         found = [
-            loop.predict(rows, self.head, self.weights[name], index) for name in ([model] if model else self.weights)
+            loop.predict(rows, self.head, self.weights[name], index=index)
+            for name in ([model] if model else self.weights)
         ]
         if len(found) == 1:
             return found[0]

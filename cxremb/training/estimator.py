@@ -83,7 +83,7 @@ class HeadClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             class_weights=self.class_weights,
         )
         member = Member(train, watched if chosen else train, seed, "val" if chosen else "test")
-        [trained] = loop.fit_members(rows, [member], spec, options, device=self.device)
+        [trained] = loop.fit_members(rows, [member], spec, options=options, device=self.device)
         if not trained.epoch:
             raise TrainError("the loss is no number after the first epoch", hint="lower learning_rate")
         if trained.diverged:
@@ -97,7 +97,7 @@ class HeadClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self)
         vectors = validate_data(self, X, dtype=np.float32, reset=False)
         rows = self._rows(vectors, np.zeros(len(vectors), dtype=np.int64))
-        prob = loop.predict(rows, self._spec(), self.weights_, np.arange(len(vectors))).prob
+        prob = loop.predict(rows, self._spec(), self.weights_, index=np.arange(len(vectors))).prob
         return np.hstack([1 - prob, prob]) if rows.task == BINARY else prob
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:

@@ -202,7 +202,7 @@ def train(subject: Subject, plan: FineTune, checkpoint: Path, device: str, progr
     """The encoder with its head, trained by the loop of networks from pixels."""
     import torch
 
-    from cxremb.training.losses import targets_of
+    from cxremb.training.inputs import tensors_of
     from cxremb.training.pixels.loop import Job, fit
     from cxremb.training.pixels.networks import tunable
 
@@ -214,7 +214,7 @@ def train(subject: Subject, plan: FineTune, checkpoint: Path, device: str, progr
 
     recipe = subject.films.recipe
     job = Job(NetworkSpec(), recipe, plan.options, device=device, checkpoint=checkpoint, build=build)
-    targets = targets_of(rows_of(subject.features, ()))
+    targets = tensors_of(rows_of(subject.features, ()))
     return fit(job, subject.films, targets, member(subject.parts, Place(0, plan.fold, plan.seed)), progress)
 
 

@@ -108,7 +108,7 @@ def fit_alike(bench: Bench, plans: Mapping[str, Plan], progress: Progress) -> di
     rows = rows_of(features, head.blocks)
     started = time.perf_counter()
     device = device_named(bench.device)
-    trained = loop.fit_members(rows, members, head, first.options, progress, device)
+    trained = loop.fit_members(rows, members, head, options=first.options, progress=progress, device=device)
     each = (time.perf_counter() - started) / len(members)  # of one model; they were trained side by side
     dims = {block: features.blocks[block].shape[-1] for block in head.blocks}
     parameters = head.parameters(dims, features.task, len(features.labels))
@@ -168,7 +168,7 @@ def judged(rows: Rows, head: HeadSpec, trained: "Trained", place: Place, parts: 
     from cxremb.training import loop
 
     index = np.flatnonzero((parts == "val") | (parts == "test"))
-    predicted = loop.predict(rows, head, trained.weights, index)
+    predicted = loop.predict(rows, head, trained.weights, index=index)
     return Fitted(
         place,
         trained.epoch,

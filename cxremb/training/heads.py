@@ -59,12 +59,12 @@ class HeadSpec:
             return affine("", self.dim(dims), outputs)
         if self.kind == "late":
             layers = [(f"{block}.", dims[block]) for block in self.blocks]
-            return join(perceptron(prefix, dim, self.hidden, outputs) for prefix, dim in layers)
+            return join(perceptron(prefix, dim, hidden=self.hidden, outputs=outputs) for prefix, dim in layers)
         if self.kind == "gated":
             projected = [affine(f"{block}.", dims[block], self.hidden) for block in self.blocks]
             gate = affine("gate.", self.dim(dims), self.hidden)
             return join([*projected, gate, affine("out.", self.hidden, outputs)])
-        mixed = perceptron("", self.dim(dims), self.hidden, outputs)
+        mixed = perceptron("", self.dim(dims), hidden=self.hidden, outputs=outputs)
         if self.kind == "mlp":
             return mixed
         seen = dims[self.blocks[0]]  # views are those of the first block
@@ -81,7 +81,7 @@ def affine(prefix: str, inputs: int, outputs: int) -> Shapes:
     return {f"{prefix}weight": (outputs, inputs), f"{prefix}bias": (outputs,)}
 
 
-def perceptron(prefix: str, inputs: int, hidden: int, outputs: int) -> Shapes:
+def perceptron(prefix: str, inputs: int, *, hidden: int, outputs: int) -> Shapes:
     """Weights and biases of two layers."""
     return affine(f"{prefix}hidden.", inputs, hidden) | affine(f"{prefix}out.", hidden, outputs)
 

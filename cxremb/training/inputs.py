@@ -10,25 +10,33 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cxremb.errors import TrainError
-from cxremb.training.data import Rows
+from cxremb.training.data import BINARY, MULTICLASS, MULTILABEL, TASKS, Rows
 from cxremb.training.heads import HeadSpec
 from cxremb.training.modules import Batch
 
 # Standard deviations. A unit of the encoder that is silent on nearly every training row has next to no spread, and one
 # other row that wakes it would stand hundreds of deviations out and decide the loss of its whole fold.
 LIMIT = 10.0
-READY = 2**30  # bytes of standardised rows that the members of one stack may hold: 16 of IU X-ray's size, in float32
 
-Weights = Mapping[str, NDArray[Any]]
+# As a head's weights have them: `mean` and `scale` (dim,), of its blocks side by side; `limit` (): the deviations at
+# which values stop, infinite where inputs go in as they are.
+Scaling = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
-class Table:
-    """The blocks that a head reads."""
+class RowTensors:
+    """Rows as tensors, all on one device: the blocks that a head reads, and what is to be predicted.
+
+    Of a multilabel task each label is a yes or no of its own, a cell; else a row has one cell, which holds its class.
+    """
 
     blocks: Mapping[str, Tensor]  # modality -> (n, dim), or (n, views, dim); float32
     present: Mapping[str, Tensor]  # modality -> (n,), or (n, views): 1.0, or 0.0 where nothing is there
     complete: bool  # nothing is missing anywhere: no mask is needed
+    task: str
+    classes: Tensor  # (n, cells) int64: the class of the row, or 0 or 1 for each label
+    known: Tensor  # (n, cells) bool
+    labels: int  # k
 
     @property
     def dims(self) -> dict[str, int]:
@@ -40,46 +48,42 @@ class Table:
         """Of each block as it lies in a batch: the views of a bag one after the other."""
         return [block[0].numel() for block in self.blocks.values()]
 
+    @property
+    def levels(self) -> int:
+        """How many values a cell can have."""
+        return self.labels if self.task == MULTICLASS else 2
+
     def batch(self, values: Tensor, rows: Tensor) -> Batch:
-        """`values` (K, B, all widths) of `rows` (K, B), cut into blocks."""
+        """`values` (K, B, all widths) of `rows` (K, B), split into blocks."""
         parts = zip(self.blocks.items(), torch.split(values, self.widths, dim=-1), strict=True)
         blocks = {name: part.view(*rows.shape, *block.shape[1:]) for (name, block), part in parts}
         return Batch(values, blocks, {name: self.present[name][rows].to(values.dtype) for name in self.blocks})
 
 
-@dataclass(frozen=True)
-class Scaling:
-    """Per block, what is subtracted and what it is divided by: (dim,) each, or (K, dim) of K members."""
+def tensors_of(rows: Rows, head: HeadSpec | None = None, device: str = "cpu") -> RowTensors:
+    """The blocks of `head`, none if it is left out, and the labels.
 
-    mean: Mapping[str, Tensor]
-    scale: Mapping[str, Tensor]
-    limit: float  # deviations at which values stop; infinite where inputs go in as they are
-
-    def saved(self) -> dict[str, NDArray[Any]]:
-        """`mean`, `scale` (blocks side by side) and `limit`, as they lie beside the parameters of one member."""
-        sides = {"mean": self.mean, "scale": self.scale}
-        told = {name: torch.cat(list(side.values())).cpu().numpy() for name, side in sides.items()}
-        return told | {"limit": np.array(self.limit, dtype=np.float32)}
-
-
-def table_of(rows: Rows, head: HeadSpec, device: str) -> Table:
-    """The blocks of `head`. Raises `TrainError` if one is not there, is no number, or is a bag that it cannot read."""
-    for name in head.blocks:
+    Raises `TrainError` if a block is not there, is no number, or is a bag that the head cannot read; for an unknown
+    task, values of y that are neither 0, 1 nor NaN, or labels that do not fit the task.
+    """
+    blocks, present = {}, {}
+    for name in head.blocks if head else ():
         if name not in rows.blocks:
             raise TrainError(f"the rows have no {name} block", hint=f"choose a head of {', '.join(rows.blocks)}")
-        refuse_block(name, rows.blocks[name], rows.present[name], head)
-    present = {name: torch.from_numpy(rows.present[name].astype(np.float32)).to(device) for name in head.blocks}
+        bag = head is not None and head.kind == "attention" and name == head.blocks[0]
+        check_block(name, rows, bag=bag)
+        array = np.require(rows.blocks[name], np.float32, ("C", "W"))  # copied if read-only
+        blocks[name] = torch.from_numpy(array).to(device)
+        present[name] = torch.from_numpy(rows.present[name].astype(np.float32)).to(device)
     complete = all(bool(there.all()) for there in present.values())
-    blocks = {
-        name: torch.from_numpy(np.require(rows.blocks[name], np.float32, ("C", "W"))).to(device)  # copied if read-only
-        for name in head.blocks
-    }
-    return Table(blocks, present, complete)
+    classes, known = cells_of(rows)
+    labels = torch.from_numpy(classes).to(device), torch.from_numpy(known).to(device)
+    return RowTensors(blocks, present, complete, rows.task, *labels, rows.y.shape[1])
 
 
-def refuse_block(name: str, block: NDArray[np.float32], present: NDArray[np.bool_], head: HeadSpec) -> None:
-    """Raises `TrainError` unless the block is finite, in step with its mask, and of a shape that the head reads."""
-    bag = head.kind == "attention" and name == head.blocks[0]
+def check_block(name: str, rows: Rows, *, bag: bool) -> None:
+    """Raises `TrainError` unless the block is finite, in step with its mask, and a bag where the head reads one."""
+    block, present = rows.blocks[name], rows.present[name]
     if block.ndim != (3 if bag else 2) or present.shape != block.shape[:-1]:
         raise TrainError(
             f"{name} has shape {block.shape} and its mask {present.shape}",
@@ -90,19 +94,38 @@ def refuse_block(name: str, block: NDArray[np.float32], present: NDArray[np.bool
         raise TrainError(f"{bad} of {len(block)} rows hold a value that is no number", hint="run `cxremb embed` again")
 
 
-def measure_scaling(table: Table, rows: Tensor, standardise: bool) -> Scaling:
+def cells_of(rows: Rows) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """(classes, known), each (n, cells), as in `RowTensors`. Raises `TrainError` for labels that do not fit it."""
+    y, task = rows.y, rows.task
+    if task not in TASKS:
+        raise TrainError(f"no task called {task!r}", hint=f"it is one of {', '.join(TASKS)}")
+    known: NDArray[np.bool_] = ~np.isnan(y)
+    whole: NDArray[np.bool_] = np.all(known, axis=1, keepdims=True)
+    if not np.isin(y[known], (0.0, 1.0)).all() or (task == BINARY and y.shape[1] != 1):
+        raise TrainError(f"labels of shape {y.shape} do not fit a {task} task", hint="each value is 0, 1 or missing")
+    if task == MULTICLASS and (y[whole[:, 0]].sum(axis=1) != 1).any():
+        raise TrainError("a row is of no class or of several", hint="use a multilabel label set")
+    filled = np.where(known, y, 0.0)
+    classes = filled.argmax(axis=1, keepdims=True) if task == MULTICLASS else filled
+    return classes.astype(np.int64), known if task == MULTILABEL else whole
+
+
+def measure_scaling(table: RowTensors, rows: Tensor, *, standardise: bool) -> Scaling:
     """Mean and scale over what is present in `rows`: training rows only. A constant column keeps scale 1.
 
     Raises `TrainError` if a modality is present in none of them.
     """
-    mean, scale = {}, {}
+    sides = []
     for name, block in table.blocks.items():
         there = table.present[name][rows] > 0
         if not there.any():
             raise TrainError(f"no training row has {name}", hint=f"embed more, or choose a head that reads no {name}")
         values = block[rows] if there.all() and block.dim() == 2 else block[rows][there]  # (m, dim)
-        mean[name], scale[name] = column_moments(values) if standardise else unscaled(values)
-    return Scaling(mean, scale, LIMIT if standardise else np.inf)
+        sides.append(
+            column_moments(values) if standardise else (torch.zeros_like(values[0]), torch.ones_like(values[0]))
+        )
+    mean, scale = (torch.cat(side) for side in zip(*sides, strict=True))
+    return {"mean": mean, "scale": scale, "limit": torch.tensor(LIMIT if standardise else np.inf)}
 
 
 def column_moments(values: Tensor) -> tuple[Tensor, Tensor]:
@@ -114,35 +137,21 @@ def column_moments(values: Tensor) -> tuple[Tensor, Tensor]:
     return mean.float(), torch.where(scale > 0, scale, 1.0)
 
 
-def unscaled(values: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean 0 and scale 1."""
-    return torch.zeros_like(values[0]), torch.ones_like(values[0])
-
-
-def saved_scaling(weights: Weights, dims: Mapping[str, int], device: str) -> Scaling:
+def saved_scaling(weights: Mapping[str, NDArray[Any]], table: RowTensors) -> Scaling:
     """Read back. Raises `TrainError` if the weights are of inputs of another width."""
-    widths = list(dims.values())
-    if weights["mean"].shape != (sum(widths),):
+    width = sum(table.dims.values())
+    if weights["mean"].shape != (width,):
         raise TrainError(
-            f"the head takes {weights['mean'].shape[0]} inputs, these rows have {sum(widths)}",
+            f"the head takes {weights['mean'].shape[0]} inputs, these rows have {width}",
             hint="give it vectors of the encoders it was trained on",
         )
-    sides = [torch.split(torch.tensor(weights[name], device=device), widths) for name in ("mean", "scale")]
-    mean, scale = (dict(zip(dims, side, strict=True)) for side in sides)
-    return Scaling(mean, scale, float(weights["limit"]))
+    return {name: torch.tensor(weights[name]) for name in ("mean", "scale", "limit")}
 
 
-def stacked_scaling(scalings: Sequence[Scaling]) -> Scaling:
-    """That of K members at once."""
-    mean, scale = (
-        {name: torch.stack([getattr(one, side)[name] for one in scalings]) for name in scalings[0].mean}
-        for side in ("mean", "scale")
-    )
-    return Scaling(mean, scale, scalings[0].limit)
-
-
-def gather(table: Table, rows: Tensor, scaling: Scaling, dtype: torch.dtype = torch.float32) -> Batch:
-    """The standardised batch of `rows` (K, B), for K stacked scalings; rounded to `dtype` at the very end.
+def gather(
+    table: RowTensors, rows: Tensor, scalings: Sequence[Scaling], *, dtype: torch.dtype = torch.float32
+) -> Batch:
+    """The standardised batch of `rows` (K, B), for K members; rounded to `dtype` at the very end.
 
     What is missing becomes zeros, which is the mean of the training rows. A CPU takes one member after the other: what
     it works on then stays in its caches.
@@ -151,37 +160,20 @@ def gather(table: Table, rows: Tensor, scaling: Scaling, dtype: torch.dtype = to
     at_once = 1 if rows.device.type == "cpu" else members
     values = torch.empty(members, size, sum(table.widths), dtype=dtype, device=rows.device)
     batch = table.batch(values, rows)
-    for name, block in table.blocks.items():
+    limit = float(scalings[0]["limit"])
+    sides = (torch.stack([one[side] for one in scalings]) for side in ("mean", "scale"))
+    means, scales = (torch.split(side, list(table.dims.values()), dim=1) for side in sides)
+    for (name, block), *moments in zip(table.blocks.items(), means, scales, strict=True):
         wide = (members, *(1,) * (block.dim() - 1), -1)  # (K, 1, dim), or (K, 1, 1, dim) for views
-        mean, scale = (side[name].view(wide) for side in (scaling.mean, scaling.scale))
+        mean, scale = (side.reshape(wide) for side in moments)
         drawn = torch.empty(at_once * size, *block.shape[1:], device=rows.device)
         for first in range(0, members, at_once):
             here = slice(first, first + at_once)
             torch.index_select(block, 0, rows[here].flatten(), out=drawn)
             x = drawn.view(at_once, size, *block.shape[1:])
-            if scaling.limit < np.inf:
-                x.sub_(mean[here]).div_(scale[here]).clamp_(-scaling.limit, scaling.limit)
+            if limit < np.inf:
+                x.sub_(mean[here]).div_(scale[here]).clamp_(-limit, limit)
             if not table.complete:
                 x.mul_(table.present[name][rows[here]].unsqueeze(-1))
             batch.blocks[name][here] = x
     return batch
-
-
-class Inputs:
-    """What K members read, each standardised by its own training rows: all rows at once if that fits, else by batch."""
-
-    def __init__(self, table: Table, scalings: Sequence[Scaling], dtype: torch.dtype) -> None:
-        self.table, self.scalings, self.dtype = table, scalings, dtype
-        self.count = len(next(iter(table.present.values())))
-        self.ready: Tensor | None = None
-        if len(scalings) * self.count * sum(table.widths) * dtype.itemsize <= READY:
-            every = torch.arange(self.count, device=next(iter(table.present.values())).device).unsqueeze(0)
-            self.ready = torch.cat([self.gather([member], every).values[0] for member in range(len(scalings))])
-
-    def gather(self, members: Sequence[int], rows: Tensor) -> Batch:
-        """The batch of `rows` (K, B), of each of these members."""
-        if self.ready is None:
-            return gather(self.table, rows, stacked_scaling([self.scalings[member] for member in members]), self.dtype)
-        starts = torch.tensor(members, device=rows.device).unsqueeze(1) * self.count
-        values = self.ready.index_select(0, (rows + starts).flatten()).view(*rows.shape, -1)
-        return self.table.batch(values, rows)

@@ -4,7 +4,7 @@ Columns are standardised as for every head. The strength of the L2 penalty is ch
 """
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -18,9 +18,11 @@ from torch import Tensor
 
 from cxremb.errors import TrainError
 from cxremb.training.data import Epoch, Member, called
-from cxremb.training.inputs import Scaling, gather, measure_scaling, stacked_scaling
-from cxremb.training.learner import Work, logits_of
+from cxremb.training.heads import HeadSpec
+from cxremb.training.inputs import RowTensors, gather, measure_scaling
 from cxremb.training.losses import figures, labelled
+from cxremb.training.modules import logits_of
+from cxremb.training.options import Options
 
 # Inverse strength of the penalty, as scikit-learn's C: from next to nothing learnt to next to no penalty.
 PATH = tuple(10.0**power for power in range(-4, 5))
@@ -31,59 +33,57 @@ STEPS = 1000  # of L-BFGS at most. Near the best penalty it ends much sooner; th
 Solution = tuple[dict[str, NDArray[Any]], int, list[Epoch]]
 
 
-def fit_linear(work: Work, member: Member) -> Solution:
+def fit_linear(table: RowTensors, member: Member, options: Options) -> Solution:
     """(weights, epoch, history): an epoch is a step of the path, from the strongest penalty on; the best is kept.
 
     Where nothing may be chosen (`Options.chooses_epoch`), the path is `UNCHOSEN` alone. A label that the training rows
     show one side of gets its share as a constant. Raises `TrainError` for rows that nothing can be learnt from.
     """
-    train = labelled(work.targets, member.train, "train", member)
-    watched = labelled(work.targets, member.watched, member.watched_name, member)
-    scaling = measure_scaling(work.table, train, work.options.standardise)
+    train = labelled(table, member, "train")
+    watched = labelled(table, member, member.watched_name)
+    scaling = measure_scaling(table, train, standardise=options.standardise)
+    head = HeadSpec(tuple(table.blocks), "linear")
+    read = partial(gather, table, scalings=[scaling])
+    X = read(train.unsqueeze(0)).values[0].cpu().numpy()  # as the saved model will see them
     history: list[Epoch] = []
     kept: dict[str, Tensor] = {}
     lowest, chosen = np.inf, 0
-    path = PATH if work.options.chooses_epoch else (UNCHOSEN,)
-    read = partial(gather, work.table, scaling=stacked_scaling([scaling]))
-    for step, parameters in enumerate(solve_path(work, standardised(work, scaling, train), train, path), start=1):
+    for step, (weight, bias) in enumerate(solve_path(table, X, train, options=options), start=1):
+        parameters = {
+            name: torch.from_numpy(value.astype(np.float32)).to(train.device)
+            for name, value in (("weight", weight), ("bias", bias))
+        }
         for phase, rows in (("train", train), (member.watched_name, watched)):
-            logits = logits_of(work.head, parameters, rows, read)
-            history.append(figures(logits, work.targets, rows, step, phase))
+            logits = logits_of(head, parameters, rows, gather=read)
+            history.append(figures(logits, table, rows, epoch=step, phase=phase))
         if history[-1].loss < lowest:
             kept, lowest, chosen = parameters, history[-1].loss, step
     if not kept:
         raise TrainError(f"{called(member)}the loss is no number", hint="check the vectors: run `cxremb embed` again")
-    return scaling.saved() | {name: value.cpu().numpy() for name, value in kept.items()}, chosen, history
+    return {name: value.cpu().numpy() for name, value in {**scaling, **kept}.items()}, chosen, history
 
 
-def standardised(work: Work, scaling: Scaling, rows: Tensor) -> NDArray[np.float32]:
-    """(m, dim) the inputs of the training rows, as the saved model will see them."""
-    batch = gather(work.table, rows.unsqueeze(0), stacked_scaling([scaling]))
-    return batch.values[0].cpu().numpy()
+def solve_path(
+    table: RowTensors, X: NDArray[np.float32], rows: Tensor, *, options: Options
+) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]:
+    """Weights (outputs, dim) and biases (outputs,) at each strength, each solved from where the last one ended.
 
-
-def solve_path(work: Work, X: NDArray[np.float32], rows: Tensor, path: Sequence[float]) -> Iterator[dict[str, Tensor]]:
-    """`weight` (outputs, dim) and `bias` (outputs,) at each strength, each solved from where the last one ended."""
-    targets = work.targets
-    classes, known = targets.classes[rows].cpu().numpy(), targets.known[rows].cpu().numpy()
-    levels = targets.levels
+    X: (m, dim) the standardised inputs of `rows` (m,), which are the training rows.
+    """
+    classes, known = table.classes[rows].cpu().numpy(), table.known[rows].cpu().numpy()
     cells = [
-        Regression(X[known[:, cell]], classes[known[:, cell], cell], levels, work.options.class_weights)
+        Regression(X[known[:, cell]], classes[known[:, cell], cell], table.levels, balanced=options.class_weights)
         for cell in range(classes.shape[1])
     ]
-    for strength in path:
-        solved = [cell.solve(strength) for cell in cells]
-        weight, bias = (np.concatenate(parts) for parts in zip(*solved, strict=True))
-        yield {
-            "weight": torch.from_numpy(weight.astype(np.float32)).to(work.device),
-            "bias": torch.from_numpy(bias.astype(np.float32)).to(work.device),
-        }
+    for strength in PATH if options.chooses_epoch else (UNCHOSEN,):
+        weights, biases = zip(*(cell.solve(strength) for cell in cells), strict=True)
+        yield np.concatenate(weights), np.concatenate(biases)
 
 
 class Regression:
     """One logistic regression along the path: of a yes or no with one output, or of more classes with one for each."""
 
-    def __init__(self, X: NDArray[np.float32], classes: NDArray[np.int64], levels: int, balanced: bool) -> None:
+    def __init__(self, X: NDArray[np.float32], classes: NDArray[np.int64], levels: int, *, balanced: bool) -> None:
         self.X, self.classes, self.levels = X, classes, levels
         self.model = LogisticRegression(warm_start=True, max_iter=STEPS, class_weight="balanced" if balanced else None)
 

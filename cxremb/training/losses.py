@@ -1,7 +1,6 @@
-"""Targets, the loss of each task, and the figures of an epoch. A missing label counts nowhere."""
+"""The loss of each task, and the figures of an epoch. A missing label counts nowhere."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -10,44 +9,16 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from cxremb.errors import TrainError
-from cxremb.training.data import BINARY, MULTICLASS, MULTILABEL, TASKS, Epoch, Member, Rows, called
+from cxremb.training.data import BINARY, MULTICLASS, MULTILABEL, Epoch, Member, called
+from cxremb.training.inputs import RowTensors
 
 
-@dataclass(frozen=True)
-class Targets:
-    """What is to be told. Of a multilabel task each label is a yes or no of its own; else one class is right."""
+def labelled(targets: RowTensors, member: Member, part: str) -> Tensor:
+    """A member's rows of one part that have a label: of `train`, or the watched ones.
 
-    task: str
-    classes: Tensor  # (n, cells) int64: the class of the row, or 0 or 1 for each label
-    known: Tensor  # (n, cells) bool
-    labels: int  # k
-
-    @property
-    def levels(self) -> int:
-        """How many values a cell can have."""
-        return self.labels if self.task == MULTICLASS else 2
-
-
-def targets_of(rows: Rows, device: str = "cpu") -> Targets:
-    """Raises `TrainError` for an unknown task, values that are neither 0, 1 nor NaN, or labels that do not fit it."""
-    y, task = rows.y, rows.task
-    if task not in TASKS:
-        raise TrainError(f"no task called {task!r}", hint=f"it is one of {', '.join(TASKS)}")
-    known: NDArray[np.bool_] = ~np.isnan(y)
-    whole: NDArray[np.bool_] = np.all(known, axis=1, keepdims=True)
-    if not np.isin(y[known], (0.0, 1.0)).all() or (task == BINARY and y.shape[1] != 1):
-        raise TrainError(f"labels of shape {y.shape} do not fit a {task} task", hint="each value is 0, 1 or missing")
-    if task == MULTICLASS and (y[whole[:, 0]].sum(axis=1) != 1).any():
-        raise TrainError("a row is of no class or of several", hint="use a multilabel label set")
-    filled = np.where(known, y, 0.0)
-    classes = filled.argmax(axis=1, keepdims=True) if task == MULTICLASS else filled
-    cells = known if task == MULTILABEL else whole
-    told = torch.from_numpy(classes.astype(np.int64)).to(device)
-    return Targets(task, told, torch.from_numpy(cells).to(device), y.shape[1])
-
-
-def labelled(targets: Targets, rows: NDArray[np.int64], part: str, member: Member) -> Tensor:
-    """Those of `rows` that have a label. Raises `TrainError` if there are none, or training has one class only."""
+    Raises `TrainError` if there are none, or if training has one class only.
+    """
+    rows = member.train if part == "train" else member.watched
     chosen = torch.from_numpy(np.ascontiguousarray(rows, dtype=np.int64)).to(targets.known.device)
     chosen = chosen[targets.known[chosen].any(dim=1)]
     of = called(member)
@@ -64,13 +35,13 @@ def labelled(targets: Targets, rows: NDArray[np.int64], part: str, member: Membe
     return chosen
 
 
-def class_counts(targets: Targets, rows: Tensor) -> Tensor:
+def class_counts(targets: RowTensors, rows: Tensor) -> Tensor:
     """(cells, levels) how many of `rows` have each value."""
     classes, known = targets.classes[rows], targets.known[rows]
     return torch.stack([((classes == level) & known).sum(dim=0) for level in range(targets.levels)], dim=1)
 
 
-def balanced(targets: Targets, rows: Tensor) -> Tensor:
+def balanced(targets: RowTensors, rows: Tensor) -> Tensor:
     """(n, cells) what each label weighs where every class is to weigh the same in the loss of `rows`.
 
     n / (classes * its rows) (King & Zeng 2001); 0 for what is missing, and for a class that is in none of `rows`.
@@ -79,14 +50,14 @@ def balanced(targets: Targets, rows: Tensor) -> Tensor:
     return weights[torch.arange(len(weights), device=weights.device), targets.classes] * targets.known
 
 
-def balanced_weights(targets: Targets, rows: Tensor) -> Tensor:
+def balanced_weights(targets: RowTensors, rows: Tensor) -> Tensor:
     """(cells, levels) of each class, by how often `rows` have it."""
     counts = class_counts(targets, rows).float()
     seen = (counts > 0).sum(dim=1, keepdim=True)
     return torch.where(counts > 0, counts.sum(dim=1, keepdim=True) / (seen * counts.clamp(min=1)), 0.0)
 
 
-def cell_losses(logits: Tensor, targets: Targets, rows: Tensor) -> Tensor:
+def cell_losses(logits: Tensor, targets: RowTensors, rows: Tensor) -> Tensor:
     """(m, cells) negative log likelihoods of (m, outputs) logits, whether known or not."""
     classes = targets.classes[rows]
     if targets.task == MULTILABEL:
@@ -96,7 +67,7 @@ def cell_losses(logits: Tensor, targets: Targets, rows: Tensor) -> Tensor:
     return cross_entropy(logits, classes[:, 0], reduction="none").unsqueeze(1)
 
 
-def summed_loss(logits: Tensor, targets: Targets, rows: Tensor, weights: Tensor) -> Tensor:
+def summed_loss(logits: Tensor, targets: RowTensors, rows: Tensor, *, weights: Tensor) -> Tensor:
     """The weighted losses of K members, summed: its gradient for a member is that of this member alone.
 
     logits: (K, B, outputs). rows: (K, B). weights: (K, B, cells), 0 where a cell counts nowhere.
@@ -106,7 +77,7 @@ def summed_loss(logits: Tensor, targets: Targets, rows: Tensor, weights: Tensor)
     return (cells * weights).sum()
 
 
-def figures(logits: Tensor, targets: Targets, rows: Tensor, epoch: int, phase: str) -> Epoch:
+def figures(logits: Tensor, targets: RowTensors, rows: Tensor, *, epoch: int, phase: str) -> Epoch:
     """The figures of one part, each cell called as its likeliest class; a tie of two is called 1."""
     known = targets.known[rows]
     cells = known.sum()
@@ -124,7 +95,7 @@ def figures(logits: Tensor, targets: Targets, rows: Tensor, epoch: int, phase: s
     return Epoch(epoch, phase, told[0], told[1], macro(tp, said), macro(tp, true), macro(2 * tp, said + true))
 
 
-def calls(logits: Tensor, targets: Targets) -> Tensor:
+def calls(logits: Tensor, targets: RowTensors) -> Tensor:
     """(m, cells) the class that each cell is called."""
     if targets.task == MULTILABEL or logits.shape[1] == 1:
         return (logits >= 0).long()

@@ -12,6 +12,8 @@ from torch import Tensor
 
 from cxremb.training.heads import HeadSpec
 
+CHUNK = 1024  # rows per forward pass when only predicting: they stay in a CPU's caches; changes no value
+
 Parameters = Mapping[str, Tensor]  # name -> (K, ...)
 Drop = Callable[[Tensor], Tensor]  # (K, B, units) -> the same with some units silenced
 
@@ -35,25 +37,34 @@ class Batch:
         return Batch(self.values, self.blocks, present)
 
 
-def forward(spec: HeadSpec, parameters: Parameters, batch: Batch, drop: Drop) -> Tensor:
+def unchanged(hidden: Tensor) -> Tensor:
+    """No dropout."""
+    return hidden
+
+
+def forward(spec: HeadSpec, parameters: Parameters, batch: Batch, *, drop: Drop = unchanged) -> Tensor:
     """(K, B, outputs) logits, in the precision of the batch, which is that of the parameters."""
     present = [batch.present[name] for name in spec.blocks]
     if spec.kind == "linear":
         return affine(parameters, "", batch.values)
     if spec.kind == "late":
-        voices = [perceptron(parameters, f"{name}.", batch.blocks[name], drop) for name in spec.blocks]
+        voices = [perceptron(parameters, f"{name}.", batch.blocks[name], drop=drop) for name in spec.blocks]
         return averaged(voices, present)
     if spec.kind == "gated":
         return affine(parameters, "out.", drop(gated(spec.blocks, parameters, batch)))
     if spec.kind == "attention":
         films, *rest = (batch.blocks[name] for name in spec.blocks)
-        return perceptron(parameters, "", torch.cat([pooled(parameters, films, present[0]), *rest], dim=-1), drop)
-    return perceptron(parameters, "", batch.values, drop)
+        X = torch.cat([pooled(parameters, films, present[0]), *rest], dim=-1)
+        return perceptron(parameters, "", X, drop=drop)
+    return perceptron(parameters, "", batch.values, drop=drop)
 
 
-def unchanged(hidden: Tensor) -> Tensor:
-    """No dropout."""
-    return hidden
+def logits_of(head: HeadSpec, parameters: Parameters, rows: Tensor, *, gather: Callable[[Tensor], Batch]) -> Tensor:
+    """(m, outputs) logits of one model in evaluation mode. gather: (1, B) rows -> their batch, as the weights are."""
+    stacked = {name: value.unsqueeze(0) for name, value in parameters.items()}
+    with torch.inference_mode():
+        parts = torch.split(rows, CHUNK)
+        return torch.cat([forward(head, stacked, gather(part[None]))[0].float() for part in parts])
 
 
 def affine(parameters: Parameters, layer: str, X: Tensor) -> Tensor:
@@ -65,7 +76,7 @@ def affine(parameters: Parameters, layer: str, X: Tensor) -> Tensor:
     return torch.baddbmm(bias, parameters[f"{layer}weight"], X.transpose(1, 2)).transpose(1, 2)
 
 
-def perceptron(parameters: Parameters, prefix: str, X: Tensor, drop: Drop) -> Tensor:
+def perceptron(parameters: Parameters, prefix: str, X: Tensor, *, drop: Drop) -> Tensor:
     """(K, B, outputs) of two layers."""
     return affine(parameters, f"{prefix}out.", drop(torch.relu(affine(parameters, f"{prefix}hidden.", X))))
 

@@ -31,7 +31,7 @@ def solved_head(vectors: Features, split: StoredSplit, fold: int, *, class_weigh
     parts = parts_of_plan(vectors, split, plan, ("image",))[0, fold]
     options = replace(plan.options, class_weights=class_weights)
     place = Place(0, fold, 0)
-    [solved] = fit_members(rows_of(vectors, ("image",)), [member(parts, place)], HEADS[LINEAR], options)
+    [solved] = fit_members(rows_of(vectors, ("image",)), [member(parts, place)], HEADS[LINEAR], options=options)
     weight = solved.weights["weight"] / solved.weights["scale"]
     bias = solved.weights["bias"] - weight @ solved.weights["mean"]
     return weight.astype(np.float32), bias.astype(np.float32)

@@ -43,7 +43,8 @@ class Networks:
         shown = Films(recipe, None, [], rows, clean(framed, recipe))
         task = str(self.run.record["task"])
         found = [
-            predict(self.networks[name], shown, rows, self.job, task) for name in ([model] if model else self.networks)
+            predict(self.networks[name], shown, rows, job=self.job, task=task)
+            for name in ([model] if model else self.networks)
         ]
         prob, logit = (np.mean(both, axis=0) for both in zip(*found, strict=True))
         return prob, logit

@@ -145,21 +145,21 @@ def fit_places(
 ) -> tuple[list[Fitted], int, float]:
     """(the plan's models one after the other, how many parameters each has, the seconds spent on them)."""
     from cxremb.encoders.machine import best_device, check_device
-    from cxremb.training.losses import targets_of
+    from cxremb.training.inputs import tensors_of
     from cxremb.training.pixels.forward import Job, predict
     from cxremb.training.pixels.loop import fit
     from cxremb.training.pixels.networks import parameters_of
 
     device = best_device() if under.device == "auto" else under.device
     check_device(device)
-    targets, fitted, parameters, seconds = targets_of(rows_of(source.features, ())), [], 0, 0.0
+    targets, fitted, parameters, seconds = tensors_of(rows_of(source.features, ())), [], 0, 0.0
     for place in plan.places:
         part = parts[place.repeat, place.fold]
         checkpoint = under.folder / f"{place.name}.safetensors"
         job = Job(find_network(plan.arm), plan.pixels, plan.options, source.start, device, checkpoint)
         trained = fit(job, source.films, targets, member(part, place), progress)
         rows = np.flatnonzero((part == "val") | (part == "test"))
-        prob, logit = predict(trained.network, source.films, rows, job, targets.task)
+        prob, logit = predict(trained.network, source.films, rows, job=job, task=targets.task)
         weights = {name: value.cpu().contiguous().numpy() for name, value in trained.network.state_dict().items()}
         seconds += trained.seconds
         parameters = parameters_of(trained.network.requires_grad_(True))

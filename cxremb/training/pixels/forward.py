@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from cxremb.encoders.machine import native_bf16
 from cxremb.errors import TrainError
-from cxremb.training.data import BINARY, MULTILABEL
-from cxremb.training.loop import one_thread
+from cxremb.training.data import BINARY
+from cxremb.training.loop import Predicted, one_thread, predicted
 from cxremb.training.options import Options, PixelRecipe
 from cxremb.training.pixels.augment import scaled
 from cxremb.training.pixels.networks import Start
@@ -43,23 +43,17 @@ def telling(logits: Tensor, task: str) -> Tensor:
     return logits[:, :2] if task == BINARY else logits
 
 
-def predict(
-    network: nn.Module, films: Films, rows: NDArray[np.int64], job: Job, task: str
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(probabilities, logits), both (m, k), of some rows, films as they are.
+def predict(network: nn.Module, films: Films, rows: NDArray[np.int64], *, job: Job, task: str) -> Predicted:
+    """What a network predicts of some rows (m,), films as they are.
 
     Of a binary task with several logits, the logit is how far the second is above the first.
     """
     with threads_for(job):
-        logits = telling(logits_of(network, films, rows, job).double(), task)
-    if task == BINARY and logits.shape[1] == 2:
-        logits = logits[:, 1:] - logits[:, :1]
-    sure = torch.sigmoid(logits) if task in (BINARY, MULTILABEL) else torch.softmax(logits, dim=1)
-    return sure.numpy(), logits.numpy()
+        return predicted(telling(logits_of(network, films, rows, job=job).double(), task), task)
 
 
 @torch.inference_mode()
-def logits_of(network: nn.Module, films: Films, rows: NDArray[np.int64], job: Job) -> Tensor:
+def logits_of(network: nn.Module, films: Films, rows: NDArray[np.int64], *, job: Job) -> Tensor:
     """(m, outputs) float32 on the CPU, in evaluation mode."""
     network.eval()
     size, found = max(ROWS_AT_ONCE, job.options.batch_size), []

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from cxremb.errors import TrainError
 from cxremb.training.data import Epoch, Member
-from cxremb.training.losses import Targets, balanced_weights, cell_losses, figures, labelled
+from cxremb.training.inputs import RowTensors
+from cxremb.training.losses import balanced_weights, cell_losses, figures, labelled
 from cxremb.training.pixels.augment import augmented, scaled
 from cxremb.training.pixels.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from cxremb.training.pixels.forward import Job, logits_of, mixed, telling, threads_for
@@ -41,10 +42,10 @@ class TrainedNetwork:
 class Training:
     """A training under way. What it is after an epoch follows from job, member, epoch and the weights before."""
 
-    def __init__(self, job: Job, films: Films, targets: Targets, member: Member) -> None:
+    def __init__(self, job: Job, films: Films, targets: RowTensors, member: Member) -> None:
         self.job, self.films, self.targets, self.member = job, films, targets, member
-        self.train = labelled(targets, member.train, "train", member)
-        self.watched = labelled(targets, member.watched, member.watched_name, member)
+        self.train = labelled(targets, member, "train")
+        self.watched = labelled(targets, member, member.watched_name)
         drawn = torch.randperm(len(self.train), generator=torch.Generator().manual_seed(member.seed))
         self.glance = self.train[drawn[:GLANCE]]
         self.weights = balanced_weights(targets, self.train) if job.options.class_weights else None
@@ -138,7 +139,7 @@ class Training:
         self.optimiser.zero_grad()
         with seeded(int(torch.randint(2**31, (), generator=chance)), device), mixed(self.job):
             logits = self.network(X.contiguous(memory_format=torch.channels_last))
-        loss = mean_loss(logits.float().cpu(), self.targets, rows, self.weights)
+        loss = mean_loss(logits.float().cpu(), self.targets, rows, weights=self.weights)
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimiser.step()
 
@@ -146,8 +147,8 @@ class Training:
         """Measure, keep the best, write the checkpoint. Raises `TrainError` if there is nothing to keep."""
         told = []
         for phase, rows in (("train", self.glance), (self.member.watched_name, self.watched)):
-            logits = logits_of(self.network, self.films, rows.numpy(), self.job)
-            told.append(figures(telling(logits, self.targets.task), self.targets, rows, epoch, phase))
+            logits = logits_of(self.network, self.films, rows.numpy(), job=self.job)
+            told.append(figures(telling(logits, self.targets.task), self.targets, rows, epoch=epoch, phase=phase))
         loss = told[-1].loss
         if not all(np.isfinite(one.loss) for one in told):
             if not self.chosen:
@@ -190,7 +191,7 @@ class Training:
             self.optimiser.load_state_dict({"state": found.optimiser, "param_groups": groups})
 
 
-def fit(job: Job, films: Films, targets: Targets, member: Member, progress: Progress = unwatched) -> TrainedNetwork:
+def fit(job: Job, films: Films, targets: RowTensors, member: Member, progress: Progress = unwatched) -> TrainedNetwork:
     """The trained network: on the member's training rows, its epoch chosen on the watched ones.
 
     Rows of `films` and `targets` are the same. Figures of both phases are those of the end of the epoch in evaluation
@@ -210,7 +211,7 @@ def fit(job: Job, films: Films, targets: Targets, member: Member, progress: Prog
     )
 
 
-def mean_loss(logits: Tensor, targets: Targets, rows: Tensor, weights: Tensor | None) -> Tensor:
+def mean_loss(logits: Tensor, targets: RowTensors, rows: Tensor, *, weights: Tensor | None) -> Tensor:
     """The mean over what is known of `rows`, weighted by class. weights: (cells, levels)."""
     counted = targets.known[rows].float()
     if weights is not None:
