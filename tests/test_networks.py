@@ -441,7 +441,7 @@ def test_weighted_loss_leaves_missing_labels_out():
             chance = torch.sigmoid(logits[row, label]).item()
             total += float(weights[label, value]) * -np.log(chance if value else 1 - chance)
             weighed += float(weights[label, value])
-    found = mean_loss(logits, targets, torch.arange(4), weights)
+    found = mean_loss(logits, targets, torch.arange(4), weights=weights)
     assert float(found) == pytest.approx(total / weighed, rel=1e-5)
 
 

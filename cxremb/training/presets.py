@@ -257,7 +257,7 @@ OURS = (
             weight_decay=1e-2,
             schedule="cosine",
             class_weights=True,
-        ),
+        ),  # fmt: skip
         head="",
         network="small-resnet",
         pixels=PixelRecipe(side=28, augment=Augment(rotation=15, shift=0.15, contrast=0.4)),
