@@ -242,22 +242,16 @@ PUBLISHED = (
     ),
 )
 
+SMALL_FILMS = Options(
+    2e-3, batch_size=64, epochs=12, patience=None, standardise=False, optimiser="adamw", weight_decay=1e-2,
+    schedule="cosine", class_weights=True,
+)  # fmt: skip
 OURS = (
     Preset("default", "the same head on standardised inputs, best epoch by inner-validation loss", Options()),
     Preset(
         name="default/small-films",
         summary="a small residual net for films of 28 pixels; larger films are better encoded first (see default)",
-        options=Options(
-            2e-3,
-            batch_size=64,
-            epochs=12,
-            patience=None,
-            standardise=False,
-            optimiser="adamw",
-            weight_decay=1e-2,
-            schedule="cosine",
-            class_weights=True,
-        ),  # fmt: skip
+        options=SMALL_FILMS,
         head="",
         network="small-resnet",
         pixels=PixelRecipe(side=28, augment=Augment(rotation=15, shift=0.15, contrast=0.4)),
