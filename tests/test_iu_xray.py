@@ -541,7 +541,7 @@ def test_a_list_beats_the_tag_and_sizes_come_from_the_header(kaggle):
 
 
 def test_without_pydicom_the_view_is_missing_and_a_note_says_so(kaggle, monkeypatch):
-    monkeypatch.setattr("cxremb.datasets.iu_views.find_spec", lambda name: None)
+    monkeypatch.setattr("cxremb.datasets.iu_xray.find_spec", lambda name: None)
     notes = {note.what: note for note in read_kaggle(kaggle).notes}
     note = notes["DICOM files whose view was not read: pydicom is missing"]
     assert note.count == 1

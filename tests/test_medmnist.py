@@ -17,8 +17,7 @@ from PIL import Image as PilImage
 
 from cxremb.catalog import add_collection
 from cxremb.datasets import medmnist
-from cxremb.datasets.medmnist import fetch, read
-from cxremb.datasets.medmnist_sets import SETS
+from cxremb.datasets.medmnist import fetch, published_sets, read
 from cxremb.errors import DataError, FetchError
 from cxremb.images import decode_file
 from cxremb.types import Collection
@@ -180,8 +179,8 @@ def test_files_that_do_not_fit(tmp_path: Path) -> None:
 
 def test_the_table_says_what_the_package_says(info: dict[str, Any]) -> None:
     task = {"binary": "binary-class", "multiclass": "multi-class", "ordinal": "ordinal-regression"}
-    assert {name for name in info if not name.endswith("3d")} == SETS.keys()
-    for name, known in SETS.items():
+    assert {name for name in info if not name.endswith("3d")} == published_sets().keys()
+    for name, known in published_sets().items():
         assert task.get(known.task, "multi-label, binary-class") == info[name]["task"]
         assert dict(enumerate(known.labels)) == {int(value): label for value, label in info[name]["label"].items()}
         assert known.licence == info[name]["license"]

@@ -12,8 +12,8 @@ from threading import Thread
 
 import pytest
 
-from cxremb.datasets import openi
-from cxremb.datasets.openi import IMAGES, REPORTS, download, fetch, obtain, unpack
+from cxremb.datasets import download as downloads
+from cxremb.datasets.openi import IMAGES, OPENI_URL, REPORTS, download_archive, fetch, obtain, unpack
 from cxremb.errors import FetchError
 
 
@@ -85,7 +85,7 @@ class Site:
 
 @pytest.fixture
 def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    monkeypatch.setattr(openi, "WAIT_SECONDS", 0.0)
+    monkeypatch.setattr(downloads, "WAIT_SECONDS", 0.0)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     site = Site()
     server = ThreadingHTTPServer(("127.0.0.1", 0), site.handler())
@@ -107,7 +107,7 @@ def ranges_asked(site: Site) -> list[str | None]:
 def test_a_cut_connection_is_resumed_where_it_broke(site, tmp_path):
     site.cuts = [100_000, 50_000]
     seen = []
-    path = download(
+    path = download_archive(
         f"{site.url}/{IMAGES}", tmp_path / IMAGES, lambda done, total, name: seen.append((done, total, name))
     )
     assert path.read_bytes() == ARCHIVE
@@ -126,18 +126,18 @@ def test_a_stopped_download_is_resumed_by_the_next_call(site, tmp_path):
         raise Stop
 
     with pytest.raises(Stop):
-        download(f"{site.url}/{IMAGES}", tmp_path / IMAGES, stop)
+        download_archive(f"{site.url}/{IMAGES}", tmp_path / IMAGES, stop)
     kept = (tmp_path / f"{IMAGES}.part").stat().st_size
     assert 0 < kept <= len(ARCHIVE)
     assert not (tmp_path / IMAGES).exists()
-    assert download(f"{site.url}/{IMAGES}", tmp_path / IMAGES).read_bytes() == ARCHIVE
+    assert download_archive(f"{site.url}/{IMAGES}", tmp_path / IMAGES).read_bytes() == ARCHIVE
     assert ranges_asked(site) == [None, f"bytes={kept}-"]
 
 
 def test_a_server_without_ranges_is_read_from_the_beginning(site, tmp_path):
     site.ranges = False
     site.cuts = [100_000]
-    assert download(f"{site.url}/{IMAGES}", tmp_path / IMAGES).read_bytes() == ARCHIVE
+    assert download_archive(f"{site.url}/{IMAGES}", tmp_path / IMAGES).read_bytes() == ARCHIVE
     assert ranges_asked(site) == [None, "bytes=100000-"]
 
 
@@ -145,25 +145,25 @@ def test_a_server_without_ranges_is_read_from_the_beginning(site, tmp_path):
 def test_a_file_that_changed_is_not_glued_to_the_old_one(site, tmp_path, tagged):
     site.tags = {IMAGES: '"v1"'} if tagged else {}
     part = tmp_path / f"{IMAGES}.part"
-    site.cuts = [100_000, *([0] * openi.TRIES)]
+    site.cuts = [100_000, *([0] * downloads.TRIES)]
     with pytest.raises(FetchError, match="the connection broke at 100,000 of"):
-        download(f"{site.url}/{IMAGES}", tmp_path / IMAGES)
+        download_archive(f"{site.url}/{IMAGES}", tmp_path / IMAGES)
     assert part.read_bytes() == ARCHIVE[:100_000]
     site.cuts = []
     site.files[IMAGES] = tgz({"other.png": NOISE[::-1]})
     assert len(site.files[IMAGES]) != len(ARCHIVE)  # without a tag the size gives it away
     if tagged:
         site.tags = {IMAGES: '"v2"'}
-    assert download(f"{site.url}/{IMAGES}", tmp_path / IMAGES).read_bytes() == site.files[IMAGES]
+    assert download_archive(f"{site.url}/{IMAGES}", tmp_path / IMAGES).read_bytes() == site.files[IMAGES]
 
 
 def test_a_part_of_another_address_is_not_used(site, tmp_path):
-    site.cuts = [100_000, *([0] * openi.TRIES)]
+    site.cuts = [100_000, *([0] * downloads.TRIES)]
     with pytest.raises(FetchError):
-        download(f"{site.url}/{IMAGES}", tmp_path / IMAGES)
+        download_archive(f"{site.url}/{IMAGES}", tmp_path / IMAGES)
     site.cuts = []
     site.asked.clear()
-    assert download(f"{site.url}/mirror/{IMAGES}", tmp_path / IMAGES).read_bytes() == ARCHIVE
+    assert download_archive(f"{site.url}/mirror/{IMAGES}", tmp_path / IMAGES).read_bytes() == ARCHIVE
     assert ranges_asked(site) == [None]
 
 
@@ -171,19 +171,19 @@ def test_a_part_of_another_address_is_not_used(site, tmp_path):
 def test_a_part_that_is_complete_or_too_long_is_settled(site, tmp_path, excess):
     part = tmp_path / f"{IMAGES}.part"
     part.write_bytes(ARCHIVE + excess)
-    openi.write_origin(part, openi.Origin(f"{site.url}/{IMAGES}", '"v1"', len(ARCHIVE)))
-    assert download(f"{site.url}/{IMAGES}", tmp_path / IMAGES).read_bytes() == ARCHIVE
+    downloads.write_remote(part, downloads.RemoteFile(f"{site.url}/{IMAGES}", '"v1"', len(ARCHIVE)))
+    assert download_archive(f"{site.url}/{IMAGES}", tmp_path / IMAGES).read_bytes() == ARCHIVE
     assert ranges_asked(site) == [f"bytes={len(ARCHIVE + excess)}-", *([None] if excess else [])]
     assert [p.name for p in tmp_path.iterdir()] == [IMAGES]
 
 
 def test_a_busy_server_is_asked_again_and_a_refusal_is_not(site, tmp_path):
     site.statuses = [503, 429]
-    assert download(f"{site.url}/{IMAGES}", tmp_path / IMAGES).read_bytes() == ARCHIVE
+    assert download_archive(f"{site.url}/{IMAGES}", tmp_path / IMAGES).read_bytes() == ARCHIVE
     assert len(site.asked) == 3
     site.asked.clear()
     with pytest.raises(FetchError, match=r"gone\.tgz: status 404") as caught:
-        download(f"{site.url}/gone.tgz", tmp_path / "gone.tgz")
+        download_archive(f"{site.url}/gone.tgz", tmp_path / "gone.tgz")
     assert len(site.asked) == 1
     assert "cxremb data add iu_xray --images DIR --reports" in caught.value.hint
     assert list(tmp_path.glob("gone*")) == []
@@ -192,32 +192,32 @@ def test_a_busy_server_is_asked_again_and_a_refusal_is_not(site, tmp_path):
 def test_a_weak_tag_is_not_relied_on(site, tmp_path):
     site.tags = {IMAGES: 'W/"v1"'}
     site.cuts = [100_000]
-    assert download(f"{site.url}/{IMAGES}", tmp_path / IMAGES).read_bytes() == ARCHIVE
+    assert download_archive(f"{site.url}/{IMAGES}", tmp_path / IMAGES).read_bytes() == ARCHIVE
     assert "if-range" not in site.asked[1]
 
 
 def test_a_server_that_does_not_say_the_size_is_believed(site, tmp_path):
     site.length = False
-    assert download(f"{site.url}/{IMAGES}", tmp_path / IMAGES).read_bytes() == ARCHIVE
+    assert download_archive(f"{site.url}/{IMAGES}", tmp_path / IMAGES).read_bytes() == ARCHIVE
 
 
 def test_a_log_in_page_is_no_archive(site, tmp_path):
     site.files[IMAGES] = b"<html>please log in</html>"
-    with pytest.raises(FetchError, match=r"no \.tgz archive"):
-        download(f"{site.url}/{IMAGES}", tmp_path / IMAGES)
+    with pytest.raises(FetchError, match=r"what came is not a \.tgz file"):
+        download_archive(f"{site.url}/{IMAGES}", tmp_path / IMAGES)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_no_server_is_one_message_with_the_ways_out(tmp_path, monkeypatch):
-    monkeypatch.setattr(openi, "WAIT_SECONDS", 0.0)
+    monkeypatch.setattr(downloads, "WAIT_SECONDS", 0.0)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
     with pytest.raises(FetchError, match="refused") as caught:
         fetch(tmp_path, url)
-    assert openi.OPENI_URL + IMAGES in caught.value.hint
-    assert openi.OPENI_URL + REPORTS in caught.value.hint
+    assert OPENI_URL + IMAGES in caught.value.hint
+    assert OPENI_URL + REPORTS in caught.value.hint
 
 
 def test_only_http_is_fetched(tmp_path):

@@ -21,7 +21,7 @@ from cxremb.datasets.phantoms import draw_film, write_films
 from cxremb.datasets.phantoms.anatomy import LEFT, RIGHT
 from cxremb.datasets.phantoms.files import file_name, photometric, write_film
 from cxremb.datasets.phantoms.film import body_of, dice, expose
-from cxremb.datasets.phantoms.findings import KINDS, Finding, read_finding, reshape
+from cxremb.datasets.phantoms.findings import KINDS, DrawnFinding, read_finding, reshape
 from cxremb.datasets.phantoms.marks import MARKS
 from cxremb.errors import DataError
 from cxremb.images import decode_file
@@ -160,7 +160,7 @@ def strength(term: str, seed: int) -> float:
     return finding_of(term, seed).strength
 
 
-def finding_of(term: str, seed: int) -> Finding:
+def finding_of(term: str, seed: int) -> DrawnFinding:
     found = read_finding(term, dice("strength", seed))
     assert found is not None
     return found

@@ -14,7 +14,7 @@ from cxremb.cli.output import AsFormat, Format
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
-    from cxremb.datasets.openi import OnBytes
+    from cxremb.datasets.download import OnBytes
     from cxremb.types import Collection
 
 
@@ -36,13 +36,12 @@ def fetch(
 
     Example: cxremb data fetch iu_xray --to downloads
     """
-    from cxremb.datasets.medmnist_sets import SETS
+    from cxremb.datasets.medmnist import published_sets
     from cxremb.errors import FetchError
 
-    if collection not in (IU_XRAY, *SETS):
-        raise FetchError(
-            f"{collection!r} is not a collection to fetch", hint=f"name one of: {IU_XRAY}, {', '.join(SETS)}"
-        )
+    known = (IU_XRAY, *published_sets())
+    if collection not in known:
+        raise FetchError(f"{collection!r} is not a collection to fetch", hint=f"name one of: {', '.join(known)}")
     folder = to or root / "downloads" / collection
     found = fetch_iu_xray(folder, base_url) if collection == IU_XRAY else fetch_medmnist(collection, folder, size, root)
     store(found, name, root, fmt)

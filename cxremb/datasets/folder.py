@@ -7,18 +7,13 @@ from pathlib import Path, PurePath
 
 from cxremb.datasets.tree import NOT_GIVEN, SUFFIXES, counted, image_files, name_images, straddling, unknown_patients
 from cxremb.errors import DataError
-from cxremb.types import Collection, Image, LabelSet, Note, Study
+from cxremb.types import Collection, Image, LabelSet, Note, Study, part_named
 
-PARTS = {
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("val", "valid", "validation"), "val"),
-    **dict.fromkeys(("test", "testing"), "test"),
-}
 NEGATIVE = ("normal", "negative", "no_finding", "no_findings", "control", "controls", "healthy")
 
 
 @dataclass(frozen=True)
-class Place:
+class Location:
     """Where an image lies: `part` and `group` (its class) are None where the folders do not say."""
 
     path: Path
@@ -44,57 +39,57 @@ def read(
     """
     pattern = compile_pattern(patient_pattern) if patient_pattern else None
     paths, others = image_files(folder)
-    places = place(folder, paths)
+    locations = locate(folder, paths)
     ids = name_images(folder, paths)
-    classes = sorted({spot.group for spot in places if spot.group})
+    classes = sorted({location.group for location in locations if location.group})
     label_set = class_labels(classes)
-    found = [find_patient(pattern, spot.relative) for spot in places]
+    found = [find_patient(pattern, location.relative) for location in locations]
     studies = [
         Study(
             image_id,
             patient or image_id,
-            labels={label_set.name: label_values(label_set, spot.group)} if label_set and spot.group else {},
-            parts={"official": spot.part} if spot.part else {},
+            labels={label_set.name: label_values(label_set, location.group)} if label_set and location.group else {},
+            parts={"official": location.part} if location.part else {},
         )
-        for image_id, patient, spot in zip(ids, found, places, strict=True)
+        for image_id, patient, location in zip(ids, found, locations, strict=True)
     ]
     return Collection(
         name=name,
         studies=studies,
         images=[
-            Image(study.study_id, study.study_id, study.patient_id, None, spot.path)
-            for study, spot in zip(studies, places, strict=True)
+            Image(study.study_id, study.study_id, study.patient_id, None, location.path)
+            for study, location in zip(studies, locations, strict=True)
         ],
         licence=licence,
         citation=citation,
         source={"folder": str(folder)} | ({"patient_pattern": patient_pattern} if patient_pattern else {}),
         notes=[
             *file_notes(others, ids, paths),
-            *place_notes(places, classes, ids),
+            *location_notes(locations, classes, ids),
             *patient_notes(pattern, found, studies),
         ],
         label_sets=[label_set] if label_set else [],
     )
 
 
-def place(folder: Path, paths: Sequence[Path]) -> list[Place]:
+def locate(folder: Path, paths: Sequence[Path]) -> list[Location]:
     """What the folders say of each image. Raises `DataError` if only some of the first folders name a part."""
     relative = [path.relative_to(folder) for path in paths]
     first = sorted({path.parts[0] for path in relative if len(path.parts) > 1})
-    split = [name for name in first if name.lower() in PARTS]
+    split = [name for name in first if part_named(name)]
     if split and split != first:
         strange = ", ".join(name for name in first if name not in split)
         raise DataError(
             f"{folder}: {', '.join(split)} name parts of a split, {strange} beside them do not",
             hint="point at a folder that holds either parts or classes",
         )
-    places = []
+    locations = []
     for path, below in zip(paths, relative, strict=True):
         steps = below.parts[:-1]
-        part = PARTS[steps[0].lower()] if split and steps else None
+        part = part_named(steps[0]) if split and steps else None
         groups = steps[1:] if split else steps
-        places.append(Place(path, below, part, groups[0] if groups else None))
-    return places
+        locations.append(Location(path, below, part, groups[0] if groups else None))
+    return locations
 
 
 def class_labels(classes: Sequence[str]) -> LabelSet | None:
@@ -149,14 +144,14 @@ def file_notes(others: Sequence[Path], ids: Sequence[str], paths: Sequence[Path]
     )
 
 
-def place_notes(places: Sequence[Place], classes: Sequence[str], ids: Sequence[str]) -> list[Note]:
+def location_notes(locations: Sequence[Location], classes: Sequence[str], ids: Sequence[str]) -> list[Note]:
     """What the folders leave open."""
-    parted = any(spot.part for spot in places)
-    named = list(zip(ids, places, strict=True))
+    parted = any(location.part for location in locations)
+    named = list(zip(ids, locations, strict=True))
     return counted(
         (
             "images in no class folder",
-            [name for name, spot in named if not spot.group],
+            [name for name, location in named if not location.group],
             "kept without a label; move each into the folder of its class",
         ),
         (
@@ -166,7 +161,7 @@ def place_notes(places: Sequence[Place], classes: Sequence[str], ids: Sequence[s
         ),
         (
             "images in no part of the split",
-            [name for name, spot in named if parted and not spot.part],
+            [name for name, location in named if parted and not location.part],
             "kept; the split `official` leaves them out",
         ),
     )

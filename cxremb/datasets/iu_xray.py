@@ -1,9 +1,11 @@
 """Indiana University Chest X-rays (Open-i), in the Kaggle layout or in its own: reports, list and files, paired."""
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
+from cxremb.datasets.dicom import read_header
 from cxremb.datasets.iu_labels import LEAST, label_studies
 from cxremb.datasets.iu_reports import (
     IMAGE_SUFFIXES,
@@ -14,9 +16,9 @@ from cxremb.datasets.iu_reports import (
     read_projections,
     uid_of,
 )
-from cxremb.datasets.iu_views import with_tagged_views
-from cxremb.datasets.tree import counted
+from cxremb.datasets.tree import all_files, counted
 from cxremb.errors import DataError
+from cxremb.images.dicom import INSTALL
 from cxremb.store.files import sha256_of
 from cxremb.types import Collection, Image, Note, Study
 
@@ -26,7 +28,6 @@ CITATION = (
     "Demner-Fushman D, Kohli MD, Rosenman MB, et al. Preparing a collection of radiology examinations for "
     "distribution and retrieval. J Am Med Inform Assoc 2016;23(2):304-310. doi:10.1093/jamia/ocv080"
 )
-EXAMPLES = 10  # enough to see the pattern, few enough for a screen
 
 
 def read(images: Path | None, reports: Path, projections: Path | None, least: int = LEAST) -> Collection:
@@ -126,7 +127,9 @@ def find_films(folder: Path) -> tuple[dict[str, Path], list[Note]]:
         raise DataError(f"{folder}: no such folder of images", hint="check the path given to --images")
     films: dict[str, Path] = {}
     copies = []
-    for path in image_files(folder):
+    for path in all_files(folder):
+        if not path.name.lower().endswith(IMAGE_SUFFIXES) or path.name.startswith("."):  # ._x.png: by a Mac's archiver
+            continue
         first = films.setdefault(canonical_id(path.name), path)
         if first is path:
             continue
@@ -144,20 +147,27 @@ def find_films(folder: Path) -> tuple[dict[str, Path], list[Note]]:
     return films, counted(("copies of an image that is already there", copies, "the first was kept"))
 
 
-def image_files(folder: Path) -> list[Path]:
-    """Every file with the suffix of an image, hidden ones left out, sorted."""
+def with_tagged_views(images: Sequence[Image]) -> tuple[list[Image], list[Note]]:
+    """The images, DICOM films without a view with the one that their tags name; a note if pydicom is missing."""
+    wanting = [image.path for image in images if lacks_view(image)]
+    if wanting and find_spec("pydicom") is None:
+        what, names = "DICOM files whose view was not read: pydicom is missing", [str(path) for path in wanting[:10]]
+        return list(images), [Note(what, len(wanting), names, f"{INSTALL}, or give --projections")]
+    return [replace(image, view=tagged(image.path)) if lacks_view(image) else image for image in images], []
 
-    def stop(error: OSError) -> None:
-        raise DataError(
-            f"{error.filename}: cannot be searched ({error.strerror})", hint="mend its permissions"
-        ) from error
 
-    return sorted(
-        Path(parent) / name
-        for parent, _, names in os.walk(folder, onerror=stop)
-        for name in names
-        if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")  # ._x.png: left by a Mac's archiver
-    )
+def lacks_view(image: Image) -> bool:
+    """Whether only the file's own tags can tell the view."""
+    return image.view is None and image.path is not None and image.path.suffix.lower() == ".dcm"
+
+
+def tagged(path: Path | None) -> str | None:
+    """Frontal or Lateral, as the tags say; None if they do not, or cannot be read."""
+    try:
+        header = read_header(path) if path else None
+    except Exception:  # pydicom raises anything at all on damaged bytes; the file is counted when it is hashed
+        return None
+    return header.view if header else None
 
 
 def pair(listed: Mapping[str, Image], files: Mapping[str, Path]) -> list[Image]:

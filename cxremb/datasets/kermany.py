@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cxremb.datasets.tree import counted, image_files, straddling
 from cxremb.errors import DataError
-from cxremb.types import Collection, Image, LabelSet, Note, Study
+from cxremb.types import PARTS, Collection, Image, LabelSet, Note, Study
 
 NAME = "kermany"
 LICENCE = "CC BY 4.0"
@@ -17,7 +17,6 @@ CITATION = (
     "Kermany DS, Goldbaum M, Cai W, et al. Identifying Medical Diagnoses and Treatable Diseases by Image-Based Deep "
     "Learning. Cell 2018;172(5):1122-1131. doi:10.1016/j.cell.2018.02.010"
 )
-PARTS = ("train", "val", "test")
 CLASSES = ("NORMAL", "PNEUMONIA")
 PATIENT = re.compile(r"(person\d+_(?P<kind>bacteria|virus))_|((?:NORMAL2-)?IM-\d+)-", re.IGNORECASE)
 LABEL_SETS = (
@@ -45,7 +44,7 @@ FEW = 100  # images: the 95% interval of an accuracy of 0.9 is then 0.12 wide, o
 
 
 @dataclass(frozen=True)
-class Film:
+class KermanyFilm:
     """One image and where it lies; `relative` is part/class/file name."""
 
     path: Path
@@ -64,9 +63,9 @@ class Film:
     @property
     def kind(self) -> str | None:
         """normal, bacteria or virus; None where folder and name do not say, or contradict each other."""
-        said = str(self.named["kind"] or "normal").lower() if self.named else None
+        kind = str(self.named["kind"] or "normal").lower() if self.named else None
         expected = ("normal",) if self.group == "NORMAL" else ("bacteria", "virus")
-        return said if said in expected else None
+        return kind if kind in expected else None
 
 
 def read(folder: Path, name: str = NAME) -> Collection:
@@ -108,19 +107,19 @@ def read(folder: Path, name: str = NAME) -> Collection:
     return Collection(name, studies, images, LICENCE, CITATION, {"folder": str(folder)}, notes, label_sets=LABEL_SETS)
 
 
-def sort_out(paths: Sequence[Path]) -> tuple[list[Film], list[str], list[str]]:
+def sort_out(paths: Sequence[Path]) -> tuple[list[KermanyFilm], list[str], list[str]]:
     """The films by place, then the copies of one, then the images that lie elsewhere; the outermost copy is kept.
 
     The Kaggle archive holds the whole collection a second time, in chest_xray/chest_xray.
     """
-    films: dict[str, Film] = {}
+    films: dict[str, KermanyFilm] = {}
     copies, outside = [], []
     for path in sorted(paths, key=lambda path: (len(path.parts), path)):
         part, group = path.parts[-3:-1] if len(path.parts) > 2 else ("", "")
         if part.lower() not in PARTS or group.upper() not in CLASSES:
             outside.append(str(path))
             continue
-        film = Film(path, part.lower(), group.upper())
+        film = KermanyFilm(path, part.lower(), group.upper())
         first = films.setdefault(film.relative, film)
         if first is film:
             continue
@@ -130,13 +129,13 @@ def sort_out(paths: Sequence[Path]) -> tuple[list[Film], list[str], list[str]]:
     return [films[place] for place in sorted(films)], copies, outside
 
 
-def name_films(films: Sequence[Film]) -> list[str]:
+def name_films(films: Sequence[KermanyFilm]) -> list[str]:
     """An id for each: the file's name without suffix, or part/class/name where several files share that."""
     times = Counter(film.path.stem for film in films)
     return [film.path.stem if times[film.path.stem] == 1 else film.relative for film in films]
 
 
-def as_studies(films: Sequence[Film], ids: Sequence[str], split: str) -> Iterator[Study]:
+def as_studies(films: Sequence[KermanyFilm], ids: Sequence[str], split: str) -> Iterator[Study]:
     """A study for each film; the zeros of a class are left out."""
     for film, name in zip(films, ids, strict=True):
         labels = {"pneumonia": {"pneumonia": float(film.group == "PNEUMONIA")}}
@@ -146,7 +145,7 @@ def as_studies(films: Sequence[Film], ids: Sequence[str], split: str) -> Iterato
         yield Study(name, patient, labels=labels, parts={split: film.part})
 
 
-def name_notes(films: Sequence[Film], ids: Sequence[str]) -> list[Note]:
+def name_notes(films: Sequence[KermanyFilm], ids: Sequence[str]) -> list[Note]:
     """What the names leave open."""
     named = list(zip(ids, films, strict=True))
     return counted(

@@ -1,9 +1,11 @@
 """MedMNIST v2: any two-dimensional .npz, its arrays unpacked once into PNG files; and its download."""
 
 import hashlib
+import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from shutil import rmtree
@@ -15,11 +17,10 @@ from uuid import uuid4
 import numpy as np
 from numpy.typing import NDArray
 
-from cxremb.datasets.medmnist_arrays import PARTS, Arrays, open_arrays, unpack
-from cxremb.datasets.medmnist_sets import SETS, MedSet
+from cxremb.datasets.medmnist_arrays import Arrays, open_arrays, unpack
 from cxremb.datasets.tree import unknown_patients
 from cxremb.errors import DataError, FetchError
-from cxremb.types import Collection, Image, LabelSet, Note, Progress, Study, unwatched
+from cxremb.types import PARTS, Collection, Image, LabelSet, Note, Progress, Study, unwatched
 
 CITATION = (
     "Yang J, Shi R, Wei D, et al. MedMNIST v2: A large-scale lightweight benchmark for 2D and 3D biomedical image "
@@ -35,7 +36,28 @@ MEANS = {
 
 
 @dataclass(frozen=True)
-class Row:
+class MedSet:
+    """One set. `labels[i]` is what the value i means, or what column i is where the task is `multilabel`."""
+
+    task: str  # binary, multiclass, multilabel, or ordinal: grades, to be read as classes
+    labels: tuple[str, ...]
+    md5: Mapping[int, str]  # pixels per side -> of the published .npz
+    licence: str = "CC BY 4.0"
+    view: str | None = None  # where all of them are films of one view
+
+
+@cache
+def published_sets() -> dict[str, MedSet]:
+    """The two-dimensional sets of MedMNIST v2 as published: the package `medmnist`, which knows them, is optional."""
+    known = json.loads(Path(__file__).with_suffix(".json").read_text(encoding="utf-8"))
+    for about in known.values():
+        about["labels"] = tuple(about["labels"])
+        about["md5"] = {int(side): md5 for side, md5 in about["md5"].items()}
+    return {name: MedSet(**about) for name, about in known.items()}
+
+
+@dataclass(frozen=True)
+class MedImage:
     """One image: part, place in the array, and what its labels say."""
 
     part: str
@@ -57,16 +79,16 @@ def read(file: Path, unpack_to: Path, name: str | None = None, progress: Progres
     Raises `DataError` for what is no such file or does not fit its name, `StoreError` if it cannot be unpacked.
     """
     arrays = open_arrays(file)
-    published = SETS.get(flag_of(file))
+    published = published_sets().get(flag_of(file))
     kind = published or derive(arrays)
     label_set = describe(kind)
     check_labels(arrays, kind)
     sha256 = unpack(arrays, unpack_to, progress)
 
-    def rows() -> Iterator[Row]:
+    def rows() -> Iterator[MedImage]:
         for part in PARTS:
             for index, values in enumerate(arrays.labels[part]):
-                yield Row(part, index, label_values(kind, label_set, values))
+                yield MedImage(part, index, label_values(kind, label_set, values))
 
     return Collection(
         name=name or file.stem,
@@ -165,10 +187,11 @@ def fetch(name: str, to: Path, size: int = 28) -> Path:
     name: such as pneumoniamnist. size: pixels per side, 28, 64, 128 or 224.
     Raises `FetchError` if the set or size is unknown, the package is missing, the download fails or is damaged.
     """
-    if name not in SETS or size not in SETS[name].md5:
+    known = published_sets()
+    if name not in known or size not in known[name].md5:
         raise FetchError(
             f"MedMNIST has no two-dimensional set {name!r} of {size} pixels",
-            hint=f"name one of: {', '.join(SETS)}; with 28, 64, 128 or 224 pixels",
+            hint=f"name one of: {', '.join(known)}; with 28, 64, 128 or 224 pixels",
         )
     suffix = "" if size == 28 else f"_{size}"
     file = to / f"{name}{suffix}.npz"

@@ -15,9 +15,8 @@ from PIL import Image as PilImage
 
 from cxremb.errors import DataError
 from cxremb.store.files import sha256_of, unwritable
-from cxremb.types import Progress
+from cxremb.types import PARTS, Progress
 
-PARTS = ("train", "val", "test")
 MARKER = "unpacked.json"
 DAMAGED = (ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)  # what reading such a file raises
 FAST = 1  # of 9: five times as fast as the usual 6, an eighth larger
@@ -25,7 +24,7 @@ READ_HEADER = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.forma
 
 
 @dataclass(frozen=True)
-class Header:
+class ArrayHeader:
     """What a .npy says before its values."""
 
     shape: tuple[int, ...]
@@ -71,13 +70,13 @@ def open_arrays(file: Path) -> Arrays:
     )
 
 
-def read_header(packed: zipfile.ZipFile, name: str) -> Header:
+def read_header(packed: zipfile.ZipFile, name: str) -> ArrayHeader:
     """The header of an array of the .npz."""
     with packed.open(f"{name}.npy") as stream:
-        return Header(*READ_HEADER[np.lib.format.read_magic(stream)](stream))
+        return ArrayHeader(*READ_HEADER[np.lib.format.read_magic(stream)](stream))
 
 
-def check_images(file: Path, headers: dict[str, Header]) -> tuple[int, ...]:
+def check_images(file: Path, headers: dict[str, ArrayHeader]) -> tuple[int, ...]:
     """The shape of one image. Raises `DataError` unless all are 8 bit, of two dimensions, and of one shape."""
     shapes = {header.shape[1:] for header in headers.values()}
     shape = shapes.pop()
@@ -148,7 +147,7 @@ def read_images(arrays: Arrays, part: str) -> Iterator[NDArray[np.uint8]]:
     """The images of a part, one at a time: the largest set has 4 GB in one array. Raises `DataError` if damaged."""
     size = int(np.prod(arrays.shape))
     with zipfile.ZipFile(arrays.file) as packed, packed.open(f"{part}_images.npy") as stream:
-        header = Header(*READ_HEADER[np.lib.format.read_magic(stream)](stream))
+        header = ArrayHeader(*READ_HEADER[np.lib.format.read_magic(stream)](stream))
         if header.fortran:  # the values of one image lie far apart
             yield from np.load(arrays.file)[f"{part}_images"]
             return

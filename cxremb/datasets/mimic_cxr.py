@@ -2,18 +2,16 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
 
-from cxremb.datasets.mimic_files import Reports, film_files, open_reports, patient_folder, study_folders
-from cxremb.datasets.mimic_labels import UNCERTAIN, label_sets, labeller
-from cxremb.datasets.mimic_release import KINDS, Release, open_release
-from cxremb.datasets.mimic_reports import parse_report
-from cxremb.datasets.mimic_tables import Listed
+from cxremb.datasets.mimic_release import KINDS, Release, film_files, open_release, patient_folder, study_folders
+from cxremb.datasets.mimic_reports import Reports, open_reports, parse_report
+from cxremb.datasets.mimic_tables import UNCERTAIN, ListedFilm, label_sets, labeller
 from cxremb.errors import DataError
-from cxremb.types import Collection, Image, Note, Study
+from cxremb.types import EXAMPLES, Collection, Image, Note, NoteCounter, Study, notes_of
 
 NAME = "mimic_cxr"
 LICENCE = "PhysioNet Credentialed Health Data License 1.5.0"
@@ -25,11 +23,10 @@ CITATION = (
 VIEWS = {"PA": "Frontal", "AP": "Frontal", "LATERAL": "Lateral", "LL": "Lateral"}
 SPLIT = "official"
 T = TypeVar("T")
-EXAMPLES = 10  # enough to see the pattern, few enough for a screen
 
 
 @dataclass(frozen=True)
-class Counted(Iterable[T]):
+class SizedStream(Iterable[T]):
     """What comes, and how much of it is to be expected: for a bar."""
 
     items: Iterator[T]
@@ -40,22 +37,6 @@ class Counted(Iterable[T]):
 
     def __iter__(self) -> Iterator[T]:
         return self.items
-
-
-@dataclass
-class Tally:
-    """Something counted as it comes, with the first few."""
-
-    what: str
-    hint: str
-    count: int = 0
-    examples: list[str] = field(default_factory=list)
-
-    def add(self, example: object) -> None:
-        """One more."""
-        self.count += 1
-        if len(self.examples) < EXAMPLES:
-            self.examples.append(str(example))
 
 
 def read(root: Path, reports: Path | None = None, uncertain: str = "ignore") -> Collection:
@@ -76,8 +57,8 @@ def read(root: Path, reports: Path | None = None, uncertain: str = "ignore") -> 
     given = {"root": root, "reports": reports}
     return Collection(
         name=NAME,
-        studies=Counted(studies(release, texts, uncertain, notes), len(release.patients)),
-        images=Counted(images(release, notes), len(release.ids)),
+        studies=SizedStream(studies(release, texts, uncertain, notes), len(release.patients)),
+        images=SizedStream(images(release, notes), len(release.ids)),
         licence=LICENCE,
         citation=CITATION,
         source={
@@ -103,14 +84,14 @@ def studies(release: Release, texts: Reports | None, uncertain: str, notes: list
 
     for number, patient in release.patients.items():
         yield study(number, patient)
-    filmless = Tally("reports without an image", "kept: their text can be encoded")
+    filmless = NoteCounter("reports without an image", "kept: their text can be encoded")
     extra = set()
     for patient, number in texts.listed() if texts else ():
         if number not in release.patients:
             filmless.add(number)
             extra.add(number)
             yield study(number, patient)
-    notes += table_notes(release, extra) + noted(*reader.tallies, filmless)
+    notes += table_notes(release, extra) + notes_of(*reader.counters, filmless)
 
 
 class SectionReader:
@@ -119,14 +100,16 @@ class SectionReader:
     def __init__(self, texts: Reports | None) -> None:
         self.texts = texts
         given = "check that it is all of --reports" if texts else "give --reports mimic-cxr-reports.zip of MIMIC-CXR"
-        self.absent = Tally("studies without a report", f"kept without text; {given}")
-        self.empty = Tally("reports without text", "kept; fetch them again if they should have some")
-        self.foreign = Tally("reports that are not UTF-8", "read as Latin-1; look whether their letters are right")
-        self.other = Tally(
+        self.absent = NoteCounter("studies without a report", f"kept without text; {given}")
+        self.empty = NoteCounter("reports without text", "kept; fetch them again if they should have some")
+        self.foreign = NoteCounter(
+            "reports that are not UTF-8", "read as Latin-1; look whether their letters are right"
+        )
+        self.other = NoteCounter(
             "reports with neither findings nor impression",
             "kept: what stands under no heading is the section `report`; none has a vector for findings+impression",
         )
-        self.tallies = (self.absent, self.empty, self.foreign, self.other)
+        self.counters = (self.absent, self.empty, self.foreign, self.other)
 
     def read(self, patient: int, study: int) -> dict[str, str]:
         """Section -> text of one study; empty without a report."""
@@ -160,20 +143,20 @@ def table_notes(release: Release, extra: Set[int]) -> list[Note]:
     if "split" in release.tables:
         named["split"] = release.parts
     for name, table in named.items():
-        unknown = Tally(f"studies of the {name} table that have neither image nor report", "left out")
-        unnamed = Tally(f"studies that the {name} table does not name", f"kept; {name} says nothing of them")
+        unknown = NoteCounter(f"studies of the {name} table that have neither image nor report", "left out")
+        unnamed = NoteCounter(f"studies that the {name} table does not name", f"kept; {name} says nothing of them")
         for study in sorted(table.keys() - release.patients.keys() - extra):
             unknown.add(study)
         for study in sorted(release.patients.keys() - table.keys()):
             unnamed.add(study)
-        notes += noted(unknown, unnamed)
+        notes += notes_of(unknown, unnamed)
     return [note for note in notes if note.count]
 
 
 def images(release: Release, notes: list[Note]) -> Iterator[Image]:
     """The films as listed, each with its file if it is here; `notes` are filled at the end."""
     folders = StudyFolders(release)
-    missing = Tally("listed images that are not on disk", "they stay listed; fetch the files and add again")
+    missing = NoteCounter("listed images that are not on disk", "they stay listed; fetch the files and add again")
     views: Counter[str] = Counter()
     for film in release.distinct_films():
         path = folders.find(film)
@@ -184,7 +167,7 @@ def images(release: Release, notes: list[Note]) -> Iterator[Image]:
             views[film.view or "blank"] += 1
         yield Image(film.dicom_id, str(film.study), str(film.patient), view, path)
     folders.search_unlisted_studies()
-    notes += noted(missing, folders.unlisted) + view_notes(views)
+    notes += notes_of(missing, folders.unlisted) + view_notes(views)
 
 
 class StudyFolders:
@@ -196,10 +179,10 @@ class StudyFolders:
     def __init__(self, release: Release) -> None:
         self.release = release
         self.searched: set[int] = set()
-        self.unlisted = Tally(f"images on disk that {release.index.name} does not list", "left out")
+        self.unlisted = NoteCounter(f"images on disk that {release.index.name} does not list", "left out")
         self.film_files = lru_cache(maxsize=64)(film_files)
 
-    def find(self, film: Listed) -> Path | None:
+    def find(self, film: ListedFilm) -> Path | None:
         """The film's file, if it is here."""
         folder = f"{self.release.files}/{patient_folder(film.patient)}/s{film.study}"  # a Path each is slow and large
         found = self.film_files(folder)
@@ -222,8 +205,3 @@ def view_notes(views: Counter[str]) -> list[Note]:
     examples = [f"ViewPosition {position}: {count}" for position, count in views.most_common(EXAMPLES)]
     hint = f"kept without a view; {', '.join(VIEWS)} are known"
     return [Note("images whose view is not known", views.total(), examples, hint)] if views else []
-
-
-def noted(*tallies: Tally) -> list[Note]:
-    """A note for each that counted anything."""
-    return [Note(tally.what, tally.count, tuple(tally.examples), tally.hint) for tally in tallies if tally.count]

@@ -1,14 +1,18 @@
-"""The published folder of MIMIC-CXR-JPG: what its tables say, held by id, and its films, read anew each time."""
+"""The published folder of MIMIC-CXR-JPG: what its tables say, held by id, and its films, read anew each time.
 
+Films lie in p10/p10000032/s50414267/<dicom_id>.jpg, reports in p10/p10000032/s50414267.txt.
+"""
+
+import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cxremb.datasets.mimic_files import patients, walk_films
-from cxremb.datasets.mimic_labels import LABELLERS, read_findings
-from cxremb.datasets.mimic_tables import Listed, find_table, read_metadata, read_split
+from cxremb.datasets.mimic_tables import LABELLERS, ListedFilm, find_table, read_findings, read_metadata, read_split
 from cxremb.errors import DataError
 
+SUFFIXES = (".jpg", ".jpeg", ".png", ".dcm")  # as published, resized by users, or of MIMIC-CXR itself
 KINDS = ("metadata", *LABELLERS, "split")
 
 
@@ -24,11 +28,11 @@ class Release:
     findings: dict[str, dict[int, bytes]] = field(default_factory=dict)  # labeller -> study -> codes
     parts: dict[int, str] = field(default_factory=dict)  # study -> train, val or test
 
-    def films(self) -> Iterator[Listed]:
+    def films(self) -> Iterator[ListedFilm]:
         """Every film as the metadata table lists it or, without one, as it lies on disk."""
         return read_metadata(self.tables["metadata"]) if "metadata" in self.tables else walk_films(self.files)
 
-    def distinct_films(self) -> Iterator[Listed]:
+    def distinct_films(self) -> Iterator[ListedFilm]:
         """`films`, each the first time that it is listed."""
         pending = set(self.repeated)
         for film in self.films():
@@ -72,7 +76,7 @@ def index_films(release: Release) -> None:
         (release.repeated if film.dicom_id in release.ids else release.ids).add(film.dicom_id)
     if not release.patients:
         raise DataError(f"{release.index}: no image in it", hint="fetch it again from PhysioNet")
-    first: dict[str, Listed] = {}
+    first: dict[str, ListedFilm] = {}
     for film in release.films() if release.repeated else ():
         if film.dicom_id in release.repeated and (other := first.setdefault(film.dicom_id, film))[1:] != film[1:]:
             raise DataError(
@@ -80,3 +84,49 @@ def index_films(release: Release) -> None:
                 f"study {other.study}, view {other.view!r}; study {film.study}, view {film.view!r}",
                 hint="correct or remove one of the two",
             )
+
+
+def patient_folder(patient: int) -> str:
+    """Where a patient lies, from the folder `files` on."""
+    return f"p{str(patient)[:2]}/p{patient}"
+
+
+def film_files(folder: Path | str) -> dict[str, str]:
+    """Stem -> file name of the films in one folder; nothing if there is no such folder."""
+    names = sorted(name for name, _ in entries(folder) if name.lower().endswith(SUFFIXES) and name[0] != ".")
+    return {os.path.splitext(name)[0]: name for name in names}  # noqa: PTH122 - a Path per film is slow
+
+
+def study_folders(files: Path) -> Iterator[tuple[int, int, Path]]:
+    """(patient, study, folder) of every study in the tree, in order."""
+    for patient, folder in patients(files):
+        for name, is_folder in entries(folder):
+            if is_folder and (study := re.fullmatch(r"s(\d+)", name)):
+                yield patient, int(study[1]), folder / name
+
+
+def walk_films(files: Path) -> Iterator[ListedFilm]:
+    """Every film in the tree; what it says of patient and study is its path."""
+    for patient, study, folder in study_folders(files):
+        for stem, name in film_files(folder).items():
+            yield ListedFilm(str(folder / name), stem, patient, study, "")
+
+
+def patients(files: Path) -> Iterator[tuple[int, Path]]:
+    """(patient, folder) of every patient in the tree, in order."""
+    for group, is_group in entries(files):
+        if is_group and re.fullmatch(r"p\d+", group):
+            for name, is_folder in entries(files / group):
+                if is_folder and (patient := re.fullmatch(r"p(\d+)", name)):
+                    yield int(patient[1]), files / group / name
+
+
+def entries(folder: Path | str) -> list[tuple[str, bool]]:
+    """(name, is a folder) of what is in a folder, sorted; nothing if there is no such folder."""
+    try:
+        with os.scandir(folder) as found:
+            return sorted((entry.name, entry.is_dir()) for entry in found)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be searched ({error.strerror})", hint="mend its permissions") from error

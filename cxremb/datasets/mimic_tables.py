@@ -1,18 +1,45 @@
-"""The tables of MIMIC-CXR-JPG: found by their name, read row by row, kept small."""
+"""The tables of MIMIC-CXR-JPG: found by their name, read row by row, kept small; and what their labels mean.
+
+The labels are those that CheXpert and NegBio read from the reports; what their -1 is taken for is a policy.
+"""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
 from cxremb.errors import DataError
 from cxremb.tablefile import open_table
+from cxremb.types import LabelSet, part_named
 
-PARTS = {"train": "train", "validate": "val", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 FETCH_AGAIN = "fetch it again from PhysioNet and compare its SHA-256 with SHA256SUMS.txt"
 
 
-class Listed(NamedTuple):
+LABELLERS = {"chexpert": "CheXpert", "negbio": "NegBio"}
+LABELS = (
+    "Atelectasis",
+    "Cardiomegaly",
+    "Consolidation",
+    "Edema",
+    "Enlarged Cardiomediastinum",
+    "Fracture",
+    "Lung Lesion",
+    "Lung Opacity",
+    "No Finding",
+    "Pleural Effusion",
+    "Pleural Other",
+    "Pneumonia",
+    "Pneumothorax",
+    "Support Devices",
+)
+NORMAL, DEVICES = "No Finding", "Support Devices"
+NO, YES, UNSURE, BLANK = range(4)
+CODES = {"0": NO, "0.0": NO, "1": YES, "1.0": YES, "-1": UNSURE, "-1.0": UNSURE, "": BLANK}
+UNCERTAIN = {"ignore": "is missing", "zero": "is 0", "one": "is 1"}  # policy -> what it makes of -1
+
+
+class ListedFilm(NamedTuple):
     """One film as a table or a folder lists it."""
 
     place: str  # where it is listed, for messages: a line number, or a path
@@ -32,14 +59,14 @@ def find_table(root: Path, kind: str) -> Path | None:
     return max(found)[-1] if found else None
 
 
-def read_metadata(path: Path) -> Iterator[Listed]:
+def read_metadata(path: Path) -> Iterator[ListedFilm]:
     """The films that the metadata table lists, in its order. Raises `DataError`, naming the line, for a bad row."""
     for line, (dicom_id, patient, study, view) in read_rows(
         path, ("dicom_id", "subject_id", "study_id", "ViewPosition")
     ):
         if not dicom_id:
             raise DataError(f"{path}: line {line} has no dicom_id", hint=FETCH_AGAIN)
-        yield Listed(
+        yield ListedFilm(
             f"line {line}",
             dicom_id,
             number(path, line, "subject_id", patient),
@@ -52,18 +79,39 @@ def read_split(path: Path) -> dict[int, str]:
     """Study -> train, val or test. Raises `DataError`, naming the line, where the images of a study are apart."""
     parts: dict[int, str] = {}
     for line, (study, part) in read_rows(path, ("study_id", "split")):
-        if part not in PARTS:
+        found = part_named(part)
+        if found is None:
             raise DataError(
                 f"{path}: line {line}: no part of a split is called {part!r}",
                 hint="the column split may say train, validate or test",
             )
-        known = parts.setdefault(number(path, line, "study_id", study), PARTS[part])
-        if known != PARTS[part]:
+        known = parts.setdefault(number(path, line, "study_id", study), found)
+        if known != found:
             raise DataError(
-                f"{path}: line {line} puts an image of study {study} into {PARTS[part]}, an earlier line into {known}",
+                f"{path}: line {line} puts an image of study {study} into {found}, an earlier line into {known}",
                 hint=f"MIMIC-CXR is split by patient, so this is not its own table; {FETCH_AGAIN}",
             )
     return parts
+
+
+def read_findings(path: Path) -> dict[int, bytes]:
+    """Study -> one byte for each of `LABELS`: `NO`, `YES`, `UNSURE` or `BLANK`.
+
+    Bytes, because there are 227,827 studies and few distinct rows. Raises `DataError`, naming the line, for a value
+    that is none of 0, 1, -1 and blank, and for two rows of one study that differ.
+    """
+    found: dict[int, bytes] = {}
+    distinct: dict[bytes, bytes] = {}
+    for line, (study, *cells) in read_rows(path, ("study_id", *LABELS)):
+        if unknown := [f"{label} is {cell!r}" for label, cell in zip(LABELS, cells, strict=True) if cell not in CODES]:
+            raise DataError(f"{path}: line {line}: {unknown[0]}; it may be 1, 0, -1 or blank", hint=FETCH_AGAIN)
+        codes = bytes([CODES[cell] for cell in cells])
+        codes = distinct.setdefault(codes, codes)
+        if found.setdefault(number(path, line, "study_id", study), codes) != codes:
+            raise DataError(
+                f"{path}: line {line} contradicts an earlier line on study {study}", hint="remove one of the two"
+            )
+    return found
 
 
 def read_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
@@ -79,3 +127,43 @@ def number(path: Path, line: int, column: str, cell: str) -> int:
     if not cell.isdecimal():
         raise DataError(f"{path}: line {line}: {column} {cell!r} is not a number", hint=FETCH_AGAIN)
     return int(cell)
+
+
+def label_sets(labellers: Mapping[str, Path], uncertain: str) -> list[LabelSet]:
+    """One multi-label set for each labeller's table, and `normal_abnormal` of the first."""
+    policy = f"uncertain (-1) {UNCERTAIN[uncertain]}; blank (not mentioned) is missing"
+    sets = [
+        LabelSet(name, "multilabel", f"what {LABELLERS[name]} read from the report ({path.name})", LABELS, policy)
+        for name, path in labellers.items()
+    ]
+    if sets:
+        first = LABELLERS[sets[0].name]
+        means = f"1 if {first} read any finding but support devices, 0 if it read No Finding, else missing"
+        sets.append(LabelSet("normal_abnormal", "binary", means, ("abnormal",), policy))
+    return sets
+
+
+def labeller(uncertain: str) -> Callable[[Mapping[str, bytes]], dict[str, Mapping[str, float]]]:
+    """The function from a study's codes per labeller to its labels per label set, under this policy."""
+    # Few studies have a row of their own, so most of these small dictionaries are shared.
+    values_of = lru_cache(maxsize=65536)(lambda codes: label_values(codes, uncertain))
+
+    def labels_of(codes: Mapping[str, bytes]) -> dict[str, Mapping[str, float]]:
+        labels: dict[str, Mapping[str, float]] = {name: values_of(row) for name, row in codes.items()}
+        abnormal = abnormal_values(next(iter(labels.values()), {}))
+        return {name: values for name, values in {**labels, "normal_abnormal": abnormal}.items() if values}
+
+    return labels_of
+
+
+def label_values(codes: bytes, uncertain: str) -> dict[str, float]:
+    """Label -> 0 or 1; a missing one is absent."""
+    value = {NO: 0.0, YES: 1.0, **({} if uncertain == "ignore" else {UNSURE: float(uncertain == "one")})}
+    return {label: value[code] for label, code in zip(LABELS, codes, strict=True) if code in value}
+
+
+def abnormal_values(values: Mapping[str, float]) -> dict[str, float]:
+    """1 if any finding is, support devices aside; else 0 if No Finding is 1; else nothing is known."""
+    if any(value for label, value in values.items() if label not in (NORMAL, DEVICES)):
+        return {"abnormal": 1.0}
+    return {"abnormal": 0.0} if values.get(NORMAL) else {}

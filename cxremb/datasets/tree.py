@@ -6,11 +6,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePath
 
 from cxremb.errors import DataError
-from cxremb.types import Note, Study
+from cxremb.types import EXAMPLES, Note, Study
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".npy", ".dcm")
 NOT_GIVEN = "not given"
-EXAMPLES = 10  # enough to see the pattern, few enough for a screen
 
 
 def image_files(folder: Path) -> tuple[list[Path], list[Path]]:

@@ -31,7 +31,7 @@ RECORD = "phantoms.json"
 
 
 @dataclass(frozen=True)
-class Job:
+class DrawJob:
     """One film to draw: the `take`-th of this view of the study, counted from 0."""
 
     study: Study
@@ -80,16 +80,18 @@ def write_films(
     ]
 
 
-def jobs_of(study: Study, films: Sequence[tuple[str, str]]) -> Iterator[Job]:
+def jobs_of(study: Study, films: Sequence[tuple[str, str]]) -> Iterator[DrawJob]:
     """A job for each (image_id, view) of a study. Raises `DataError` if a view cannot be drawn."""
     takes: Counter[str] = Counter()
     for image_id, view in films:
         check_view(view)
-        yield Job(study, image_id, view, takes[view])
+        yield DrawJob(study, image_id, view, takes[view])
         takes[view] += 1
 
 
-def draw_chunks(draw: Callable[[Sequence[Job]], int], chunks: Sequence[Sequence[Job]], workers: int) -> Iterator[None]:
+def draw_chunks(
+    draw: Callable[[Sequence[DrawJob]], int], chunks: Sequence[Sequence[DrawJob]], workers: int
+) -> Iterator[None]:
     """None for each film drawn, chunk by chunk; in this process where others would not pay for their start."""
     if workers == 1 or len(chunks) < 2:
         for chunk in chunks:
@@ -103,7 +105,7 @@ def draw_chunks(draw: Callable[[Sequence[Job]], int], chunks: Sequence[Sequence[
         pool.shutdown(cancel_futures=True)
 
 
-def draw_chunk(folder: Path, seed: int, jobs: Sequence[Job]) -> int:
+def draw_chunk(folder: Path, seed: int, jobs: Sequence[DrawJob]) -> int:
     """How many films were drawn and written: all of `jobs`."""
     for job in jobs:
         light = expose(job.study, job.view, seed, SIDE, job.take)

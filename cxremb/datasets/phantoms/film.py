@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from cxremb.datasets.phantoms.anatomy import LEFT, Body, draw_frontal, draw_lateral
 from cxremb.datasets.phantoms.canvas import Canvas, Density, Pose, Stroke, enlarge
-from cxremb.datasets.phantoms.findings import Finding, read_finding, reshape
+from cxremb.datasets.phantoms.findings import DrawnFinding, read_finding, reshape
 from cxremb.datasets.phantoms.marks import Site, draw_mark
 from cxremb.errors import DataError
 from cxremb.types import Study
@@ -61,7 +61,7 @@ def expose(study: Study, view: str, seed: int = 0, side: int = 256, take: int = 
     return develop(canvas, film)
 
 
-def body_of(rng: np.random.Generator, findings: Sequence[Finding]) -> Body:
+def body_of(rng: np.random.Generator, findings: Sequence[DrawnFinding]) -> Body:
     """A patient's chest, reshaped by the findings that change it. The healthy spread overlaps with mild findings."""
     body = Body(
         width=float(rng.normal(0.70, 0.035)),

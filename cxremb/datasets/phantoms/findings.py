@@ -53,7 +53,7 @@ PLAIN = 1.5  # severe and large findings always show
 
 
 @dataclass(frozen=True)
-class Finding:
+class DrawnFinding:
     """One finding to draw: `level` is a height on the film or None for anywhere, `strength` 1 for an average one."""
 
     kind: str
@@ -62,7 +62,7 @@ class Finding:
     strength: float
 
 
-def read_finding(term: str, rng: np.random.Generator) -> Finding | None:
+def read_finding(term: str, rng: np.random.Generator) -> DrawnFinding | None:
     """The finding that an indexing term stands for, None if the term draws nothing."""
     stem, *rest = (part.strip() for part in term.split("/"))
     words = set(rest)
@@ -73,7 +73,7 @@ def read_finding(term: str, rng: np.random.Generator) -> Finding | None:
     shown = rng.random() < SHOWN or severity > PLAIN
     strength = severity * float(rng.uniform(0.7, 1.4)) * (1.0 if shown else SHARE_LEFT)
     level = next((height for word, height in LEVELS.items() if word in words), None)
-    return Finding(kind, sides_of(words, (RIGHT, LEFT)[rng.integers(2)]), level, strength)
+    return DrawnFinding(kind, sides_of(words, (RIGHT, LEFT)[rng.integers(2)]), level, strength)
 
 
 def sides_of(words: set[str], otherwise: int) -> tuple[int, ...]:
@@ -85,7 +85,7 @@ def sides_of(words: set[str], otherwise: int) -> tuple[int, ...]:
     return (RIGHT,) if words & {"right", "middle lobe"} else (otherwise,)
 
 
-def reshape(body: Body, finding: Finding) -> Body:
+def reshape(body: Body, finding: DrawnFinding) -> Body:
     """The body as the finding changes it; the same body if the finding is a mark."""
     s = finding.strength
     if finding.kind == "raised":
