@@ -18,10 +18,8 @@ from cxremb.store.label_rows import LabelRows, keep_own, own_sets
 from cxremb.store.layout import LABEL_SOURCE, PRE_READ, ROLES, TABLES, DatasetPaths
 from cxremb.store.tables import changes, count
 from cxremb.store.texts import REPORT
-from cxremb.types import Collection, Image, Note, Progress, unwatched
+from cxremb.types import PARTS, Collection, Image, Note, NoteCounter, Progress, notes_of, unwatched
 
-EXAMPLES = 10
-PARTS = ("train", "val", "test")
 TAKEN = ("image", REPORT, PRE_READ)  # what a row of a store is of, when it is of no section
 
 
@@ -36,7 +34,7 @@ class Added:
 
 
 @dataclass
-class Seen:
+class RecordIndex:
     """What is remembered of every record while the next ones stream by: ids and digests, never contents."""
 
     studies: dict[str, int] = field(default_factory=dict)  # id -> digest of the record
@@ -58,22 +56,22 @@ def add_collection(collection: Collection, root: Path, progress: Progress = unwa
     described = read_described(paths)
     own = own_sets(described, {about.name for about in collection.label_sets})
     before = described if described and whole(described) else None
-    seen = Seen()
+    index = RecordIndex()
     with drafting(paths) as drafts:
         rows = LabelRows([*((about, {}) for about in collection.label_sets), *own.sets], drafts["labels"].add)
-        write_studies(collection, seen, drafts, rows, progress)
-        notes = write_images(collection.images, seen, drafts["images"], progress)
-        if not seen.studies and not seen.images:
+        write_studies(collection, index, drafts, labels=rows, progress=progress)
+        notes = write_images(collection.images, index, drafts["images"], progress=progress)
+        if not index.studies and not index.images:
             raise DataError(f"{collection.name}: no study and no image in it", hint="check the paths you gave")
-        notes = [*collection.notes, *notes, *own.notes, *keep_own(own, rows, seen.studies)]
-        about = {**told(collection, notes), "label_sets": rows.finish()}
+        notes = [*collection.notes, *notes, *own.notes, *keep_own(own, rows, index.studies)]
+        about = {**description_of(collection, notes), "label_sets": rows.finish()}
         dataset, found = settle(before, paths, drafts, about)
-    for name, parts in seen.parts.items():
+    for name, parts in index.parts.items():
         store_published(dataset, name, parts)
     return Added(dataset, count(dataset), notes, found)
 
 
-def told(collection: Collection, notes: Sequence[Note]) -> dict[str, Any]:
+def description_of(collection: Collection, notes: Sequence[Note]) -> dict[str, Any]:
     """What dataset.json says of the collection itself."""
     return {
         "licence": collection.licence,
@@ -107,15 +105,15 @@ def compare(before: Dataset | None, drafts: Mapping[str, Draft]) -> dict[str, in
 
 
 def write_studies(
-    collection: Collection, seen: Seen, drafts: Mapping[str, Draft], labels: LabelRows, progress: Progress
+    collection: Collection, index: RecordIndex, drafts: Mapping[str, Draft], *, labels: LabelRows, progress: Progress
 ) -> None:
-    """Every study once: its patient, its sections with their roles, its labels. Fills `seen`."""
+    """Every study once: its patient, its sections with their roles, its labels. Fills `index`."""
     roles = {**ROLES, **collection.roles}
     for study in progress(collection.studies, length(collection.studies), "reading studies"):
-        told = [study.patient_id, study.sections, study.terms, study.labels, study.parts]
-        if repeated(seen.studies, study.study_id, told, "studies"):
+        content = [study.patient_id, study.sections, study.terms, study.labels, study.parts]
+        if repeated(index.studies, study.study_id, content, what="studies"):
             continue
-        seen.patients[study.study_id] = study.patient_id
+        index.patients[study.study_id] = study.patient_id
         drafts["studies"].add(study.study_id, study.patient_id)
         for section, text in study.sections.items():
             if section in TAKEN:
@@ -130,54 +128,50 @@ def write_studies(
                 raise DataError(
                     f"study {study.study_id}, split {split!r}: no part is called {part!r}", f"use {', '.join(PARTS)}"
                 )
-            seen.parts.setdefault(split, {})[study.study_id] = part
+            index.parts.setdefault(split, {})[study.study_id] = part
 
 
-def write_images(images: Iterable[Image], seen: Seen, draft: Draft, progress: Progress) -> list[Note]:
+def write_images(images: Iterable[Image], index: RecordIndex, draft: Draft, *, progress: Progress) -> list[Note]:
     """Every image once, with what its file says. Notes on the files that cannot be read or have no header."""
-    unread, unsized = Examples(), Examples()
+    later = "until then embedding records them as failures and goes on"
+    unread = NoteCounter("image files that are not there or cannot be read", f"restore them and add again; {later}")
+    unsized = NoteCounter("image files without a readable header", f"replace or remove them; {later}")
     watched = progress(images, length(images), "reading image files")
-    for image, facts in in_order(file_facts, distinct(watched, seen)):
+    for image, facts in in_order(file_facts, distinct(watched, index)):
         path, digest, width, _ = facts
         if path and digest is None:
             unread.add(path)
         elif path and width is None:
             unsized.add(path)
         draft.add(image.image_id, image.study_id, image.patient_id, image.view, *facts)
-    later = "until then embedding records them as failures and goes on"
-    return [
-        *unread.note("image files that are not there or cannot be read", f"restore them and add again; {later}"),
-        *unsized.note("image files without a readable header", f"replace or remove them; {later}"),
-    ]
+    return notes_of(unread, unsized)
 
 
-def distinct(images: Iterable[Image], seen: Seen) -> Iterator[Image]:
+def distinct(images: Iterable[Image], index: RecordIndex) -> Iterator[Image]:
     """Each image once. Raises `DataError` if no study says that it is there and of that patient."""
     for image in images:
-        if seen.patients.get(image.study_id) != image.patient_id:
+        if index.patients.get(image.study_id) != image.patient_id:
             raise DataError(
                 f"image {image.image_id} is of study {image.study_id} and patient {image.patient_id}: no study says so",
                 hint="give the collection a study with that id and patient",
             )
-        told = [image.study_id, image.patient_id, image.view, str(image.path)]
-        if not repeated(seen.images, image.image_id, told, "images"):
+        content = [image.study_id, image.patient_id, image.view, str(image.path)]
+        if not repeated(index.images, image.image_id, content, what="images"):
             yield image
 
 
-def repeated(seen: dict[str, int], name: str, told: Sequence[Any], what: str) -> bool:
+def repeated(known: dict[str, int], name: str, content: Sequence[Any], *, what: str) -> bool:
     """Whether this id was there before. Raises `DataError` if it said something else then.
 
     Compared are 64 bits of a digest: of two records that differ, one pair in 10^19 would pass as the same.
     """
-    record = json.dumps(told, sort_keys=True, default=dict).encode()
-    digest = int.from_bytes(blake2b(record, digest_size=8).digest())
-    known = seen.get(name)
-    seen[name] = digest
-    if known is not None and known != digest:
+    digest = int.from_bytes(blake2b(json.dumps(content, sort_keys=True, default=dict).encode(), digest_size=8).digest())
+    is_known = name in known
+    if known.setdefault(name, digest) != digest:
         raise DataError(
             f"two {what} with one id, {name}, and their contents differ", hint="remove or rename one of them"
         )
-    return known is not None
+    return is_known
 
 
 def length(items: Iterable[Any]) -> int | None:
@@ -208,24 +202,6 @@ def whole(dataset: Dataset) -> bool:
     except (StoreError, KeyError):
         return False
     return True
-
-
-class Examples:
-    """A count, and the first few of what was counted."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.first: list[str] = []
-
-    def add(self, name: str) -> None:
-        """One more."""
-        self.count += 1
-        if len(self.first) < EXAMPLES:
-            self.first.append(name)
-
-    def note(self, what: str, hint: str) -> list[Note]:
-        """The note, if there was any."""
-        return [Note(what, self.count, self.first, hint)] if self.count else []
 
 
 def file_facts(image: Image) -> tuple[str | None, str | None, int | None, int | None]:

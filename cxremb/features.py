@@ -19,7 +19,7 @@ from cxremb.store.reader import Matrix, Store
 from cxremb.store.texts import KEEP, REPORT, text_role
 
 SOURCED = "label recovery, not diagnosis: the text that this arm reads is a source of the label"
-ROLE_TOLD = {BEFORE_READING: "written before the film was read", LABEL_SOURCE: "a source of the label"}
+ROLE_WORDS = {BEFORE_READING: "written before the film was read", LABEL_SOURCE: "a source of the label"}
 FRONTAL = ("frontal", "pa", "ap")  # how a frontal view starts, in lower case
 CHOICES = {"views": ("all", "frontal"), "unit": (None, "image", "study"), "missing": ("drop", "keep")}
 
@@ -45,8 +45,8 @@ class Inputs:
         """Refuse a choice that there is not."""
         for name, known in CHOICES.items():
             if (given := getattr(self, name)) not in known:
-                told = ", ".join(word for word in known if word)
-                raise DataError(f"{name} is {given!r}", hint=f"choose one of {told} with --{name}")
+                words = ", ".join(word for word in known if word)
+                raise DataError(f"{name} is {given!r}", hint=f"choose one of {words} with --{name}")
 
 
 @dataclass(frozen=True)
@@ -84,16 +84,16 @@ class Features:
 
     @property
     def label(self) -> str:
-        """What is told apart, such as `abnormal`; several labels with commas between."""
+        """What is predicted, such as `abnormal`; several labels with commas between."""
         return ", ".join(self.labels)
 
     @property
     def digest(self) -> str:
         """SHA-256 of which rows, of whom, with which labels, from which vectors: equal digests train equal heads."""
-        told: list[Any] = [self.unit, self.views, self.missing, self.task, self.labels, self.label_set]
-        told += [self.label_version, self.text, self.text_role]
-        told += [sorted(facts.items()) for facts in (self.stores, self.pooling, self.keys)]
-        digest = hashlib.sha256("\n".join(map(str, told)).encode())
+        facts: list[Any] = [self.unit, self.views, self.missing, self.task, self.labels, self.label_set]
+        facts += [self.label_version, self.text, self.text_role]
+        facts += [sorted(its.items()) for its in (self.stores, self.pooling, self.keys)]
+        digest = hashlib.sha256("\n".join(map(str, facts)).encode())
         for column in (self.item_ids, self.study_ids, self.patient_ids):
             digest.update("\n".join(column.tolist()).encode())
         digest.update(self.y.tobytes())
@@ -109,17 +109,17 @@ class Features:
 
 def caveats(blocks: Sequence[str], role: str | None, simulated: bool) -> tuple[str, ...]:
     """What must stand beside every figure that rests on these inputs. role: that of the text, if there is one."""
-    said = []
+    notes = []
     if "image" in blocks and simulated:
-        said.append("simulated images")
+        notes.append("simulated images")
     if "text" in blocks and role != BEFORE_READING:
-        said.append(SOURCED)
-    return tuple(said)
+        notes.append(SOURCED)
+    return tuple(notes)
 
 
-def text_told(text: str | None, role: str | None) -> str:
+def describe_text(text: str | None, role: str | None) -> str:
     """Which text it is and how it stands to the label, such as `text pre-read (written before ...)`; or `no text`."""
-    return f"text {text} ({ROLE_TOLD[role]})" if text and role else "no text"
+    return f"text {text} ({ROLE_WORDS[role]})" if text and role else "no text"
 
 
 def load_features(dataset: Dataset, modalities: Sequence[str], inputs: Inputs | None = None) -> Features:
@@ -143,9 +143,9 @@ def load_features(dataset: Dataset, modalities: Sequence[str], inputs: Inputs | 
     missing |= vectors_missing(found, inputs)
     kept, left_out = rows_kept(missing)
     if not kept.any():
-        told = ", ".join(f"{count} {reason}" for reason, count in left_out.items())
+        reasons = ", ".join(f"{count} {reason}" for reason, count in left_out.items())
         raise DataError(
-            f"{dataset.name}: no {unit} has a label and every vector asked for ({told or 'it is empty'})",
+            f"{dataset.name}: no {unit} has a label and every vector asked for ({reasons or 'it is empty'})",
             hint='see what is there: cxremb sql "select store, section, count(*) from embeddings group by all"',
         )
     return Features(

@@ -18,9 +18,8 @@ from cxremb.store.dataset import Dataset, commit_dataset, drafting, verified
 from cxremb.store.label_rows import LabelRows, made_here
 from cxremb.store.sql import query
 from cxremb.tablefile import open_table
-from cxremb.types import LabelSet
+from cxremb.types import EXAMPLES, LabelSet
 
-EXAMPLES = 10
 COLUMNS = ("study_id", "label", "value")
 SHAPE = "give the columns study_id, label and value (0 or 1; leave the row out where it is missing)"
 

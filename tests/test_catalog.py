@@ -128,7 +128,7 @@ def test_files_that_cannot_be_read_are_kept_counted_and_named(tmp_path):
     given.images[1].path.write_bytes(b"no image at all")
     given.images[2].path.unlink()
     added = add_collection(given, tmp_path / "root")
-    assert [(note.what, note.count, note.examples) for note in added.notes] == [
+    assert [(note.what, note.count, list(note.examples)) for note in added.notes] == [
         ("image files that are not there or cannot be read", 1, [str(given.images[2].path)]),
         ("image files without a readable header", 2, [str(image.path) for image in given.images[:2]]),
     ]

@@ -9,7 +9,7 @@ from cxremb.ablation.fusing import Fusing
 from cxremb.ablation.trial import CHOSEN, FIXED, Trial
 from cxremb.ablation.verdicts import named, unread
 from cxremb.evaluation.bootstrap import Plan
-from cxremb.features import Features, text_told
+from cxremb.features import Features, describe_text
 from cxremb.splits import StoredSplit
 from cxremb.store.dataset import Dataset
 from cxremb.training.runs import Run
@@ -71,7 +71,7 @@ class Ablation:
             + (f"pooled over {self.folds} folds" if self.folds > 1 else "of one fold")
             + self.averaged,
             f"Split {self.split}: {self.split_means}; preset {self.preset}",
-            "Stores " + ", ".join(self.stores.values()) + "; " + text_told(self.text, self.text_role),
+            "Stores " + ", ".join(self.stores.values()) + "; " + describe_text(self.text, self.text_role),
             self.called,
             *([self.corrected] if any(row.holm is not None for row in self.rows) else []),
         ]

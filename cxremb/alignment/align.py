@@ -12,7 +12,7 @@ from cxremb.alignment.pairs import Pairs, load_pairs
 from cxremb.alignment.project import Fitted, Options, Reals, Vectors, fit
 from cxremb.alignment.publish import Derived, publish_derived
 from cxremb.alignment.retrieval import Direction, retrieval
-from cxremb.features import Inputs, caveats, text_told
+from cxremb.features import Inputs, caveats, describe_text
 from cxremb.splits import LEAKY, StoredSplit
 from cxremb.store.dataset import Dataset
 from cxremb.store.reader import PROJECTED, Store
@@ -100,7 +100,7 @@ def align(
         pairs={part: len(pairs.rows(part)) for part in ("train", "val", "test")},
         test_patients=len(pairs.patients("test")),
         left_out=pairs.left_out,
-        told=f"{text_told(inputs.text, role)}; split {split.title}, fold {fold}",
+        told=f"{describe_text(inputs.text, role)}; split {split.title}, fold {fold}",
         caveats=said,
         notes=(*pairs.notes, *val_note(pairs)),
         seconds=time.perf_counter() - start,

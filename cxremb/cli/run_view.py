@@ -147,12 +147,12 @@ def changed(run: "Run", preset: "Preset") -> list[str]:
 
 def show_place(run: "Run") -> None:
     """Where it came from and where it lies."""
-    from cxremb.features import text_told
+    from cxremb.features import describe_text
 
     record = run.record
     spent = f"Re-used run of {record['created']}" if run.reused else f"Trained in {record['seconds']:.1f} s"
     none = "none: from pixels" if "network" in record["spec"] else "none"
-    stores, text = ", ".join(record["stores"]) or none, text_told(record["text"], record["text_role"])
+    stores, text = ", ".join(record["stores"]) or none, describe_text(record["text"], record["text_role"])
     typer.echo(f"\n{spent}; stores {stores}; {text}; split {record['split']}")
     typer.echo(f"Run: {run.folder}")
     typer.echo(

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from cxremb.ablation import REFERENCE, ArmResult, compare
 from cxremb.errors import DataError
-from cxremb.features import text_told
+from cxremb.features import describe_text
 from cxremb.report.curves import FIGURES, Epoch, mean_history, roc_points, test_rows
 from cxremb.report.figures import Bar, Point, estimate, forest, loss_curves, roc_curves
 from cxremb.store.dataset import Dataset, open_dataset
@@ -275,7 +275,7 @@ def run_facts(runs: Mapping[str, Run]) -> tuple[tuple[str, str], ...]:
         record = run.record
         stores, seeds = ", ".join(record.get("stores", [])), ", ".join(map(str, record.get("seeds", [])))
         versions = ", ".join(f"{name} {number}" for name, number in record.get("versions", {}).items())
-        text = text_told(record.get("text"), record.get("text_role"))
+        text = describe_text(record.get("text"), record.get("text_role"))
         split = f"split {record.get('split')} ({record.get('split_means')})"
         made = f"run {run.run_id}, {record['created']}; {split}; preset {record.get('preset')}; "
         facts.append((arm, f"{made}seeds {seeds}; stores {stores}; {text}; {run.seconds:g} s; {versions}"))

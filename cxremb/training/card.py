@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cxremb.features import text_told
+from cxremb.features import describe_text
 from cxremb.training.runs import CONTROL
 
 PER_LABEL = ("auroc", "average_precision", "f1", "prevalence")
@@ -48,7 +48,7 @@ def model_card(record: Mapping[str, Any], metrics: Sequence[Mapping[str, Any]]) 
     told["labels"] = ", ".join(f"`{label}`" for label in record["labels"])
     told["averaged"] = ", averaged over repeats and seeds" if len(record["repeats"]) * len(record["seeds"]) > 1 else ""
     from_pixels = "network" in record["spec"]
-    text = text_told(record["text"], record["text_role"])
+    text = describe_text(record["text"], record["text_role"])
     told["read"] = "films" if from_pixels else f"vectors: {told['stores']}; {text}; pooling: {told['pooling']}"
     told["use"] = NETWORK_USE if from_pixels else CONTROL_USE if record["arm"].startswith(CONTROL) else HEAD_USE
     told["caveat"] = f"**Read these figures as: {record['note']}.**\n\n" if record["note"] else ""
