@@ -17,6 +17,7 @@ STOREYS = [
     {"training", "alignment"},
     {"predictions", "ablation", "audit", "comparison", "stratify", "calibrated", "export"},
     {"report"},
+    {"api"},
     {"cli"},
 ]
 HEAVY = {"torch", "timm", "transformers", "sklearn", "pandas", "duckdb", "pyarrow", "numpy", "PIL", "polars"}

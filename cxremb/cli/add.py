@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cxremb.cli.collection import store
+from cxremb.cli.collection import show
 from cxremb.cli.options import DEFAULT_ROOT, Root
 from cxremb.cli.output import AsFormat, Format
 from cxremb.datasets.tree import NOT_GIVEN
@@ -40,9 +40,11 @@ def iu_xray(
 
     Example: cxremb data add iu_xray --images png/ --reports indiana_reports.csv --projections indiana_projections.csv
     """
-    from cxremb.datasets.iu_xray import read
+    from cxremb.api.data import add
+    from cxremb.cli.progress import bar
 
-    store(read(images, reports, projections), name, root, fmt)
+    added = add("iu_xray", reports, images=images, projections=projections, name=name, root=root, progress=bar)
+    show(added, root, fmt)
 
 
 @app.command("mimic_cxr")
@@ -58,9 +60,11 @@ def mimic_cxr(
 
     Example: cxremb data add mimic_cxr physionet.org/files/mimic-cxr-jpg/2.1.0 --reports mimic-cxr-reports.zip
     """
-    from cxremb.datasets.mimic_cxr import read
+    from cxremb.api.data import add
+    from cxremb.cli.progress import bar
 
-    store(read(folder, reports, uncertain.value), name, root, fmt)
+    added = add("mimic_cxr", folder, reports=reports, uncertain=uncertain.value, name=name, root=root, progress=bar)
+    show(added, root, fmt)
 
 
 @app.command("kermany")
@@ -74,9 +78,10 @@ def kermany(
 
     Example: cxremb data add kermany chest_xray/
     """
-    from cxremb.datasets.kermany import read
+    from cxremb.api.data import add
+    from cxremb.cli.progress import bar
 
-    store(read(folder), name, root, fmt)
+    show(add("kermany", folder, name=name, root=root, progress=bar), root, fmt)
 
 
 @app.command("medmnist")
@@ -90,10 +95,10 @@ def medmnist(
 
     Example: cxremb data add medmnist pneumoniamnist.npz
     """
+    from cxremb.api.data import add
     from cxremb.cli.progress import bar
-    from cxremb.datasets.medmnist import read
 
-    store(read(file, root / "unpacked" / (name or file.stem), name, bar), name, root, fmt)
+    show(add("medmnist", file, name=name, root=root, progress=bar), root, fmt)
 
 
 @app.command("table")
@@ -129,11 +134,15 @@ def table(
     Example: cxremb data add table --name hannover --table data.csv --images png/ --column id=image_id
     --column patient=patient_id --label modality --text-template "{sex}, {age} years. CRP {crp_val}"
     """
-    from cxremb.datasets.table import TableSpec, read
+    from cxremb.api.data import add
+    from cxremb.cli.progress import bar
 
-    spec = TableSpec(
-        table=file,
+    added = add(
+        "table",
+        file,
         name=name,
+        root=root,
+        progress=bar,
         images=images,
         columns=roles(column or []),
         labels=tuple(label or ()),
@@ -143,7 +152,7 @@ def table(
         licence=licence,
         citation=citation,
     )
-    store(read(spec), name, root, fmt)
+    show(added, root, fmt)
 
 
 @app.command("folder")
@@ -162,9 +171,11 @@ def folder(
 
     Example: cxremb data add folder films/ --name films --patient-pattern '(p[0-9]+)_'
     """
-    from cxremb.datasets.folder import read
+    from cxremb.api.data import add
+    from cxremb.cli.progress import bar
 
-    store(read(directory, name, patient_pattern, licence, citation), name, root, fmt)
+    about = {"patient_pattern": patient_pattern, "licence": licence, "citation": citation}
+    show(add("folder", directory, name=name, root=root, progress=bar, **about), root, fmt)
 
 
 @app.command("dicom")
@@ -180,9 +191,11 @@ def dicom(
 
     Example: cxremb data add dicom export/ --name ward7
     """
-    from cxremb.datasets.dicom import read
+    from cxremb.api.data import add
+    from cxremb.cli.progress import bar
 
-    store(read(directory, name, licence, citation), name, root, fmt)
+    added = add("dicom", directory, name=name, licence=licence, citation=citation, root=root, progress=bar)
+    show(added, root, fmt)
 
 
 def roles(given: list[str]) -> dict[str, str]:

@@ -10,19 +10,12 @@ from cxremb.cli.output import Format, write
 
 if TYPE_CHECKING:
     from cxremb.catalog import Added
-    from cxremb.types import Collection
 
 SHOWN = 3  # examples of a note: the pattern; `data show` has them all
 
 
-def store(collection: "Collection", name: str | None, root: Path, fmt: Format) -> None:
-    """Add the collection, under `name` if given, and say what happened."""
-    from dataclasses import replace
-
-    from cxremb.catalog import add_collection
-    from cxremb.cli.progress import bar
-
-    added = add_collection(replace(collection, name=name or collection.name), root, bar)
+def show(added: "Added", root: Path, fmt: Format) -> None:
+    """What happened."""
     if fmt is Format.table:
         show_added(added, root)
         return

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cxremb.cli.collection import store
+from cxremb.cli.collection import show
 from cxremb.cli.options import DEFAULT_ROOT, Root
 from cxremb.cli.output import AsFormat, Format
 
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
     from cxremb.datasets.download import OnBytes
-    from cxremb.types import Collection
 
 
 IU_XRAY = "iu_xray"
@@ -36,35 +35,24 @@ def fetch(
 
     Example: cxremb data fetch iu_xray --to downloads
     """
+    from cxremb.api.data import add
+    from cxremb.cli.progress import bar
+    from cxremb.datasets.medmnist import fetch as download
     from cxremb.datasets.medmnist import published_sets
+    from cxremb.datasets.openi import OPENI_URL, obtain
     from cxremb.errors import FetchError
 
     known = (IU_XRAY, *published_sets())
     if collection not in known:
         raise FetchError(f"{collection!r} is not a collection to fetch", hint=f"name one of: {', '.join(known)}")
     folder = to or root / "downloads" / collection
-    found = fetch_iu_xray(folder, base_url) if collection == IU_XRAY else fetch_medmnist(collection, folder, size, root)
-    store(found, name, root, fmt)
-
-
-def fetch_iu_xray(folder: Path, base_url: str | None) -> "Collection":
-    """IU X-ray from Open-i or a copy of it."""
-    from cxremb.datasets.iu_xray import read
-    from cxremb.datasets.openi import OPENI_URL, obtain
-
-    with byte_bar() as progress:
-        images, reports = obtain(folder, base_url or OPENI_URL, progress)
-    return read(images, reports, None)
-
-
-def fetch_medmnist(name: str, folder: Path, size: int, root: Path) -> "Collection":
-    """A MedMNIST set, unpacked under `root`."""
-    from cxremb.cli.progress import bar
-    from cxremb.datasets.medmnist import fetch as download
-    from cxremb.datasets.medmnist import read
-
-    file = download(name, folder, size)
-    return read(file, root / "unpacked" / file.stem, progress=bar)
+    if collection == IU_XRAY:
+        with byte_bar() as progress:
+            images, reports = obtain(folder, base_url or OPENI_URL, progress)
+        added = add(collection, reports, images=images, name=name, root=root, progress=bar)
+    else:
+        added = add("medmnist", download(collection, folder, size), name=name, root=root, progress=bar)
+    show(added, root, fmt)
 
 
 @contextmanager

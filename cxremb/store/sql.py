@@ -86,6 +86,16 @@ def query(root: Path, text: str) -> pa.Table:
             raise QueryError(said(error), hint=remedy(error, root)) from error
 
 
+def relation(root: Path, text: str) -> duckdb.DuckDBPyRelation:
+    """As `query`, but a relation that is run when it is read; it keeps its database open. Raises as `query` does."""
+    con = connect(root)
+    try:
+        return con.sql(reading(con, text))
+    except duckdb.Error as error:
+        con.close()
+        raise QueryError(said(error), hint=remedy(error, root)) from error
+
+
 def reading(con: duckdb.DuckDBPyConnection, text: str) -> str:
     """The one statement in `text`, which only reads. Raises `QueryError` if it does not.
 

@@ -1,0 +1,96 @@
+"""Collections, vectors and tables: what `cxremb data add`, `embed` and `sql` do."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cxremb.api.places import data_set, store_root
+from cxremb.catalog import Added, add_collection
+from cxremb.datasets.table import read as read_table
+from cxremb.errors import DataError, StoreError, did_you_mean
+from cxremb.store.reader import Store, list_stores
+from cxremb.store.reader import open_store as find_store
+from cxremb.types import Collection, Progress, unwatched
+
+if TYPE_CHECKING:
+    import duckdb
+
+# kind -> its reader, and which of the reader's parameters is the path; the rest are options
+KINDS: Mapping[str, tuple[str, str]] = {
+    "iu_xray": ("cxremb.datasets.iu_xray:read", "reports"),
+    "mimic_cxr": ("cxremb.datasets.mimic_cxr:read", "root"),
+    "kermany": ("cxremb.datasets.kermany:read", "folder"),
+    "medmnist": ("cxremb.datasets.medmnist:read", "file"),
+    "table": ("cxremb.datasets.table:TableSpec", "table"),
+    "folder": ("cxremb.datasets.folder:read", "folder"),
+    "dicom": ("cxremb.datasets.dicom:read", "folder"),
+}
+
+PATHS = ("images", "reports", "projections")  # options that are paths
+
+
+def add(
+    kind: str,
+    path: str | Path,
+    *,
+    name: str | None = None,
+    root: str | Path | None = None,
+    progress: Progress = unwatched,
+    **options: Any,
+) -> Added:
+    """What was added, with its counts: a collection of images, reports or both, read and kept as a data set.
+
+    kind: iu_xray, mimic_cxr, kermany, medmnist, table, folder or dicom. path: the folder or file that `cxremb data
+    add KIND` takes; of iu_xray, its reports. name: of the data set; folder, dicom and table need one. options: those of
+    the command, such as images= and projections= of iu_xray, patient_pattern= of folder. Raises `DataError` for an
+    unknown kind or option, and what the reader raises.
+    """
+    if kind not in KINDS:
+        near = did_you_mean(kind, KINDS)
+        raise DataError(f"no kind of collection {kind!r}", hint=f"{near}known are {', '.join(KINDS)}")
+    place, main = KINDS[kind]
+    module, _, function = place.partition(":")
+    read: Callable[..., Any] = getattr(import_module(module), function)
+    own = {"name": name, "progress": progress, "unpack_to": store_root(root) / "unpacked" / (name or Path(path).stem)}
+    known = inspect.signature(read).parameters
+    if unknown := [option for option in options if option not in known or option in own]:
+        names = [option for option in known if option not in (main, *own)]
+        raise DataError(f"add {kind}: no option {unknown[0]!r}", hint=f"known are {', '.join(names) or 'none'}")
+    if name is None and "name" in known and known["name"].default is inspect.Parameter.empty:
+        raise DataError(f"add {kind}: the data set needs a name", hint='such as name="films"')
+    given = {main: Path(path), **options, **{key: own[key] for key in own if key in known}}
+    found = read(**{key: Path(value) if key in PATHS and value is not None else value for key, value in given.items()})
+    collection: Collection = found if isinstance(found, Collection) else read_table(found)
+    return add_collection(replace(collection, name=name or collection.name), store_root(root), progress)
+
+
+def open_store(
+    name: str | None = None, *, version: int | None = None, dataset: str | None = None, root: str | Path | None = None
+) -> Store:
+    """The vectors of one encoder, to be read as Arrow, NumPy, pandas or Polars.
+
+    name: an encoder, or a store in full; may be left out while there is only one. version: the newest if left out.
+    Raises `StoreError` for one that is not there, `DataError` for an unknown data set.
+    """
+    found = data_set(dataset, root)
+    if name is not None:
+        return find_store(found, name, version)
+    stores = [store.name for store in list_stores(found)]
+    if len(stores) != 1:
+        hint = f"name one of {', '.join(stores)}" if stores else "make one: cxremb embed --model efficientnet_b1"
+        raise StoreError(f"{found.name} has {len(stores)} stores", hint=hint)
+    return find_store(found, stores[0], version)
+
+
+def sql(query: str, *, root: str | Path | None = None) -> "duckdb.DuckDBPyRelation":
+    """The rows that one SELECT finds, as a DuckDB relation: `.df()`, `.pl()`, `.to_arrow_table()`, or show it.
+
+    Read-only, over every data set, store and run under `root` (see docs/sql.md). Raises `QueryError`, with DuckDB's own
+    words, if the statement is wrong or would do more than read.
+    """
+    from cxremb.store.sql import relation
+
+    return relation(store_root(root), query)
