@@ -145,7 +145,7 @@ def test_files_that_cannot_be_read_are_kept_counted_and_named(tmp_path):
 def test_only_the_first_ten_are_named(tmp_path):
     images = [Image(f"1_{n}", "1", "1", None, tmp_path / f"{n}.png") for n in range(25)]
     (note,) = add_collection(Collection("made", [Study("1", "1")], images, "none", "", {}), tmp_path / "root").notes
-    assert (note.count, note.examples) == (25, [str(tmp_path / f"{n}.png") for n in range(10)])
+    assert (note.count, list(note.examples)) == (25, [str(tmp_path / f"{n}.png") for n in range(10)])
 
 
 def test_what_contradicts_itself_is_refused_and_leaves_nothing(tmp_path):
