@@ -77,9 +77,9 @@ def fine_tuning(dataset: Dataset, epochs: int) -> dict[str, Any]:
     frozen = run(dataset, Encode(ENCODER), Where(precision="auto")).store
     before = linear(dataset, frozen, split, plan)
     recipe = FineTune(LABEL_SET, options=replace(RECIPE, epochs=epochs))
-    done = refresh_finetuned(dataset, ENCODER, split, recipe, Where())
+    done = refresh_finetuned(dataset, ENCODER, split, plan=recipe, where=Where())
     after = linear(dataset, done.outcome.store, split, plan)
-    again = refresh_finetuned(dataset, ENCODER, split, recipe, Where())
+    again = refresh_finetuned(dataset, ENCODER, split, plan=recipe, where=Where())
     try:
         linear(dataset, done.outcome.store, choose_split(dataset, LABEL_SET), plan)
         refused = ""
@@ -119,7 +119,7 @@ def network(dataset: Dataset, name: str, epochs: int) -> Run:
     stages = tuple(replace(stage, epochs=epochs) for stage in plan.pixels.stages)
     plan = replace(plan, pixels=replace(plan.pixels, stages=stages))
     source = open_source(dataset, Inputs(LABEL_SET), plan)
-    return fit_network(dataset, source, choose_split(dataset, LABEL_SET), plan)
+    return fit_network(dataset, source, choose_split(dataset, LABEL_SET), plan=plan)
 
 
 def table(found: dict[str, Any]) -> list[str]:

@@ -56,7 +56,7 @@ def measure(file: Path, folder: Path, seeds: int, epochs: int | None) -> dict[st
         changed = {"epochs": epochs} if epochs else {}
         plan = plan_of(preset, (0,), range(FIRST_SEED, FIRST_SEED + seeds), **changed)
         source = open_source(dataset, Inputs("class"), plan)
-        run = fit_network(dataset, source, split, plan, device="cpu")
+        run = fit_network(dataset, source, split, plan=plan, device="cpu")
         each = [f"test.repeat0.seed{seed}" for seed in plan.seeds] if seeds > 1 else ["test"]
         found[preset.name] = {
             "parameters": preset.parameters,

@@ -29,10 +29,10 @@ from cxremb.store.reader import list_stores, open_store
 from cxremb.training import finetune as room
 from cxremb.training.finetune import FineTune, finetune, refresh_finetuned
 from cxremb.training.fit import Plan, fit_run
+from cxremb.training.heads import NETWORKS, NetworkSpec
 from cxremb.training.options import Options, PixelRecipe
-from cxremb.training.pixels.fit import NetworkPlan, Origin, fit_network, open_source
+from cxremb.training.pixels.fit import NetworkPlan, fit_network, open_source
 from cxremb.training.pixels.loop import Training
-from cxremb.training.pixels.specs import NETWORKS, NetworkSpec
 from cxremb.types import Collection, Image, LabelSet, Study, unwatched
 
 NET = "small_net"
@@ -87,7 +87,7 @@ def data(weights, tmp_path):
 def tuned_data(weights, tmp_path_factory):
     """(one that no test changes, what refreshing it gave)."""
     dataset = embedded(tmp_path_factory.mktemp("tuned"), weights)
-    return dataset, refresh_finetuned(dataset, NET, split_of(dataset), PLAN, HERE)
+    return dataset, refresh_finetuned(dataset, NET, split_of(dataset), plan=PLAN, where=HERE)
 
 
 def split_of(dataset):
@@ -138,8 +138,8 @@ def test_the_training_reads_no_film_of_the_test_part(data, monkeypatch):
     rows = set()
     take = room.Films.take
     monkeypatch.setattr(room.Films, "take", lambda self, wanted: rows.update(wanted.tolist()) or take(self, wanted))
-    subject = room.open_subject(data, room.base_store(data, NET), split_of(data), PLAN)
-    finetune(data, open_store(data, NET), split_of(data), PLAN, device="cpu")
+    subject = room.open_finetuning(data, room.base_store(data, NET), split_of(data), plan=PLAN)
+    finetune(data, open_store(data, NET), split_of(data), plan=PLAN, device="cpu")
     assert rows == set(np.flatnonzero((subject.parts == "train") | (subject.parts == "val")).tolist())
 
 
@@ -176,7 +176,7 @@ def test_whom_the_epoch_was_chosen_on_may_be_val_again_and_not_test(tuned_data):
 def test_the_list_follows_the_weights_wherever_they_embed(data, tmp_path, monkeypatch):
     """Later versions, a store made anew, and pixels all know; another collection's ids are of other people."""
     split = split_of(data)
-    store = refresh_finetuned(data, NET, split, PLAN, HERE).outcome.store
+    store = refresh_finetuned(data, NET, split, plan=PLAN, where=HERE).outcome.store
     whole = patients_of(data, 0)["train"] | patients_of(data, 0)["val"]
     grown = add_collection(films(tmp_path / "more", 64), data.paths.root).dataset
     second = start.run(grown, asked_for(store), HERE).store
@@ -188,9 +188,9 @@ def test_the_list_follows_the_weights_wherever_they_embed(data, tmp_path, monkey
     assert read_lesson(path.parent).dataset == "squares"  # a folder of one file, as `--weights` takes it
     monkeypatch.setitem(NETWORKS, NET, NetworkSpec(base=NET))
     plan = NetworkPlan(NET, "default/small-films", QUICK, folds=(1,), pixels=PixelRecipe(side=64))
-    network = open_source(grown, Inputs("bright"), plan, Origin(path))
+    network = open_source(grown, Inputs("bright"), plan, weights=path)
     with pytest.raises(TrainError, match="fine-tuned on"):
-        fit_network(grown, network, split, plan, device="cpu")
+        fit_network(grown, network, split, plan=plan, device="cpu")
 
     other = add_collection(replace(films(tmp_path / "other"), name="other"), tmp_path / "root2").dataset
     there = start.run(other, asked_for(store), HERE).store
@@ -200,27 +200,27 @@ def test_the_list_follows_the_weights_wherever_they_embed(data, tmp_path, monkey
 
 
 def test_an_unchanged_refresh_does_nothing_and_a_changed_one_does(data, monkeypatch):
-    first = refresh_finetuned(data, NET, split_of(data), PLAN, HERE)
+    first = refresh_finetuned(data, NET, split_of(data), plan=PLAN, where=HERE)
     files = sorted(path.name for path in data.paths.weights.iterdir())
     with monkeypatch.context() as patch:
         patch.setattr(room, "train", None)  # would fail if it were called
-        again = refresh_finetuned(data, NET, split_of(data), PLAN, HERE)
+        again = refresh_finetuned(data, NET, split_of(data), plan=PLAN, where=HERE)
     assert again.tuned.reused
     assert not again.outcome.changed
     assert again.outcome.store.name == first.outcome.store.name
     assert sorted(path.name for path in data.paths.weights.iterdir()) == files
     other = replace(PLAN, options=replace(QUICK, learning_rate=1e-3))
-    assert finetune(data, room.base_store(data, NET), split_of(data), other, device="cpu").path != first.tuned.path
+    assert finetune(data, room.base_store(data, NET), split_of(data), plan=other, device="cpu").path != first.tuned.path
     first.tuned.path.write_bytes(first.tuned.path.read_bytes()[:-8])  # a damaged file is not taken for the answer
-    mended = finetune(data, room.base_store(data, NET), split_of(data), PLAN, device="cpu")
+    mended = finetune(data, room.base_store(data, NET), split_of(data), plan=PLAN, device="cpu")
     assert (mended.reused, mended.path) == (False, first.tuned.path)
 
 
 def test_a_plain_refresh_keeps_the_encoder_and_each_fold_of_it_up_to_date(data, tmp_path, cxremb):
     plain, split = open_store(data, NET), split_of(data)
-    fold0 = refresh_finetuned(data, NET, split, PLAN, HERE).outcome.store
-    older = refresh_finetuned(data, NET, split, replace(PLAN, fold=1, seed=1), HERE).outcome.store
-    fold1 = refresh_finetuned(data, NET, split, replace(PLAN, fold=1), HERE).outcome.store
+    fold0 = refresh_finetuned(data, NET, split, plan=PLAN, where=HERE).outcome.store
+    older = refresh_finetuned(data, NET, split, plan=replace(PLAN, fold=1, seed=1), where=HERE).outcome.store
+    fold1 = refresh_finetuned(data, NET, split, plan=replace(PLAN, fold=1), where=HERE).outcome.store
     grown = add_collection(films(tmp_path / "more", 64), data.paths.root).dataset
     done = cxremb("refresh", "--device", "cpu", "--root", data.paths.root)
     assert done.code == 0, done.err
@@ -241,28 +241,28 @@ def test_resumed_equals_uninterrupted(data, monkeypatch, cxremb):
     with monkeypatch.context() as patch:
         patch.setattr(Training, "close_epoch", stop_after_two)
         with pytest.raises(KeyboardInterrupt):
-            finetune(data, store, split, PLAN, device="cpu")
+            finetune(data, store, split, plan=PLAN, device="cpu")
     assert not data.paths.weights.exists()
     assert list(data.paths.runs.glob(".training-*/checkpoint.safetensors"))
     assert cxremb("store", "gc", "--yes", "--root", data.paths.root).code == 0  # frees caches, and leaves this
     epochs = []
     with monkeypatch.context() as patch:
         patch.setattr(Training, "close_epoch", lambda self, epoch: epochs.append(epoch) or close(self, epoch))
-        resumed = finetune(data, store, split, PLAN, device="cpu")
+        resumed = finetune(data, store, split, plan=PLAN, device="cpu")
     assert epochs == [3]
     for path in data.paths.weights.iterdir():
         path.unlink()
-    whole = finetune(data, store, split, PLAN, device="cpu")
+    whole = finetune(data, store, split, plan=PLAN, device="cpu")
     assert whole.record["history"] == resumed.record["history"]
     assert whole.path == resumed.path  # the name is the digest: bit for bit the same
 
 
 def test_going_on_from_a_fine_tuned_store_has_seen_the_patients_of_both(data):
     split = split_of(data)
-    first = refresh_finetuned(data, NET, split, PLAN, HERE).outcome.store
+    first = refresh_finetuned(data, NET, split, plan=PLAN, where=HERE).outcome.store
     with pytest.raises(TrainError, match="fine-tuned on"):
-        refresh_finetuned(data, first.name, split, replace(PLAN, fold=1), HERE)
-    second = refresh_finetuned(data, first.name, split, replace(PLAN, seed=3), HERE)
+        refresh_finetuned(data, first.name, split, plan=replace(PLAN, fold=1), where=HERE)
+    second = refresh_finetuned(data, first.name, split, plan=replace(PLAN, seed=3), where=HERE)
     assert second.tuned.record["start"]["weights_sha256"] == first.manifest.recipe.weights_sha256
     lesson = read_lesson(second.tuned.path)
     assert set(lesson.train) == patients_of(data, 0)["train"]
@@ -273,9 +273,9 @@ def test_it_starts_from_the_linear_head_on_the_vectors_as_they_are(tuned_data, m
     """Vectors need not be bent to a head that is nothing yet: before the first step it says what `train` would."""
     data, _ = tuned_data
     split = split_of(data)
-    subject = room.open_subject(data, room.base_store(data, NET), split, PLAN)
+    subject = room.open_finetuning(data, room.base_store(data, NET), split, plan=PLAN)
     monkeypatch.setattr(Training, "steps", lambda self: iter(()))
-    network = room.train(subject, PLAN, data.paths.cache / "none", "cpu", unwatched).network
+    network = room.train(subject, checkpoint=data.paths.cache / "none", device="cpu", progress=unwatched).network
     run = fit_run(data, subject.vectors, split, Plan("linear-image", folds=(0,)))
     said = {row["item_id"]: row["y_logit"] for row in run.predictions.to_pylist() if row["part"] == "test"}
     rows = np.flatnonzero([item in said for item in subject.features.item_ids.tolist()])
@@ -294,14 +294,14 @@ def test_what_cannot_be_fine_tuned_is_refused(data, small):
     for model in ("tiny", "tiny_text"):
         start.run(small, Encode(model), HERE)
     with pytest.raises(EncoderError, match="only networks of timm"):
-        finetune(small, open_store(small, "tiny"), split, PLAN)
+        finetune(small, open_store(small, "tiny"), split, plan=PLAN)
     with pytest.raises(EncoderError, match="stay frozen"):
-        finetune(small, open_store(small, "tiny_text"), split, PLAN)
+        finetune(small, open_store(small, "tiny_text"), split, plan=PLAN)
     no_val = split.table.filter(pc.not_equal(split.table["part"], "val"))
     with pytest.raises(TrainError, match="has no val part"):
-        finetune(data, open_store(data, NET), replace(split, table=no_val), PLAN)
+        finetune(data, open_store(data, NET), replace(split, table=no_val), plan=PLAN)
     with pytest.raises(StoreError, match="no store of 'resnet50'"):
-        refresh_finetuned(data, "resnet50", split, PLAN, HERE)
+        refresh_finetuned(data, "resnet50", split, plan=PLAN, where=HERE)
 
 
 def test_the_command(data, cxremb):

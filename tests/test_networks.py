@@ -20,18 +20,16 @@ from cxremb.features import Inputs
 from cxremb.images import Frame
 from cxremb.splits import choose_split, fold_parts
 from cxremb.training.data import Member, Rows
+from cxremb.training.heads import NETWORKS, NetworkSpec, find_network
 from cxremb.training.inputs import tensors_of
 from cxremb.training.loop import one_thread
 from cxremb.training.options import Augment, Options, PixelRecipe, Stage
-from cxremb.training.pixels import source
-from cxremb.training.pixels.augment import augmented, clean, contrasted, moved, scaled
-from cxremb.training.pixels.bundle import load_networks
-from cxremb.training.pixels.fit import NetworkPlan, Origin, fit_network, open_source, plan_of
-from cxremb.training.pixels.forward import Job, predict
+from cxremb.training.pixels import films as films_room
+from cxremb.training.pixels.films import Films, augmented, clean, contrasted, load_films, moved, scaled
+from cxremb.training.pixels.fit import NetworkPlan, fit_network, open_source, plan_of
 from cxremb.training.pixels.loop import Training, epoch_seed, fit, mean_loss
 from cxremb.training.pixels.networks import RANDOM, find_start, freeze, layers_of, new_network, parameters_of
-from cxremb.training.pixels.source import Films, load_films
-from cxremb.training.pixels.specs import NETWORKS, NetworkSpec, find_network
+from cxremb.training.pixels.predict import NetworkJob, load_networks, predict
 from cxremb.training.presets import PRESETS, find_preset
 from cxremb.training.runs import find_run, list_runs
 from cxremb.training.schedule import SLOWER, STAND_STILL, next_step
@@ -134,7 +132,7 @@ def test_the_two_stage_network_is_what_it_says():
 
 def test_same_seed_same_network_and_torchs_own_state_is_untouched():
     before = torch.random.get_rng_state()
-    first, again, other = (new_network(TINY, 16, 1, seed) for seed in (0, 0, 1))
+    first, again, other = (new_network(TINY, 16, 1, seed=seed) for seed in (0, 0, 1))
     assert torch.equal(before, torch.random.get_rng_state())
     pairs = zip(first.parameters(), again.parameters(), other.parameters(), strict=True)
     same, differ = zip(*((torch.equal(a, b), torch.equal(a, c)) for a, b, c in pairs), strict=True)
@@ -183,7 +181,7 @@ def change(
 ) -> np.ndarray:
     n = len(films)
     shift = torch.tensor([[down, right]]).repeat(n, 1)
-    return moved(films, torch.full((n,), float(angle)), shift, torch.full((n,), mirror))[:, 0].numpy()
+    return moved(films, torch.full((n,), float(angle)), shift, mirrored=torch.full((n,), mirror))[:, 0].numpy()
 
 
 def test_films_that_are_not_moved_stay_and_mirrored_ones_are_reversed():
@@ -232,7 +230,7 @@ def test_chance_stays_within_its_limits_and_follows_its_generator(monkeypatch):
         seen.update(angle=angle, shift=shift, mirrored=mirrored)
         return films
 
-    monkeypatch.setattr("cxremb.training.pixels.augment.moved", spy)
+    monkeypatch.setattr("cxremb.training.pixels.films.moved", spy)
     recipe = Augment(rotation=20, shift=0.2, contrast=0.3, flip=True)
     films = films_of(2000, side=4)
     first = augmented(films, recipe, torch.Generator().manual_seed(3))
@@ -347,21 +345,21 @@ def pulled_after(batches: int):
 def test_a_stopped_training_goes_on_to_the_same_weights(tmp_path, options, recipe):
     films, rows = planted()
     targets = tensors_of(rows)
-    straight = fit(Job(TINY, recipe, options), films, targets, member())
-    job = Job(TINY, recipe, options, checkpoint=tmp_path / "one.safetensors")
+    straight = fit(NetworkJob(TINY, recipe, options), films, targets, member=member())
+    job = NetworkJob(TINY, recipe, options, checkpoint=tmp_path / "one.safetensors")
     for batches in (2, 7, 11):  # within the first epoch, the second, and again later: 5 batches an epoch
         with pytest.raises(Pulled):
-            fit(job, films, targets, member(), pulled_after(batches))
-    stopped = Training(job, films, targets, member())
+            fit(job, films, targets, member=member(), progress=pulled_after(batches))
+    stopped = Training(job, films, targets, member=member())
     assert 0 < len(stopped.losses) < len(straight.history) // 2
-    resumed = fit(job, films, targets, member())
+    resumed = fit(job, films, targets, member=member())
     assert resumed.history == straight.history
     assert resumed.epoch == straight.epoch
     assert resumed.seconds > stopped.before > 0
     for name, value in weights_of(straight.network).items():
         assert torch.equal(value, weights_of(resumed.network)[name]), name
     trained = torch.cat([value.ravel() for value in weights_of(resumed.network).values()])
-    again = fit(job, films, targets, member(), pulled_after(1))  # there is nothing left to do
+    again = fit(job, films, targets, member=member(), progress=pulled_after(1))  # there is nothing left to do
     assert torch.equal(torch.cat([value.ravel() for value in weights_of(again.network).values()]), trained)
 
 
@@ -370,7 +368,7 @@ def test_a_damaged_checkpoint_says_what_to_delete(tmp_path):
     path = tmp_path / "one.safetensors"
     path.write_bytes(b"half a file")
     with pytest.raises(StoreError, match="damaged") as caught:
-        fit(Job(TINY, PixelRecipe(side=16), LAST, checkpoint=path), films, tensors_of(rows), member())
+        fit(NetworkJob(TINY, PixelRecipe(side=16), LAST, checkpoint=path), films, tensors_of(rows), member=member())
     assert "delete it" in caught.value.hint
 
 
@@ -378,7 +376,7 @@ def test_loop_equals_a_plain_torch_loop():
     films, rows = planted()
     spec = NetworkSpec(convolutions=(4,), padding=1)
     options = replace(LAST, optimiser="sgd", learning_rate=0.1, momentum=0.5, weight_decay=0.01, epochs=3)
-    trained = fit(Job(spec, PixelRecipe(side=16), options), films, tensors_of(rows), member())
+    trained = fit(NetworkJob(spec, PixelRecipe(side=16), options), films, tensors_of(rows), member=member())
 
     plain = new_network(spec, 16, 1, seed=3)
     sgd = torch.optim.SGD(plain.parameters(), 0.1, 0.5, weight_decay=0.01)
@@ -401,8 +399,8 @@ def test_a_planted_square_is_found(task, columns):
     films, rows = planted(400, task=task, columns=columns)
     if task == "multilabel":
         rows.y[::7, 1] = np.nan
-    job = Job(TINY, PixelRecipe(side=16), replace(LAST, epochs=12, select="best"))
-    trained = fit(job, films, tensors_of(rows), member(400))
+    job = NetworkJob(TINY, PixelRecipe(side=16), replace(LAST, epochs=12, select="best"))
+    trained = fit(job, films, tensors_of(rows), member=member(400))
     test = np.arange(380, 400)
     prob, logit = predict(trained.network, films, test, job=job, task=task)
     assert prob.shape == logit.shape == (20, columns)
@@ -417,8 +415,8 @@ def test_a_planted_square_is_found(task, columns):
 def test_of_eleven_outputs_the_first_two_tell_a_binary_task():
     films, rows = planted()
     spec = replace(TINY, binary_outputs=11)
-    job = Job(spec, PixelRecipe(side=16), replace(LAST, epochs=1))
-    trained = fit(job, films, tensors_of(rows), member())
+    job = NetworkJob(spec, PixelRecipe(side=16), replace(LAST, epochs=1))
+    trained = fit(job, films, tensors_of(rows), member=member())
     prob, logit = predict(trained.network, films, np.arange(5), job=job, task="binary")
     with torch.no_grad():
         logits = trained.network(torch.from_numpy(films.ready[:5] / 255).float().unsqueeze(1))
@@ -451,14 +449,14 @@ def test_frozen_layers_stay_with_their_statistics_and_the_second_stage_moves_all
     before = new_network(TINY, 16, 1, seed=3)
     frozen = freeze(before, 0.5)
     assert len(frozen) == 3 == len(list(layers_of(before))) // 2  # conv, norm, conv of conv norm conv norm dense dense
-    trained = fit(Job(TINY, recipe, LAST), films, tensors_of(rows), member()).network
+    trained = fit(NetworkJob(TINY, recipe, LAST), films, tensors_of(rows), member=member()).network
     moved_names = {
         name for name, value in before.state_dict().items() if not torch.equal(value, trained.state_dict()[name])
     }
     assert not any(name.startswith(("0.", "1.", "5.")) for name in moved_names)  # the running mean of norm 1 too
     assert {"6.weight", "6.running_mean", "11.0.weight"} <= moved_names
     both = replace(recipe, stages=(*recipe.stages, Stage(1, 0.005)))
-    after = fit(Job(TINY, both, LAST), films, tensors_of(rows), member()).network.state_dict()
+    after = fit(NetworkJob(TINY, both, LAST), films, tensors_of(rows), member=member()).network.state_dict()
     assert not torch.equal(after["0.weight"], before.state_dict()["0.weight"])
 
 
@@ -475,7 +473,7 @@ def test_a_network_that_diverges_later_keeps_its_best_epoch(monkeypatch):
         close(self, epoch)
 
     monkeypatch.setattr(Training, "close_epoch", broken)
-    trained = fit(Job(TINY, PixelRecipe(side=16), options), films, tensors_of(rows), member())
+    trained = fit(NetworkJob(TINY, PixelRecipe(side=16), options), films, tensors_of(rows), member=member())
     losses = [one.loss for one in trained.history if one.phase == "val"]
     assert (trained.diverged, len(losses)) == (3, 2)
     assert trained.epoch == int(np.argmin(losses)) + 1
@@ -485,10 +483,12 @@ def test_a_network_that_diverges_later_keeps_its_best_epoch(monkeypatch):
 def test_what_cannot_be_is_refused():
     films, rows = planted()
     with pytest.raises(TrainError, match="must not be chosen on test rows"):
-        fit(Job(TINY, PixelRecipe(side=16), Options()), films, tensors_of(rows), member(name="test"))
+        fit(NetworkJob(TINY, PixelRecipe(side=16), Options()), films, tensors_of(rows), member=member(name="test"))
     wild = replace(LAST, learning_rate=1e30, optimiser="sgd")
     with pytest.raises(TrainError, match="no number after epoch 1") as caught:
-        fit(Job(NETWORKS["medmnist-dense"], PixelRecipe(side=16), wild), films, tensors_of(rows), member())
+        fit(
+            NetworkJob(NETWORKS["medmnist-dense"], PixelRecipe(side=16), wild), films, tensors_of(rows), member=member()
+        )
     assert "--learning-rate" in caught.value.hint
     with pytest.raises(TrainError, match="no network called 'vgg'"):
         find_network("vgg")
@@ -501,9 +501,13 @@ def test_a_gpu_gives_what_the_cpu_gives():
     films, rows = planted()
     found = []
     for device in ("cpu", "cuda"):
-        job = Job(TINY, PixelRecipe(side=16, augment=Augment(10, 0.1, 0.2)), replace(LAST, epochs=1), device=device)
+        job = NetworkJob(
+            TINY, PixelRecipe(side=16, augment=Augment(10, 0.1, 0.2)), replace(LAST, epochs=1), device=device
+        )
         found.append(
-            predict(fit(job, films, tensors_of(rows), member()).network, films, np.arange(9), job=job, task="binary")[0]
+            predict(
+                fit(job, films, tensors_of(rows), member=member()).network, films, np.arange(9), job=job, task="binary"
+            )[0]
         )
     np.testing.assert_allclose(*found, atol=0.05)  # bfloat16 there
 
@@ -550,10 +554,12 @@ def test_films_are_decoded_once_as_stored_and_what_cannot_be_is_counted_and_name
     order = np.array([40, 0, 7, 40])
     for row, film in zip(order, films.take(order), strict=True):
         np.testing.assert_array_equal(film, np.asarray(PilImage.open(paths[features.item_ids[row]])))
-    monkeypatch.setattr(source, "films_of", lambda groups, *_: ((g, source.Refusal("decode", "no")) for g in groups))
+    monkeypatch.setattr(
+        films_room, "films_of", lambda groups, *_: ((g, films_room.Refusal("decode", "no")) for g in groups)
+    )
     again, _ = load_films(dataset, Inputs("bright"), PLAN.pixels)
     assert again.item_ids.tolist() == features.item_ids.tolist()  # only the damaged one was tried again
-    monkeypatch.setattr(source, "IN_MEMORY", 0)
+    monkeypatch.setattr(films_room, "IN_MEMORY", 0)
     _, from_disk = load_films(dataset, Inputs("bright"), PLAN.pixels)
     assert from_disk.ready is None
     np.testing.assert_array_equal(from_disk.take(order), films.take(order))
@@ -571,7 +577,7 @@ def test_a_network_gives_a_run_like_any_other(dataset):
     split = choose_split(dataset, "bright")
     plan = replace(PLAN, folds=(0, 1), seeds=(0, 1))
     opened = open_source(dataset, Inputs("bright"), plan)
-    run, again = (fit_network(dataset, opened, split, plan, device="cpu") for _ in range(2))
+    run, again = (fit_network(dataset, opened, split, plan=plan, device="cpu") for _ in range(2))
     assert (run.reused, again.reused, again.run_id) == (False, True, run.run_id)
     assert not list(dataset.paths.runs.glob(".training-*"))
     record = run.record
@@ -613,7 +619,7 @@ def test_any_change_trains_anew_and_a_stopped_run_goes_on(dataset):
     opened = open_source(dataset, Inputs("bright"), PLAN)
     before = {run.run_id for run in list_runs(dataset)}
     with pytest.raises(Pulled):
-        fit_network(dataset, opened, split, PLAN, pulled_after(4), device="cpu")
+        fit_network(dataset, opened, split, plan=PLAN, progress=pulled_after(4), device="cpu")
     assert {run.run_id for run in list_runs(dataset)} == before
     (stopped,) = dataset.paths.runs.glob(".training-*")
     assert sorted(path.name for path in stopped.iterdir()) == [".lock", "repeat0.fold0.seed0.safetensors"]
@@ -624,24 +630,24 @@ def test_any_change_trains_anew_and_a_stopped_run_goes_on(dataset):
             batches.append(total)
             yield item
 
-    run = fit_network(dataset, opened, split, PLAN, counted, device="cpu")
+    run = fit_network(dataset, opened, split, plan=PLAN, progress=counted, device="cpu")
     assert 0 < len(batches) == batches[0] < 3 * -(-run.record["rows"] * 7 // 10 // 16)  # less than three epochs
     assert find_run(dataset, run.record["key"]).run_id == run.run_id
     turned = replace(PLAN, pixels=replace(PLAN.pixels, augment=Augment(rotation=5)))
     for changed in (turned, replace(PLAN, seeds=(5,)), replace(PLAN, options=replace(PLAN.options, batch_size=8))):
-        assert not fit_network(dataset, opened, split, changed, device="cpu").reused
+        assert not fit_network(dataset, opened, split, plan=changed, device="cpu").reused
 
 
 def test_a_task_that_the_preset_is_not_for_is_refused(dataset):
     plan = replace(PLAN, arm="medmnist-custom-deep", preset="medmnist-custom/multi-class")
     opened = open_source(dataset, Inputs("bright"), plan)
     with pytest.raises(TrainError, match="is for multiclass and multilabel labels; bright is binary"):
-        fit_network(dataset, opened, choose_split(dataset, "bright"), plan, device="cpu")
+        fit_network(dataset, opened, choose_split(dataset, "bright"), plan=plan, device="cpu")
 
 
 def test_a_base_without_weights_is_told_loudly(dataset):
     plan = replace(PLAN, arm="efficientnet_b0", preset="default", pixels=PixelRecipe(side=32))
-    opened = open_source(dataset, Inputs("bright"), plan, Origin(pretrained=False))
+    opened = open_source(dataset, Inputs("bright"), plan, pretrained=False)
     assert any(note.startswith(RANDOM) for note in opened.features.notes)
 
 
@@ -669,7 +675,7 @@ def test_a_short_training_tells_real_pneumonia(pneumonia):
     plan = plan_of(find_preset("medmnist-custom", "binary"), epochs=3)
     plan = replace(plan, pixels=replace(plan.pixels, augment=Augment()))
     opened = open_source(pneumonia, Inputs("class"), plan)
-    run = fit_network(pneumonia, opened, choose_split(pneumonia, "class", "official"), plan, device="cpu")
+    run = fit_network(pneumonia, opened, choose_split(pneumonia, "class", "official"), plan=plan, device="cpu")
     value, low, high = run.metric("auroc")
     assert value > 0.9
     assert low < value < high

@@ -9,9 +9,8 @@ import pytest
 
 from cxremb.errors import SplitError, TrainError
 from cxremb.splits import choose_split
-from cxremb.training.heads import find_head
+from cxremb.training.heads import NETWORKS, find_head, find_network
 from cxremb.training.options import Augment, Options
-from cxremb.training.pixels.specs import NETWORKS, find_network
 from cxremb.training.presets import PRESETS, find_preset
 
 PUBLISHED = {name: preset for name, preset in PRESETS.items() if not name.startswith("default")}
@@ -140,7 +139,7 @@ def test_what_chooses_an_epoch():
 
 
 def test_listing_needs_no_torch():
-    script = "import sys, cxremb.training.presets, cxremb.training.pixels.specs; assert 'torch' not in sys.modules"
+    script = "import sys, cxremb.training.presets, cxremb.training.heads; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", script], check=True)
 
 

@@ -11,7 +11,7 @@ from conftest import Result
 
 from cxremb.store.dataset import Dataset
 from cxremb.training.runs import list_runs
-from cxremb.training.stopped import OLD_DAYS, free, left_behind, resumable
+from cxremb.training.stopped import OLD_DAYS, free, leftovers, resumable
 
 Command = Callable[..., Result]
 
@@ -36,7 +36,7 @@ def test_a_training_that_ends_leaves_nothing(small: Dataset) -> None:
         (folder / "one.safetensors").write_bytes(b"x")
     with pytest.raises(ZeroDivisionError), resumable(small, "before the first checkpoint"):
         raise ZeroDivisionError
-    assert left_behind(small) == []
+    assert leftovers(small) == []
     assert list(small.paths.runs.iterdir()) == []
 
 
@@ -45,8 +45,8 @@ def test_only_what_is_old_is_freed(small: Dataset, cxremb: Command) -> None:
     (draft := small.paths.runs / ".draft-half").mkdir()
     (draft / "history.csv").write_text("epoch")
     age(draft, OLD_DAYS + 1)
-    assert [(left.folder, left.old) for left in left_behind(small)] == [(draft, True), (old, True), (new, False)]
-    assert [left.size_bytes for left in left_behind(small)] == [5, 1000, 1000]
+    assert [(left.folder, left.old) for left in leftovers(small)] == [(draft, True), (old, True), (new, False)]
+    assert [left.size_bytes for left in leftovers(small)] == [5, 1000, 1000]
     told = cxremb("store", "gc", "--root", small.paths.root).out
     assert f"trainings stopped {OLD_DAYS} days ago or more: 2, 1.0 kB" in told
     assert f"kept, 1.0 kB: train the same again to go on, or remove {new}" in told
@@ -59,7 +59,7 @@ def test_only_what_is_old_is_freed(small: Dataset, cxremb: Command) -> None:
     assert list_runs(small) == []
     with resumable(small, "new") as folder:
         assert (folder / "one.safetensors").is_file()  # it goes on
-    assert left_behind(small) == []
+    assert leftovers(small) == []
 
 
 def test_one_at_work_is_not_freed(small: Dataset, cxremb: Command) -> None:
@@ -75,5 +75,5 @@ def test_one_at_work_is_not_freed(small: Dataset, cxremb: Command) -> None:
 
 def test_what_is_freed_is_gone(small: Dataset) -> None:
     stop(small, "old", OLD_DAYS)
-    free(left_behind(small)[0])
+    free(leftovers(small)[0])
     assert list(small.paths.runs.iterdir()) == []

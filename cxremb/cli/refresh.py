@@ -129,7 +129,7 @@ def tune(
     place, options = asked
     plan = FineTune(**place, options=replace(RECIPE, **options))
     folds = choose_split(data, plan.label_set, split or "grouped-5fold")
-    done = refresh_finetuned(data, model, folds, plan, where, bar)
+    done = refresh_finetuned(data, model, folds, plan=plan, where=where, progress=bar)
     show_tuned(done.tuned, log if fmt is not Format.table else console)
     if fmt is not Format.table:
         write(told_of(done.outcome), fmt)

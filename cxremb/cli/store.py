@@ -170,9 +170,9 @@ def gc(
 
 def gc_trainings(data: "Dataset", yes: bool) -> None:
     """What stopped trainings have left: the old ones are freed, the others listed."""
-    from cxremb.training.stopped import OLD_DAYS, free, left_behind
+    from cxremb.training.stopped import OLD_DAYS, free, leftovers
 
-    left = left_behind(data)
+    left = leftovers(data)
     old = [one for one in left if one.old]
     typer.echo(
         f"trainings stopped {OLD_DAYS} days ago or more: {len(old):,}, {human(sum(one.size_bytes for one in old))}"

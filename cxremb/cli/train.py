@@ -192,13 +192,13 @@ def train_network(collection: "Dataset", asked: Asked) -> "Run":
     from dataclasses import replace
 
     from cxremb.cli.progress import bar
-    from cxremb.training.pixels.fit import Origin, fit_network, open_source, plan_of
+    from cxremb.training.pixels.fit import fit_network, open_source, plan_of
 
     folds = asked.split()  # before films are decoded, which takes time
     plan = replace(plan_of(asked.recipe), **asked.place)
-    source = open_source(collection, asked.inputs, plan, Origin(asked.weights), bar)
+    source = open_source(collection, asked.inputs, plan, weights=asked.weights, progress=bar)
     tell(source.features, folds)
-    return fit_network(collection, source, folds, plan, bar, asked.device or "auto")
+    return fit_network(collection, source, folds, plan=plan, progress=bar, device=asked.device or "auto")
 
 
 def tell(features: "Features", folds: "StoredSplit") -> None:

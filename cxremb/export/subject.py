@@ -16,7 +16,7 @@ from cxremb.store.dataset import Dataset
 from cxremb.store.reader import Store, open_store
 from cxremb.training.bundle import Bundle, load_bundle
 from cxremb.training.options import PixelRecipe
-from cxremb.training.pixels.source import fill_cache, films_at, groups_of
+from cxremb.training.pixels.films import films_at, find_films
 from cxremb.training.runs import Run
 from cxremb.types import Progress
 from cxremb.version import VERSION
@@ -168,15 +168,12 @@ def films_of_rows(
 ) -> tuple[Features, NDArray[np.uint8]]:
     """The rows whose film can be decoded, and their films. Raises `DataError` if there is none."""
     frame = encoder.frame
-    groups = groups_of(dataset, features)
-    failures = fill_cache(dataset, list(groups.values()), frame, progress)
-    of_image = {item.item_id: content for content, group in groups.items() for item in group}
-    contents = [of_image.get(image, "") for image in features.item_ids.tolist()]
+    contents, failures = find_films(dataset, features, frame, progress=progress)
     kept = np.array([bool(content) and content not in failures for content in contents], dtype=np.bool_)
     if not kept.any():
         raise DataError(f"{dataset.name}: no film is here to check the encoder with", hint="see `cxremb data show`")
     contents = [content for content, keep in zip(contents, kept.tolist(), strict=True) if keep]
-    films = films_at(dataset, frame, PixelRecipe(frame.side, frame.aspect), contents)
+    films = films_at(dataset, contents, frame, recipe=PixelRecipe(frame.side, frame.aspect))
     return features.take(kept), films.take(np.arange(len(contents)))
 
 

@@ -35,7 +35,7 @@ Compare accuracy with `majority_accuracy` and F1 with `all_positive_f1`: what an
 HEAD_USE = """A head takes raw store vectors, whose full keys are in `run.json`, and standardises them itself with its
 `mean`, `scale` and `limit`. To predict: `cxremb.training.bundle.load_bundle`."""
 CONTROL_USE = "A control keeps no parameters: its predictions are there to be compared with."
-NETWORK_USE = "A network takes films as its frame says. To predict: `cxremb.training.pixels.bundle.load_networks`."
+NETWORK_USE = "A network takes films as its frame says. To predict: `cxremb.training.pixels.predict.load_networks`."
 
 
 def model_card(record: Mapping[str, Any], metrics: Sequence[Mapping[str, Any]]) -> str:

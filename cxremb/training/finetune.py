@@ -22,12 +22,13 @@ from cxremb.splits import StoredSplit, fold_parts
 from cxremb.store.dataset import Dataset
 from cxremb.store.files import replace_file, replace_text, sha256_of
 from cxremb.store.layout import FORMAT_VERSION
+from cxremb.store.manifest import Recipe
 from cxremb.store.reader import Store, list_stores, open_store
 from cxremb.training.fit import device_named, member, rows_of
+from cxremb.training.heads import NetworkSpec
 from cxremb.training.options import Augment, Options, PixelRecipe
 from cxremb.training.parts import Parts, parts_of_plan
-from cxremb.training.pixels.source import Films, load_films
-from cxremb.training.pixels.specs import NetworkSpec
+from cxremb.training.pixels.films import Films, load_films
 from cxremb.training.plan import Place, Plan
 from cxremb.training.probe import solved_head
 from cxremb.training.stopped import resumable
@@ -59,16 +60,18 @@ class FineTune:
 
 
 @dataclass(frozen=True)
-class Subject:
+class FineTuning:
     """What is fine-tuned on what: an encoder, the films in its own frame, and the part of each row."""
 
+    dataset: Dataset
+    plan: FineTune
+    split: StoredSplit
     encode: Encode
     encoder: "FilmEncoder"
     features: Features
     films: Films
     vectors: Features  # of the encoder as it is: the head starts from them
     parts: Parts
-    split: StoredSplit
     key: str  # SHA-256 of all that decides the weights
 
 
@@ -90,7 +93,13 @@ class Refreshed:
 
 
 def refresh_finetuned(
-    dataset: Dataset, model: str, split: StoredSplit, plan: FineTune, where: Where, progress: Progress = unwatched
+    dataset: Dataset,
+    model: str,
+    split: StoredSplit,
+    *,
+    plan: FineTune,
+    where: Where,
+    progress: Progress = unwatched,
 ) -> Refreshed:
     """The image encoder `model` fine-tuned on one fold of `split`, and its store.
 
@@ -99,7 +108,7 @@ def refresh_finetuned(
     patients of both. Raises as `finetune` and `embedding.start.run`.
     """
     store = base_store(dataset, model)
-    tuned = finetune(dataset, store, split, plan, progress, where.devices[0])
+    tuned = finetune(dataset, store, split, plan=plan, progress=progress, device=where.devices[0])
     encode = replace(asked_for(store), weights=tuned.path.resolve())
     return Refreshed(tuned, run(dataset, encode, where, progress))
 
@@ -122,6 +131,7 @@ def finetune(
     dataset: Dataset,
     store: Store,
     split: StoredSplit,
+    *,
     plan: FineTune,
     progress: Progress = unwatched,
     device: str = "auto",
@@ -133,18 +143,19 @@ def finetune(
     the answer. A training that was stopped goes on after its last whole epoch, from `runs/.training-<key>`. Raises
     `EncoderError` for an encoder that cannot be trained here, `TrainError` for rows that cannot be trained on.
     """
-    subject = open_subject(dataset, store, split, plan, progress)
-    if done := find_tuned(dataset, subject.key):
+    tuning = open_finetuning(dataset, store, split, plan=plan, progress=progress)
+    if done := find_tuned(dataset, tuning.key):
         return done
     started = time.perf_counter()
-    with resumable(dataset, subject.key) as folder:
-        trained = train(subject, plan, folder / "checkpoint.safetensors", device_named(device), progress)
-        return save(dataset, subject, plan, trained, time.perf_counter() - started)
+    with resumable(dataset, tuning.key) as folder:
+        checkpoint = folder / "checkpoint.safetensors"
+        trained = train(tuning, checkpoint=checkpoint, device=device_named(device), progress=progress)
+        return save(tuning, trained, time.perf_counter() - started)
 
 
-def open_subject(
-    dataset: Dataset, store: Store, split: StoredSplit, plan: FineTune, progress: Progress = unwatched
-) -> Subject:
+def open_finetuning(
+    dataset: Dataset, store: Store, split: StoredSplit, *, plan: FineTune, progress: Progress = unwatched
+) -> FineTuning:
     """All that a fine-tuning reads, checked. Films are decoded into the pixel cache where they are not in it."""
     encode = asked_for(store)
     refuse_untrainable(encode.model, store)
@@ -158,14 +169,14 @@ def open_subject(
         "FilmEncoder", load_encoder(encode.model, encode.weights, runtime, encode.aspect, encode.scaled_jpeg)
     )
     recipe = PixelRecipe(encoder.frame.side, encoder.frame.aspect, augment=plan.augment)
-    features, films = load_films(dataset, Inputs(plan.label_set), recipe, progress, encoder.frame)
+    features, films = load_films(dataset, Inputs(plan.label_set), recipe, progress=progress, frame=encoder.frame)
     vectors = load_features(dataset, ("image",), Inputs(plan.label_set, image_model=store.name))
-    key = key_of(dataset, (features, vectors), split, plan, encoder)
+    key = key_of(dataset, split, plan, digests=(features.digest, vectors.digest), start=encoder.recipe)
     if seen := seen_by(encode.weights, dataset.name):
         features = replace(features, seen={"image": seen}, stores={"image": store.name})
-    asked = Plan("image", options=plan.options, folds=(plan.fold,))
-    parts = parts_of_plan(features, split, asked, ("image",))[0, plan.fold]
-    return Subject(encode, encoder, features, films, vectors, parts, split, key)
+    head = Plan("image", options=plan.options, folds=(plan.fold,))
+    parts = parts_of_plan(features, split, head, ("image",))[0, plan.fold]
+    return FineTuning(dataset, plan, split, encode, encoder, features, films, vectors, parts, key)
 
 
 def refuse_untrainable(model: str, store: Store) -> None:
@@ -179,81 +190,79 @@ def refuse_untrainable(model: str, store: Store) -> None:
         )
 
 
-def key_of(
-    dataset: Dataset, read: Sequence[Features], split: StoredSplit, plan: FineTune, encoder: "FilmEncoder"
-) -> str:
+def key_of(dataset: Dataset, split: StoredSplit, plan: FineTune, *, digests: Sequence[str], start: Recipe) -> str:
     """SHA-256 of all that decides the weights: what is read, split, recipe, and the network and head it starts from.
 
     The version of cxremb is not in it: an upgrade is no reason to train for hours again. The record has it.
     """
-    recipe = encoder.recipe
-    told = {
+    decides = {
         "format": FORMAT_VERSION,
         "simulated": dataset.simulated,
-        "features": [features.digest for features in read],
+        "features": list(digests),
         "split": split.key,
         "plan": asdict(plan),
-        "network": [recipe.model, recipe.weights_sha256, dict(recipe.input), recipe.poolings[0]],
+        "network": [start.model, start.weights_sha256, dict(start.input), start.poolings[0]],
     }
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
 
 
-def train(subject: Subject, plan: FineTune, checkpoint: Path, device: str, progress: Progress) -> "TrainedNetwork":
+def train(tuning: FineTuning, *, checkpoint: Path, device: str, progress: Progress) -> "TrainedNetwork":
     """The encoder with its head, trained by the loop of networks from pixels."""
     import torch
 
     from cxremb.training.inputs import tensors_of
-    from cxremb.training.pixels.loop import Job, fit
+    from cxremb.training.pixels.loop import fit
     from cxremb.training.pixels.networks import tunable
+    from cxremb.training.pixels.predict import NetworkJob
 
-    solved = solved_head(subject.vectors, subject.split, plan.fold, class_weights=plan.options.class_weights)
+    plan, recipe = tuning.plan, tuning.films.recipe
+    solved = solved_head(tuning.vectors, tuning.split, plan.fold, class_weights=plan.options.class_weights)
     weight, bias = (torch.from_numpy(part) for part in solved)
 
     def build(outputs: int, seed: int) -> torch.nn.Module:
-        return tunable(subject.encoder.build, weight, bias)
+        return tunable(tuning.encoder.build, weight, bias)
 
-    recipe = subject.films.recipe
-    job = Job(NetworkSpec(), recipe, plan.options, device=device, checkpoint=checkpoint, build=build)
-    targets = tensors_of(rows_of(subject.features, ()))
-    return fit(job, subject.films, targets, member(subject.parts, Place(0, plan.fold, plan.seed)), progress)
+    job = NetworkJob(NetworkSpec(), recipe, plan.options, device=device, checkpoint=checkpoint, build=build)
+    targets = tensors_of(rows_of(tuning.features, ()))
+    one = member(tuning.parts, Place(0, plan.fold, plan.seed))
+    return fit(job, tuning.films, targets, member=one, progress=progress)
 
 
-def save(dataset: Dataset, subject: Subject, plan: FineTune, trained: "TrainedNetwork", seconds: float) -> Tuned:
+def save(tuning: FineTuning, trained: "TrainedNetwork", seconds: float) -> Tuned:
     """The weights, named by their digest, and then the record that makes them count."""
     from safetensors.torch import save as to_bytes
 
-    lesson = lesson_of(dataset, subject, plan)
+    dataset, recipe = tuning.dataset, tuning.encoder.recipe
+    lesson = lesson_of(tuning)
     network = cast(Any, trained.network).base.network
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in network.state_dict().items()}
     content = to_bytes(tensors, lesson.metadata)
     digest = hashlib.sha256(content).hexdigest()
-    name = f"{subject.encoder.recipe.encoder}@{digest[:12]}"
-    path = dataset.paths.weights / f"{name}.safetensors"
+    path = dataset.paths.weights / f"{recipe.encoder}@{digest[:12]}.safetensors"
 
     def write(draft: Path) -> None:
         draft.write_bytes(content)
 
     replace_file(path, write)
-    recipe = subject.encoder.recipe
     record = {
         "format": FORMAT_VERSION,
-        "key": subject.key,
+        "key": tuning.key,
         "weights": path.name,
         "weights_sha256": digest,
         "model": recipe.model,
-        "start": {"weights": str(subject.encode.weights or ""), "weights_sha256": recipe.weights_sha256},
-        "licence": subject.encoder.licence,
+        "start": {"weights": str(tuning.encode.weights or ""), "weights_sha256": recipe.weights_sha256},
+        "licence": tuning.encoder.licence,
         "dataset": dataset.name,
         "dataset_licence": dataset.descriptor.get("licence"),
         "simulated": dataset.simulated,
-        "split": subject.split.title,
-        "plan": asdict(plan),
-        "task": subject.features.task,
-        "labels": list(subject.features.labels),
-        "rows": {part: int((subject.parts == part).sum()) for part in ("train", "val")},
+        "split": tuning.split.title,
+        "plan": asdict(tuning.plan),
+        "task": tuning.features.task,
+        "labels": list(tuning.features.labels),
+        "rows": {part: int((tuning.parts == part).sum()) for part in ("train", "val")},
         "patients": {"train": len(lesson.train), "val": len(lesson.val)},
-        "left_out": dict(subject.features.left_out),
-        "notes": list(subject.features.notes),
+        "left_out": dict(tuning.features.left_out),
+        "notes": list(tuning.features.notes),
         "epoch": trained.epoch,
         "diverged": trained.diverged,
         "history": [asdict(epoch) for epoch in trained.history],
@@ -265,14 +274,14 @@ def save(dataset: Dataset, subject: Subject, plan: FineTune, trained: "TrainedNe
     return Tuned(path, record)
 
 
-def lesson_of(dataset: Dataset, subject: Subject, plan: FineTune) -> Lesson:
+def lesson_of(tuning: FineTuning) -> Lesson:
     """Whom the new weights have seen: train and val of this fold, and whoever the old ones had seen here."""
-    patients = subject.features.patient_ids
-    train, val = (set(patients[subject.parts == part].tolist()) for part in ("train", "val"))
-    before = read_lesson(subject.encode.weights)
-    if before and before.dataset == dataset.name:
+    patients = tuning.features.patient_ids
+    train, val = (set(patients[tuning.parts == part].tolist()) for part in ("train", "val"))
+    before = read_lesson(tuning.encode.weights)
+    if before and before.dataset == tuning.dataset.name:
         train, val = train | set(before.train), val | set(before.val)
-    return Lesson(dataset.name, subject.split.title, plan.fold, sorted(train), sorted(val - train))
+    return Lesson(tuning.dataset.name, tuning.split.title, tuning.plan.fold, sorted(train), sorted(val - train))
 
 
 def find_tuned(dataset: Dataset, key: str) -> Tuned | None:

@@ -25,7 +25,7 @@ class Preset:
     options: Options
     head: str = "fusion"
     dims: Mapping[str, int] = field(default_factory=lambda: {"image": 1280, "text": 768})  # EfficientNet-B1, BioBERT
-    network: str = ""  # of `training.pixels.specs.NETWORKS`
+    network: str = ""  # of `training.heads.NETWORKS`
     pixels: PixelRecipe = field(default_factory=PixelRecipe)
     parameters: int = 525_058  # trainable ones: of a head on `dims`, of a network with `classes`
     classes: int = 2  # of the task that `parameters` counts

@@ -1,22 +1,29 @@
 """What a training needs to go on after it was stopped, and what stopped ones have left behind."""
 
+import json
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+from cxremb.errors import StoreError
 from cxremb.store.dataset import Dataset
-from cxremb.store.files import cleaning, writing
+from cxremb.store.files import cleaning, replace_file, writing
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+RECORD = "told"  # the name of a checkpoint's record among the metadata of its file
 OLD_DAYS = 7  # from then on `cxremb store gc` frees what was left: until then somebody may mean to go on
 KINDS = ("training", "draft", "gone")  # the last two: a run half written, or half removed
 
 
 @dataclass(frozen=True)
-class Left:
+class Leftover:
     """A folder that a stopped job has left under `runs`."""
 
     folder: Path
@@ -46,20 +53,74 @@ def resumable(dataset: Dataset, key: str) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def left_behind(dataset: Dataset) -> list[Left]:
+def leftovers(dataset: Dataset) -> list[Leftover]:
     """Of each of `KINDS`, whether stopped or at work; what was left longest ago first."""
     found = []
     for folder in (path for kind in KINDS for path in dataset.paths.runs.glob(f".{kind}-*")):
         with suppress(FileNotFoundError):  # it has just become a run, or is being removed
             facts = [path.stat() for path in (folder, *folder.rglob("*"))]
             days = (time.time() - max(fact.st_mtime for fact in facts)) / 86_400
-            found.append(Left(folder, days, sum(fact.st_size for fact in facts[1:])))
-    return sorted(found, key=lambda left: -left.days)
+            found.append(Leftover(folder, days, sum(fact.st_size for fact in facts[1:])))
+    return sorted(found, key=lambda one: -one.days)
 
 
-def free(left: Left) -> None:
+def free(leftover: Leftover) -> None:
     """Remove it. Raises `StoreError` while a training is at work in it."""
-    with cleaning(left.folder):
-        grave = left.folder.with_name(f".gone-{uuid4().hex}")
-        left.folder.rename(grave)
+    with cleaning(leftover.folder):
+        grave = leftover.folder.with_name(f".gone-{uuid4().hex}")
+        leftover.folder.rename(grave)
     shutil.rmtree(grave)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A training after an epoch: the weights of that and of the best, the optimiser's memory, and plain data.
+
+    Chance is not in it: what is drawn in an epoch follows from the seed and the number of the epoch.
+    """
+
+    network: "Mapping[str, Tensor]"
+    kept: "Mapping[str, Tensor]"
+    optimiser: "Mapping[int, Mapping[str, Tensor]]"
+    record: Mapping[str, Any]
+
+
+def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """`path`, a safetensors file, replaced in one step. Raises `StoreError` if it cannot be written."""
+    import torch
+    from safetensors.torch import save_file
+
+    named = {f"network.{name}": tensor for name, tensor in checkpoint.network.items()}
+    named |= {f"kept.{name}": tensor for name, tensor in checkpoint.kept.items()}
+    for number, memory in checkpoint.optimiser.items():
+        named |= {f"optimiser.{number}.{name}": tensor for name, tensor in memory.items()}
+    # cloned: safetensors refuses two names for one piece of memory, and other layouts than the plain one
+    tensors = {
+        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in named.items()
+    }
+    replace_file(path, lambda draft: save_file(tensors, draft, {RECORD: json.dumps(checkpoint.record)}))
+
+
+def read_checkpoint(path: Path) -> Checkpoint | None:
+    """What `path` holds; None if it is not there. Raises `StoreError` if it is damaged."""
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        return None
+    found: dict[str, dict[str, Tensor]] = {"network": {}, "kept": {}}
+    optimiser: dict[int, dict[str, Tensor]] = {}
+    try:
+        with safe_open(path, framework="pt") as file:
+            record = json.loads(file.metadata()[RECORD])
+            for key in file.keys():  # noqa: SIM118 - not a dict
+                kind, _, name = key.partition(".")
+                if kind == "optimiser":
+                    number, _, name = name.partition(".")
+                    optimiser.setdefault(int(number), {})[name] = file.get_tensor(key)
+                else:
+                    found[kind][name] = file.get_tensor(key)
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise StoreError(
+            f"{path}: damaged ({error})", hint="delete it: the training starts from its beginning"
+        ) from error
+    return Checkpoint(found["network"], found["kept"], optimiser, record)

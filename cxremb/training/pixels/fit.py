@@ -13,11 +13,11 @@ from cxremb.features import Features, Inputs
 from cxremb.splits import StoredSplit
 from cxremb.store.dataset import Dataset
 from cxremb.training.finish import Made, finish_run, run_key
-from cxremb.training.fit import member, rows_of
+from cxremb.training.fit import device_named, member, rows_of
+from cxremb.training.heads import find_network
 from cxremb.training.options import PixelRecipe
 from cxremb.training.parts import Parts, parts_of_plan
-from cxremb.training.pixels.source import Films, load_films
-from cxremb.training.pixels.specs import find_network
+from cxremb.training.pixels.films import Films, load_films
 from cxremb.training.plan import Plan
 from cxremb.training.presets import Preset, find_preset
 from cxremb.training.runs import Run, find_run
@@ -39,15 +39,7 @@ class NetworkPlan(Plan):
 
 
 @dataclass(frozen=True)
-class Origin:
-    """Where the weights of a network's base come from: `file`, else what is found; `pretrained` off: nowhere."""
-
-    file: Path | None = None
-    pretrained: bool = True
-
-
-@dataclass(frozen=True)
-class Source:
+class NetworkSource:
     """What a network is trained from. `features` has the rows, what was left out, and notes for the user."""
 
     features: Features
@@ -70,28 +62,35 @@ def plan_of(preset: Preset, folds: Sequence[int] = (0,), seeds: Sequence[int] = 
 
 
 def open_source(
-    dataset: Dataset, inputs: Inputs, plan: NetworkPlan, origin: Origin | None = None, progress: Progress = unwatched
-) -> Source:
+    dataset: Dataset,
+    inputs: Inputs,
+    plan: NetworkPlan,
+    *,
+    weights: Path | None = None,
+    pretrained: bool = True,
+    progress: Progress = unwatched,
+) -> NetworkSource:
     """The films of a data set in the frame of the plan, decoded if they have to be, and the weights to start from.
 
+    weights: a file for the base of the network; what is found if left out; nothing with `pretrained` off.
     Of `inputs`, the label set and the views count; a row is a film. Tell the user the notes of its features: they name
     films that cannot be decoded, and say so if there are no ImageNet weights. Raises `DataError` if no labelled film
     can be read, `EncoderError` for weights that are not there.
     """
     from cxremb.training.pixels.networks import find_start
 
-    origin = origin or Origin()
-    start = find_start(find_network(plan.arm), origin.file, pretrained=origin.pretrained)
-    features, films = load_films(dataset, inputs, plan.pixels, progress)
+    start = find_start(find_network(plan.arm), weights, pretrained=pretrained)
+    features, films = load_films(dataset, inputs, plan.pixels, progress=progress)
     notes = [*features.notes, *([start.note] if start.note else [])]
     seen = seen_by(start.path, dataset.name)
-    return Source(replace(features, notes=notes, seen={"image": seen} if seen else {}), films, start)
+    return NetworkSource(replace(features, notes=notes, seen={"image": seen} if seen else {}), films, start)
 
 
 def fit_network(
     dataset: Dataset,
-    source: Source,
+    source: NetworkSource,
     split: StoredSplit,
+    *,
     plan: NetworkPlan,
     progress: Progress = unwatched,
     device: str = "auto",
@@ -110,7 +109,7 @@ def fit_network(
         return replace(done, reused=True)
     parts = parts_of_plan(features, split, plan, BLOCKS)
     with resumable(dataset, key) as folder:
-        fitted, parameters, seconds = fit_places(source, parts, plan, Under(folder, device), progress)
+        fitted, parameters, seconds = fit_places(source, parts, plan, folder=folder, device=device, progress=progress)
         return finish_run(dataset, features, split, Made(plan, BLOCKS, fitted, parts, parameters, seconds, spec))
 
 
@@ -124,7 +123,7 @@ def check_task(features: Features, plan: NetworkPlan) -> None:
         )
 
 
-def spec_of(source: Source, plan: NetworkPlan) -> dict[str, Any]:
+def spec_of(source: NetworkSource, plan: NetworkPlan) -> dict[str, Any]:
     """What the network is, enough to build it again, and the weights that it starts from. It enters the key."""
     spec, features = find_network(plan.arm), source.features
     outputs = spec.outputs(features.task, len(features.labels))
@@ -132,32 +131,33 @@ def spec_of(source: Source, plan: NetworkPlan) -> dict[str, Any]:
     return {"network": plan.arm, **asdict(spec), "outputs": outputs, "pixels": asdict(plan.pixels), **start}
 
 
-@dataclass(frozen=True)
-class Under:
-    """Where a training runs, and where it keeps what it needs to go on."""
-
-    folder: Path
-    device: str
-
-
 def fit_places(
-    source: Source, parts: Mapping[tuple[int, int], Parts], plan: NetworkPlan, under: Under, progress: Progress
+    source: NetworkSource,
+    parts: Mapping[tuple[int, int], Parts],
+    plan: NetworkPlan,
+    *,
+    folder: Path,
+    device: str,
+    progress: Progress,
 ) -> tuple[list[Fitted], int, float]:
-    """(the plan's models one after the other, how many parameters each has, the seconds spent on them)."""
-    from cxremb.encoders.machine import best_device, check_device
+    """(the plan's models one after the other, how many parameters each has, the seconds spent on them).
+
+    folder: of the checkpoints, of each model one.
+    """
     from cxremb.training.inputs import tensors_of
-    from cxremb.training.pixels.forward import Job, predict
     from cxremb.training.pixels.loop import fit
     from cxremb.training.pixels.networks import parameters_of
+    from cxremb.training.pixels.predict import NetworkJob, predict
 
-    device = best_device() if under.device == "auto" else under.device
-    check_device(device)
+    device = device_named(device)
     targets, fitted, parameters, seconds = tensors_of(rows_of(source.features, ())), [], 0, 0.0
     for place in plan.places:
         part = parts[place.repeat, place.fold]
-        checkpoint = under.folder / f"{place.name}.safetensors"
-        job = Job(find_network(plan.arm), plan.pixels, plan.options, source.start, device, checkpoint)
-        trained = fit(job, source.films, targets, member(part, place), progress)
+        checkpoint = folder / f"{place.name}.safetensors"
+        job = NetworkJob(
+            find_network(plan.arm), plan.pixels, plan.options, start=source.start, device=device, checkpoint=checkpoint
+        )
+        trained = fit(job, source.films, targets, member=member(part, place), progress=progress)
         rows = np.flatnonzero((part == "val") | (part == "test"))
         prob, logit = predict(trained.network, source.films, rows, job=job, task=targets.task)
         weights = {name: value.cpu().contiguous().numpy() for name, value in trained.network.state_dict().items()}

@@ -15,15 +15,12 @@ from cxremb.errors import TrainError
 from cxremb.training.data import Epoch, Member
 from cxremb.training.inputs import RowTensors
 from cxremb.training.losses import balanced_weights, cell_losses, figures, labelled
-from cxremb.training.pixels.augment import augmented, scaled
-from cxremb.training.pixels.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
-from cxremb.training.pixels.forward import Job, logits_of, mixed, telling, threads_for
+from cxremb.training.pixels.films import Films, augmented, scaled
 from cxremb.training.pixels.networks import freeze, new_network
-from cxremb.training.pixels.source import Films
+from cxremb.training.pixels.predict import NetworkJob, counted, logits_of, mixed, threads_for
 from cxremb.training.schedule import Step, next_step, stages_of
+from cxremb.training.stopped import Checkpoint, read_checkpoint, write_checkpoint
 from cxremb.types import Progress, unwatched
-
-__all__ = ["Job", "TrainedNetwork", "Training", "epoch_seed", "fit", "mean_loss"]
 
 GLANCE = 2048  # training rows that are measured after each epoch: drawn once, so that the curve is one curve
 
@@ -42,7 +39,7 @@ class TrainedNetwork:
 class Training:
     """A training under way. What it is after an epoch follows from job, member, epoch and the weights before."""
 
-    def __init__(self, job: Job, films: Films, targets: RowTensors, member: Member) -> None:
+    def __init__(self, job: NetworkJob, films: Films, targets: RowTensors, *, member: Member) -> None:
         self.job, self.films, self.targets, self.member = job, films, targets, member
         self.train = labelled(targets, member, "train")
         self.watched = labelled(targets, member, member.watched_name)
@@ -50,7 +47,9 @@ class Training:
         self.glance = self.train[drawn[:GLANCE]]
         self.weights = balanced_weights(targets, self.train) if job.options.class_weights else None
         outputs = job.spec.outputs(targets.task, targets.labels)
-        build = job.build or (lambda outputs, seed: new_network(job.spec, job.recipe.side, outputs, seed, job.start))
+        build = job.build or (
+            lambda outputs, seed: new_network(job.spec, job.recipe.side, outputs, seed=seed, start=job.start)
+        )
         network = build(outputs, member.seed)
         self.network = network.to(job.device).to(memory_format=torch.channels_last)
         self.frozen: list[nn.Module] = []
@@ -73,16 +72,12 @@ class Training:
         return self.before + time.perf_counter() - self.started
 
     @property
-    def batches(self) -> int:
-        return ceil(len(self.train) / self.job.options.batch_size)
-
-    @property
     def steps_left(self) -> int:
         """Batches still to come, if no stage stops early."""
         epochs = sum(stage.epochs for stage in stages_of(self.job.options, self.job.recipe))
-        return max(0, epochs - len(self.losses)) * self.batches
+        return max(0, epochs - len(self.losses)) * ceil(len(self.train) / self.job.options.batch_size)
 
-    def told(self) -> str:
+    def describe(self) -> str:
         """How it stands, in words."""
         loss = f", {self.member.watched_name} loss {self.losses[-1]:.4f}" if self.losses else ""
         return f"epoch {len(self.losses)} done{loss}"
@@ -145,17 +140,17 @@ class Training:
 
     def close_epoch(self, epoch: int) -> None:
         """Measure, keep the best, write the checkpoint. Raises `TrainError` if there is nothing to keep."""
-        told = []
+        found = []
         for phase, rows in (("train", self.glance), (self.member.watched_name, self.watched)):
             logits = logits_of(self.network, self.films, rows.numpy(), job=self.job)
-            told.append(figures(telling(logits, self.targets.task), self.targets, rows, epoch=epoch, phase=phase))
-        loss = told[-1].loss
-        if not all(np.isfinite(one.loss) for one in told):
+            found.append(figures(counted(logits, self.targets.task), self.targets, rows, epoch=epoch, phase=phase))
+        loss = found[-1].loss
+        if not all(np.isfinite(one.loss) for one in found):
             if not self.chosen:
                 raise TrainError(f"the loss is no number after epoch {epoch}", hint="lower --learning-rate")
             self.diverged = epoch
             return
-        self.history += told
+        self.history += found
         if self.job.options.select == "last" or loss < self.lowest:
             self.kept, self.lowest, self.chosen = snapshot(self.network), loss, epoch
         if self.job.checkpoint:
@@ -167,13 +162,13 @@ class Training:
             number: {name: value for name, value in one.items() if isinstance(value, Tensor)}
             for number, one in self.optimiser.state_dict()["state"].items()
         }
-        told = {
+        record = {
             "lowest": self.lowest,
             "chosen": self.chosen,
             "seconds": self.seconds,
             "history": [asdict(row) for row in self.history],
         }
-        write_checkpoint(path, Checkpoint(self.network.state_dict(), self.kept, memory, told))
+        write_checkpoint(path, Checkpoint(self.network.state_dict(), self.kept, memory, record))
 
     def resume(self) -> None:
         """Take up where the checkpoint left off, if there is one. Raises `StoreError` if it is damaged."""
@@ -181,8 +176,8 @@ class Training:
         if found is None:
             return
         self.network.load_state_dict(found.network)
-        self.kept, self.lowest, self.chosen = found.kept, found.told["lowest"], found.told["chosen"]
-        self.history, self.before = [Epoch(**row) for row in found.told["history"]], found.told["seconds"]
+        self.kept, self.lowest, self.chosen = found.kept, found.record["lowest"], found.record["chosen"]
+        self.history, self.before = [Epoch(**row) for row in found.record["history"]], found.record["seconds"]
         step = next_step(self.losses, self.job.options, self.job.recipe)
         if step is not None and not step.first:
             self.thaw(step.frozen)
@@ -191,7 +186,9 @@ class Training:
             self.optimiser.load_state_dict({"state": found.optimiser, "param_groups": groups})
 
 
-def fit(job: Job, films: Films, targets: RowTensors, member: Member, progress: Progress = unwatched) -> TrainedNetwork:
+def fit(
+    job: NetworkJob, films: Films, targets: RowTensors, *, member: Member, progress: Progress = unwatched
+) -> TrainedNetwork:
     """The trained network: on the member's training rows, its epoch chosen on the watched ones.
 
     Rows of `films` and `targets` are the same. Figures of both phases are those of the end of the epoch in evaluation
@@ -202,8 +199,8 @@ def fit(job: Job, films: Films, targets: RowTensors, member: Member, progress: P
     if member.watched_name == "test" and job.options.chooses_epoch:
         raise TrainError("an epoch must not be chosen on test rows", hint="use a preset that keeps the last epoch")
     with threads_for(job):
-        training = Training(job, films, targets, member)
-        for _ in progress(training.steps(), training.steps_left, training.told):
+        training = Training(job, films, targets, member=member)
+        for _ in progress(training.steps(), training.steps_left, training.describe):
             pass
     training.network.load_state_dict(training.kept)
     return TrainedNetwork(

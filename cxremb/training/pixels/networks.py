@@ -15,7 +15,7 @@ from cxremb.encoders.state import load_backbone, read_state
 from cxremb.encoders.table import find_spec
 from cxremb.encoders.weights import locate_file
 from cxremb.errors import EncoderError
-from cxremb.training.pixels.specs import NetworkSpec
+from cxremb.training.heads import NetworkSpec
 
 RANDOM = "RANDOM WEIGHTS: no ImageNet weights were found, so this base learns from nothing"
 
@@ -49,7 +49,7 @@ def find_start(spec: NetworkSpec, weights: Path | None = None, *, pretrained: bo
     return Start(found.path, found.source, found.sha256)
 
 
-def new_network(spec: NetworkSpec, side: int, outputs: int, seed: int, start: Start = Start()) -> nn.Module:
+def new_network(spec: NetworkSpec, side: int, outputs: int, *, seed: int, start: Start = Start()) -> nn.Module:
     """An untrained network, the same for the same seed; torch's own random state is left as it was.
 
     Raises `EncoderError` if the weights of `start` do not fit.
