@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "cxremb"
 # A room may import from its own storey and from those below it.
 STOREYS = [
-    {"errors", "types", "processes", "tabular", "version"},
+    {"errors", "types", "processes", "shipped", "tabular", "version"},
     {"images", "tablefile", "datasets", "encoders", "store"},
     {"catalog", "labels", "splits", "features", "evaluation", "embedding", "doctor"},
     {"training", "alignment"},

@@ -28,7 +28,10 @@ def embed(
         str | None, typer.Option(help="The encoder, e.g. efficientnet_b1 or biobert.", rich_help_panel=WHAT)
     ] = None,
     job: Annotated[
-        Path | None, typer.Option(help="A job file that says what, in place of --model.", rich_help_panel=WHAT)
+        Path | None,
+        typer.Option(
+            help="A job file that says what, in place of --model, or a shipped one: demo.", rich_help_panel=WHAT
+        ),
     ] = None,
     weights: Annotated[
         Path | None, typer.Option(help="Local weights: a file for images, a folder for texts.", rich_help_panel=WHAT)

@@ -37,7 +37,9 @@ def sql(
         str | None, typer.Argument(help="One SELECT, quoted. Left out: a shell, or what is piped in.")
     ] = None,
     fmt: FormatOption = None,
-    file: Annotated[Path | None, typer.Option(help="Read the query from this file.")] = None,
+    file: Annotated[
+        Path | None, typer.Option(help="Read the query from this file, or an example by its name: arms.")
+    ] = None,
     output: Annotated[Path | None, typer.Option(help="Write the rows to this file.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the output file.")] = False,
     root: Root = DEFAULT_ROOT,
@@ -84,15 +86,20 @@ def refuse_to_replace(output: Path | None, force: bool) -> None:
 
 
 def read_query(file: Path | None) -> str:
-    """The query in `file`, or on standard input. Raises `QueryError` if the file cannot be read."""
+    """The query in `file`, which may be the name of an example, or on standard input.
+
+    Raises `QueryError` if the file cannot be read.
+    """
     from cxremb.errors import QueryError
+    from cxremb.shipped import find_file, shipped_names
 
     if file is None:
         return sys.stdin.read()
     try:
-        return file.read_text(encoding="utf-8")
+        return find_file(file, ".sql").read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise QueryError(f"{file}: cannot be read ({error})", hint="there are examples in stores/queries") from error
+        known = ", ".join(shipped_names(".sql"))
+        raise QueryError(f"{file}: cannot be read ({error})", hint=f"name a file, or an example: {known}") from error
 
 
 def shell(root: Path) -> None:

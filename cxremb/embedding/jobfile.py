@@ -8,6 +8,7 @@ from typing import Any
 
 from cxremb.errors import DataError
 from cxremb.images import ASPECTS
+from cxremb.shipped import find_file, shipped_names
 from cxremb.store.texts import KEEP, MARKS, WAYS
 
 PRECISIONS = ("full", "half")
@@ -39,11 +40,16 @@ class Job:
 
 
 def read_job(path: Path) -> Job:
-    """The job in a file. Raises `DataError`, naming file and key, for anything that is not understood."""
+    """The job in a file, or in one that comes with the package, by its name: `demo`.
+
+    Raises `DataError`, naming file and key, for anything that is not understood.
+    """
+    path = find_file(path, ".toml")
     try:
         told = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})", hint="check the path given to --job") from error
+        known = ", ".join(shipped_names(".toml"))
+        raise DataError(f"{path}: cannot be read ({error.strerror})", hint=f"name a file, or one of {known}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: not a TOML file ({error})", hint="see embed_jobs/example.toml") from error
     refuse_unknown(told, {"dataset": str, "encode": list}, f"{path}")
