@@ -14,7 +14,7 @@ from audited import audited as build
 from planted import write_store
 
 from cxremb.audit.audit import Audit, audit
-from cxremb.audit.finding import Finding
+from cxremb.audit.subject import Finding
 from cxremb.store.dataset import Dataset
 from cxremb.store.sql import query
 

@@ -8,10 +8,10 @@ import pytest
 from scipy.stats import chi2_contingency
 
 from cxremb.audit.audit import audit
-from cxremb.audit.finding import Finding
-from cxremb.audit.prevalence import count, holm, p_of
-from cxremb.audit.subject import Fold, Items
+from cxremb.audit.labels import count, p_of
+from cxremb.audit.subject import Finding, Fold, Items
 from cxremb.catalog import add_collection
+from cxremb.evaluation.significance import holm
 from cxremb.store.dataset import Dataset
 from cxremb.store.layout import HISTORY, METRICS, PREDICTIONS
 from cxremb.training.runs import Outcome, write_run
@@ -67,7 +67,7 @@ def test_too_few_to_test() -> None:
 
 
 def test_holm_as_by_hand() -> None:
-    np.testing.assert_allclose(holm(np.array([0.01, 0.04, 0.03, 0.5])), [0.04, 0.09, 0.09, 0.5])
+    np.testing.assert_allclose(holm([0.01, 0.04, 0.03, 0.5]), [0.04, 0.09, 0.09, 0.5])
 
 
 def labelled(folder: Path, wrong: set[int], unlike: bool = False) -> Dataset:

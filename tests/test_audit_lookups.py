@@ -9,9 +9,8 @@ from sklearn.metrics import roc_auc_score
 from test_images import dicom
 
 from cxremb.audit.audit import Audit, audit
-from cxremb.audit.finding import Finding
 from cxremb.audit.lookups import WHY, by_patient
-from cxremb.audit.subject import TEST, TRAIN, open_subject
+from cxremb.audit.subject import TEST, TRAIN, Finding, open_subject
 from cxremb.catalog import add_collection
 from cxremb.labels import read_labels
 from cxremb.splits import choose_split

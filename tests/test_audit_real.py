@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cxremb.audit.audit import Audit, audit
-from cxremb.audit.finding import Finding
+from cxremb.audit.subject import Finding
 from cxremb.catalog import add_collection
 from cxremb.datasets import iu_xray, kermany
 from cxremb.splits import choose_split, normalised

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cxremb.audit.facts import Fact, image_sizes, report_facts, views
 from cxremb.audit.lookups import Guess, by_patient, fitted
-from cxremb.audit.subject import PARTS, Fold, Items, Subject, encoded, positions
+from cxremb.audit.subject import PART_CODES, AuditSubject, Fold, Items, encoded, positions
 from cxremb.evaluation.reliability import logit, sigmoid
 from cxremb.features import Features
 from cxremb.labels import read_labels
@@ -71,14 +71,14 @@ def metadata_of(dataset: Dataset, split: StoredSplit, features: Features) -> Kno
     return Known(fact=Fact("view, size, empty sections", subject.rows, numbers))
 
 
-def subject_of(dataset: Dataset, split: StoredSplit, features: Features) -> Subject:
+def subject_of(dataset: Dataset, split: StoredSplit, features: Features) -> AuditSubject:
     """The rows as an audit sees them. Both its rows and its films are the rows of the features, in their order."""
     table = dataset.images
     key = "image_id" if features.unit == "image" else "study_id"
     place = positions(pa.array(features.item_ids.tolist(), pa.string()), table[key].combine_chunks())
     films = table.take(pa.array([row if row >= 0 else None for row in place.tolist()], pa.int64()))
     items = items_of(features, {})
-    return Subject(dataset, split, read_labels(dataset, features.label_set), items, items, films)
+    return AuditSubject(dataset, split, read_labels(dataset, features.label_set), items, items, films)
 
 
 def items_of(features: Features, cuts: Cuts) -> Items:
@@ -86,7 +86,7 @@ def items_of(features: Features, cuts: Cuts) -> Items:
     ids, studies = (pa.array(names.tolist(), pa.string()) for names in (features.item_ids, features.study_ids))
     patients = encoded(pa.array(features.patient_ids.tolist(), pa.string()))[1]
     folds = [
-        Fold(repeat, fold, positions(pa.array(parts.tolist(), pa.string()), pa.array(PARTS)).astype(np.int8))
+        Fold(repeat, fold, positions(pa.array(parts.tolist(), pa.string()), pa.array(PART_CODES)).astype(np.int8))
         for (repeat, fold), parts in cuts.items()
     ]
     return Items("rows", ids, studies, patients, features.y, folds)
@@ -122,7 +122,7 @@ def by_look_up(features: Features, fact: Fact | None) -> Predict:
         if fact is None:
             found = by_patient(items, columns)
         else:
-            found = next(fitted(Fact(fact.said, items, fact.numbers, fact.words), columns), None)
+            found = next(fitted(Fact(fact.description, items, fact.numbers, fact.words), columns), None)
         return overall[None].repeat(len(rows), 0) if found is None else levelled(found, overall)[rank(found.rows, rows)]
 
     return guess

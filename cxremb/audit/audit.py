@@ -10,14 +10,12 @@ from pathlib import Path
 import pyarrow as pa
 
 from cxremb.audit.collection import check_collection
-from cxremb.audit.finding import FAIL, Finding
-from cxremb.audit.headers import read_headers
+from cxremb.audit.facts import read_headers
+from cxremb.audit.labels import check_labels
 from cxremb.audit.lookups import check_lookups
-from cxremb.audit.noise import check_noise
 from cxremb.audit.overlap import check_overlap
 from cxremb.audit.pixels import PixelFacts, read_pixels
-from cxremb.audit.prevalence import check_prevalence
-from cxremb.audit.subject import open_subject
+from cxremb.audit.subject import FAIL, Finding, open_subject
 from cxremb.errors import DataError
 from cxremb.labels import read_labels
 from cxremb.splits import DEFAULT, choose_split
@@ -66,13 +64,12 @@ def audit(
     findings = [
         *check_overlap(subject, films),
         *check_lookups(subject, headers),
-        *check_prevalence(subject),
-        *check_noise(subject),
+        *check_labels(subject),
         *check_collection(subject, films, headers),
     ]
     created = datetime.now(UTC).replace(microsecond=0)
-    told = json.dumps([chosen.key, labels.label_set, labels.version, pixels])
-    path = dataset.paths.audits / f"{created:%Y%m%dT%H%M%S}-{hashlib.sha256(told.encode()).hexdigest()[:8]}.parquet"
+    record = json.dumps([chosen.key, labels.label_set, labels.version, pixels])
+    path = dataset.paths.audits / f"{created:%Y%m%dT%H%M%S}-{hashlib.sha256(record.encode()).hexdigest()[:8]}.parquet"
     result = Audit(dataset.name, chosen.title, chosen.leaky, labels.label_set, created, path, findings)
     replace_table(path, as_table(result))
     return result

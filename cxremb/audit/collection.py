@@ -8,13 +8,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from cxremb.audit.finding import COLLECTION, EXAMPLES, FAIL, NOTE, OK, Finding, skipped
-from cxremb.audit.headers import Header
+from cxremb.audit.facts import Header
 from cxremb.audit.pixels import PixelFacts
-from cxremb.audit.subject import Subject, encoded, labels_of
+from cxremb.audit.subject import COLLECTION, FAIL, NOTE, OK, AuditSubject, Finding, encoded, labels_of, skipped
+from cxremb.features import FRONTAL
 from cxremb.splits import normalised, report_texts
-
-FRONTAL = ("frontal", "pa", "ap")  # how a frontal view starts, in lower case
+from cxremb.types import EXAMPLES
 
 # Thresholds, and the share of 5,856 + 243 + 4,708 + 12 real films (Kermany, Hannover, PneumoniaMNIST, IU) beyond them:
 BLANK = 3.0  # grey levels of spread: none; the least is 6.3
@@ -23,35 +22,35 @@ FRAME = 0.02  # of the side, along two edges: 0.8%, all of them with such a band
 
 
 @dataclass(frozen=True)
-class Look:
+class PixelCheck:
     """One thing that the pixels of a film may show."""
 
-    check: str
+    name: str
     means: str
     why: str
     remedy: str
 
 
-LOOKS = {
-    "blank": Look(
+PIXEL_CHECKS = {
+    "blank": PixelCheck(
         "blank films",
         f"films of nearly one grey (spread below {BLANK:g} of 255)",
         "A blank film carries no signal; its label teaches noise.",
         "remove them, and add the data set again",
     ),
-    "clipped": Look(
+    "clipped": PixelCheck(
         "clipped films",
         f"films with {WHITE:.0%} of their pixels white or {BLACK:.0%} black",
         "What was clipped cannot be brought back, and lungs or bones may be in it.",
         "export them again with a wider window, or look at the examples and leave them out",
     ),
-    "inverted": Look(
+    "inverted": PixelCheck(
         "inverted films",
         "films whose lungs and corners are brighter than spine and trunk",
         "Black for white: to an encoder this is another kind of picture, and often another hospital.",
         "look at the examples (1 real film in 10,000 is a false alarm) and invert them",
     ),
-    "framed": Look(
+    "framed": PixelCheck(
         "burnt-in borders",
         f"films with a constant band of {FRAME:.0%} of the side along two edges or more",
         "A border tells the machine or the ward, and shrinks what is inside it.",
@@ -60,7 +59,9 @@ LOOKS = {
 }
 
 
-def check_collection(subject: Subject, pixels: PixelFacts | str, headers: Mapping[str, Header] | str) -> list[Finding]:
+def check_collection(
+    subject: AuditSubject, pixels: PixelFacts | str, headers: Mapping[str, Header] | str
+) -> list[Finding]:
     """One finding for each check. pixels, headers: or the reason why there are none."""
     return [
         unreadable(subject, pixels),
@@ -68,18 +69,18 @@ def check_collection(subject: Subject, pixels: PixelFacts | str, headers: Mappin
         reports_that_disagree(subject),
         without_frontal(subject),
         monochrome1(headers),
-        *looks(subject, pixels),
+        *pixel_findings(subject, pixels),
     ]
 
 
 def counted(check: str, measured: str, found: list[str], status: str, advice: tuple[str, str]) -> Finding:
     """A finding that counts things which should not be there; `status` if there are any."""
     n = len(found)
-    told = advice if n else ("", "")
-    return Finding(COLLECTION, check, measured, float(n), f"{n:,}", status if n else OK, *told, found[:EXAMPLES])
+    advice = advice if n else ("", "")
+    return Finding(COLLECTION, check, measured, float(n), f"{n:,}", status if n else OK, *advice, found[:EXAMPLES])
 
 
-def unreadable(subject: Subject, pixels: PixelFacts | str) -> Finding:
+def unreadable(subject: AuditSubject, pixels: PixelFacts | str) -> Finding:
     """Files that give no film."""
     images = subject.dataset.images
     here = images.num_rows - images["path"].null_count
@@ -101,7 +102,7 @@ def unreadable(subject: Subject, pixels: PixelFacts | str) -> Finding:
     )
 
 
-def copies_that_disagree(subject: Subject) -> Finding:
+def copies_that_disagree(subject: AuditSubject) -> Finding:
     """Equal bytes, different labels."""
     name = "copies with other labels"
     images = subject.dataset.images.filter(pc.is_valid(subject.dataset.images["sha256"]))
@@ -118,10 +119,12 @@ def copies_that_disagree(subject: Subject) -> Finding:
     )
 
 
-def reports_that_disagree(subject: Subject) -> Finding:
+def reports_that_disagree(subject: AuditSubject) -> Finding:
     """Equal words, different labels."""
     name = "reports with other labels"
-    texts = {study: text for study, said in report_texts(subject.dataset.reports).items() if (text := normalised(said))}
+    texts = {
+        study: text for study, words in report_texts(subject.dataset.reports).items() if (text := normalised(words))
+    }
     if not texts:
         return skipped(COLLECTION, name, "no report text")
     studies = list(texts)
@@ -150,7 +153,7 @@ def contradictions(column: pa.ChunkedArray, y: NDArray[np.float64], names: list[
     return [" = ".join(group) for group in members.values()]
 
 
-def without_frontal(subject: Subject) -> Finding:
+def without_frontal(subject: AuditSubject) -> Finding:
     """Studies of which every view is known and none is frontal."""
     images = subject.dataset.images
     name = "no frontal view"
@@ -160,7 +163,7 @@ def without_frontal(subject: Subject) -> Finding:
     for study, view in zip(images["study_id"].to_pylist(), images["view"].to_pylist(), strict=True):
         views.setdefault(study, []).append(view)
     found = [
-        study for study, seen in views.items() if all(view and not view.lower().startswith(FRONTAL) for view in seen)
+        study for study, its in views.items() if all(view and not view.lower().startswith(FRONTAL) for view in its)
     ]
     return counted(
         name,
@@ -185,10 +188,10 @@ def monochrome1(headers: Mapping[str, Header] | str) -> Finding:
     )
 
 
-def looks(subject: Subject, pixels: PixelFacts | str) -> list[Finding]:
+def pixel_findings(subject: AuditSubject, pixels: PixelFacts | str) -> list[Finding]:
     """What the pixels show, film by film."""
     if isinstance(pixels, str):
-        return [skipped(COLLECTION, look.check, pixels) for look in LOOKS.values()]
+        return [skipped(COLLECTION, check.name, pixels) for check in PIXEL_CHECKS.values()]
     facts = {name: pixels.table[name].to_numpy() for name in pixels.table.schema.names[2:]}
     shown = {
         "blank": facts["spread"] < BLANK,
@@ -198,12 +201,12 @@ def looks(subject: Subject, pixels: PixelFacts | str) -> list[Finding]:
     }
     images = subject.dataset.images
     findings = []
-    for name, look in LOOKS.items():
+    for name, check in PIXEL_CHECKS.items():
         digests = pixels.table["sha256"].filter(
             pa.array(shown[name] & ((facts["spread"] >= BLANK) | (name == "blank")))
         )
         found = images.filter(pc.is_in(images["sha256"], value_set=digests.combine_chunks()))["image_id"].to_pylist()
         found = [*pixels.blank, *found] if name == "blank" else found
-        measured = f"{look.means}: {len(found):,} of {len(pixels.table):,}"
-        findings.append(counted(look.check, measured, found, NOTE, (look.why, look.remedy)))
+        measured = f"{check.means}: {len(found):,} of {len(pixels.table):,}"
+        findings.append(counted(check.name, measured, found, NOTE, (check.why, check.remedy)))
     return findings

@@ -1,21 +1,29 @@
-"""What is known of a row without looking at its film or reading its report, as numbers or words."""
+"""What is known of a row without looking at its film or reading its report: names, lengths, sizes, DICOM headers."""
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from cxremb.audit.headers import TAGS, Header
-from cxremb.audit.subject import Items, Subject, encoded, positions
+from cxremb.audit.subject import AuditSubject, Items, encoded, positions
+from cxremb.processes import in_order
 from cxremb.store.texts import MARK
+from cxremb.types import Progress
 
 CLASSES = 20  # of a category: the most frequent; the rest is one more
 LETTERS = (1, 4)  # letters in a row that it counts
 
+TAGS = ("PhotometricInterpretation", "BitsStored", "Manufacturer", "Modality", "BodyPartExamined", "Rows", "Columns")
+NO_HEADER = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".npy")  # the others may be DICOM: many have no suffix
+MAGIC_AT, MAGIC = 128, b"DICM"
+
+Header = dict[str, str]  # tag -> value; only what is there
 Numbers = NDArray[np.int64]
 
 
@@ -23,7 +31,7 @@ Numbers = NDArray[np.int64]
 class Fact:
     """One fact about each of n items: a matrix of numbers (NaN where unknown), or words."""
 
-    said: str  # what it is, in the report
+    description: str  # what it is, in the report
     items: Items
     numbers: NDArray[np.float64] | None = None  # (n, columns)
     words: Sequence[str] = ()  # (n,)
@@ -39,7 +47,7 @@ class Fact:
         return known, letters.transform([self.words[row] for row in judged.tolist()])
 
 
-def facts_of(subject: Subject, headers: Mapping[str, Header] | str) -> dict[str, Fact | str]:
+def facts_of(subject: AuditSubject, headers: Mapping[str, Header] | str) -> dict[str, Fact | str]:
     """Name -> the fact, or why it is not known."""
     return {
         "file name": file_names(subject),
@@ -50,7 +58,7 @@ def facts_of(subject: Subject, headers: Mapping[str, Header] | str) -> dict[str,
     }
 
 
-def file_names(subject: Subject) -> Fact | str:
+def file_names(subject: AuditSubject) -> Fact | str:
     """The last part of the path, or of the image's id where its file is not here, between marks of start and end."""
     images = subject.images
     if not images.num_rows:
@@ -60,7 +68,7 @@ def file_names(subject: Subject) -> Fact | str:
     return Fact("letters of the file name", subject.films, words=[f"^{name}$" for name in last])
 
 
-def report_facts(subject: Subject) -> dict[str, Fact | str]:
+def report_facts(subject: AuditSubject) -> dict[str, Fact | str]:
     """How long each report is, how many of its words are masked, and which sections it has."""
     reports = subject.dataset.reports
     study, of = encoded(subject.rows.study_ids)
@@ -83,7 +91,7 @@ def report_facts(subject: Subject) -> dict[str, Fact | str]:
     }
 
 
-def image_sizes(subject: Subject) -> Fact | str:
+def image_sizes(subject: AuditSubject) -> Fact | str:
     """Width, height and their ratio."""
     width, height = (subject.images[name].to_numpy().astype(np.float64) for name in ("width", "height"))
     if not np.isfinite(width).any():
@@ -91,14 +99,14 @@ def image_sizes(subject: Subject) -> Fact | str:
     return Fact("width, height, aspect", subject.films, np.column_stack([width, height, width / height]))
 
 
-def views(subject: Subject) -> Fact | str:
+def views(subject: AuditSubject) -> Fact | str:
     """The projection."""
     if subject.images["view"].null_count == subject.images.num_rows:
         return "no view is known"
     return Fact("view", subject.films, categories(subject.images["view"].to_pylist()))
 
 
-def metadata(subject: Subject, headers: Mapping[str, Header] | str) -> Fact | str:
+def metadata(subject: AuditSubject, headers: Mapping[str, Header] | str) -> Fact | str:
     """Each tag as categories, rows and columns as numbers too."""
     if isinstance(headers, str):
         return headers
@@ -121,3 +129,47 @@ def categories(values: Iterable[str | None]) -> NDArray[np.float64]:
     frequent = np.argsort(-np.bincount(codes), kind="stable")[:CLASSES]
     columns: NDArray[np.float64] = (codes[:, None] == frequent).astype(np.float64)
     return columns
+
+
+def read_headers(images: pa.Table, progress: Progress) -> dict[str, Header] | str:
+    """Image id -> header, of the DICOM files among the images that are here; or why there is none."""
+    here = images.filter(pc.is_valid(images["path"])).select(["image_id", "path"])
+    paths = {image: path for image, path in zip(*here.to_pydict().values(), strict=True) if may_be_dicom(path)}
+    if not paths:
+        return "no DICOM file among the films" if here.num_rows else "no film is on this machine"
+    try:
+        import pydicom  # noqa: F401
+    except ImportError:
+        return 'DICOM headers need pydicom: pip install "cxremb[dicom]"'
+    read = progress(in_order(read_header, paths.items()), len(paths), "reading DICOM headers")
+    headers = {image: header for (image, _), header in read if header is not None}
+    return headers or "no DICOM file among the films"
+
+
+def may_be_dicom(path: str) -> bool:
+    """Whether the name leaves it open."""
+    return Path(path).suffix.lower() not in NO_HEADER
+
+
+def read_header(file: tuple[str, str]) -> Header | None:
+    """The tags of one file; None if it is no DICOM file or cannot be read, which the pixel checks count."""
+    import pydicom
+    from pydicom.errors import InvalidDicomError
+
+    path = Path(file[1])
+    try:
+        with path.open("rb") as head:
+            head.seek(MAGIC_AT)
+            if head.read(len(MAGIC)) != MAGIC:
+                return None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # values that break the standard's rules are still facts
+            tags = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(TAGS))
+            return {name: text for name in TAGS if (text := tag_text(tags.get(name)))}
+    except (OSError, InvalidDicomError, ValueError, KeyError, EOFError):
+        return None
+
+
+def tag_text(value: Any) -> str:
+    """A tag's value as text; "" for none."""
+    return "" if value is None else str(value).strip()

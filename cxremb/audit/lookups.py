@@ -7,10 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cxremb.audit.facts import Fact, facts_of
-from cxremb.audit.finding import FAIL, LOOK_UPS, NOTE, OK, Finding, skipped
-from cxremb.audit.headers import Header
-from cxremb.audit.subject import TRAIN, Items, Subject
+from cxremb.audit.facts import Fact, Header, facts_of
+from cxremb.audit.subject import FAIL, LOOK_UPS, NOTE, OK, TRAIN, AuditSubject, Finding, Items, skipped
 from cxremb.evaluation.bootstrap import FEWEST, Interval, cluster_intervals
 
 LABELS_JUDGED = 20  # of a set with more: the most frequent; each costs a fit's share and an interval
@@ -51,7 +49,7 @@ class Guess:
     prior: NDArray[np.float64]  # (m, k) its mean in train: all that is known without a look
 
 
-def check_lookups(subject: Subject, headers: Mapping[str, Header] | str) -> list[Finding]:
+def check_lookups(subject: AuditSubject, headers: Mapping[str, Header] | str) -> list[Finding]:
     """One finding for each fact about a row that is no content. headers: or the reason why there are none."""
     chosen = most_frequent(subject.rows.y)
     findings = [told("patient", "patient id", subject.rows, by_patient(subject.rows, chosen), subject, chosen)]
@@ -60,7 +58,7 @@ def check_lookups(subject: Subject, headers: Mapping[str, Header] | str) -> list
             findings.append(skipped(LOOK_UPS, name, fact))
         else:
             guess = joined(fitted(fact, chosen))
-            findings.append(told(name, fact.said, fact.items, guess, subject, chosen))
+            findings.append(told(name, fact.description, fact.items, guess, subject, chosen))
     return findings
 
 
@@ -140,7 +138,7 @@ def joined(parts: Any) -> Guess | None:
 
 
 def told(
-    name: str, said: str, items: Items, guess: Guess | None, subject: Subject, columns: NDArray[np.int64]
+    name: str, said: str, items: Items, guess: Guess | None, subject: AuditSubject, columns: NDArray[np.int64]
 ) -> Finding:
     """The finding: AUROC with its interval, and accuracy beside that of always answering the larger class."""
     if guess is None or not len(columns):

@@ -1,4 +1,4 @@
-"""What the parts of a fold have in common: patients, reports, films. The worst fold is what is told."""
+"""What the parts of a fold have in common: patients, reports, films. The worst fold is reported."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,13 +6,30 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cxremb.audit.finding import EXAMPLES, FAIL, NOTE, OK, OVERLAP, Finding, skipped
 from cxremb.audit.pixels import PixelFacts
 from cxremb.audit.similar import Pairs, cosine_pairs, text_pairs
-from cxremb.audit.subject import PARTS, TEST, TRAIN, VAL, Fold, Items, Numbers, Subject, encoded, positions
+from cxremb.audit.subject import (
+    FAIL,
+    NOTE,
+    OK,
+    OVERLAP,
+    PART_CODES,
+    TEST,
+    TRAIN,
+    VAL,
+    AuditSubject,
+    Finding,
+    Fold,
+    Items,
+    Numbers,
+    encoded,
+    positions,
+    skipped,
+)
 from cxremb.encoders.weights import suggested
 from cxremb.splits import normalised, report_texts
 from cxremb.store.reader import Store, list_stores
+from cxremb.types import EXAMPLES
 
 # Two words of twenty-one, or four of forty-five, differ. On IU X-ray such pairs are one template with other slots.
 ALIKE = 0.8
@@ -54,25 +71,25 @@ class Content:
 
 
 @dataclass(frozen=True)
-class Meeting:
-    """The rows of one part of one fold that meet train: `met` among `looked_at`."""
+class PartOverlap:
+    """The rows of one part of one fold that hold what train holds, among so many that were looked at."""
 
     fold: Fold
     part: int
-    met: Numbers
+    rows: Numbers
     looked_at: int
 
     @property
     def share(self) -> float:
-        return len(self.met) / self.looked_at if self.looked_at else 0.0
+        return len(self.rows) / self.looked_at if self.looked_at else 0.0
 
 
-def check_overlap(subject: Subject, pixels: PixelFacts | str) -> list[Finding]:
+def check_overlap(subject: AuditSubject, pixels: PixelFacts | str) -> list[Finding]:
     """Six findings, one for each kind of overlap. pixels: or the reason why there are none."""
     rows, films = subject.rows, subject.films
     patients = Content(rows.patients, int(rows.patients.max(initial=-1)) + 1)
     return [
-        told("patients", "whose patient is in train", rows, patients),
+        overlap_finding("patients", "whose patient is in train", rows, patients),
         *check_reports(subject),
         identical_images(subject),
         near_images(films, subject, pixels),
@@ -80,40 +97,42 @@ def check_overlap(subject: Subject, pixels: PixelFacts | str) -> list[Finding]:
     ]
 
 
-def check_reports(subject: Subject) -> list[Finding]:
+def check_reports(subject: AuditSubject) -> list[Finding]:
     """The same and nearly the same words: findings and impression, or whatever else the labels are coded from."""
     texts = {study: normalised(text) for study, text in report_texts(subject.dataset.reports).items()}
-    said = [texts.get(study) or None for study in subject.rows.study_ids.to_pylist()]
-    if not any(said):
+    words = [texts.get(study) or None for study in subject.rows.study_ids.to_pylist()]
+    if not any(words):
         return [skipped(OVERLAP, name, "no report text") for name in ("identical reports", "near-identical reports")]
-    distinct = sorted({text for text in said if text})
+    distinct = sorted({text for text in words if text})
     number = {text: row for row, text in enumerate(distinct)}
-    codes = np.array([number[text] if text else -1 for text in said], dtype=np.int64)
+    codes = np.array([number[text] if text else -1 for text in words], dtype=np.int64)
     alike = Content(codes, len(distinct), text_pairs(distinct, ALIKE))
     return [
-        told(
+        overlap_finding(
             "identical reports", "whose report is in train word for word", subject.rows, Content(codes, len(distinct))
         ),
-        told("near-identical reports", "whose report is nearly one of train", subject.rows, alike),
+        overlap_finding("near-identical reports", "whose report is nearly one of train", subject.rows, alike),
     ]
 
 
-def identical_images(subject: Subject) -> Finding:
+def identical_images(subject: AuditSubject) -> Finding:
     """The same bytes."""
     digests, codes = encoded(subject.images["sha256"])
     if not len(digests):
         return skipped(OVERLAP, "identical images", "no film of this split is on this machine")
-    return told("identical images", "that are in train byte for byte", subject.films, Content(codes, len(digests)))
+    return overlap_finding(
+        "identical images", "that are in train byte for byte", subject.films, Content(codes, len(digests))
+    )
 
 
-def near_images(films: Items, subject: Subject, pixels: PixelFacts | str) -> Finding:
+def near_images(films: Items, subject: AuditSubject, pixels: PixelFacts | str) -> Finding:
     """Films whose perceptual hashes nearly agree, though their bytes differ."""
     name = "near-identical images"
     if isinstance(pixels, str):
         return skipped(OVERLAP, name, pixels)
     codes = positions(subject.images["sha256"], pixels.sha256)
     signs = 1 - 2 * np.unpackbits(pixels.hashes, axis=1).astype(np.float32)  # their cosine is 1 - 2 bits / 256
-    return told(
+    return overlap_finding(
         name,
         "of which train has a near copy",
         films,
@@ -121,7 +140,7 @@ def near_images(films: Items, subject: Subject, pixels: PixelFacts | str) -> Fin
     )
 
 
-def embedding_neighbours(subject: Subject) -> Finding:
+def embedding_neighbours(subject: AuditSubject) -> Finding:
     """Films that the newest image store can hardly tell apart, though their bytes differ."""
     name = "embedding neighbours"
     store = next((store for store in list_stores(subject.dataset) if store.modality == "image"), None)
@@ -130,7 +149,7 @@ def embedding_neighbours(subject: Subject) -> Finding:
     codes, vectors = film_vectors(subject, store)
     if not len(vectors):
         return skipped(OVERLAP, name, f"{store.name} holds no film of this split")
-    return told(
+    return overlap_finding(
         name,
         f"with a train film at cosine {CLOSE} ({store.encoder})",
         subject.films,
@@ -138,7 +157,7 @@ def embedding_neighbours(subject: Subject) -> Finding:
     )
 
 
-def film_vectors(subject: Subject, store: Store) -> tuple[Numbers, NDArray[np.float32]]:
+def film_vectors(subject: AuditSubject, store: Store) -> tuple[Numbers, NDArray[np.float32]]:
     """(the content of each film or -1, one vector for each content less their mean)."""
     import pyarrow as pa
 
@@ -167,17 +186,17 @@ def alike_films(films: Items, codes: Numbers, vectors: NDArray[np.float32], leas
     return Content(codes, len(vectors), pairs, judged)
 
 
-def told(name: str, shared: str, items: Items, content: Content) -> Finding:
-    """The finding: the worst fold of test and of val, whichever meets train more often first."""
-    worst = [max(found, key=lambda met: met.share) for part in (TEST, VAL) if (found := meetings(items, content, part))]
+def overlap_finding(name: str, shared: str, items: Items, content: Content) -> Finding:
+    """The finding: the worst fold of test and of val; the figure is that of the worse part."""
+    worst = [max(found, key=lambda it: it.share) for part in (TEST, VAL) if (found := overlaps(items, content, part))]
     if not worst:
         return skipped(OVERLAP, name, "the split has no test and no val part with any of these")
     counts = ", ".join(
-        f"{PARTS[met.part]} {len(met.met):,} of {met.looked_at:,}{where(met) if len(items.folds) > 1 else ''}"
-        for met in worst
+        f"{PART_CODES[it.part]} {len(it.rows):,} of {it.looked_at:,}{where(it) if len(items.folds) > 1 else ''}"
+        for it in worst
     )
-    most = max(worst, key=lambda met: met.share)
-    status = judge(name, most.share)
+    most = max(worst, key=lambda it: it.share)
+    status = overlap_status(name, most.share)
     return Finding(
         OVERLAP,
         name,
@@ -187,11 +206,11 @@ def told(name: str, shared: str, items: Items, content: Content) -> Finding:
         status,
         "" if status == OK else WHY[name],
         "" if status == OK else REMEDY[name],
-        partners(items, content, most),
+        examples_of(items, content, most),
     )
 
 
-def judge(name: str, share: float) -> str:
+def overlap_status(name: str, share: float) -> str:
     """What is the same is a leak, what only looks so may be chance: see docs/audit.md."""
     if share == 0:
         return OK
@@ -200,13 +219,13 @@ def judge(name: str, share: float) -> str:
     return NOTE if name == "near-identical images" and share <= TOLERATED else FAIL
 
 
-def where(met: Meeting) -> str:
+def where(it: PartOverlap) -> str:
     """Which fold is the worst, if any is bad."""
-    repeat = f"repeat {met.fold.repeat}, " if met.fold.repeat else ""
-    return f" in {repeat}fold {met.fold.fold}" if len(met.met) else ""
+    repeat = f"repeat {it.fold.repeat}, " if it.fold.repeat else ""
+    return f" in {repeat}fold {it.fold.fold}" if len(it.rows) else ""
 
 
-def meetings(items: Items, content: Content, part: int) -> list[Meeting]:
+def overlaps(items: Items, content: Content, part: int) -> list[PartOverlap]:
     """For every fold that has the part: its items that hold what train holds, or what is like it."""
     found = []
     for fold in items.folds:
@@ -215,11 +234,11 @@ def meetings(items: Items, content: Content, part: int) -> list[Meeting]:
             mask &= content.judged
         rows = np.flatnonzero(mask)
         if len(rows):
-            found.append(Meeting(fold, part, rows[meets(fold, content)[content.codes[rows]]], len(rows)))
+            found.append(PartOverlap(fold, part, rows[shared_contents(fold, content)[content.codes[rows]]], len(rows)))
     return found
 
 
-def meets(fold: Fold, content: Content) -> NDArray[np.bool_]:
+def shared_contents(fold: Fold, content: Content) -> NDArray[np.bool_]:
     """(count,) whether each content is in train, or is like one that is."""
     train = np.zeros(content.count, dtype=bool)
     train[content.codes[(fold.parts == TRAIN) & (content.codes >= 0)]] = True
@@ -232,11 +251,11 @@ def meets(fold: Fold, content: Content) -> NDArray[np.bool_]:
     return like
 
 
-def partners(items: Items, content: Content, meeting: Meeting) -> Sequence[str]:
-    """The first items, each with one of train that it meets: `7 ~ 12`."""
-    train = meeting.fold.of(TRAIN)
+def examples_of(items: Items, content: Content, overlap: PartOverlap) -> Sequence[str]:
+    """The first items, each with one of train that holds the same: `7 ~ 12`."""
+    train = overlap.fold.of(TRAIN)
     examples = []
-    for row in meeting.met[:EXAMPLES].tolist():
+    for row in overlap.rows[:EXAMPLES].tolist():
         code = content.codes[row]
         codes = np.array([code])
         if content.pairs is not None:

@@ -1,4 +1,4 @@
-"""What is audited: the rows of a split and their films, each with its label and its part in every fold."""
+"""What is audited: the rows of a split and their films, with labels and parts; and a line of what is found."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -12,17 +12,42 @@ from numpy.typing import NDArray
 from cxremb.labels import Labels
 from cxremb.splits import StoredSplit
 from cxremb.store.dataset import Dataset
+from cxremb.types import PARTS
 
-PARTS = ("", "train", "val", "test")  # the codes of `Items.parts`
+PART_CODES = ("", *PARTS)  # of `Fold.parts`
 TRAIN, VAL, TEST = 1, 2, 3
+
+OVERLAP, LOOK_UPS, LABELS, COLLECTION = SECTIONS = ("overlap", "look-ups", "labels", "collection")
+OK, NOTE, FAIL = "ok", "note", "fail"
+SKIP = "skip"  # not measured, and `why` says what is missing: silence would look like a pass
 
 Numbers = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
+class Finding:
+    """What was measured, the figure, whether it holds, why it matters and what to do."""
+
+    section: str  # of `SECTIONS`
+    name: str  # short, unique within an audit
+    measured: str  # in words, with counts and the parts compared
+    value: float | None  # a share (overlap), AUROC (look-ups), count (collection); None if not measured
+    figure: str  # the value as a reader sees it
+    status: str
+    why: str = ""
+    remedy: str = ""
+    examples: Sequence[str] = ()
+
+
+def skipped(section: str, name: str, why: str, remedy: str = "") -> Finding:
+    """A line that says what was not measured, and why."""
+    return Finding(section, name, f"{name}: not measured", None, "-", SKIP, why, remedy)
+
+
+@dataclass(frozen=True)
 class Fold:
-    """The part of each of n items in one fold, as codes of `PARTS`."""
+    """The part of each of n items in one fold, as codes of `PART_CODES`."""
 
     repeat: int
     fold: int
@@ -66,7 +91,7 @@ class Items:
 
 
 @dataclass(frozen=True)
-class Subject:
+class AuditSubject:
     """One split of one data set. `films` are the images of `rows`; `images` holds their rows of the images table."""
 
     dataset: Dataset
@@ -82,7 +107,7 @@ class Subject:
         return (fold for fold in self.rows.folds if fold.repeat == self.rows.folds[0].repeat)
 
 
-def open_subject(dataset: Dataset, split: StoredSplit, labels: Labels) -> Subject:
+def open_subject(dataset: Dataset, split: StoredSplit, labels: Labels) -> AuditSubject:
     """The subject of an audit. A row of it is what the split names: an image if it splits by image, else a study."""
     by_image = split.table["image_id"].null_count < split.table.num_rows
     ids, place = encoded(split.table["image_id" if by_image else "study_id"])
@@ -100,13 +125,13 @@ def open_subject(dataset: Dataset, split: StoredSplit, labels: Labels) -> Subjec
     known = np.flatnonzero(of_film >= 0)
     images = dataset.images.take(pa.array(known))
     films = rows.take(of_film[known], images["image_id"].combine_chunks(), "images")
-    return Subject(dataset, split, labels, rows, films, images)
+    return AuditSubject(dataset, split, labels, rows, films, images)
 
 
 def read_folds(table: pa.Table, place: Numbers, n: int) -> list[Fold]:
     """Every fold of a split. place: the item of each row of the table."""
     repeats, numbers = (table[name].to_numpy() for name in ("repeat", "fold"))
-    parts = positions(table["part"], pa.array(PARTS)).astype(np.int8)
+    parts = positions(table["part"], pa.array(PART_CODES)).astype(np.int8)
     folds = []
     for repeat, number in sorted(set(zip(repeats.tolist(), numbers.tolist(), strict=True))):
         mine = (repeats == repeat) & (numbers == number)

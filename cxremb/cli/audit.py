@@ -14,7 +14,7 @@ from cxremb.cli.train import SplitName
 
 if TYPE_CHECKING:
     from cxremb.audit.audit import Audit
-    from cxremb.audit.finding import Finding
+    from cxremb.audit.subject import Finding
 
 MARKS = {"ok": "[green]ok  [/]", "note": "[yellow]note[/]", "fail": "[bold red]FAIL[/]"}
 FIGURE = 7  # columns of the figures: "p 0.123"
