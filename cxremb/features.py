@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +17,10 @@ from cxremb.store.dataset import Dataset
 from cxremb.store.layout import BEFORE_READING, LABEL_SOURCE
 from cxremb.store.reader import Matrix, Store
 from cxremb.store.texts import KEEP, REPORT, text_role
+from cxremb.tabular import Tabular
+
+if TYPE_CHECKING:
+    import torch
 
 SOURCED = "label recovery, not diagnosis: the text that this arm reads is a source of the label"
 ROLE_WORDS = {BEFORE_READING: "written before the film was read", LABEL_SOURCE: "a source of the label"}
@@ -50,7 +54,7 @@ class Inputs:
 
 
 @dataclass(frozen=True)
-class Features:
+class Features(Tabular):
     """n rows of k labels, in the order of the data set's tables. A row is an image or a study; `unit` says which."""
 
     unit: str
@@ -105,6 +109,34 @@ class Features:
         for name in ("blocks", "present"):
             columns[name] = {modality: array[rows] for modality, array in getattr(self, name).items()}
         return replace(self, **columns)
+
+    def to_arrow(self) -> pa.Table:
+        """(n) rows: ids, a column for each label, and the vectors of each modality as lists of float32."""
+        columns: dict[str, pa.Array] = {
+            "item_id": pa.array(self.item_ids.tolist()),
+            "study_id": pa.array(self.study_ids.tolist()),
+            "patient_id": pa.array(self.patient_ids.tolist()),
+        }
+        columns |= {name: pa.array(self.y[:, column], from_pandas=True) for column, name in enumerate(self.labels)}
+        for modality, block in self.blocks.items():
+            values = pa.array(block.reshape(-1))
+            for size in reversed(block.shape[1:]):
+                values = pa.FixedSizeListArray.from_arrays(values, size)
+            columns[modality] = values
+        return pa.table(columns)
+
+    def to_torch(self) -> dict[str, "torch.Tensor"]:
+        """Tensors by name: each modality as (n, dim) or (n, views, dim) float32, and `y` as (n, k) float32."""
+        import torch
+
+        return {
+            **{name: torch.from_numpy(block) for name, block in self.blocks.items()},
+            "y": torch.tensor(self.y).float(),
+        }
+
+    def heading(self) -> str:
+        """What the rows are, in one line."""
+        return f"{len(self.y):,} rows ({self.unit}) of {self.patients:,} patients: {self.label} from {', '.join(self.blocks)}"
 
 
 def caveats(blocks: Sequence[str], role: str | None, simulated: bool) -> tuple[str, ...]:

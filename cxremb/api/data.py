@@ -1,7 +1,7 @@
 """Collections, vectors and tables: what `cxremb data add`, `embed` and `sql` do."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -11,6 +11,8 @@ from cxremb.api.places import data_set, store_root
 from cxremb.catalog import Added, add_collection
 from cxremb.datasets.table import read as read_table
 from cxremb.errors import DataError, StoreError, did_you_mean
+from cxremb.features import Features, Inputs
+from cxremb.features import load_features as assemble
 from cxremb.store.reader import Store, list_stores
 from cxremb.store.reader import open_store as find_store
 from cxremb.types import Collection, Progress, unwatched
@@ -83,6 +85,29 @@ def open_store(
         hint = f"name one of {', '.join(stores)}" if stores else "make one: cxremb embed --model efficientnet_b1"
         raise StoreError(f"{found.name} has {len(stores)} stores", hint=hint)
     return find_store(found, stores[0], version)
+
+
+def load_features(
+    modalities: Sequence[str] = ("image", "text"),
+    *,
+    label_set: str = "normal_abnormal",
+    image_model: str | None = None,
+    text_model: str | None = None,
+    text: str = "findings+impression",
+    views: str = "all",
+    unit: str | None = None,
+    missing: str = "drop",
+    dataset: str | None = None,
+    root: str | Path | None = None,
+) -> Features:
+    """The rows that `train` learns from: vectors, labels and ids as aligned arrays.
+
+    modalities: image, text or both. The options are those of `cxremb train`. `blocks` holds (n, dim) float32 by
+    modality, `y` (n, k) labels. Raises `DataError` for an unknown label set or when no row is left, `StoreError` when a
+    modality has no store.
+    """
+    inputs = Inputs(label_set, image_model, text_model, text, views, unit, missing)
+    return assemble(data_set(dataset, root), modalities, inputs)
 
 
 def sql(query: str, *, root: str | Path | None = None) -> "duckdb.DuckDBPyRelation":
