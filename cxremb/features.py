@@ -136,7 +136,8 @@ class Features(Tabular):
 
     def heading(self) -> str:
         """What the rows are, in one line."""
-        return f"{len(self.y):,} rows ({self.unit}) of {self.patients:,} patients: {self.label} from {', '.join(self.blocks)}"
+        rows = f"{len(self.y):,} rows ({self.unit}) of {self.patients:,} patients"
+        return f"{rows}: {self.label} from {', '.join(self.blocks) or 'nothing'}"
 
 
 def caveats(blocks: Sequence[str], role: str | None, simulated: bool) -> tuple[str, ...]:
