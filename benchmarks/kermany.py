@@ -36,7 +36,7 @@ from cxremb.splits import SplitSpec, StoredSplit, choose_split, new_split
 from cxremb.store.dataset import Dataset
 from cxremb.store.reader import Store
 from cxremb.training.finetune import RECIPE, FineTune, refresh_finetuned
-from cxremb.training.fit import Plan, fit_run
+from cxremb.training.fit import FitJob, Plan, fit_run
 from cxremb.training.pixels.fit import fit_network, open_source, plan_of
 from cxremb.training.presets import find_preset
 from cxremb.training.runs import Run
@@ -68,7 +68,7 @@ def frozen(dataset: Dataset) -> Run:
 def linear(dataset: Dataset, store: Store, split: StoredSplit, plan: Plan) -> Run:
     """Logistic regression on the vectors of one store."""
     features = load_features(dataset, ("image",), Inputs(LABEL_SET, image_model=store.name))
-    return fit_run(dataset, features, split, plan)
+    return fit_run(FitJob(dataset, features, split, plan))
 
 
 def fine_tuning(dataset: Dataset, epochs: int) -> dict[str, Any]:

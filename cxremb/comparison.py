@@ -7,15 +7,14 @@ from typing import Any
 import numpy as np
 
 from cxremb.errors import DataError
-from cxremb.evaluation.arrays import cluster_numbers
-from cxremb.evaluation.bootstrap import Difference, Plan, observed
+from cxremb.evaluation.bootstrap import Difference, Resampling
 from cxremb.evaluation.delong import AreaDifference, delong_difference
 from cxremb.evaluation.significance import McNemar, mcnemar
-from cxremb.predictions import Predictions, difference_of, figure, predictions_of
+from cxremb.predictions import Predictions
 from cxremb.training.runs import Run
 
 METRICS = ("auroc", "accuracy", "f1")
-ASKED = (
+COMPARED = (
     *("head", "preset", "label_set", "task", "stores", "text", "pooling", "views", "unit", "missing", "split", "folds"),
     *("repeats", "seeds", "rows", "patients", "parameters", "leaky"),
 )
@@ -52,7 +51,7 @@ class Comparison:
 
 
 def compare_runs(
-    first: Run, second: Run, *, shared: bool = False, label: str | None = None, plan: Plan | None = None
+    first: Run, second: Run, *, shared: bool = False, label: str | None = None, resampling: Resampling | None = None
 ) -> Comparison:
     """A minus B on the test units that both have.
 
@@ -60,17 +59,18 @@ def compare_runs(
     without DeLong and McNemar, which are of one label. Raises `DataError`, with counts, if the runs have other labels,
     other units (unless `shared`), or other answers for one unit.
     """
-    a, b = (predictions_of(run) for run in (first, second))
+    a, b = (run.predictions() for run in (first, second))
     if a.labels != b.labels or a.task != b.task:
-        told = [f"{run.run_id} tells {', '.join(run.record['labels'])}" for run in (first, second)]
-        raise DataError("; ".join(told), hint="compare runs of one label set")
+        labels = [f"{one.run} predicts {', '.join(one.labels)}" for one in (a, b)]
+        raise DataError("; ".join(labels), hint="compare runs of one label set")
     a, b, left_out = paired(a, b, shared)
     if label is not None or len(a.labels) == 1:
         a, b = a.of_label(label), b.of_label(label)
-    gaps = difference_of(a, b, METRICS, plan)
-    figures = {metric: Pair(value(metric, a), value(metric, b), gaps[metric]) for metric in METRICS}
+    gaps = a.difference(b, METRICS, resampling)
+    sides = [one.figures()[one.headline] for one in (a, b)]
+    figures = {metric: Pair(sides[0][metric], sides[1][metric], gaps[metric]) for metric in METRICS}
     area, votes = tests(a, b)
-    asked = {name: (first.record.get(name), second.record.get(name)) for name in ASKED}
+    requested = {name: (first.record.get(name), second.record.get(name)) for name in COMPARED}
     return Comparison(
         a=first.run_id,
         b=second.run_id,
@@ -84,7 +84,7 @@ def compare_runs(
         delong=area,
         mcnemar=votes,
         conclusion=conclusion(figures["auroc"], np.array_equal(a.prob, b.prob)),
-        differs={name: pair for name, pair in asked.items() if pair[0] != pair[1]},
+        differs={name: pair for name, pair in requested.items() if pair[0] != pair[1]},
         caveats=tuple(caveats_of(first, second)),
     )
 
@@ -101,32 +101,32 @@ def paired(a: Predictions, b: Predictions, shared: bool) -> tuple[Predictions, P
 
     Raises `DataError` if they differ and `shared` is not given, none is shared, or an answer differs.
     """
-    places = {unit: row for row, unit in enumerate(b.units)}
-    found = [(row, places[unit]) for row, unit in enumerate(a.units) if unit in places]
+    places = {unit: row for row, unit in enumerate(units(b))}
+    found = [(row, places[unit]) for row, unit in enumerate(units(a)) if unit in places]
     left_out = len(a.y) - len(found), len(b.y) - len(found)
-    only = " and ".join(f"{n:,} only in {one.run_id}" for n, one in zip(left_out, (a, b), strict=True))
-    told = f"{len(found):,} units are shared, {only}"
+    only = " and ".join(f"{n:,} only in {one.run}" for n, one in zip(left_out, (a, b), strict=True))
+    counts = f"{len(found):,} units are shared, {only}"
     if a.unit != b.unit:
-        units = f"a unit of {a.run_id} is one {a.unit}, of {b.run_id} one {b.unit}"
-        raise DataError(f"{units}: 0 are shared", hint="train both on the same rows, as `cxremb ablate` does")
+        what = f"a unit of {a.run} is one {a.unit}, of {b.run} one {b.unit}"
+        raise DataError(f"{what}: 0 are shared", hint="train both on the same rows, as `cxremb ablate` does")
     if not found:
-        raise DataError(f"{told}: nothing to pair", hint="train both on the same split, repeats, folds and seeds")
+        raise DataError(f"{counts}: nothing to pair", hint="train both on the same split, repeats, folds and seeds")
     if any(left_out) and not shared:
-        raise DataError(told, hint="compare on the shared units alone: add --shared")
+        raise DataError(counts, hint="compare on the shared units alone: add --shared")
     rows_a, rows_b = np.array(found, dtype=np.int64).T
     a, b = a.take(rows_a), b.take(rows_b)
     if other := int((~np.isclose(a.y, b.y, equal_nan=True)).any(axis=1).sum()):
         raise DataError(
-            f"{other:,} of {len(a.y):,} shared units have another answer in {b.run_id}",
+            f"{other:,} of {len(a.y):,} shared units have another answer in {b.run}",
             hint="the labels changed between the two: train the older run again",
         )
     return a, b, left_out
 
 
-def value(metric: str, found: Predictions) -> float | None:
-    """The figure, the mean over pools."""
-    clusters = cluster_numbers(found.patients, len(found.y))
-    return observed(figure(metric, found, clusters)[0], clusters)
+def units(predictions: Predictions) -> list[tuple[str, int, int, int]]:
+    """(item, repeat, fold, seed) of each row."""
+    columns = (predictions.items, predictions.repeat, predictions.fold, predictions.seed)
+    return list(zip(*(column.tolist() for column in columns), strict=True))
 
 
 def tests(a: Predictions, b: Predictions) -> tuple[AreaDifference, McNemar]:

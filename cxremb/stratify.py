@@ -6,24 +6,26 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from cxremb.errors import DataError, QueryError
-from cxremb.evaluation.arrays import cluster_numbers
-from cxremb.evaluation.bootstrap import Plan
-from cxremb.evaluation.metrics import THRESHOLD
-from cxremb.evaluation.strata import Strata, strata, stratum
+from cxremb.evaluation.arrays import missing_names
+from cxremb.evaluation.bootstrap import USUAL, Interval, Resampling
 from cxremb.labels import rows_of
-from cxremb.predictions import Predictions, predictions_of
+from cxremb.predictions import Predictions
 from cxremb.store.dataset import Dataset
 from cxremb.store.sql import query
 from cxremb.store.views import quoted
 from cxremb.training.runs import Run
 
+MISSING = "(missing)"
+MOST_GROUPS = 50  # a column with more is a number or an id, not a grouping
+LESS_IS_BETTER = ("loss", "brier")
+NO_ORDER = ("prevalence",)
 METRICS = ("auroc", "accuracy", "recall", "specificity")
 FINDING, MISSING_SECTION, NO_INDEXING = "finding", "missing section", "no-indexing"
 PRESETS = ("view", FINDING, MISSING_SECTION, NO_INDEXING)
-MOST = 20  # findings that are judged: the most frequent
+MOST_FINDINGS = 20  # findings that are judged: the most frequent
 EXAMPLES = "give an expression of one row, such as view, width > 2000, reports['findings'] is null, or a preset: " + (
     ", ".join(PRESETS)
 )
@@ -62,6 +64,30 @@ FILMS = {
 
 
 @dataclass(frozen=True)
+class Stratum:
+    """One group: how much of it there is, and its figures."""
+
+    name: str
+    rows: int
+    positives: int
+    clusters: int
+    metrics: dict[str, Interval]
+
+
+@dataclass(frozen=True)
+class Strata:
+    """The groups, largest first, and the one with the worst figure among those that bear an interval.
+
+    Being the worst of several is partly chance: its interval is not corrected for having been picked.
+    """
+
+    groups: list[Stratum]
+    by: str
+    worst: Stratum | None
+    reason: str | None = None  # why none is the worst
+
+
+@dataclass(frozen=True)
 class Stratified:
     """The figures of each group, and what a reader must know of how the groups came about."""
 
@@ -73,28 +99,81 @@ class Stratified:
     caveats: tuple[str, ...] = ()  # those of the run: they stand beside every figure
 
 
-def stratify(dataset: Dataset, run: Run, by: str, *, label: str | None = None, plan: Plan | None = None) -> Stratified:
+def stratify(
+    dataset: Dataset, run: Run, by: str, *, label: str | None = None, resampling: Resampling | None = None
+) -> Stratified:
     """The run's test figures per group, with patient-cluster intervals, and the worst group.
 
     by: one of `PRESETS`, or an SQL expression over the columns of `images` and `studies`, `reports['findings']` and
     `labels['problems']['nodule']`. A group that is too small has reasons in place of intervals. Raises `QueryError` for
     wrong SQL, `DataError` for an expression without one value a row or with too many, and as `Predictions.of_label`.
     """
-    found = predictions_of(run).of_label(label)
+    found = run.predictions().of_label(label)
     notes = []
     pools = found.pools
     if len(pools) > 1:
-        found = found.take(pools[0])
+        found = pools[0]
         notes.append(
             f"of the first of {len(pools)} repeats and seeds: scores of several models are not ranked together"
         )
     if by == FINDING:
-        groups, more = by_finding(dataset, found, plan or Plan())
+        groups, more = by_finding(dataset, found, resampling)
     else:
-        y, prob = found.y[:, 0], found.prob[:, 0]
         column = column_of(dataset, found, expression_of(dataset, by))
-        groups, more = strata(y, prob, column, found.patients, metrics=METRICS, plan=plan), []
+        groups, more = strata(found, column, metrics=METRICS, resampling=resampling), []
     return Stratified(run.run_id, found.labels[0], by, groups, (*notes, *more), run.caveats)
+
+
+def strata(
+    predictions: Predictions,
+    column: ArrayLike,
+    *,
+    metrics: Sequence[str] = USUAL,
+    resampling: Resampling | None = None,
+) -> Strata:
+    """The figures and intervals of each value of a column.
+
+    column: (n,) such as the view, a finding, or whether a section is missing; None and NaN make a group of their own.
+    metrics: the first decides which group is worst. A figure that a group is too small for has a reason instead of an
+    interval. Raises `DataError` for more than 50 groups.
+    """
+    by = metrics[0] if metrics else ""
+    if not by or by in NO_ORDER:
+        raise DataError(f"no group is worst by {by or 'nothing'}", hint="name auroc, accuracy or f1 first")
+    names = group_names(column, len(predictions.items))
+    groups = [
+        stratum(name, predictions.take(names == name), metrics, resampling=resampling)
+        for name in sorted(set(names.tolist()))
+    ]
+    groups.sort(key=lambda group: -group.rows)
+    return with_worst(groups, by)
+
+
+def stratum(name: str, rows: Predictions, metrics: Sequence[str], *, resampling: Resampling | None = None) -> Stratum:
+    """One group with its figures."""
+    found = rows.interval(metrics, resampling)
+    return Stratum(name, len(rows.items), int(rows.y.sum()), len(np.unique(rows.patients)), found)
+
+
+def with_worst(groups: list[Stratum], by: str) -> Strata:
+    """The groups, and the worst of those that bear an interval, if there are two."""
+    judged = [group for group in groups if group.metrics[by].low is not None]
+    if len(judged) < 2:
+        return Strata(groups, by, None, f"{len(judged)} of {len(groups)} groups bear an interval")
+    sign = -1 if by in LESS_IS_BETTER else 1
+    return Strata(groups, by, min(judged, key=lambda group: sign * (group.metrics[by].value or 0.0)))
+
+
+def group_names(column: ArrayLike, n: int) -> NDArray[np.str_]:
+    """(n,) the name of each row's group. Raises `DataError` for another length or too many groups."""
+    values = np.asarray(column)
+    if values.shape != (n,):
+        raise DataError(f"{n} rows, but the column has shape {values.shape}", hint="give one value a row")
+    missing = missing_names(values)
+    names = np.array([MISSING if gone else str(value) for value, gone in zip(values.tolist(), missing, strict=True)])
+    if (count := len(np.unique(names))) > MOST_GROUPS:
+        raise DataError(f"{count} groups, more than {MOST_GROUPS}", hint="group the column into ranges first")
+    return names
 
 
 def expression_of(dataset: Dataset, by: str) -> str:
@@ -110,7 +189,7 @@ def expression_of(dataset: Dataset, by: str) -> str:
 
 def column_of(dataset: Dataset, found: Predictions, expression: str) -> NDArray[np.object_]:
     """(n,) the value of an expression for each row, None where it is null."""
-    names = {"run": quoted(found.run_id), "dataset": quoted(dataset.name)}
+    names = {"run": quoted(found.run), "dataset": quoted(dataset.name)}
     key = "item_id" if found.unit == "image" else "study_id"
     films = FILMS[found.unit].format(**names)
     try:
@@ -120,19 +199,19 @@ def column_of(dataset: Dataset, found: Predictions, expression: str) -> NDArray[
     values = dict(zip(table["item"].to_pylist(), table["stratum"].to_pylist(), strict=True))
     items = found.items.tolist()
     if len(values) < table.num_rows or not values.keys() >= set(items):
-        told = f"{expression!r} gives {table.num_rows:,} values for {len(values):,} rows"
-        raise DataError(told, hint=EXAMPLES)
+        counts = f"{table.num_rows:,} values for {len(values):,} rows"
+        raise DataError(f"{expression!r} gives {counts}", hint=EXAMPLES)
     return np.array([values[item] for item in items], dtype=np.object_)
 
 
-def by_finding(dataset: Dataset, found: Predictions, plan: Plan) -> tuple[Strata, list[str]]:
+def by_finding(dataset: Dataset, found: Predictions, resampling: Resampling | None = None) -> tuple[Strata, list[str]]:
     """For each finding: the positive rows that have it, against all negative rows. Groups share their negatives.
 
     A finding comes with positives only, so a group of its rows alone would have no AUROC.
     """
     label_set = finding_set(dataset)
     terms = terms_of(rows_of(dataset, label_set))
-    y, prob, clusters = found.y[:, 0], found.prob[:, 0], cluster_numbers(found.patients, len(found.y))
+    y = found.y[:, 0]
     has: dict[str, list[int]] = {}
     for row, study in enumerate(found.studies.tolist()):
         for term in terms.get(study, ()) if y[row] == 1 else ():
@@ -142,16 +221,13 @@ def by_finding(dataset: Dataset, found: Predictions, plan: Plan) -> tuple[Strata
     names = sorted(has, key=lambda term: (-len(has[term]), term))
     negatives = np.flatnonzero(y == 0)
     groups = []
-    for name in names[:MOST]:
+    for name in names[:MOST_FINDINGS]:
         rows = np.concatenate([np.array(has[name], dtype=np.int64), negatives])
-        groups.append(stratum(name, (y[rows], prob[rows], clusters[rows]), METRICS, THRESHOLD, plan))
-    judged = [group for group in groups if group.metrics["auroc"].low is not None]
-    worst = min(judged, key=lambda group: group.metrics["auroc"].value or 0.0) if len(judged) > 1 else None
+        groups.append(stratum(name, found.take(rows), METRICS, resampling=resampling))
     notes = [f"each group: the positive rows with that label of {label_set}, against all {len(negatives):,} negative"]
-    if len(names) > MOST:
-        notes.append(f"{len(names) - MOST} rarer ones are not shown")
-    reason = None if worst else f"{len(judged)} of {len(groups)} groups bear an interval"
-    return Strata(groups, "auroc", worst, reason), notes
+    if len(names) > MOST_FINDINGS:
+        notes.append(f"{len(names) - MOST_FINDINGS} rarer ones are not shown")
+    return with_worst(groups, "auroc"), notes
 
 
 def finding_set(dataset: Dataset) -> str:

@@ -7,13 +7,14 @@ import numpy as np
 
 from cxremb.evaluation.reliability import logit
 from cxremb.features import Features, Inputs, load_features
+from cxremb.predictions import joined
 from cxremb.splits import StoredSplit, choose_split
 from cxremb.store.dataset import Dataset
-from cxremb.training.finish import Made, finish_run
-from cxremb.training.parts import parts_of_plan
-from cxremb.training.plan import Plan
+from cxremb.training.data import Trained
+from cxremb.training.finish import FitResult, finish_run, predictions_of_model
+from cxremb.training.parts import judged_rows, parts_of_plan
+from cxremb.training.plan import FitJob, Plan
 from cxremb.training.runs import Run
-from cxremb.training.tables import Fitted
 
 
 @dataclass(frozen=True)
@@ -34,16 +35,17 @@ def desk(dataset: Dataset, label_set: str = "normal_abnormal", modalities: Seque
 def made_run(at: Desk, prob: np.ndarray, name: str, **place: tuple[int, ...]) -> Run:
     """A run that says `prob` (n, k) of the rows, the same in every fold. place: folds, repeats, seeds."""
     plan = Plan("text", **place)
-    parts = parts_of_plan(at.features, at.split, plan, ())
+    job = FitJob(at.dataset, at.features, at.split, plan, other={"made": name}, reads=("text",))
+    parts = parts_of_plan(at.features, at.split, plan, blocks=())
     prob = np.asarray(prob, dtype=np.float64).reshape(len(at.features.y), -1)
-    fitted = []
+    found = []
     for one in plan.places:
         own = parts[one.repeat, one.fold]
-        rows = np.flatnonzero((own == "val") | (own == "test"))
-        said = prob[rows]
+        said = prob[judged_rows(own)]
         logits = np.log(np.clip(said, 1e-12, None)) if at.features.task == "multiclass" else logit(said)
-        fitted.append(Fitted(one, 0, {}, (), rows, own[rows], said, logits))
-    return finish_run(at.dataset, at.features, at.split, Made(plan, ("text",), fitted, parts, 0, 0.0, {"made": name}))
+        found.append(predictions_of_model(job, one, own, prob=said, logit=logits))
+    nothing = {one: Trained({}, 0, ()) for one in plan.places}
+    return finish_run(job, FitResult(nothing, joined(found), parts, parameters=0, seconds=0.0))
 
 
 def noisy(y: np.ndarray, distance: float, seed: int) -> np.ndarray:

@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 import pytest
 import typer
 from planted import Planted, known_auc, plant, write_store
+from predicted import difference_of
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 from statsmodels.stats.multitest import multipletests
@@ -20,9 +21,6 @@ from cxremb.cli.ablate import ablate as command
 from cxremb.cli.ablation_view import headings
 from cxremb.encoders.weights import suggested
 from cxremb.errors import SplitError, StoreError, TrainError
-from cxremb.evaluation.averages import repeat_difference
-from cxremb.evaluation.parts import part
-from cxremb.evaluation.reliability import logit
 from cxremb.evaluation.threshold import choose_threshold
 from cxremb.features import Inputs
 from cxremb.splits import SplitSpec, new_split
@@ -78,7 +76,7 @@ def test_figures_are_those_of_the_stored_out_of_fold_predictions(dataset, result
     runs = {run.run_id: run for run in list_runs(dataset)}
     aucs, items = {}, {}
     for row in result.rows:
-        table = runs[row.run_id].predictions
+        table = runs[row.run_id].prediction_rows
         table = table.filter(pc.equal(table["part"], "test"))
         aucs[row.arm] = roc_auc_score(table["y_true"].to_numpy(), table["y_prob"].to_numpy())
         items[row.arm] = sorted(zip(table["item_id"].to_pylist(), table["fold"].to_pylist(), strict=True))
@@ -320,7 +318,7 @@ def test_every_row_is_paired_and_run_under_its_own_name(two, changed):
     for row in changed.rows:
         run = runs[row.run_id]
         assert run.arm == row.arm
-        table = run.predictions.filter(pc.equal(run.predictions["part"], "test"))
+        table = run.prediction_rows.filter(pc.equal(run.prediction_rows["part"], "test"))
         y, prob, items = (table[name].to_numpy(zero_copy_only=False) for name in ("y_true", "y_prob", "item_id"))
         kept = np.isin(items, frontal)
         assert row.n == kept.sum() == len(frontal)
@@ -366,7 +364,7 @@ def test_attention_over_a_studys_films_is_compared_study_by_study(two):
     assert [row.n for row in found.rows] == [500, 500]
     assert headings("fusion[head=attention]")[3] == "- reference"
     run = next(run for run in list_runs(two) if run.run_id == found.rows[0].run_id)
-    table = run.predictions.filter(pc.equal(run.predictions["part"], "test")).group_by("study_id")
+    table = run.prediction_rows.filter(pc.equal(run.prediction_rows["part"], "test")).group_by("study_id")
     means = table.aggregate([("y_prob", "mean"), ("y_true", "max")])
     assert found.rows[0].auroc.value == pytest.approx(roc_auc_score(means["y_true_max"], means["y_prob_mean"]))
 
@@ -379,7 +377,7 @@ def test_the_test_over_folds_counts_the_rows_that_an_arm_was_trained_on(tmp_path
         run, base = (
             next(run for run in list_runs(dataset) if run.run_id == one) for one in (row.run_id, found.rows[0].run_id)
         )
-        tables = [one.predictions.to_pandas().query("part == 'test'") for one in (run, base)]
+        tables = [one.prediction_rows.to_pandas().query("part == 'test'") for one in (run, base)]
         aucs = [
             [roc_auc_score(fold["y_true"], fold["y_prob"]) for _, fold in table.groupby(["repeat", "fold"])]
             for table in tables
@@ -407,7 +405,7 @@ def test_repeats_are_averaged_and_patients_counted_once(tmp_path):
     runs = {row.arm: next(run for run in list_runs(dataset) if run.run_id == row.run_id) for row in found.rows}
     columns = {}
     for arm, run in runs.items():
-        table = run.predictions.filter(pc.equal(run.predictions["part"], "test"))
+        table = run.prediction_rows.filter(pc.equal(run.prediction_rows["part"], "test"))
         table = table.sort_by([(name, "ascending") for name in ("repeat", "seed", "item_id")])
         columns[arm] = {name: table[name].to_numpy(zero_copy_only=False) for name in table.column_names}
     one, other = columns["text"], columns["fusion"]
@@ -416,8 +414,8 @@ def test_repeats_are_averaged_and_patients_counted_once(tmp_path):
     row = found.rows[1]
     assert row.auroc.value == pytest.approx(np.mean(aucs))
     assert row.n == 200
-    expected = repeat_difference(
-        one["y_true"], one["y_prob"], other["y_prob"], one["patient_id"], pools, metrics=("auroc",)
+    expected = difference_of(
+        one["y_true"], one["y_prob"], other["y_prob"], one["patient_id"], pools=pools, metrics=("auroc",)
     )["auroc"]
     assert (row.difference.value, row.difference.low, row.difference.p) == pytest.approx(
         (expected.value, expected.low, expected.p)
@@ -450,12 +448,12 @@ def test_a_threshold_is_each_folds_own_and_from_its_validation_rows(dataset, res
     for fold in range(5):
         sides = {}
         for name in ("val", "test"):
-            side = run.predictions.filter(
-                pc.and_(pc.equal(run.predictions["part"], name), pc.equal(run.predictions["fold"], fold))
+            side = run.prediction_rows.filter(
+                pc.and_(pc.equal(run.prediction_rows["part"], name), pc.equal(run.prediction_rows["fold"], fold))
             )
             sides[name] = [side[column].to_numpy(zero_copy_only=False) for column in ("item_id", "y_true", "y_prob")]
-        items, y, prob = sides["val"]
-        threshold = choose_threshold(part("val", items, y, logit(prob))).threshold
+        _, y, prob = sides["val"]
+        threshold = choose_threshold(y, prob).threshold
         right += list((sides["test"][2] >= threshold) == (sides["test"][1] == 1))
     assert row.accuracy.value == pytest.approx(np.mean(right))
 
@@ -465,7 +463,7 @@ def test_several_labels_are_compared_by_their_macro_mean(tmp_path):
     for label_set in ("kind", "found"):
         found = ablate(dataset, ["text"], Inputs(label_set))
         run = next(run for run in list_runs(dataset) if run.run_id == found.rows[0].run_id)
-        table = run.predictions.filter(pc.equal(run.predictions["part"], "test"))
+        table = run.prediction_rows.filter(pc.equal(run.prediction_rows["part"], "test"))
         aucs = []
         for label in run.record["labels"]:
             own = table.filter(pc.and_(pc.equal(table["label"], label), pc.is_valid(table["y_true"])))

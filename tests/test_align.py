@@ -25,7 +25,7 @@ from cxremb.store.files import replace_table, sha256_of
 from cxremb.store.layout import IMAGES, LABEL_SOURCE, LABELS, REPORTS, STUDIES, DatasetPaths
 from cxremb.store.reader import list_stores, open_store
 from cxremb.store.sql import query
-from cxremb.training.fit import Plan, fit_run
+from cxremb.training.fit import FitJob, Plan, fit_run
 from cxremb.training.presets import find_preset
 
 QUICK = Options(dim=16, epochs=60, learning_rate=5e-3)
@@ -322,9 +322,11 @@ def test_whoever_was_trained_on_is_not_evaluated(dataset: Dataset, split: Stored
     assert not listed & {patient[study] for study, name in part.items() if name != "train"}
     features = load_features(dataset, ("image",), Inputs(image_model=aligned.image.name))
     options = find_preset("default", "binary").options
-    assert fit_run(dataset, features, split, Plan("linear-image", "default", options, folds=(0,))).metrics.num_rows
+    assert fit_run(
+        FitJob(dataset, features, split, Plan("linear-image", "default", options, folds=(0,)))
+    ).metrics.num_rows
     with pytest.raises(TrainError, match="align_image@") as caught:
-        fit_run(dataset, features, split, Plan("linear-image", "default", options, folds=(1,)))
+        fit_run(FitJob(dataset, features, split, Plan("linear-image", "default", options, folds=(1,))))
     assert split.title in caught.value.hint
     with pytest.raises(TrainError, match="was fine-tuned on"):
         align(dataset, split, Inputs(image_model=aligned.image.name), fold=1, options=QUICK)

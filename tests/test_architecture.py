@@ -13,9 +13,9 @@ SOURCE = ROOT / "cxremb"
 STOREYS = [
     {"errors", "types", "processes", "shipped", "tabular", "version"},
     {"images", "tablefile", "datasets", "encoders", "store"},
-    {"catalog", "labels", "splits", "features", "evaluation", "embedding", "doctor"},
+    {"catalog", "labels", "splits", "features", "evaluation", "predictions", "embedding", "doctor"},
     {"training", "alignment"},
-    {"predictions", "ablation", "audit", "comparison", "stratify", "calibrated", "export"},
+    {"ablation", "audit", "comparison", "stratify", "calibrated", "export"},
     {"report"},
     {"api"},
     {"cli"},

@@ -1,23 +1,26 @@
 """Arms are read as they are written, what is no arm is refused with what is; the parts under the table are exact."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from planted import Planted, plant, write_store
 
-from cxremb.ablation import parse_arms, read_grid, split_arms
+from cxremb.ablation import parse_arms, split_arms
 from cxremb.ablation.arms import AXES, HEADS_OF
-from cxremb.ablation.fit import Job, fit_arms, nested_patients
 from cxremb.ablation.pairs import pair_logits
+from cxremb.ablation.run import job_of
 from cxremb.ablation.vectors import paired_features
 from cxremb.errors import StoreError, TrainError
-from cxremb.evaluation.parts import probabilities
+from cxremb.evaluation.calibrate import probabilities
 from cxremb.features import Inputs
 from cxremb.splits import choose_split
 from cxremb.store.dataset import Dataset
 from cxremb.store.reader import open_store
 from cxremb.training import loop
-from cxremb.training.fit import rows_of
+from cxremb.training.fit import FitJob, fit, rows_of
 from cxremb.training.heads import HEADS
+from cxremb.training.parts import nested_patients
 from cxremb.training.plan import Plan
 from cxremb.training.presets import Options
 
@@ -89,26 +92,12 @@ def test_every_head_has_a_name_among_arms():
     assert set(HEADS_OF["fusion"]) == set(AXES["head"])
 
 
-def test_a_grid_is_all_combinations(tmp_path):
-    path = tmp_path / "grid.toml"
-    path.write_text('base = ["fusion", "image"]\nhead = ["mlp", "linear"]\ntrain-fraction = [0.25, 1]\n')
-    assert [arm.name for arm in parse_arms(read_grid(path))] == [
-        f"{base}{change}"
-        for base in ("fusion", "image")
-        for change in ("[train-fraction=0.25]", "", "[head=linear,train-fraction=0.25]", "[head=linear]")
-    ]
-    for text, says in (("heads = 3", "no axis called heads"), ("head = [true]", "no value"), ("head = [", "grid.toml")):
-        path.write_text(text)
-        with pytest.raises(TrainError, match=says):
-            read_grid(path)
-
-
 def test_smaller_shares_of_the_patients_are_part_of_larger_ones():
     patients = [f"p{number // 2}" for number in range(200)]
-    shares = [nested_patients(patients, fraction, (0, 0, 3)) for fraction in (0.1, 0.25, 1)]
+    shares = [nested_patients(np.array(patients), fraction, (0, 0, 3)) for fraction in (0.1, 0.25, 1)]
     assert [len(share) for share in shares] == [10, 25, 100]
     assert set(shares[0]) < set(shares[1]) < set(shares[2]) == set(patients)
-    assert set(shares[0]) != set(nested_patients(patients, 0.1, (0, 0, 4)))
+    assert set(shares[0]) != set(nested_patients(np.array(patients), 0.1, (0, 0, 4)))
 
 
 @pytest.fixture(scope="module")
@@ -123,8 +112,9 @@ def test_all_pairings_are_what_the_head_says_one_by_one(dataset, arm, label_set)
     chosen = parse_arms([arm])[0]
     features = paired_features(dataset, [chosen], Inputs(label_set))[chosen]
     split = choose_split(dataset, label_set)
-    job = Job(chosen, features, Plan(chosen.name, "default", Options(epochs=3), (0,)))
-    weights = fit_arms(dataset, split, [job])[0].weights()["repeat0.fold0.seed0"]
+    plan = Plan("", "default", Options(epochs=3), (0,))
+    job = job_of(FitJob(dataset, features, split, plan), chosen)
+    weights = fit([job])[0].weights()["repeat0.fold0.seed0"]
     index = np.arange(0, 24, 2)
     found = pair_logits(job, weights, index)(np.arange(12), np.arange(12))
     rows = rows_of(features, ("image", "text"))
@@ -162,19 +152,19 @@ def test_arms_that_read_the_same_share_it_and_are_one_stack(dataset):
     features = paired_features(dataset, arms, Inputs())
     assert len({id(found) for found in features.values()}) == 1
     split = choose_split(dataset, "normal_abnormal")
-    jobs = [Job(arm, features[arm], Plan(arm.name, "default", Options(epochs=2), (0, 1))) for arm in arms[:3]]
-    whole, masked, half = fit_arms(dataset, split, jobs)
+    plan = Plan("", "default", Options(epochs=2), (0, 1))
+    jobs = [job_of(FitJob(dataset, features[arm], split, plan), arm) for arm in arms[:3]]
+    whole, masked, half = fit(jobs)
+    assert [run.train_fraction for run in (whole, masked, half)] == [1.0, 1.0, 0.5]
     for name, weights in whole.weights().items():
         other = masked.weights()[name]
         for parameter, values in weights.items():
             np.testing.assert_array_equal(values, other[parameter])
         assert any((values != half.weights()[name][parameter]).any() for parameter, values in weights.items())
-    assert not masked.predictions["y_prob"].equals(whole.predictions["y_prob"])
-    alone = fit_arms(
-        dataset, split, [Job(arms[2], features[arms[2]], Plan("other", "default", Options(epochs=2), (0, 1)))]
-    )
-    np.testing.assert_allclose(alone[0].predictions["y_prob"], half.predictions["y_prob"], atol=1e-5)
-    assert [run.reused for run in fit_arms(dataset, split, jobs)] == [True] * 3
+    assert not masked.prediction_rows["y_prob"].equals(whole.prediction_rows["y_prob"])
+    alone = fit([replace(jobs[2], plan=replace(plan, arm="other"))])
+    np.testing.assert_allclose(alone[0].prediction_rows["y_prob"], half.prediction_rows["y_prob"], atol=1e-5)
+    assert [run.reused for run in fit(jobs)] == [True] * 3
 
 
 def test_arms_without_a_row_in_common_are_refused(tmp_path):

@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
+from predicted import difference_of, intervals_of
 from sklearn import metrics as sk
 
 from cxremb.errors import DataError
 from cxremb.evaluation import bootstrap
-from cxremb.evaluation.bootstrap import METRICS, cluster_intervals, paired_difference
+from cxremb.evaluation.bootstrap import METRICS
 
 
 def slow_specificity(y, p):
@@ -64,7 +65,7 @@ def test_every_metric_has_a_slow_version():
 def test_intervals_equal_those_of_duplicated_rows(block_values, monkeypatch):
     monkeypatch.setattr(bootstrap, "BLOCK_VALUES", block_values)  # 1, 6 or all resamples at once
     y, prob, _, patient = predictions()
-    found = cluster_intervals(y, prob, patient, metrics=tuple(SLOW), resamples=60, level=0.9, seed=3)
+    found = intervals_of(y, prob, patient, metrics=tuple(SLOW), resamples=60, level=0.9, seed=3)
     for metric, slow in SLOW.items():
         drawn = [slow(y[rows], prob[rows]) for rows in duplicated(patient, 60, 3)]
         expected = [slow(y, prob), *np.quantile(drawn, [0.05, 0.95])]
@@ -72,9 +73,9 @@ def test_intervals_equal_those_of_duplicated_rows(block_values, monkeypatch):
         assert (found[metric].skipped, found[metric].reason) == (0, None)
 
 
-def test_paired_differences_equal_those_of_duplicated_rows():
+def test_difference_ofs_equal_those_of_duplicated_rows():
     y, good, poor, patient = predictions()
-    found = paired_difference(y, good, poor, patient, metrics=tuple(SLOW), resamples=60, level=0.9, seed=3)
+    found = difference_of(y, good, poor, patient, metrics=tuple(SLOW), resamples=60, level=0.9, seed=3)
     for metric, slow in SLOW.items():
         drawn = np.array([slow(y[rows], good[rows]) - slow(y[rows], poor[rows]) for rows in duplicated(patient, 60, 3)])
         tail = min((drawn <= 1e-15).sum(), (drawn >= -1e-15).sum())
@@ -85,14 +86,14 @@ def test_paired_differences_equal_those_of_duplicated_rows():
 
 def test_a_model_does_not_differ_from_itself():
     y, good, _, patient = predictions()
-    for gap in paired_difference(y, good, good, patient, metrics=METRICS).values():
+    for gap in difference_of(y, good, good, patient, metrics=METRICS).values():
         assert (gap.value, gap.low, gap.high, gap.p, gap.skipped) == (0.0, 0.0, 0.0, 1.0, 0)
 
 
 def test_exchanging_the_models_turns_the_difference_round():
     y, good, poor, patient = predictions()
-    one = paired_difference(y, good, poor, patient, resamples=400)
-    other = paired_difference(y, poor, good, patient, resamples=400)
+    one = difference_of(y, good, poor, patient, resamples=400)
+    other = difference_of(y, poor, good, patient, resamples=400)
     assert one["auroc"].value > 0.1
     assert one["auroc"].p < 0.01
     for metric, gap in one.items():
@@ -103,9 +104,9 @@ def test_exchanging_the_models_turns_the_difference_round():
 def test_the_seed_and_the_names_of_the_patients():
     y, prob, _, patient = predictions()
     numbers = np.unique(patient, return_inverse=True)[1]
-    first = cluster_intervals(y, prob, patient)
-    assert first == cluster_intervals(y, prob, numbers) == cluster_intervals(y, prob, patient.astype(object))
-    assert first["auroc"].low != cluster_intervals(y, prob, patient, seed=1)["auroc"].low
+    first = intervals_of(y, prob, patient)
+    assert first == intervals_of(y, prob, numbers) == intervals_of(y, prob, patient.astype(object))
+    assert first["auroc"].low != intervals_of(y, prob, patient, seed=1)["auroc"].low
 
 
 def simulated(seed: int, patients: int = 80, films: int = 5) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -123,7 +124,7 @@ def test_clusters_cover_the_truth_where_rows_do_not():
     for seed in range(200):
         y, prob, patient = simulated(seed)
         for name, clusters in (("clusters", patient), ("rows", np.arange(len(y)))):
-            found = cluster_intervals(y, prob, clusters, metrics=("accuracy",), resamples=300, seed=seed)["accuracy"]
+            found = intervals_of(y, prob, clusters, metrics=("accuracy",), resamples=300, seed=seed)["accuracy"]
             covered[name] += found.low <= 0.7 <= found.high
             widths[name].append(found.high - found.low)
     assert 180 <= covered["clusters"] <= 198  # 190 expected, standard deviation 3
@@ -138,11 +139,11 @@ def test_resamples_without_a_class_are_left_out_and_counted():
     prob = np.linspace(0.9, 0.1, 37)
     drawn = duplicated(patient, 400, 0)
     without = sum(y[rows].max() == 0 for rows in drawn)
-    found = cluster_intervals(y, prob, patient, metrics=("auroc", "accuracy"), resamples=400)
+    found = intervals_of(y, prob, patient, metrics=("auroc", "accuracy"), resamples=400)
     assert 100 < without < 180
     assert (found["auroc"].skipped, found["accuracy"].skipped) == (without, 0)
     assert (found["auroc"].value, found["auroc"].low, found["auroc"].high) == (1.0, 1.0, 1.0)
-    gap = paired_difference(y, prob, 1 - prob, patient, metrics=("auroc",), resamples=400)["auroc"]
+    gap = difference_of(y, prob, 1 - prob, patient, metrics=("auroc",), resamples=400)["auroc"]
     assert (gap.value, gap.skipped, gap.p) == (1.0, without, 2 / (400 - without + 1))
 
 
@@ -153,8 +154,8 @@ def test_resamples_without_a_class_are_left_out_and_counted():
 def test_too_few_of_anything_bear_no_interval(positives, negatives, patients, told):
     y = np.repeat([1.0, 0.0], [positives, negatives])
     prob, patient = np.linspace(0.9, 0.1, len(y)), np.arange(len(y)) % patients
-    found = cluster_intervals(y, prob, patient)["accuracy"]
-    gap = paired_difference(y, prob, prob, patient)["accuracy"]
+    found = intervals_of(y, prob, patient)["accuracy"]
+    gap = difference_of(y, prob, prob, patient)["accuracy"]
     assert found.value == np.mean((prob >= 0.5) == y)
     assert (found.low, found.high, gap.low, gap.high, gap.p) == (None,) * 5
     assert f"only {told}" in found.reason
@@ -163,14 +164,14 @@ def test_too_few_of_anything_bear_no_interval(positives, negatives, patients, to
 
 def test_ten_of_each_bear_one():
     y = np.repeat([1.0, 0.0], [10, 10])
-    found = cluster_intervals(y, np.linspace(0.9, 0.1, 20), np.arange(20) % 10)["accuracy"]
+    found = intervals_of(y, np.linspace(0.9, 0.1, 20), np.arange(20) % 10)["accuracy"]
     assert (found.low, found.high, found.reason) == (1.0, 1.0, None)
 
 
 def test_no_rows_and_undefined_figures_say_so():
-    assert cluster_intervals([], [], [])["auroc"].value is None
+    assert intervals_of([], [], [])["auroc"].value is None
     y = np.repeat([1.0, 0.0], [20, 20])
-    found = cluster_intervals(y, np.full(40, 0.1), np.arange(40), metrics=("precision", "auroc"), resamples=50)
+    found = intervals_of(y, np.full(40, 0.1), np.arange(40), metrics=("precision", "auroc"), resamples=50)
     assert found["precision"] == bootstrap.Interval(None, None, None, 50, "undefined on these rows")
     assert found["auroc"] == bootstrap.Interval(0.5, 0.5, 0.5, 0, None)
 
@@ -181,19 +182,19 @@ def test_no_rows_and_undefined_figures_say_so():
         ({"metrics": ("auc",)}, "no interval for auc"),
         ({"resamples": 0}, "0 resamples"),
         ({"level": 95}, "level 95"),
-        ({"clusters": np.array([None, "a"], dtype=object)}, "1 of 2 rows have no cluster"),
-        ({"clusters": np.array([np.nan, 1.0])}, "1 of 2 rows have no cluster"),
-        ({"clusters": ["a"]}, "2 rows, but clusters"),
-        ({"y_prob": [0.1, np.nan]}, "not finite"),
+        ({"patients": np.array([None, "a"], dtype=object)}, "1 of 2 rows have no cluster"),
+        ({"patients": np.array([np.nan, 1.0])}, "1 of 2 rows have no cluster"),
+        ({"patients": ["a"]}, "2 items of 1 labels, but patients"),
+        ({"prob": [0.1, np.nan]}, "not finite"),
     ],
 )
 def test_what_cannot_be_resampled_is_refused(more, told):
-    arguments = {"y_true": [0, 1], "y_prob": [0.1, 0.9], "clusters": ["a", "b"], **more}
+    arguments = {"y": [0, 1], "prob": [0.1, 0.9], "patients": ["a", "b"], **more}
     with pytest.raises(DataError, match=told) as caught:
-        cluster_intervals(**arguments)
+        intervals_of(**arguments)
     assert caught.value.hint
 
 
 def test_the_second_model_is_checked_too():
-    with pytest.raises(DataError, match="prob_b lie outside"):
-        paired_difference([0, 1], [0.1, 0.9], [0.1, 1.9], ["a", "b"])
+    with pytest.raises(DataError, match="1 of 2 values of y_prob lie outside"):
+        difference_of([0, 1], [0.1, 0.9], [0.1, 1.9], ["a", "b"])

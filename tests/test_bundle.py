@@ -13,7 +13,7 @@ from cxremb.errors import StoreError, TrainError
 from cxremb.features import load_features
 from cxremb.splits import stored_split
 from cxremb.training.bundle import load_bundle
-from cxremb.training.fit import Plan, fit_run
+from cxremb.training.fit import FitJob, Plan, fit_run
 from cxremb.training.options import Options
 
 BOTH = ("image", "text")
@@ -31,19 +31,19 @@ def made(tmp_path, planted):
     """A run of its own, to be damaged."""
     _, features, split = planted
     dataset = plant(tmp_path, Planted(studies=5), modalities=())
-    return fit_run(dataset, features, split, Plan("fusion", options=QUICK, folds=(0,)))
+    return fit_run(FitJob(dataset, features, split, Plan("fusion", options=QUICK, folds=(0,))))
 
 
 @pytest.mark.parametrize("arm", ["fusion", "text", "linear", "gated", "late", "either"])
 def test_a_bundle_predicts_what_the_run_recorded(planted, arm):
     dataset, features, split = planted
-    run = fit_run(dataset, features, split, Plan(arm, options=QUICK, folds=(0, 1), seeds=(4,)))
+    run = fit_run(FitJob(dataset, features, split, Plan(arm, options=QUICK, folds=(0, 1), seeds=(4,))))
     bundle = load_bundle(run.folder)
     row_of = {item: row for row, item in enumerate(features.item_ids.tolist())}
     assert list(bundle.weights) == ["repeat0.fold0.seed4", "repeat0.fold1.seed4"]
     found = []
     for fold in (0, 1):
-        stored = run.predictions.filter(pc.equal(run.predictions["fold"], fold))
+        stored = run.prediction_rows.filter(pc.equal(run.prediction_rows["fold"], fold))
         rows = [row_of[item] for item in stored["item_id"].to_pylist()]
         predicted = bundle.predict_features(features, f"repeat0.fold{fold}.seed4")
         np.testing.assert_allclose(predicted.prob[rows, 0], stored["y_prob"].to_numpy(), atol=1e-6)

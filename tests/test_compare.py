@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from made_runs import Desk, desk, made_run, noisy
 from planted import Planted, plant
+from predicted import difference_of
 from scipy.stats import binomtest
 from sklearn.metrics import f1_score, roc_auc_score
 
 from cxremb.comparison import compare_runs
 from cxremb.errors import DataError
-from cxremb.evaluation.bootstrap import paired_difference
 from cxremb.evaluation.delong import delong_difference
 from cxremb.features import Features
 from cxremb.splits import SplitSpec, new_split
@@ -85,7 +85,7 @@ def test_the_interval_is_that_of_the_paired_bootstrap(at, pair):
     good, bad, first, second = pair
     order = np.concatenate([np.flatnonzero(np.isin(at.features.item_ids, ids)) for ids in folds_of(first)])
     y, patients = at.features.y[order, 0], at.features.patient_ids[order]
-    plain = paired_difference(y, good[order], bad[order], patients)
+    plain = difference_of(y, good[order], bad[order], patients)
     for name, one in compare_runs(first, second).figures.items():
         assert (one.difference.low, one.difference.high) == pytest.approx((plain[name].low, plain[name].high))
         assert one.difference.p == plain[name].p
@@ -93,7 +93,7 @@ def test_the_interval_is_that_of_the_paired_bootstrap(at, pair):
 
 def folds_of(run: Run) -> list[list[str]]:
     """The test items of each fold."""
-    rows = [row for row in run.predictions.to_pylist() if row["part"] == "test"]
+    rows = [row for row in run.prediction_rows.to_pylist() if row["part"] == "test"]
     return [[row["item_id"] for row in rows if row["fold"] == fold] for fold in range(5)]
 
 
@@ -130,7 +130,7 @@ def test_other_units_labels_and_answers_are_refused(at, pair, tmp_path):
         compare_runs(first, made_run(studies, noisy(studies.features.y, 1.0, 0), "studies"), shared=True)
     several = desk(at.dataset, "found")
     run = made_run(several, noisy(np.nan_to_num(several.features.y), 1.0, 0), "several")
-    with pytest.raises(DataError, match=r"tells abnormal; .* tells nodule, effusion"):
+    with pytest.raises(DataError, match=r"predicts abnormal; .* predicts nodule, effusion"):
         compare_runs(first, run)
     y = at.features.y.copy()
     y[:3] = 1 - y[:3]

@@ -11,10 +11,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss, roc_auc_score
 
 from cxremb.ablation.compare import ArmResult
-from cxremb.ablation.controls import CONTROLS, DEALS, Bench, ControlResult, one_control, run_controls, verdicts
-from cxremb.ablation.shuffles import deal_patients, deal_rows, shuffled
+from cxremb.ablation.controls import CONTROLS, DRAWS, ControlResult, one_control, run_controls
 from cxremb.ablation.trial import Trial
-from cxremb.ablation.verdicts import unread
+from cxremb.ablation.verdicts import unread, verdicts
 from cxremb.errors import TrainError
 from cxremb.evaluation.bootstrap import Interval
 from cxremb.features import Features, Inputs, load_features
@@ -23,10 +22,11 @@ from cxremb.splits.spec import SplitSpec
 from cxremb.store.dataset import Dataset, write_dataset
 from cxremb.store.layout import REPORTS, DatasetPaths
 from cxremb.training.bundle import load_bundle
-from cxremb.training.fit import Plan, fit_runs, rows_of
+from cxremb.training.fit import FitJob, Plan, fit, rows_of
 from cxremb.training.parts import parts_of_plan
 from cxremb.training.presets import PRESETS
 from cxremb.training.runs import list_runs, open_run
+from cxremb.training.shuffles import draw_patients, draw_rows, shuffled
 from cxremb.types import unwatched
 
 
@@ -36,7 +36,7 @@ def control(results: list[ControlResult], name: str) -> ControlResult:
 
 def judged_rows(dataset: Dataset, result: ControlResult):
     """The test rows of a control's run, in a frame."""
-    rows = open_run(dataset, result.row.run_id).predictions.to_pandas()
+    rows = open_run(dataset, result.row.run_id).prediction_rows.to_pandas()
     return rows[rows["part"] == "test"]
 
 
@@ -59,11 +59,14 @@ def results(strong, features) -> list[ControlResult]:
 @pytest.fixture(scope="module")
 def arms(strong, features):
     plans = [Plan(arm) for arm in ("image", "text", "fusion")]
-    return {run.arm: run for run in fit_runs(strong, features, choose_split(strong, "normal_abnormal"), plans)}
+    return {
+        run.arm: run
+        for run in fit([FitJob(strong, features, choose_split(strong, "normal_abnormal"), plan) for plan in plans])
+    }
 
 
 def test_every_control_judges_the_rows_of_the_arms(strong, results, arms):
-    rows = arms["fusion"].predictions.to_pandas().query("part == 'test'")
+    rows = arms["fusion"].prediction_rows.to_pandas().query("part == 'test'")
     wanted = set(zip(rows["item_id"], rows["fold"], strict=True))
     assert [one.name for one in results] == [one.name for one in CONTROLS]
     for one in results:
@@ -74,12 +77,12 @@ def test_every_control_judges_the_rows_of_the_arms(strong, results, arms):
         assert (one.row.n, one.row.patients) == (len(wanted), 400)
 
 
-def test_shuffled_labels_are_at_chance_though_a_single_deal_need_not_be(results):
+def test_shuffled_labels_are_at_chance_though_a_single_draw_need_not_be(results):
     found = control(results, "label-shuffle")
-    assert len(found.deals) == DEALS
-    assert found.row.auroc.value == pytest.approx(np.mean(found.deals))
+    assert len(found.draws) == DRAWS
+    assert found.row.auroc.value == pytest.approx(np.mean(found.draws))
     assert found.row.auroc.low < 0.5 < found.row.auroc.high
-    assert found.row.auroc.high - found.row.auroc.low > np.std(found.deals)
+    assert found.row.auroc.high - found.row.auroc.low > np.std(found.draws)
 
 
 def test_shuffles_say_in_which_precision_they_were_trained(strong, results, arms):
@@ -143,12 +146,12 @@ def test_a_head_on_one_modality_is_at_chance_without_it(tmp_path):
     assert (missing.row, missing.reason) == (None, "no arm here reads images")
 
 
-def test_dealing_keeps_every_part_and_every_study_whole(strong, features):
-    parts = list(parts_of_plan(features, choose_split(strong, "normal_abnormal"), Plan("fusion"), ()).values())
+def test_drawing_keeps_every_part_and_every_study_whole(strong, features):
+    parts = list(parts_of_plan(features, choose_split(strong, "normal_abnormal"), Plan("fusion"), blocks=()).values())
     places = np.unique(np.column_stack(parts), axis=0, return_inverse=True)[1].reshape(-1)
-    order = deal_rows(places, np.random.default_rng(0))
+    order = draw_rows(places, np.random.default_rng(0))
     assert sorted(order) == list(range(len(places)))
-    giver = deal_patients(places, features, np.random.default_rng(0))
+    giver = draw_patients(places, features, np.random.default_rng(0))
     for one in parts:
         assert (one[order] == one).all()
         assert (one[giver] == one).all()
@@ -156,11 +159,11 @@ def test_dealing_keeps_every_part_and_every_study_whole(strong, features):
         assert len(set(features.y[giver][features.study_ids == study, 0])) == 1
     assert (features.patient_ids[giver] != features.patient_ids).mean() > 0.8
     rows = rows_of(features, ("image", "text"))
-    dealt = shuffled(rows, features, parts, "image", (0, 0))
-    assert (dealt.blocks["text"] == rows.blocks["text"]).all()
-    assert sorted(dealt.blocks["image"][:, 0]) == sorted(rows.blocks["image"][:, 0])
-    assert (dealt.blocks["image"] != rows.blocks["image"]).any(axis=1).mean() > 0.8
-    relabelled = shuffled(rows, features, parts, "labels", (0, 0))
+    drawn = shuffled(rows, features, parts, what="image", draw=(0, 0))
+    assert (drawn.blocks["text"] == rows.blocks["text"]).all()
+    assert sorted(drawn.blocks["image"][:, 0]) == sorted(rows.blocks["image"][:, 0])
+    assert (drawn.blocks["image"] != rows.blocks["image"]).any(axis=1).mean() > 0.8
+    relabelled = shuffled(rows, features, parts, what="labels", draw=(0, 0))
     assert (relabelled.blocks["image"] == rows.blocks["image"]).all()
     assert (relabelled.y != rows.y).mean() > 0.3
 
@@ -204,7 +207,7 @@ def test_planted_leaks_are_told_in_words(leaky, leaks):
     features, results = leaks
     plans = [Plan(arm) for arm in ("image", "fusion")]
     split = choose_split(leaky, "normal_abnormal")
-    runs = {run.arm: run for run in fit_runs(leaky, features, split, plans)}
+    runs = {run.arm: run for run in fit([FitJob(leaky, features, split, plan) for plan in plans])}
     said = verdicts(runs, results)
     closest = max(run.metric("auroc")[0] for run in runs.values())
     for name in ("length", "metadata", "tf-idf"):
@@ -235,7 +238,7 @@ def test_what_needs_no_encoder_is_told_though_it_beats_no_arm(leaks, results):
 
 def test_a_control_says_nothing_of_an_arm_that_reads_another_text(leaky, leaks):
     features, results = leaks
-    [run] = fit_runs(leaky, features, choose_split(leaky, "normal_abnormal"), [Plan("fusion")])
+    [run] = fit([FitJob(leaky, features, choose_split(leaky, "normal_abnormal"), Plan("fusion"))])
     other = replace(run, record={**run.record, "text": "indication"})
     said = verdicts({"fusion": other}, results)
     assert not any(line.startswith(("tf-idf", "length")) for line in said)
@@ -247,7 +250,7 @@ def test_tf_idf_is_a_plain_pipeline_of_scikit_learn(leaky, leaks):
     texts = {row["study_id"]: row["text"] for row in leaky.reports.to_pylist() if row["section"] == "findings"}
     found = judged_rows(leaky, control(results, "tf-idf")).set_index("item_id")
     y = features.y[:, 0]
-    for parts in parts_of_plan(features, choose_split(leaky, "normal_abnormal"), Plan("fusion"), ()).values():
+    for parts in parts_of_plan(features, choose_split(leaky, "normal_abnormal"), Plan("fusion"), blocks=()).values():
         words = np.array([texts[study] for study in features.study_ids])
         counts = TfidfVectorizer(ngram_range=(1, 2), min_df=2, max_features=50_000, sublinear_tf=True)
         known = counts.fit_transform(words[parts == "train"])
@@ -267,8 +270,8 @@ def test_a_patient_on_both_sides_is_found_by_look_up(tmp_path):
     for name, above in (("image-80-20", True), ("grouped-5fold", False)):
         split = choose_split(dataset, "normal_abnormal", name, allow_leaky=True)
         plan = Plan("fusion", "cnn-llm/as-coded", PRESETS["cnn-llm/as-coded"].options, folds=(0,))
-        bench = Bench(dataset, features, split, "fusion", plan)
-        found = one_control(bench, next(one for one in CONTROLS if one.name == "patient"), unwatched)
+        reference = FitJob(dataset, features, split, plan)
+        found = one_control(reference, next(one for one in CONTROLS if one.name == "patient"), unwatched)
         said = verdicts({}, [found])
         assert bool(said) == above
         if above:
@@ -276,7 +279,7 @@ def test_a_patient_on_both_sides_is_found_by_look_up(tmp_path):
             assert "the split shares patients" in said[0]
             assert found.row.leaky
         rows = judged_rows(dataset, found)
-        parts = parts_of_plan(features, split, plan, ())[0, 0]
+        parts = parts_of_plan(features, split, plan, blocks=())[0, 0]
         train = dict(zip(features.patient_ids[parts == "train"], features.y[parts == "train", 0], strict=True))
         answers = rows["y_prob"].to_numpy()
         for patient, answer in zip(rows["patient_id"], answers, strict=True):
@@ -306,14 +309,14 @@ def test_repeats_and_seeds_are_those_of_the_reference(tmp_path):
     dataset = plant(tmp_path, Planted(studies=120, text=1.0))
     split = new_split(dataset, "normal_abnormal", SplitSpec("twice", repeats=2))
     features = load_features(dataset, ["image", "text"])
-    found = run_controls(dataset, features, split, Trial(repeats=2, seeds=2))
+    found = run_controls(dataset, features, split, trial=Trial(repeats=2, seeds=2))
     places = {
         one.name: set(judged_rows(dataset, one)[["repeat", "seed"]].itertuples(index=False, name=None)) for one in found
     }
     both = {(repeat, seed) for repeat in (0, 1) for seed in (0, 1)}
     assert places["text-shuffle"] == places["image-shuffle"] == both
     assert places["tf-idf"] == places["patient"] == {(0, 0), (1, 0)}
-    assert places["label-shuffle"] == {(0, seed) for seed in range(DEALS)}
+    assert places["label-shuffle"] == {(0, seed) for seed in range(DRAWS)}
     plans = [Plan("image", repeats=(0, 1), seeds=(0, 1))]
-    said = verdicts({run.arm: run for run in fit_runs(dataset, features, split, plans)}, found)
+    said = verdicts({run.arm: run for run in fit([FitJob(dataset, features, split, plan) for plan in plans])}, found)
     assert all("AUROC" in line for line in said)

@@ -21,7 +21,7 @@ def test_equal_to_the_definition(block):
     n, pairs = 40, network(0, 40)
     table = np.array([[pairs(np.array([i]), np.array([j]))[0, 0] for j in range(n)] for i in range(n)])
     expected = [table[i].mean(axis=0) + table[:, i].mean(axis=0) - table.mean(axis=(0, 1)) for i in range(n)]
-    found = emap(pairs, n, block)
+    found = emap(pairs, n, block=block)
     assert found.additive == pytest.approx(np.array(expected))
     assert found.actual == pytest.approx(np.array([table[i, i] for i in range(n)]))
     assert (found.rows.tolist(), found.note) == (list(range(n)), "")

@@ -25,7 +25,7 @@ from cxremb.features import Inputs, load_features
 from cxremb.splits import choose_split, stored_split
 from cxremb.store.reader import open_store
 from cxremb.training.bundle import load_bundle
-from cxremb.training.fit import Plan, fit_run
+from cxremb.training.fit import FitJob, Plan, fit_run
 from cxremb.training.options import Options
 
 QUICK = Options(epochs=3, batch_size=64)
@@ -45,7 +45,7 @@ def session(path):
 
 def stored(run, features, fold):
     """(rows, y_prob (m, k)) of one fold as the run recorded them."""
-    table = run.predictions.to_pandas()
+    table = run.prediction_rows.to_pandas()
     table = table[table["fold"] == fold].pivot(index="item_id", columns="label", values="y_prob")[list(features.labels)]
     row_of = {item: row for row, item in enumerate(features.item_ids.tolist())}
     return [row_of[item] for item in table.index], table.to_numpy()
@@ -66,7 +66,7 @@ CASES = [
 def test_a_file_gives_the_stored_predictions(planted, tmp_path, label_set, arm):
     blocks = ("text",) if "text" in arm else ("image", "text")
     features = load_features(planted, blocks, Inputs(label_set))
-    run = fit_run(planted, features, stored_split(planted, label_set), Plan(arm, options=QUICK, folds=(0, 1)))
+    run = fit_run(FitJob(planted, features, stored_split(planted, label_set), Plan(arm, options=QUICK, folds=(0, 1))))
     done = export_run(planted, run, tmp_path / "one.onnx", Wanted(fold=1))
     assert (done.models, done.rows) == (["repeat0.fold1.seed0"], min(len(features.y), subject.CHECKED))
     assert done.difference < 1e-5
@@ -78,7 +78,9 @@ def test_a_file_gives_the_stored_predictions(planted, tmp_path, label_set, arm):
 
 def test_the_mean_of_all_models_and_what_the_file_says_of_itself(planted, tmp_path):
     features = load_features(planted, ("text",), Inputs("kind"))
-    run = fit_run(planted, features, stored_split(planted, "kind"), Plan("text", options=QUICK, folds=(0, 1, 2)))
+    run = fit_run(
+        FitJob(planted, features, stored_split(planted, "kind"), Plan("text", options=QUICK, folds=(0, 1, 2)))
+    )
     done = export_run(planted, run, tmp_path / "all.onnx")
     found = session(done.path).run(["probability"], {"text": features.blocks["text"][:7]})[0]
     each = [load_bundle(run.folder).predict({"text": features.blocks["text"][:7]}, model=name) for name in done.models]
@@ -95,7 +97,9 @@ def test_the_mean_of_all_models_and_what_the_file_says_of_itself(planted, tmp_pa
 def test_rows_that_lack_something_are_told_by_a_mask(planted, tmp_path, arm):
     inputs = Inputs(unit="study") if arm == "attention" else Inputs(missing="keep")
     features = load_features(planted, ("image", "text"), inputs)
-    run = fit_run(planted, features, stored_split(planted, "normal_abnormal"), Plan(arm, options=QUICK, folds=(0,)))
+    run = fit_run(
+        FitJob(planted, features, stored_split(planted, "normal_abnormal"), Plan(arm, options=QUICK, folds=(0,)))
+    )
     done = export_run(planted, run, tmp_path / "masked.onnx")
     rng, bundle = np.random.default_rng(0), load_bundle(run.folder)
     masked = ["image"] if arm == "attention" else ["image", "text"]
@@ -127,7 +131,7 @@ def filmed(tmp_path_factory):
 def test_encoder_and_head_on_films_equal_embed_and_predict(filmed, tmp_path):
     dataset, _ = filmed
     features = load_features(dataset, ("image",), Inputs("bright"))
-    run = fit_run(dataset, features, choose_split(dataset, "bright"), Plan("image", options=QUICK, folds=(0,)))
+    run = fit_run(FitJob(dataset, features, choose_split(dataset, "bright"), Plan("image", options=QUICK, folds=(0,))))
     done = export_run(dataset, run, tmp_path / "films.onnx", Wanted(with_encoder=True))
     assert done.inputs == {"films": ("n", 64, 64)}
     assert (done.rows, done.notes) == (subject.FILMS_CHECKED, [])
@@ -143,7 +147,9 @@ def test_encoder_and_head_on_films_equal_embed_and_predict(filmed, tmp_path):
 
 def test_a_file_that_differs_is_not_put_in_place(planted, tmp_path, monkeypatch):
     features = load_features(planted, ("text",))
-    run = fit_run(planted, features, stored_split(planted, "normal_abnormal"), Plan("text", options=QUICK, folds=(0,)))
+    run = fit_run(
+        FitJob(planted, features, stored_split(planted, "normal_abnormal"), Plan("text", options=QUICK, folds=(0,)))
+    )
     wrong = subject.mean_probability
     monkeypatch.setattr(subject, "mean_probability", lambda *words: wrong(*words) + 2e-4)
     with pytest.raises(TrainError, match=r"differs from the run by 0\.0002"):
@@ -153,7 +159,9 @@ def test_a_file_that_differs_is_not_put_in_place(planted, tmp_path, monkeypatch)
 
 def test_what_cannot_be_exported_says_why(planted, filmed, tmp_path, monkeypatch):
     features = load_features(planted, ("text",))
-    run = fit_run(planted, features, stored_split(planted, "normal_abnormal"), Plan("text", options=QUICK, folds=(0,)))
+    run = fit_run(
+        FitJob(planted, features, stored_split(planted, "normal_abnormal"), Plan("text", options=QUICK, folds=(0,)))
+    )
     target = tmp_path / "none.onnx"
     with pytest.raises(TrainError, match="reads no films"):
         export_run(planted, run, target, Wanted(with_encoder=True))
@@ -176,7 +184,9 @@ def test_what_cannot_be_exported_says_why(planted, filmed, tmp_path, monkeypatch
 
 def test_the_command(planted, tmp_path, cxremb):
     features = load_features(planted, ("text",))
-    run = fit_run(planted, features, stored_split(planted, "normal_abnormal"), Plan("text", options=QUICK, folds=(0,)))
+    run = fit_run(
+        FitJob(planted, features, stored_split(planted, "normal_abnormal"), Plan("text", options=QUICK, folds=(0,)))
+    )
     call = ["export", run.run_id, "--to", tmp_path / "model.onnx", "--root", planted.paths.root]
     done = cxremb(*call)
     assert done.code == 0, done.err

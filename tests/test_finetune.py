@@ -28,7 +28,7 @@ from cxremb.store.clean import collect
 from cxremb.store.reader import list_stores, open_store
 from cxremb.training import finetune as room
 from cxremb.training.finetune import FineTune, finetune, refresh_finetuned
-from cxremb.training.fit import Plan, fit_run
+from cxremb.training.fit import FitJob, Plan, fit_run
 from cxremb.training.heads import NETWORKS, NetworkSpec
 from cxremb.training.options import Options, PixelRecipe
 from cxremb.training.pixels.fit import NetworkPlan, fit_network, open_source
@@ -148,16 +148,16 @@ def test_who_was_seen_is_never_tested_and_the_others_are(tuned_data):
     split, store = split_of(data), done.outcome.store
     features = load_features(data, ("image",), Inputs("bright", image_model=store.name))
     plan = Plan("image", options=HEAD, folds=(0,))
-    run = fit_run(data, features, split, plan)  # its own fold: tested on those it has not seen
-    tested = {row["patient_id"] for row in run.predictions.to_pylist() if row["part"] == "test"}
+    run = fit_run(FitJob(data, features, split, plan))  # its own fold: tested on those it has not seen
+    tested = {row["patient_id"] for row in run.prediction_rows.to_pylist() if row["part"] == "test"}
     assert tested == patients_of(data, 0)["test"]
     for folds in ((1,), (0, 1)):
         with pytest.raises(TrainError, match="fine-tuned on: it has seen them") as caught:
-            fit_run(data, features, split, replace(plan, folds=folds))
+            fit_run(FitJob(data, features, split, replace(plan, folds=folds)))
         assert f"--split {split.title} --fold 0" in caught.value.hint
     raw = next(one for one in list_stores(data) if one.name != store.name)
     plain = load_features(data, ("image",), Inputs("bright", image_model=raw.name))
-    assert fit_run(data, plain, split, replace(plan, folds=(1,))).record["rows"] == len(plain.y)
+    assert fit_run(FitJob(data, plain, split, replace(plan, folds=(1,)))).record["rows"] == len(plain.y)
 
 
 def test_whom_the_epoch_was_chosen_on_may_be_val_again_and_not_test(tuned_data):
@@ -170,7 +170,7 @@ def test_whom_the_epoch_was_chosen_on_may_be_val_again_and_not_test(tuned_data):
     only_val = replace(features, seen={"image": replace(seen, patients=seen.watched)})
     hit = next(fold for fold in range(1, 5) if patients_of(data, fold)["test"] & seen.watched)
     with pytest.raises(TrainError, match="fine-tuned on"):
-        fit_run(data, only_val, split, Plan("image", options=HEAD, folds=(hit,)))
+        fit_run(FitJob(data, only_val, split, Plan("image", options=HEAD, folds=(hit,))))
 
 
 def test_the_list_follows_the_weights_wherever_they_embed(data, tmp_path, monkeypatch):
@@ -276,8 +276,8 @@ def test_it_starts_from_the_linear_head_on_the_vectors_as_they_are(tuned_data, m
     subject = room.open_finetuning(data, room.base_store(data, NET), split, plan=PLAN)
     monkeypatch.setattr(Training, "steps", lambda self: iter(()))
     network = room.train(subject, checkpoint=data.paths.cache / "none", device="cpu", progress=unwatched).network
-    run = fit_run(data, subject.vectors, split, Plan("linear-image", folds=(0,)))
-    said = {row["item_id"]: row["y_logit"] for row in run.predictions.to_pylist() if row["part"] == "test"}
+    run = fit_run(FitJob(data, subject.vectors, split, Plan("linear-image", folds=(0,))))
+    said = {row["item_id"]: row["y_logit"] for row in run.prediction_rows.to_pylist() if row["part"] == "test"}
     rows = np.flatnonzero([item in said for item in subject.features.item_ids.tolist()])
     pixels = subject.films.take(rows)
     grey = torch.from_numpy(pixels).unsqueeze(1).float() / 255

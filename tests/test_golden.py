@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cxremb.predictions import predictions_of
 from cxremb.splits.stored import read_split
 from cxremb.store.check import check_store
 from cxremb.store.dataset import open_dataset
@@ -49,7 +48,7 @@ def test_runs_are_those_of_then(root: Path) -> None:
     runs = list_runs(open_dataset(root))
     assert {run.run_id for run in runs} == set(FOUND["runs"])
     for run in runs:
-        then, test = FOUND["runs"][run.run_id], predictions_of(run)
+        then, test = FOUND["runs"][run.run_id], run.predictions()
         assert (run.arm, list(run.caveats), len(test.y)) == (then["arm"], then["caveats"], then["rows"])
         assert float(test.prob.sum()) == pytest.approx(then["prob"], abs=1e-12)
         assert list(run.metric("auroc")) == then["auroc"]
@@ -63,9 +62,9 @@ def test_a_run_of_then_predicts_what_it_stored(root: Path) -> None:
     dataset = open_dataset(root)
     store = next(store for store in list_stores(dataset) if store.name.startswith("tiny@"))
     run = next(run for run in list_runs(dataset) if run.arm == "image")
-    bundle, test, matrix = load_bundle(run.folder), predictions_of(run), store.load("image")
+    bundle, test, matrix = load_bundle(run.folder), run.predictions(), store.load("image")
     for fold in range(5):
-        own = test.take(test.folds == fold)
+        own = test.take(test.fold == fold)
         vectors = {"image": matrix.vectors[matrix.rows(own.items.tolist())].astype(np.float32)}
         prob = bundle.predict(vectors, model=f"repeat0.fold{fold}.seed0").prob
         np.testing.assert_allclose(prob, own.prob, atol=1e-6)

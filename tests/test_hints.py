@@ -26,13 +26,12 @@ from cxremb.errors import (
 )
 from cxremb.features import Inputs, load_features
 from cxremb.labels import read_labels
-from cxremb.predictions import predictions_of
 from cxremb.splits import stored_split
 from cxremb.splits.choose import find_split
 from cxremb.store.choose import choose_stores
 from cxremb.store.dataset import Dataset, open_dataset
 from cxremb.store.reader import open_store
-from cxremb.training.fit import fit_run
+from cxremb.training.fit import FitJob, fit_run
 from cxremb.training.heads import find_head
 from cxremb.training.options import Options
 from cxremb.training.plan import Plan
@@ -101,11 +100,11 @@ def test_an_unknown_label_and_an_unknown_run(planted: Dataset) -> None:
     split = stored_split(planted, "found")
     features = load_features(planted, ("text",), Inputs("found"))
     runs = [
-        fit_run(planted, features, split, Plan("text", options=Options(epochs=1), folds=(0,), seeds=(seed,)))
+        fit_run(FitJob(planted, features, split, Plan("text", options=Options(epochs=1), folds=(0,), seeds=(seed,))))
         for seed in range(11)
     ]
     with pytest.raises(DataError, match="has no label 'nodul'") as caught:
-        predictions_of(runs[0]).of_label("nodul")
+        runs[0].predictions().of_label("nodul")
     assert caught.value.hint == f"did you mean nodule? name one with --label: {', '.join(FOUND)}"
     with pytest.raises(StoreError, match=r"no run 'nothing'; there is .* and 1 more"):
         open_run(planted, "nothing")
@@ -196,12 +195,12 @@ def test_too_few_films_says_how_many_and_what_needs_none(planted: Dataset) -> No
     features = load_features(planted, ("image", "text"))
     few = replace(features.take(slice(0, 4)), left_out={"no image embedding": 396})
     with pytest.raises(TrainError, match="396 rows left out: no image embedding") as caught:
-        fit_run(planted, few, stored_split(planted, "normal_abnormal"), Plan("linear"))
+        fit_run(FitJob(planted, few, stored_split(planted, "normal_abnormal"), Plan("linear")))
     assert "--alone" in caught.value.hint
     assert "linear-text" in caught.value.hint
     words = load_features(planted, ("text",)).take(slice(0, 4))
     with pytest.raises(TrainError) as caught:
-        fit_run(planted, words, stored_split(planted, "normal_abnormal"), Plan("text"))
+        fit_run(FitJob(planted, words, stored_split(planted, "normal_abnormal"), Plan("text")))
     assert caught.value.hint == "embed more of the data set"
 
 

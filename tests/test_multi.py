@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 from medmnist.evaluator import getACC, getAUC
+from predicted import difference_of, intervals_of
 from sklearn import metrics as sk
 
 from cxremb.errors import DataError
-from cxremb.evaluation.averages import macro_difference, macro_intervals, repeat_difference, repeat_intervals
-from cxremb.evaluation.bootstrap import METRICS, Plan, cluster_intervals, paired_difference
+from cxremb.evaluation.bootstrap import METRICS
 from cxremb.evaluation.metrics import binary_metrics
 from cxremb.evaluation.multi import medmnist_figures, multiclass_metrics, multilabel_metrics
 
@@ -200,9 +200,9 @@ def test_macro_intervals_equal_those_of_duplicated_rows(task):
     else:
         (y, prob), (_, other) = labels(n=n), labels(7, n=n)
         slow = lambda rows, p: multilabel_metrics(y[rows], p[rows], NAMES)["macro"]  # noqa: E731
-    plan = Plan(40, 0.9, 3)
-    found = macro_intervals(y, prob, patients, task=task, metrics=RESAMPLED, plan=plan)
-    gaps = macro_difference(y, prob, other, patients, task=task, metrics=RESAMPLED, plan=plan)
+    how = {"resamples": 40, "level": 0.9, "seed": 3, "task": task, "metrics": RESAMPLED}
+    found = intervals_of(y, prob, patients, **how)
+    gaps = difference_of(y, prob, other, patients, **how)
     draws = drawn_rows(patients, 40, 3)
     resampled = [(slow(rows, prob), slow(rows, other)) for rows in draws]
     whole = np.arange(n)
@@ -217,15 +217,15 @@ def test_macro_intervals_equal_those_of_duplicated_rows(task):
 def test_a_rare_label_bears_no_macro_interval():
     y, prob = labels(missing=0)
     y[:, 2] = np.arange(300) < 3
-    found = macro_intervals(y, prob, np.arange(300), task="multilabel")["auroc"]
+    found = intervals_of(y, prob, np.arange(300), task="multilabel")["auroc"]
     assert (found.low, found.high) == (None, None)
     assert found.reason == "label 3: only 3 positives: an interval needs 10 of each"
     assert found.value == pytest.approx(multilabel_metrics(y, prob, NAMES)["macro"]["auroc"])
-    nothing = macro_intervals(np.zeros((20, 2)), np.full((20, 2), 0.5), np.arange(20), task="multilabel")["auroc"]
+    nothing = intervals_of(np.zeros((20, 2)), np.full((20, 2), 0.5), np.arange(20), task="multilabel")["auroc"]
     assert (nothing.value, nothing.reason) == (None, "no label has both answers")
-    for task, metric, told in (("binary", "auroc", "task binary"), ("multiclass", "mcc", "no interval for mcc")):
+    for task, metric, told in (("sorted", "auroc", "task sorted"), ("multiclass", "mcc", "no interval for mcc")):
         with pytest.raises(DataError, match=told):
-            macro_intervals(*classes()[1:], np.arange(300), task=task, metrics=(metric,))
+            intervals_of(*classes()[1:], np.arange(300), task=task, metrics=(metric,))
 
 
 def test_repeats_are_averaged_and_share_their_patients():
@@ -233,11 +233,11 @@ def test_repeats_are_averaged_and_share_their_patients():
     patients, y = np.arange(200) % 80, (rng.random(200) < 0.5).astype(float)
     good, poor = (np.clip(0.5 + gap * (y - 0.5) + 0.2 * rng.standard_normal((3, 200)), 0, 1) for gap in (0.4, 0.1))
     rows = (np.tile(y, 3), good.ravel(), poor.ravel(), np.tile(patients, 3), np.repeat([0, 1, 2], 200))
-    plan = Plan(50, 0.9, 3)
-    found = repeat_intervals(rows[0], rows[1], rows[3], rows[4], metrics=METRICS, plan=plan)
-    gaps = repeat_difference(*rows, metrics=METRICS, plan=plan)
+    how = {"resamples": 50, "level": 0.9, "seed": 3, "metrics": METRICS, "pools": rows[4]}
+    found = intervals_of(rows[0], rows[1], rows[3], **how)
+    gaps = difference_of(*rows[:4], **how)
     for metric in METRICS:
-        own = [cluster_intervals(y, prob, patients, metrics=(metric,), resamples=50)[metric].value for prob in good]
+        own = [intervals_of(y, prob, patients, metrics=(metric,), resamples=50)[metric].value for prob in good]
         assert found[metric].value == pytest.approx(np.mean(own))
         lesser = [binary_metrics(y, prob)[metric] for prob in poor]
         assert gaps[metric].value == pytest.approx(np.mean(own) - np.mean(lesser))
@@ -249,10 +249,10 @@ def test_the_same_repeat_again_adds_no_evidence():
     rng = np.random.default_rng(0)
     patients, y = np.arange(200), (rng.random(200) < 0.5).astype(float)
     prob, other = rng.random((2, 200))
-    once = cluster_intervals(y, prob, patients)["auroc"]
+    once = intervals_of(y, prob, patients)["auroc"]
     rows = [np.tile(values, 5) for values in (y, prob, other, patients)]
-    five = repeat_intervals(*rows[:2], rows[3], np.repeat(range(5), 200))["auroc"]
+    five = intervals_of(*rows[:2], rows[3], pools=np.repeat(range(5), 200))["auroc"]
     assert [five.low, five.high] == pytest.approx([once.low, once.high])
-    gap = paired_difference(y, prob, other, patients)["auroc"]
-    five = repeat_difference(*rows, np.repeat(range(5), 200))["auroc"]
+    gap = difference_of(y, prob, other, patients)["auroc"]
+    five = difference_of(*rows, pools=np.repeat(range(5), 200))["auroc"]
     assert [five.low, five.high, five.p] == pytest.approx([gap.low, gap.high, gap.p])

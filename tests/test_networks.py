@@ -586,7 +586,7 @@ def test_a_network_gives_a_run_like_any_other(dataset):
     assert record["spec"]["outputs"] == 1
     assert record["spec"]["pixels"]["side"] == 20
     assert record["left_out"]["no film that can be decoded"] == 1
-    rows = run.predictions.to_pylist()
+    rows = run.prediction_rows.to_pylist()
     for row in rows:
         assert fold_parts(split.table, 0, row["fold"])[row["study_id"]] == row["part"] != "train"
     row_of = {item: number for number, item in enumerate(opened.features.item_ids.tolist())}
@@ -679,5 +679,5 @@ def test_a_short_training_tells_real_pneumonia(pneumonia):
     value, low, high = run.metric("auroc")
     assert value > 0.9
     assert low < value < high
-    tests = [row for row in run.predictions.to_pylist() if row["part"] == "test"]
+    tests = [row for row in run.prediction_rows.to_pylist() if row["part"] == "test"]
     assert len(tests) == 624

@@ -19,7 +19,7 @@ from cxremb.report.curves import CURVE_POINTS, mean_history, roc_points
 from cxremb.report.figures import Bar, Frame, estimate, forest, loss_curves, picture, roc_curves, round_ticks
 from cxremb.report.page import SIMULATED, Page, page_from_runs, render, write_report
 from cxremb.splits import choose_split, stored_split
-from cxremb.training.fit import Plan, fit_run
+from cxremb.training.fit import FitJob, Plan, fit_run
 from cxremb.training.presets import Options, find_preset
 
 ARMS = ("image", "text", "fusion")
@@ -66,7 +66,7 @@ def made(tmp_path_factory):
     split = stored_split(dataset, "normal_abnormal")
     features = load_features(dataset, ("image", "text"))
     options = Options(epochs=3, batch_size=64)
-    runs = {arm: fit_run(dataset, features, split, Plan(arm, "default", options, (0, 1))) for arm in ARMS}
+    runs = {arm: fit_run(FitJob(dataset, features, split, Plan(arm, "default", options, (0, 1)))) for arm in ARMS}
     return root, runs
 
 
@@ -81,7 +81,7 @@ def test_the_page_holds_what_the_runs_hold(made, page: Page) -> None:
     assert [row.arm for row in page.arms] == list(ARMS)
     for row in page.arms:
         run = runs[row.arm]
-        test = run.predictions.filter(pc.equal(run.predictions["part"], "test"))
+        test = run.prediction_rows.filter(pc.equal(run.prediction_rows["part"], "test"))
         assert row.n == test.num_rows
         assert row.auroc.value == pytest.approx(roc_auc_score(test["y_true"], test["y_prob"]))
         assert auc(*zip(*page.curves[row.arm], strict=True)) == pytest.approx(row.auroc.value, abs=0.005)
@@ -163,7 +163,7 @@ def test_a_leaky_run_says_so_wherever_its_figures_stand(made) -> None:
     options = replace(find_preset("cnn-llm/as-coded").options, epochs=2, batch_size=64)
     split = choose_split(dataset, "normal_abnormal", "image-80-20", allow_leaky=True)
     plan = Plan("image", "cnn-llm/as-coded", options, (0,))
-    leaky = page_from_runs(root, "planted", [fit_run(dataset, features, split, plan).run_id], "leaky")
+    leaky = page_from_runs(root, "planted", [fit_run(FitJob(dataset, features, split, plan)).run_id], "leaky")
     document = render(leaky)
     assert list(leaky.curves) == [leaky.arms[0].title] == ["image LEAKY"]
     assert "Arms image: leaky split: patients are shared between train and test." in document

@@ -187,7 +187,7 @@ def test_what_it_says_to_ask_gives_the_test_rows_in_a_few_columns(call, cxremb, 
         csv.reader(io.StringIO(cxremb(*shlex.split(command), "--root", dataset.paths.root, "--format", "csv").out))
     )
     run = next(run for run in list_runs(dataset) if run.run_id in command)
-    tests = [row for row in run.predictions.to_pylist() if row["part"] == "test"]
+    tests = [row for row in run.prediction_rows.to_pylist() if row["part"] == "test"]
     assert rows[0] == ["item_id", "label", "y_true", "y_prob"]
     assert sorted((row[0], float(row[3])) for row in rows[1:]) == sorted(
         (row["item_id"], row["y_prob"]) for row in tests

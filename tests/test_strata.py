@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+from predicted import intervals_of, predicted
 
 from cxremb.errors import DataError
-from cxremb.evaluation.bootstrap import Plan, cluster_intervals
-from cxremb.evaluation.strata import MISSING, strata
+from cxremb.evaluation.bootstrap import Resampling
+from cxremb.stratify import MISSING, strata
 
 
 def made_up() -> tuple[np.ndarray, ...]:
@@ -19,7 +20,7 @@ def made_up() -> tuple[np.ndarray, ...]:
 
 def test_a_group_is_judged_as_if_it_were_alone():
     y, prob, view, patients = made_up()
-    found = strata(y, prob, view, patients, metrics=("auroc", "f1"), plan=Plan(200, 0.9, 3))
+    found = strata(predicted(y, prob, patients), view, metrics=("auroc", "f1"), resampling=Resampling(200, 0.9, 3))
     assert [(group.name, group.rows) for group in found.groups] == [
         ("PA", 200),
         ("lateral", 150),
@@ -28,7 +29,7 @@ def test_a_group_is_judged_as_if_it_were_alone():
     ]
     for group in found.groups:
         rows = [(MISSING if value is None else value) == group.name for value in view]
-        alone = cluster_intervals(
+        alone = intervals_of(
             y[rows], prob[rows], patients[rows], metrics=("auroc", "f1"), resamples=200, level=0.9, seed=3
         )
         assert group.metrics == alone
@@ -41,20 +42,20 @@ def test_a_group_is_judged_as_if_it_were_alone():
 
 def test_less_is_better_for_a_loss():
     y, prob, view, patients = made_up()
-    assert strata(y, prob, view, patients, metrics=("brier",)).worst.name == "lateral"
+    assert strata(predicted(y, prob, patients), view, metrics=("brier",)).worst.name == "lateral"
 
 
 def test_no_group_is_the_worst_of_one():
     y, prob, view, patients = made_up()
-    found = strata(y, prob, np.where(view == "PA", "PA", "rest"), np.where(view == "PA", patients, 0))
+    found = strata(predicted(y, prob, np.where(view == "PA", patients, 0)), np.where(view == "PA", "PA", "rest"))
     assert (found.worst, found.reason) == (None, "1 of 2 groups bear an interval")
-    assert strata([], [], [], []).groups == []
+    assert strata(predicted([], []), []).groups == []
 
 
 def test_numbers_and_nan_are_groups_too():
     y, prob, _, patients = made_up()
     column = np.where(np.arange(396) < 100, np.nan, 2.0)
-    assert [group.name for group in strata(y, prob, column, patients).groups] == ["2.0", MISSING]
+    assert [group.name for group in strata(predicted(y, prob, patients), column).groups] == ["2.0", MISSING]
 
 
 def test_what_is_no_grouping_is_refused():
@@ -67,5 +68,5 @@ def test_what_is_no_grouping_is_refused():
         (view, ("auc",), "no interval for auc"),
     ):
         with pytest.raises(DataError, match=told) as caught:
-            strata(y, prob, column, patients, metrics=metrics)
+            strata(predicted(y, prob, patients), column, metrics=metrics)
         assert caught.value.hint

@@ -13,8 +13,8 @@ from planted import Planted, plant, planted_tables, write_store
 from scipy.optimize import minimize_scalar
 from sklearn.metrics import log_loss, recall_score, roc_auc_score, roc_curve
 
-from cxremb.calibrated import AS_IS, CALIBRATED, judge_holding, store_reliability
-from cxremb.cli.evaluate import show_cuts
+from cxremb.calibrated import AS_IS, CALIBRATED, calibration_report, store_reliability
+from cxremb.cli.evaluate import show_thresholds
 from cxremb.errors import DataError, QueryError
 from cxremb.store.dataset import Dataset, write_dataset
 from cxremb.store.layout import LABELS, REPORTS, DatasetPaths
@@ -68,7 +68,7 @@ def run(at) -> Run:
 @pytest.fixture(scope="module")
 def frame(at, run) -> pd.DataFrame:
     """The test rows with what is known of them."""
-    rows = run.predictions.to_pandas().query("part == 'test'")
+    rows = run.prediction_rows.to_pandas().query("part == 'test'")
     images = at.dataset.images.to_pandas()[["image_id", "view"]]
     reports = at.dataset.reports.to_pandas().groupby("study_id")["section"].agg(set)
     terms = at.dataset.labels.to_pandas().query("label_set == 'problems'").groupby("study_id")["label"].agg(set)
@@ -157,12 +157,12 @@ def test_of_several_seeds_the_first_is_judged_and_said(at):
 
 def members(run: Run) -> list[tuple[pd.DataFrame, pd.DataFrame]]:
     """(val, test) rows of every fold."""
-    rows = run.predictions.to_pandas()
+    rows = run.prediction_rows.to_pandas()
     return [(one[one["part"] == "val"], one[one["part"] == "test"]) for _, one in rows.groupby("fold")]
 
 
 def test_the_temperature_is_that_of_least_loss_on_val_of_each_fold(run):
-    found = judge_holding(run)
+    found = calibration_report(run)
     assert found.reason is None
     cooled = []
     for (val, test), temperature in zip(members(run), found.temperatures, strict=True):
@@ -181,12 +181,12 @@ def test_the_temperature_is_that_of_least_loss_on_val_of_each_fold(run):
 
 
 def test_thresholds_come_from_val_and_judge_test(run):
-    cuts = {one.rule: one for one in judge_holding(run).cuts}
-    called = {rule: [] for rule in cuts}
+    thresholds = {one.rule: one for one in calibration_report(run).thresholds}
+    called = {rule: [] for rule in thresholds}
     truth = []
     for number, (val, test) in enumerate(members(run)):
         fpr, tpr, _ = roc_curve(val["y_true"], val["y_prob"])
-        for rule, one in cuts.items():
+        for rule, one in thresholds.items():
             positive = val["y_prob"] >= one.thresholds[number]
             sensitivity = (positive & (val["y_true"] == 1)).sum() / (val["y_true"] == 1).sum()
             specificity = (~positive & (val["y_true"] == 0)).sum() / (val["y_true"] == 0).sum()
@@ -198,7 +198,7 @@ def test_thresholds_come_from_val_and_judge_test(run):
             called[rule].append(test["y_prob"] >= one.thresholds[number])
         truth.append(test["y_true"])
     y = pd.concat(truth)
-    for rule, one in cuts.items():
+    for rule, one in thresholds.items():
         answers = pd.concat(called[rule])
         assert one.figures["recall"].value == pytest.approx(recall_score(y, answers))
         assert one.figures["specificity"].value == pytest.approx(recall_score(1 - y, ~answers))
@@ -206,9 +206,9 @@ def test_thresholds_come_from_val_and_judge_test(run):
 
 
 def test_the_reliability_diagram_is_stored_with_the_run(run):
-    found = judge_holding(run)
+    found = calibration_report(run)
     stored = pq.ParquetFile(store_reliability(run, found)).read().to_pandas()
-    rows = run.predictions.to_pandas().query("part == 'test'").sort_values("y_prob")
+    rows = run.prediction_rows.to_pandas().query("part == 'test'").sort_values("y_prob")
     for name in (AS_IS, CALIBRATED):
         own = stored[stored["probability"] == name]
         assert own["n"].sum() == len(rows)
@@ -220,22 +220,22 @@ def test_the_reliability_diagram_is_stored_with_the_run(run):
 
 def test_probabilities_that_no_temperature_mends_say_why(at):
     y = at.features.y[:, 0]
-    perfect = judge_holding(made_run(at, np.where(y == 1, 0.9, 0.1), "perfect"))
+    perfect = calibration_report(made_run(at, np.where(y == 1, 0.9, 0.1), "perfect"))
     assert "no temperature fits" in perfect.reason
     assert perfect.labels[0].after is None
     assert set(perfect.reliability["probability"].to_pylist()) == {AS_IS}
 
 
 def test_several_labels_share_a_temperature_and_have_thresholds_each(tmp_path):
-    for label_set, cuts in (("found", 4), ("kind", 0)):
+    for label_set, thresholds in (("found", 4), ("kind", 0)):
         data = plant(tmp_path / label_set, Planted(studies=300, kinds=1.0))
         desk_of = desk(data, label_set)
         y = np.nan_to_num(desk_of.features.y)
         prob = noisy(y, 1.0, 4)
         prob = prob / prob.sum(axis=1, keepdims=True) if label_set == "kind" else prob
-        found = judge_holding(run := made_run(desk_of, prob, "several"))
+        found = calibration_report(run := made_run(desk_of, prob, "several"))
         assert len(found.temperatures) == 5
-        assert len(found.cuts) == cuts
+        assert len(found.thresholds) == thresholds
         assert [one.label for one in found.labels] == list(desk_of.features.labels)
         known = ~np.isnan(desk_of.features.y[:, 0])
         assert found.labels[0].before["loss"] == pytest.approx(log_loss(desk_of.features.y[known, 0], prob[known, 0]))
@@ -271,14 +271,14 @@ def test_the_command_shows_everything_and_says_it_in_json(cxremb, at, run):
 
 def test_one_model_has_one_temperature_and_several_have_a_span(cxremb, at, run):
     root = ("--root", at.dataset.paths.root)
-    temperatures = judge_holding(run).temperatures
+    temperatures = calibration_report(run).temperatures
     several = (
         f"of {min(temperatures):.2f} to {max(temperatures):.2f}, chosen on the validation rows of each of 5 models"
     )
     assert several in cxremb("evaluate", run.run_id, *root).out
     alone = made_run(at, noisy(at.features.y[:, 0], 1.2, 7) ** 2, "alone", folds=(0,))
     said = cxremb("evaluate", alone.run_id, *root).out
-    (temperature,) = judge_holding(alone).temperatures
+    (temperature,) = calibration_report(alone).temperatures
     assert f"a temperature of {temperature:.2f}, chosen on the validation rows of the model" in said
     (line,) = (line for line in said.splitlines() if line.startswith("Youden"))
     assert line.split()[1].count(".") == 1
@@ -292,10 +292,10 @@ def test_labels_without_a_threshold_are_told_together_and_averages_explained(cxr
     said = cxremb("evaluate", made.run_id, *root).out
     assert "macro: the mean over 2 labels" in said
     assert "averaged" not in said
-    holding = judge_holding(made)
-    nodule, *others = holding.cuts
+    report = calibration_report(made)
+    nodule, *others = report.thresholds
     none = [replace(one, thresholds=(), figures={}, reason="one class") for one in others]
-    show_cuts(replace(holding, cuts=(nodule, *none)))
+    show_thresholds(replace(report, thresholds=(nodule, *none)))
     lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
     assert "no threshold for nodule, effusion by sensitivity >= 0.95: one class" in lines
     assert "no threshold for effusion by Youden: one class" in lines

@@ -12,7 +12,7 @@ from cxremb.errors import TrainError
 from cxremb.features import Inputs, load_features
 from cxremb.splits import SplitSpec, new_split, stored_split
 from cxremb.training.bundle import load_bundle
-from cxremb.training.fit import Plan, fit_run
+from cxremb.training.fit import FitJob, Plan, fit_run
 from cxremb.training.options import Options
 
 PLAN = Planted(studies=500, image=0.5, kinds=2.0)
@@ -31,13 +31,13 @@ def runs(dataset):
     for label_set in SETS:
         features = load_features(dataset, ("text",), Inputs(label_set))
         split = stored_split(dataset, label_set)
-        made[label_set] = features, fit_run(dataset, features, split, Plan("text", options=QUICK))
+        made[label_set] = features, fit_run(FitJob(dataset, features, split, Plan("text", options=QUICK)))
     return made
 
 
 def test_rows(run, labels) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """(y, prob, items) of the test rows, (n, k), read from the long table by name."""
-    rows = run.predictions.filter(pc.equal(run.predictions["part"], "test")).to_pandas()
+    rows = run.prediction_rows.filter(pc.equal(run.prediction_rows["part"], "test")).to_pandas()
     wide = [rows.pivot(index="item_id", columns="label", values=name)[list(labels)] for name in ("y_true", "y_prob")]
     return wide[0].to_numpy(), wide[1].to_numpy(), wide[0].index.tolist()
 
@@ -54,9 +54,9 @@ def test_every_prediction_is_a_row_per_label_with_its_own_truth(runs, label_set)
     expected = truth[[int(item[1:]) for item in items]]
     np.testing.assert_array_equal(y, expected)
     assert sorted(items) == sorted(features.item_ids.tolist())  # each tested exactly once
-    assert run.predictions.num_rows == run.predictions.group_by(["item_id", "part"]).aggregate([]).num_rows * len(
-        SETS[label_set]
-    )
+    assert run.prediction_rows.num_rows == run.prediction_rows.group_by(["item_id", "part"]).aggregate(
+        []
+    ).num_rows * len(SETS[label_set])
     assert np.isfinite(prob).all()
     if label_set == "kind":
         np.testing.assert_allclose(prob.sum(axis=1), 1, atol=1e-6)
@@ -119,7 +119,7 @@ def test_repeats_of_several_labels_are_averaged(dataset, label_set):
     features = load_features(dataset, ("text",), Inputs(label_set))
     split = new_split(dataset, label_set, SplitSpec("thrice", folds=3))
     run = fit_run(
-        dataset, features, split, Plan("text", options=replace(QUICK, epochs=3), folds=(0, 1, 2), seeds=(0, 1))
+        FitJob(dataset, features, split, Plan("text", options=replace(QUICK, epochs=3), folds=(0, 1, 2), seeds=(0, 1)))
     )
     pools = [run.metric("auroc", f"test.repeat0.seed{seed}")[0] for seed in (0, 1)]
     value, low, high = run.metric("auroc")
@@ -134,13 +134,13 @@ def test_every_kind_of_head_learns_every_task(dataset, label_set, arm):
     unit = "study" if arm == "attention" else None
     features = load_features(dataset, ("image", "text"), Inputs(label_set, unit=unit))
     split = stored_split(dataset, label_set)
-    run = fit_run(dataset, features, split, Plan(arm, options=QUICK, folds=(0,)))
+    run = fit_run(FitJob(dataset, features, split, Plan(arm, options=QUICK, folds=(0,))))
     assert run.metric("auroc")[0] > 0.75
     assert run.record["unit"] == (unit or "image")
     assert (run.record["task"], run.record["labels"]) == (features.task, list(SETS[label_set]))
     prob = load_bundle(run.folder).predict_features(features, "repeat0.fold0.seed0").prob
     place = {item: row for row, item in enumerate(features.item_ids.tolist())}
-    for row in run.predictions.to_pylist():
+    for row in run.prediction_rows.to_pylist():
         column = SETS[label_set].index(row["label"])
         assert row["y_prob"] == pytest.approx(prob[place[row["item_id"]], column], abs=1e-6)
 
@@ -153,9 +153,9 @@ def test_a_row_without_its_image_is_scored_by_its_text(tmp_path):
     gone = np.random.default_rng(0).random(len(features.y)) < 0.5
     blocks = {**features.blocks, "image": np.where(gone[:, None], 0, features.blocks["image"])}
     features = replace(features, blocks=blocks, present={**features.present, "image": ~gone})
-    run = fit_run(dataset, features, split, Plan("either", options=QUICK))
+    run = fit_run(FitJob(dataset, features, split, Plan("either", options=QUICK)))
     lost = dict(zip(features.item_ids.tolist(), gone.tolist(), strict=True))
-    rows = [row for row in run.predictions.to_pylist() if row["part"] == "test" and lost[row["item_id"]]]
+    rows = [row for row in run.prediction_rows.to_pylist() if row["part"] == "test" and lost[row["item_id"]]]
     assert len(rows) == gone.sum()
     assert abs(roc_auc_score([r["y_true"] for r in rows], [r["y_prob"] for r in rows]) - known_auc(2.0)) < 0.05
 
@@ -165,10 +165,10 @@ def test_a_label_without_both_answers_in_training_does_not_stop_the_others(datas
     split = stored_split(dataset, "found")
     y = features.y.copy()
     y[y[:, 0] == 1, 0] = 0
-    run = fit_run(dataset, replace(features, y=y), split, Plan("text", options=QUICK, folds=(0,)))
+    run = fit_run(FitJob(dataset, replace(features, y=y), split, Plan("text", options=QUICK, folds=(0,))))
     assert run.metric("auroc", label=FOUND[0])[0] is None
     assert run.metric("auroc")[0] == pytest.approx(run.metric("auroc", label=FOUND[1])[0])
     y[y[:, 1] == 1, 1] = 0
     with pytest.raises(TrainError, match="no label of found has both a positive and a negative") as caught:
-        fit_run(dataset, replace(features, y=y), split, Plan("text", options=QUICK, folds=(0,)))
+        fit_run(FitJob(dataset, replace(features, y=y), split, Plan("text", options=QUICK, folds=(0,))))
     assert "--label-set" in caught.value.hint

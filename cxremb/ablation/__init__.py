@@ -1,6 +1,6 @@
-"""What each modality adds. Read downward: arms, vectors, fit, pools, compare, fusing, controls, table, run."""
+"""What each modality adds. Read downward: arms, vectors, compare, fusing, controls, table, run."""
 
-from cxremb.ablation.arms import parse_arms, read_grid, split_arms
+from cxremb.ablation.arms import parse_arms, split_arms
 from cxremb.ablation.compare import ArmResult, compare
 from cxremb.ablation.run import ARMS, ablate
 from cxremb.ablation.table import Ablation
@@ -15,6 +15,5 @@ __all__ = [
     "ablate",
     "compare",
     "parse_arms",
-    "read_grid",
     "split_arms",
 ]

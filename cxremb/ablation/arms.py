@@ -1,4 +1,4 @@
-"""Arms as data: what is read, by which head, and what is changed. The grammar that names them, and grids of them.
+"""Arms as data: what is read, by which head, and what is changed. The grammar that names them.
 
 ARM   = BASE | BASE[AXIS=VALUE,...] | AXIS=VALUE        the last is short for fusion[AXIS=VALUE]
 BASE  = image | text | fusion | TEXT | image+TEXT       TEXT: a section, findings+impression or pre-read
@@ -6,12 +6,9 @@ VALUE = one, or several with | between: one arm each
 """
 
 import re
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
-from pathlib import Path
-from typing import Any
 
 from cxremb.errors import TrainError
 from cxremb.store.texts import KEEP, MARKS, WAYS
@@ -57,8 +54,8 @@ class Arm:
     def name(self) -> str:
         """As tables, runs and SQL call it; parsing it gives the same arm."""
         base = self.reads if self.text is None else self.text if self.reads == "text" else f"image+{self.text}"
-        told = ",".join(f"{axis}={value}" for axis, value in self.changes)
-        return f"{base}[{told}]" if told else base
+        changes = ",".join(f"{axis}={value}" for axis, value in self.changes)
+        return f"{base}[{changes}]" if changes else base
 
     def get(self, axis: str) -> str | None:
         """The value of an axis; None where nothing is asked for."""
@@ -101,14 +98,14 @@ def parse_arm(word: str, texts: Sequence[str]) -> Iterator[Arm]:
     if found is None and re.fullmatch(r"[a-z-]+=[^\[\],=]+", word.strip()):
         base, body = "fusion", word.strip()
     elif found is None or not found["base"]:
-        raise TrainError(f"{word!r} names no arm", hint=GRAMMAR + axes_told())
+        raise TrainError(f"{word!r} names no arm", hint=GRAMMAR + axes_in_words())
     else:
         base, body = found["base"], found["body"] or ""
     axes: dict[str, list[str]] = {}
     for part in filter(None, map(str.strip, body.split(","))):
         axis, equals, values = part.partition("=")
         if not equals or axis in axes:
-            raise TrainError(f"{part!r} of {word!r} is no AXIS=VALUE", hint=GRAMMAR + axes_told())
+            raise TrainError(f"{part!r} of {word!r} is no AXIS=VALUE", hint=GRAMMAR + axes_in_words())
         axes[axis] = values.split("|")
     for chosen in product(*axes.values()):
         yield make_arm(base, dict(zip(axes, chosen, strict=True)), texts)
@@ -117,15 +114,15 @@ def parse_arm(word: str, texts: Sequence[str]) -> Iterator[Arm]:
 def make_arm(base: str, changes: Mapping[str, str], texts: Sequence[str] = ()) -> Arm:
     """An arm, checked. Raises `TrainError` for a base, an axis or a value that there is not, or that do not fit."""
     reads, text, head = read_base(base, texts)
-    asked = {"head": head, **changes} if head else dict(changes)
-    for axis in asked:
-        refuse_value(axis, asked[axis])
-    text = asked.pop("text", text)
+    wanted = {"head": head, **changes} if head else dict(changes)
+    for axis in wanted:
+        refuse_value(axis, wanted[axis])
+    text = wanted.pop("text", text)
     if text is not None:
         refuse_text(text, reads, texts)
-    if "train-fraction" in asked:
-        asked["train-fraction"] = fraction_of(asked["train-fraction"])
-    ordered = [(axis, asked[axis]) for axis in AXES if axis in asked and asked[axis] != USUAL.get(axis)]
+    if "train-fraction" in wanted:
+        wanted["train-fraction"] = fraction_of(wanted["train-fraction"])
+    ordered = [(axis, wanted[axis]) for axis in AXES if axis in wanted and wanted[axis] != USUAL.get(axis)]
     arm = Arm(reads, text, tuple(ordered))
     refuse_unfit(arm)
     return arm
@@ -143,17 +140,19 @@ def read_base(base: str, texts: Sequence[str]) -> tuple[str, str | None, str | N
     if base.startswith("image+"):
         return "fusion", base.removeprefix("image+"), None
     known = ", ".join((*BASES, *texts, "image+TEXT"))
-    raise TrainError(f"no arm called {base!r}", hint=f"choose among {known}; change one in brackets with {axes_told()}")
+    raise TrainError(
+        f"no arm called {base!r}", hint=f"choose among {known}; change one in brackets with {axes_in_words()}"
+    )
 
 
 def refuse_value(axis: str, value: str) -> None:
     """Raises `TrainError` for an axis or a value that there is not."""
     if axis not in AXES:
-        raise TrainError(f"arms have no {axis!r}", hint=f"change {axes_told()}")
+        raise TrainError(f"arms have no {axis!r}", hint=f"change {axes_in_words()}")
     known = AXES[axis]
     if not value or (isinstance(known, tuple) and value not in known):
-        told = known if isinstance(known, str) else " or ".join(known)
-        raise TrainError(f"{axis}={value} is not possible", hint=f"{axis} is {told}")
+        possible = known if isinstance(known, str) else " or ".join(known)
+        raise TrainError(f"{axis}={value} is not possible", hint=f"{axis} is {possible}")
 
 
 def refuse_text(text: str, reads: str, texts: Sequence[str]) -> None:
@@ -190,36 +189,6 @@ def fraction_of(value: str) -> str:
     return f"{share:g}"
 
 
-def fraction_named(name: str) -> float:
-    """The share of the training patients in the name of an arm."""
-    found = re.search(r"train-fraction=([^],]+)", name)
-    return float(found[1]) if found else 1.0
-
-
-def axes_told() -> str:
+def axes_in_words() -> str:
     """The axes with their values, in words."""
     return "; ".join(f"{axis}={'|'.join(v) if isinstance(v, tuple) else f'({v})'}" for axis, v in AXES.items())
-
-
-def read_grid(path: Path) -> list[str]:
-    """The names of all combinations in a TOML file: `base` lists arms, every other key is an axis with its values.
-
-    Raises `TrainError` for a file that cannot be read or another key.
-    """
-    try:
-        table: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise TrainError(f"{path}: {error}", hint='write for example: head = ["mlp", "gated"]') from error
-    listed = {axis: [value_of(v) for v in (vs if isinstance(vs, list) else [vs])] for axis, vs in table.items()}
-    bases = listed.pop("base", ["fusion"])
-    if unknown := sorted(set(listed) - set(AXES)):
-        raise TrainError(f"{path}: no axis called {', '.join(unknown)}", hint=f"use base, {', '.join(AXES)}")
-    body = ",".join(f"{axis}={'|'.join(values)}" for axis, values in listed.items())
-    return [f"{base}[{body}]" if body else base for base in bases]
-
-
-def value_of(value: Any) -> str:
-    """A value of a grid as arms write it. Raises `TrainError` for what is neither text nor number."""
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise TrainError(f"{value!r} is no value of a grid", hint="give text or numbers, or a list of them")
-    return value if isinstance(value, str) else f"{value:g}"

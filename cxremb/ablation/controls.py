@@ -1,14 +1,13 @@
 """What stands below the arms: the same rows and folds answered from shuffled labels or vectors, or without a model."""
 
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.special import ndtri, stdtrit
 
 from cxremb.ablation.arms import parse_arms
-from cxremb.ablation.compare import ArmResult, row_of
+from cxremb.ablation.compare import ArmResult, auroc_of, row_of
 from cxremb.ablation.guesses import (
     Known,
     Predict,
@@ -20,26 +19,23 @@ from cxremb.ablation.guesses import (
     metadata_of,
     texts_of,
 )
-from cxremb.ablation.pools import Pool, figures_of, pools_of
-from cxremb.ablation.shuffles import LABELS, fit_shuffled, parameters_of, spec_of
 from cxremb.ablation.trial import Trial
-from cxremb.ablation.verdicts import verdicts
 from cxremb.evaluation.bootstrap import Interval
 from cxremb.features import Features
+from cxremb.predictions import Predictions
 from cxremb.splits import StoredSplit
 from cxremb.store.dataset import Dataset
-from cxremb.training.finish import Made, finish_run, run_key
+from cxremb.training.finish import finish_run, key_of
+from cxremb.training.fit import fit_run
 from cxremb.training.heads import find_head
 from cxremb.training.options import Options
-from cxremb.training.parts import parts_of_plan
-from cxremb.training.plan import Plan
+from cxremb.training.plan import FitJob, Plan
 from cxremb.training.presets import find_preset
 from cxremb.training.runs import CONTROL, Run, find_run
+from cxremb.training.shuffles import LABELS
 from cxremb.types import Progress, unwatched
 
-__all__ = ["CONTROLS", "Control", "ControlResult", "run_controls", "verdicts"]
-
-DEALS = 5  # of labels: the direction that a head learns from one deal is random, and may happen to be a good one
+DRAWS = 5  # of labels: the direction that a head learns from one draw is random, and may happen to be a good one
 NO_RECIPE = "none"  # the preset of what is not trained
 
 
@@ -55,9 +51,9 @@ class Control:
 
 
 CONTROLS = (
-    Control("label-shuffle", f"labels dealt anew among training patients, {DEALS} times", LABELS, at_chance=True),
-    Control("text-shuffle", "texts dealt anew among the rows of each part", "text", reads="text"),
-    Control("image-shuffle", "films dealt anew among the rows of each part", "image", reads="image"),
+    Control("label-shuffle", f"labels drawn anew among training patients, {DRAWS} times", LABELS, at_chance=True),
+    Control("text-shuffle", "texts drawn anew among the rows of each part", "text", reads="text"),
+    Control("image-shuffle", "films drawn anew among the rows of each part", "image", reads="image"),
     Control("patient", "the mean label of the patient's training rows", at_chance=True),
     Control("length", "how many words the text has, by a small tree", reads="text"),
     Control("metadata", "view, size, which sections are empty, by a small tree"),
@@ -78,53 +74,34 @@ class ControlResult:
     shuffles: str | None = None  # labels, or a modality
     reference: str = ""  # the head that it was trained with, if it was trained
     folder: str = ""  # of its run
-    deals: tuple[float, ...] = ()  # of shuffled labels: the AUROC of each deal
-
-
-@dataclass(frozen=True)
-class Bench:
-    """What all controls of one call share."""
-
-    dataset: Dataset
-    features: Features
-    split: StoredSplit
-    head: str  # of the reference, where these rows have all that it reads
-    plan: Plan  # its recipe, folds, repeats and seeds
-
-    def of_data(self, control: Control) -> Plan:
-        """The plan of a control that is not trained by the loop: one answer for each repeat and fold."""
-        options = Options(select="last", patience=None)
-        plan = replace(self.plan, preset=NO_RECIPE, options=options, seeds=self.plan.seeds[:1])
-        return replace(plan, arm=CONTROL + control.name)
-
-    def of_head(self, control: Control) -> Plan:
-        """The plan of a shuffle: labels are dealt several times on one repeat, vectors as the reference is trained."""
-        plan = replace(self.plan, arm=CONTROL + control.name)
-        if control.shuffles != LABELS:
-            return plan
-        first = plan.seeds[0]
-        return replace(plan, repeats=plan.repeats[:1], seeds=tuple(range(first, first + DEALS)))
+    draws: tuple[float, ...] = ()  # of shuffled labels: the AUROC of each draw
 
 
 def run_controls(
     dataset: Dataset,
     features: Features,
     split: StoredSplit,
+    *,
     trial: Trial | None = None,
     progress: Progress = unwatched,
 ) -> list[ControlResult]:
     """Every control of `CONTROLS`, on the rows, folds and repeats of the arms; what is finished is re-used.
 
     Each is kept as a run whose arm is `control:` and its name, without weights. Where the rows lack something that the
-    reference reads, a head for what they have takes its place. Raises what `fit_runs` raises of such rows.
+    reference reads, a head for what they have takes its place. Raises what `fit` raises of such rows.
     """
     trial = trial or Trial()
-    options = find_preset(trial.preset).options
-    folds = trial.folds or split.folds
     head = head_for(features, trial.reference)
-    plan = Plan(head, trial.preset, options, folds, trial.repeat_numbers, trial.seed_numbers)
-    bench = Bench(dataset, features, split, head, plan)
-    return [one_control(bench, control, progress) for control in CONTROLS]
+    plan = Plan(
+        arm=head,
+        preset=trial.preset,
+        options=find_preset(trial.preset).options,
+        folds=trial.folds or split.folds,
+        repeats=trial.repeat_numbers,
+        seeds=trial.seed_numbers,
+    )
+    reference = FitJob(dataset, features, split, plan)
+    return [one_control(reference, control, progress) for control in CONTROLS]
 
 
 def head_for(features: Features, reference: str) -> str:
@@ -139,97 +116,89 @@ def head_for(features: Features, reference: str) -> str:
     return named
 
 
-def one_control(bench: Bench, control: Control, progress: Progress) -> ControlResult:
-    """One control: found among the runs, made now, or the reason why not."""
-    told = ControlResult(control.name, control.means, None, at_chance=control.at_chance, shuffles=control.shuffles)
-    blocks = find_head(bench.head).blocks
-    if control.reads and control.reads not in bench.features.blocks:
-        return replace(told, reason=f"no arm here reads {control.reads}s")
+def one_control(reference: FitJob, control: Control, progress: Progress) -> ControlResult:
+    """One control of a reference: found among the runs, made now, or the reason why not."""
+    result = ControlResult(control.name, control.means, None, at_chance=control.at_chance, shuffles=control.shuffles)
+    blocks, name = reference.blocks, reference.plan.arm
+    if control.reads and control.reads not in reference.features.blocks:
+        return replace(result, reason=f"no arm here reads {control.reads}s")
     if control.shuffles not in (None, LABELS, *blocks):
-        return replace(told, reason=f"{bench.head} reads no {control.shuffles}s")
-    run = shuffle_run(bench, control, progress) if control.shuffles else guess_run(bench, control)
-    deals = deals_of(run) if control.shuffles == LABELS else ()
-    alone = control.shuffles in blocks and len(blocks) == 1  # nothing is left to read
+        return replace(result, reason=f"{name} reads no {control.shuffles}s")
+    shuffles = control.shuffles
+    run = fit_run(shuffle_job(reference, control), progress) if shuffles else guess_run(reference, control.name)
+    draws = draws_of(run) if shuffles == LABELS else ()
+    alone = shuffles in blocks and len(blocks) == 1  # nothing else is there to read
     return replace(
-        told,
-        row=row_of_control(run, pools_of(run), deals),
+        result,
+        row=row_of_control(run, run.predictions(), draws),
         at_chance=control.at_chance or alone,
-        reference=bench.head if control.shuffles else "",
+        reference=name if shuffles else "",
         folder=str(run.folder),
-        deals=deals,
+        draws=draws,
     )
 
 
-def deals_of(run: Run) -> tuple[float, ...]:
+def draws_of(run: Run) -> tuple[float, ...]:
     """The AUROC of each pool that has one."""
-    found = (figures_of([pool])["auroc"] for pool in pools_of(run))
+    found = (auroc_of(pool) for pool in run.predictions().pools)
     return tuple(value for value in found if value is not None)
 
 
-def row_of_control(run: Run, pools: Sequence[Pool], deals: Sequence[float]) -> ArmResult:
-    """The figures of a control, as those of an arm. pools: its test rows, or some of them."""
-    row = row_of(run.arm, run, pools)
-    return replace(row, auroc=widened(row.auroc, deals))
+def row_of_control(run: Run, test: Predictions, draws: Sequence[float]) -> ArmResult:
+    """The figures of a control, as those of an arm. test: its test rows, or some of them."""
+    row = row_of(run.arm, run, test)
+    return replace(row, auroc=widened(row.auroc, draws))
 
 
-def widened(auroc: Interval, deals: Sequence[float]) -> Interval:
-    """The interval over patients and over deals: Student's t on the sum of the two variances, cut to [0, 1].
+def widened(auroc: Interval, draws: Sequence[float]) -> Interval:
+    """The interval over patients and over draws: Student's t on the sum of the two variances, cut to [0, 1].
 
-    The head of one deal points somewhere at random. Where the vectors tell the classes well, it may point at the truth
+    The head of one draw points somewhere at random. Where the vectors tell the classes well, it may point at the truth
     or away from it, by far more than other patients would move its AUROC.
     """
-    if auroc.value is None or auroc.low is None or auroc.high is None or len(deals) < 2:
+    if auroc.value is None or auroc.low is None or auroc.high is None or len(draws) < 2:
         return auroc
     over_patients = ((auroc.high - auroc.low) / (2 * float(ndtri(0.975)))) ** 2
-    over_deals = float(np.var(deals, ddof=1)) / len(deals)
-    reach = float(stdtrit(len(deals) - 1, 0.975)) * float(np.sqrt(over_patients + over_deals))
+    over_draws = float(np.var(draws, ddof=1)) / len(draws)
+    reach = float(stdtrit(len(draws) - 1, 0.975)) * float(np.sqrt(over_patients + over_draws))
     return replace(auroc, low=max(0.0, auroc.value - reach), high=min(1.0, auroc.value + reach))
 
 
-def shuffle_run(bench: Bench, control: Control, progress: Progress) -> Run:
-    """The run of a head on shuffled labels or vectors."""
-    head, plan, what = find_head(bench.head), bench.of_head(control), str(control.shuffles)
-    spec = spec_of(head, what)
-    if done := finished(bench, plan, spec):
-        return done
-    from cxremb.training.loop import precision_of  # torch takes seconds to import
+def shuffle_job(reference: FitJob, control: Control) -> FitJob:
+    """The reference's head on shuffled labels or vectors.
 
-    cuts = parts_of_plan(bench.features, bench.split, plan, head.blocks)
-    fitted, seconds = fit_shuffled(bench.features, head, plan, cuts, what, progress)
-    parameters = parameters_of(head, bench.features)
-    precision = precision_of(plan.options, head, "cpu")
-    made = Made(plan, head.blocks, fitted, cuts, parameters, seconds, spec, precision)
-    return finish_run(bench.dataset, bench.features, bench.split, made)
+    Labels are drawn several times on one repeat; vectors are trained on as the reference is.
+    """
+    plan = replace(reference.plan, arm=CONTROL + control.name)
+    if control.shuffles == LABELS:
+        first = plan.seeds[0]
+        plan = replace(plan, repeats=plan.repeats[:1], seeds=tuple(range(first, first + DRAWS)))
+    return replace(reference, plan=plan, given_head=reference.head, shuffles=control.shuffles)
 
 
-def guess_run(bench: Bench, control: Control) -> Run:
-    """The run of a control that reads no vectors. What it does read enters the key."""
-    known, guess, blocks = guess_of(bench, control.name)
-    plan, spec = bench.of_data(control), {"guess": control.name, "reads": known.digest}
-    if done := finished(bench, plan, spec):
-        return done
-    started = time.perf_counter()
-    cuts = parts_of_plan(bench.features, bench.split, plan, ())
-    fitted = guess_all(bench.features, plan, cuts, guess())
-    made = Made(plan, blocks, fitted, cuts, 0, time.perf_counter() - started, spec, reads_stores=False)
-    return finish_run(bench.dataset, bench.features, bench.split, made)
+def guess_run(reference: FitJob, name: str) -> Run:
+    """The run of a control that reads no vectors: one answer for each repeat and fold. What it reads enters the key."""
+    known, guess, reads = guess_of(reference, name)
+    options = Options(select="last", patience=None)
+    plan = replace(
+        reference.plan, arm=CONTROL + name, preset=NO_RECIPE, options=options, seeds=reference.plan.seeds[:1]
+    )
+    job = replace(reference, plan=plan, other={"guess": name, "reads": known.digest}, reads=reads)
+    if done := find_run(job.dataset, key_of(job)):
+        return replace(done, reused=True)
+    return finish_run(job, guess_all(job, guess()))
 
 
-def guess_of(bench: Bench, name: str) -> tuple[Known, Callable[[], Predict], Sequence[str]]:
+def guess_of(reference: FitJob, name: str) -> tuple[Known, Callable[[], Predict], Sequence[str]]:
     """(what it reads, its rule, which modalities that makes it read)."""
-    features, facts = bench.features, {"length": length_of, "metadata": metadata_of}
+    dataset, features = reference.dataset, reference.features
+    facts = {"length": length_of, "metadata": metadata_of}
     if name == "tf-idf":
-        texts = texts_of(bench.dataset, features)
+        texts = texts_of(dataset, features)
         return Known(texts), lambda: by_words(features, texts), ("text",)
     if name in facts:
-        known = facts[name](bench.dataset, bench.split, features)
+        known = facts[name](dataset, reference.split, features)
         return known, lambda: by_look_up(features, known.fact), ("text",) if name == "length" else ()
     if name == "patient":
         return Known(), lambda: by_look_up(features, None), ()
     return Known(), lambda: majority(features), ()
-
-
-def finished(bench: Bench, plan: Plan, spec: Mapping[str, object]) -> Run | None:
-    """The run that answers the same, if there is one."""
-    done = find_run(bench.dataset, run_key(bench.dataset, bench.features, bench.split, plan, spec))
-    return replace(done, reused=True) if done else None

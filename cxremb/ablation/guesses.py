@@ -1,6 +1,7 @@
 """Answers that need no vectors: by the patient, the length of the text, what is known of a film, or counts of words."""
 
 import hashlib
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,23 +13,24 @@ from numpy.typing import NDArray
 from cxremb.audit.facts import Fact, image_sizes, report_facts, views
 from cxremb.audit.lookups import Guess, by_patient, fitted
 from cxremb.audit.subject import PART_CODES, AuditSubject, Fold, Items, encoded, positions
+from cxremb.evaluation.arrays import MULTICLASS
 from cxremb.evaluation.reliability import logit, sigmoid
 from cxremb.features import Features
 from cxremb.labels import read_labels
+from cxremb.predictions import joined
 from cxremb.splits import StoredSplit
 from cxremb.store.dataset import Dataset
 from cxremb.store.texts import edited, report_texts
-from cxremb.training.data import MULTICLASS
-from cxremb.training.parts import Parts
-from cxremb.training.plan import Place, Plan
-from cxremb.training.tables import Fitted
+from cxremb.training.data import Trained
+from cxremb.training.finish import FitResult, predictions_of_model
+from cxremb.training.parts import Parts, judged_rows, parts_of_plan
+from cxremb.training.plan import FitJob
 
 STRENGTHS = (0.01, 0.1, 1.0, 10.0, 100.0)  # C of the logistic regression: an order of magnitude a step
 USUAL_STRENGTH = 1.0  # where there is no validation part to choose on
 WORDS = {"ngram_range": (1, 2), "min_df": 2, "max_features": 50_000, "sublinear_tf": True}
 
 Reals = NDArray[np.float64]
-Cuts = Mapping[tuple[int, int], Parts]
 Predict = Callable[[Parts, NDArray[np.int64]], Reals]  # parts of a fold, m rows of val and test -> (m, k)
 
 
@@ -42,10 +44,10 @@ class Known:
     @property
     def digest(self) -> str:
         """SHA-256."""
-        told = hashlib.sha256("\0".join(self.texts).encode())
+        found = hashlib.sha256("\0".join(self.texts).encode())
         if self.fact is not None and self.fact.numbers is not None:
-            told.update(self.fact.numbers.tobytes())
-        return told.hexdigest()
+            found.update(self.fact.numbers.tobytes())
+        return found.hexdigest()
 
 
 def texts_of(dataset: Dataset, features: Features) -> tuple[str, ...]:
@@ -81,34 +83,33 @@ def subject_of(dataset: Dataset, split: StoredSplit, features: Features) -> Audi
     return AuditSubject(dataset, split, read_labels(dataset, features.label_set), items, items, films)
 
 
-def items_of(features: Features, cuts: Cuts) -> Items:
+def items_of(features: Features, parts_of_folds: Mapping[tuple[int, int], Parts]) -> Items:
     """The rows of the features with their parts, as the look-ups of an audit read them."""
     ids, studies = (pa.array(names.tolist(), pa.string()) for names in (features.item_ids, features.study_ids))
     patients = encoded(pa.array(features.patient_ids.tolist(), pa.string()))[1]
     folds = [
         Fold(repeat, fold, positions(pa.array(parts.tolist(), pa.string()), pa.array(PART_CODES)).astype(np.int8))
-        for (repeat, fold), parts in cuts.items()
+        for (repeat, fold), parts in parts_of_folds.items()
     ]
     return Items("rows", ids, studies, patients, features.y, folds)
 
 
-def guess_all(features: Features, plan: Plan, cuts: Cuts, guess: Predict) -> list[Fitted]:
+def guess_all(job: FitJob, guess: Predict) -> FitResult:
     """One "model" per fold and repeat, by any rule; the rule sees the labels of training and validation rows."""
+    started = time.perf_counter()
+    parts = parts_of_plan(job.features, job.split, job.plan, blocks=())
     found = []
-    for place in plan.places:
-        parts = cuts[place.repeat, place.fold]
-        rows = np.flatnonzero((parts == "val") | (parts == "test"))
-        found.append(as_fitted(features, place, rows, parts[rows], guess(parts, rows)))
-    return found
-
-
-def as_fitted(features: Features, place: Place, rows: NDArray[np.int64], parts: Parts, prob: Reals) -> Fitted:
-    """What a rule says, as if a model had said it."""
-    if features.task == MULTICLASS:
-        prob = np.clip(prob, 1e-12, None)
-        prob = prob / prob.sum(axis=1, keepdims=True)
-    logits = np.log(prob) if features.task == MULTICLASS else logit(prob)
-    return Fitted(place, 0, {}, (), rows, parts, prob, logits)
+    for place in job.plan.places:
+        own = parts[place.repeat, place.fold]
+        prob = guess(own, judged_rows(own))
+        if job.features.task == MULTICLASS:
+            prob = np.clip(prob, 1e-12, None)
+            prob = prob / prob.sum(axis=1, keepdims=True)
+        logits = np.log(prob) if job.features.task == MULTICLASS else logit(prob)
+        found.append(predictions_of_model(job, place, own, prob=prob, logit=logits))
+    seconds = time.perf_counter() - started
+    nothing = {place: Trained({}, 0, ()) for place in job.plan.places}
+    return FitResult(nothing, joined(found), parts, parameters=0, seconds=seconds)
 
 
 def by_look_up(features: Features, fact: Fact | None) -> Predict:

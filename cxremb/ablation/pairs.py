@@ -8,24 +8,22 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cxremb.ablation.fit import Job
-from cxremb.evaluation.arrays import Reals
+from cxremb.evaluation.arrays import BINARY, Reals
 from cxremb.evaluation.emap import PairLogits
-from cxremb.training.data import BINARY
-from cxremb.training.fit import rows_of
+from cxremb.training.fit import FitJob, rows_of
 from cxremb.training.inputs import gather, saved_scaling, tensors_of
 from cxremb.training.modules import pooled
 
 Parameters = Mapping[str, Tensor]
 
 
-def pair_logits(job: Job, weights: Mapping[str, NDArray[Any]], index: NDArray[np.intp]) -> PairLogits:
+def pair_logits(job: FitJob, weights: Mapping[str, NDArray[Any]], index: NDArray[np.intp]) -> PairLogits:
     """The logits of any pairing of the images and texts of the rows `index`, all of which have both.
 
     A pairing then costs one sum and one layer. For heads of kind mlp, gated and attention, whose two sides meet in
     their second layer.
     """
-    head, features = job.arm.head, job.features
+    head, features = job.head, job.features
     table = tensors_of(rows_of(features, head.blocks), head)
     batch = gather(table, torch.from_numpy(index)[None], [saved_scaling(weights, table)])
     shapes = head.shapes(table.dims, head.outputs(features.task, len(features.labels)))

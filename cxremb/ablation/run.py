@@ -1,30 +1,31 @@
 """What each modality, head and choice adds: arms on the same rows and folds, read downward from words to a table."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from cxremb.ablation.arms import Arm, parse_arms
-from cxremb.ablation.compare import compare_pools, judged_pools, unit_of
+from cxremb.ablation.compare import ArmResult, compare_rows, judged_rows, predicted_rows, unit_of
 from cxremb.ablation.controls import ControlResult, row_of_control, run_controls
-from cxremb.ablation.fit import Job, fit_arms
 from cxremb.ablation.fusing import fusings
-from cxremb.ablation.pools import Pool, figures_of, pools_of
-from cxremb.ablation.table import Ablation, Shown, summary
+from cxremb.ablation.table import Ablation
 from cxremb.ablation.trial import Trial
 from cxremb.ablation.vectors import known_texts, paired_features
 from cxremb.ablation.verdicts import verdicts
 from cxremb.errors import TrainError
+from cxremb.evaluation.metrics import BASELINES
 from cxremb.features import Inputs
+from cxremb.predictions import Predictions
 from cxremb.splits import DEFAULT, SplitSpec, StoredSplit, choose_split, new_split
 from cxremb.store.choose import has_store
 from cxremb.store.dataset import Dataset
-from cxremb.training.plan import Plan
+from cxremb.training.fit import fit
+from cxremb.training.plan import FitJob, Plan
 from cxremb.training.presets import find_preset
-from cxremb.training.runs import read_run
+from cxremb.training.runs import Run, read_run
 from cxremb.types import Progress, unwatched
 
 ARMS = ("image", "text", "fusion")
@@ -40,7 +41,7 @@ def ablate(
     """The arms, and the reference beside them where its modalities have a store, on identical rows and folds.
 
     arms: words of the grammar of `arms`. A finished run that answers the same is re-used. Raises what `load_features`,
-    `choose_split` and `fit_runs` raise, and `TrainError` for what is no arm, or an unknown preset.
+    `choose_split` and `fit` raise, and `TrainError` for what is no arm, or an unknown preset.
     """
     started = time.perf_counter()
     inputs, trial = inputs or Inputs(), trial or Trial()
@@ -49,27 +50,75 @@ def ablate(
     features = paired_features(dataset, chosen, inputs)
     split = split_of(dataset, inputs.label_set, trial)
     plan = Plan("", trial.preset, preset.options, trial.folds or split.folds, trial.repeat_numbers, trial.seed_numbers)
-    jobs = [Job(arm, features[arm], replace(plan, arm=arm.name)) for arm in chosen]
-    runs = {job.plan.arm: run for job, run in zip(jobs, fit_arms(dataset, split, jobs, progress), strict=True)}
-    pools = judged_pools(runs, paired=reference is not None, threshold=trial.threshold)
-    rows = compare_pools(runs, pools, reference)
+    jobs = [job_of(FitJob(dataset, features[arm], split, plan), arm) for arm in chosen]
+    runs = {job.plan.arm: run for job, run in zip(jobs, fit(jobs, progress), strict=True)}
+    tests = judged_rows(runs, paired=reference is not None, threshold=trial.threshold)
+    rows = compare_rows(runs, tests, reference)
     main = next((job for job in jobs if job.plan.arm == reference), jobs[0])
-    controls = run_controls(dataset, main.features, split, trial, progress) if trial.controls else []
-    shown = Shown(
-        dataset=dataset,
-        features=main.features,
-        split=split,
-        trial=trial,
-        runs=runs,
-        rows=rows,
+    controls = run_controls(dataset, main.features, split, trial=trial, progress=progress) if trial.controls else []
+    found = summary(jobs, runs, tests, rows=rows, reference=reference, controls=controls, trial=trial)
+    return replace(found, seconds=time.perf_counter() - started)
+
+
+def job_of(job: FitJob, arm: Arm) -> FitJob:
+    """What is to be trained for an arm."""
+    plan = replace(job.plan, arm=arm.name)
+    return replace(job, plan=plan, given_head=arm.head, train_fraction=arm.fraction, missing=arm.get("missing"))
+
+
+def summary(
+    jobs: Sequence[FitJob],
+    runs: Mapping[str, Run],
+    tests: Mapping[str, Predictions],
+    *,
+    rows: Sequence[ArmResult],
+    reference: str | None,
+    controls: Sequence[ControlResult],
+    trial: Trial,
+) -> Ablation:
+    """The comparison with what the caption needs. Baselines are those of the test rows, the same for every arm."""
+    main = next((job for job in jobs if job.plan.arm == reference), jobs[0])
+    features, split, test = main.features, main.split, tests[rows[0].arm]
+    first = runs[reference or rows[0].arm].record
+    units = {run.record["unit"] for run in runs.values()}
+    unlisted = {why: n for why, n in first["left_out"].items() if why.startswith("not in split")}
+    figures = test.figures()[test.headline]
+    others = [f"{job.plan.arm} reads {vectors_read(job)}" for job in jobs if vectors_read(job) != vectors_read(main)]
+    return Ablation(
+        rows=tuple(rows),
         reference=reference,
-        controls=[on_rows_of(control, pools[rows[0].arm], unit_of(runs)) for control in controls],
-        fusing=fusings(jobs, runs, set(pools[rows[0].arm][0].items.tolist())),
-        verdicts=verdicts(runs, controls),
-        baselines=figures_of(pools[rows[0].arm]),
-        notes=[f"{job.plan.arm} reads {told_vectors(job)}" for job in jobs if told_vectors(job) != told_vectors(main)],
+        dataset=main.dataset.name,
+        unit="study" if "study" in units else "image",
+        label_set=features.label_set,
+        label=features.label,
+        n=rows[0].n,
+        patients=rows[0].patients,
+        **{name: figures.get(name) for name in BASELINES},
+        split=split.title,
+        split_means=split.means,
+        leaky=split.leaky,
+        folds=len(first["folds"]),
+        stores=features.stores,
+        text=features.text,
+        text_role=features.text_role,
+        left_out={**features.left_out, **unlisted},
+        preset=str(first["preset"]),
+        simulated=main.dataset.simulated,
+        notes=(
+            *(["A study's probability is the mean of its films'"] if len(units) > 1 else []),
+            *others,
+            *features.notes,
+            *(f"{note.what}: {note.count:,}" for note in split.notes),
+        ),
+        seconds=0.0,
+        repeats=trial.repeats,
+        seeds=trial.seeds,
+        threshold=trial.threshold,
+        task=features.task,
+        controls=tuple(on_rows_of(control, test, unit_of(runs)) for control in controls),
+        fusing=tuple(fusings(jobs, runs, set(test.pools[0].items.tolist()))),
+        verdicts=tuple(verdicts(runs, controls)),
     )
-    return summary(shown, time.perf_counter() - started)
 
 
 def with_reference(
@@ -111,18 +160,19 @@ def split_of(dataset: Dataset, label_set: str, trial: Trial) -> StoredSplit:
     return split
 
 
-def on_rows_of(control: ControlResult, pools: Sequence[Pool], unit: str) -> ControlResult:
+def on_rows_of(control: ControlResult, test: Predictions, unit: str) -> ControlResult:
     """A control on the rows of the arms, where these are fewer or of another unit than those it was made on."""
-    items = np.unique(np.concatenate([pool.items for pool in pools]))
+    items = np.unique(test.items)
     if control.row is None or (control.row.n == len(items) and unit == "image"):
         return control
     run = replace(read_run(Path(control.folder)), reused=control.row.reused)
-    own = [pool.take(np.isin(pool.items, items)) for pool in pools_of(run, unit)]
-    return replace(control, row=row_of_control(run, own, control.deals))
+    own = predicted_rows(run, unit)
+    own = own.take(np.isin(own.items, items))
+    return replace(control, row=row_of_control(run, own, control.draws))
 
 
-def told_vectors(job: Job) -> str:
-    """The stores behind the arms that read others than most, in words."""
+def vectors_read(job: FitJob) -> str:
+    """The stores behind an arm, in words."""
     features = job.features
     pooling = ", ".join(f"{block} {kind}" for block, kind in features.pooling.items())
     return f"{', '.join(features.stores.values())}; pooling {pooling}"

@@ -1,27 +1,20 @@
 """The finished comparison, with all that must stand beside its figures."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from cxremb.ablation.compare import ArmResult
+from cxremb.ablation.compare import ArmResult, arms_by_caveat
+from cxremb.ablation.controls import ControlResult
 from cxremb.ablation.fusing import Fusing
-from cxremb.ablation.trial import CHOSEN, FIXED, Trial
+from cxremb.ablation.trial import CHOSEN, FIXED
 from cxremb.ablation.verdicts import named, unread
-from cxremb.evaluation.bootstrap import Plan
-from cxremb.features import Features, describe_text
-from cxremb.splits import StoredSplit
-from cxremb.store.dataset import Dataset
-from cxremb.training.runs import Run
-
-if TYPE_CHECKING:
-    from cxremb.ablation.controls import ControlResult
+from cxremb.evaluation.bootstrap import Resampling
+from cxremb.features import describe_text
 
 COLUMNS = (
     "sp@.95: specificity at a sensitivity of 0.95, of the ranking; ECE: mean gap of probability and outcome; "
     "s: seconds of training"
 )
-BASELINES = ("prevalence", "majority_accuracy", "all_positive_f1")
 
 
 @dataclass(frozen=True)
@@ -54,7 +47,7 @@ class Ablation:
     repeats: int = 1
     seeds: int = 1
     threshold: str = FIXED
-    controls: "tuple[ControlResult, ...]" = ()
+    controls: tuple[ControlResult, ...] = ()
     fusing: tuple[Fusing, ...] = ()
     task: str = "binary"
     verdicts: tuple[str, ...] = ()  # what the controls say of the arms
@@ -62,11 +55,11 @@ class Ablation:
     @property
     def caption(self) -> tuple[str, ...]:
         """The lines that must stand below the table wherever it is shown."""
-        shown = {name: "undefined" if value is None else f"{value:.3f}" for name, value in self.baselines.items()}
+        values = {name: "undefined" if value is None else f"{value:.3f}" for name, value in self.baselines.items()}
         lines = [
             f"{self.dataset}: {self.n:,} rows, one per {self.unit}, of {self.patients:,} patients; "
             f"label {self.label} ({self.label_set})",
-            "Without looking: " + ", ".join(f"{name} {value}" for name, value in shown.items()),
+            "Without looking: " + ", ".join(f"{name} {value}" for name, value in values.items()),
             "Brackets: 95% patient-cluster bootstrap; test rows "
             + (f"pooled over {self.folds} folds" if self.folds > 1 else "of one fold")
             + self.averaged,
@@ -81,17 +74,14 @@ class Ablation:
             lines.append("Left out for all arms: " + ", ".join(f"{n:,} {why}" for why, n in self.left_out.items()))
         if self.reference is None:
             lines.append("Nothing to compare with: one arm alone")
-        said: dict[str, list[str]] = {}
         everyone = [row.arm for row in self.rows]
-        for row in self.rows:
-            for caveat in row.caveats:
-                said.setdefault(caveat, []).append(row.arm)
-        lines += [f"{named(arms, everyone)}: {caveat}" for caveat, arms in said.items()]
-        lines += [self.told_over_folds(row) for row in self.rows if row.over_folds is not None]
-        return (*lines, *self.told_fusing, *self.told_controls, *self.notes)
+        caveats = arms_by_caveat({row.arm: row.caveats for row in self.rows})
+        lines += [f"{named(arms, everyone)}: {caveat}" for caveat, arms in caveats.items()]
+        lines += [self.over_folds_in_words(row) for row in self.rows if row.over_folds is not None]
+        return (*lines, *self.fusing_in_words, *self.controls_in_words, *self.notes)
 
     @property
-    def told_fusing(self) -> tuple[str, ...]:
+    def fusing_in_words(self) -> tuple[str, ...]:
         """Whether the fusions fuse, in words; those that were not measured for one reason on one line."""
         skipped: dict[str, list[str]] = {}
         for one in self.fusing:
@@ -101,7 +91,7 @@ class Ablation:
         return (*told, *(f"Whether {', '.join(arms)} fuses: not measured, {why}" for why, arms in skipped.items()))
 
     @property
-    def told_controls(self) -> tuple[str, ...]:
+    def controls_in_words(self) -> tuple[str, ...]:
         """What the controls say, in words."""
         missing = [f"{one.name} ({one.reason})" for one in self.controls if one.row is None]
         silent = ["Controls: none beats an arm, and none is above chance that must not be"] if self.controls else []
@@ -131,15 +121,15 @@ class Ablation:
     def corrected(self) -> str:
         """What the p values are, in words."""
         count = sum(row.holm is not None for row in self.rows)
-        plan = Plan()
-        least = f"{2 / (plan.resamples + 1):.3f}".removeprefix("0")
+        resampling = Resampling()
+        least = f"{2 / (resampling.resamples + 1):.3f}".removeprefix("0")
         holm = f"after Holm over {count} comparisons" if count > 1 else "of one comparison"
         return (
             f"p: paired bootstrap over patients against {self.reference}, {holm}; "
-            f"{plan.resamples:,} resamples, so none is below {least}" + " before Holm" * (count > 1)
+            f"{resampling.resamples:,} resamples, so none is below {least}" + " before Holm" * (count > 1)
         )
 
-    def told_over_folds(self, row: ArmResult) -> str:
+    def over_folds_in_words(self, row: ArmResult) -> str:
         """The corrected test over repeated folds, in words."""
         gap = row.over_folds
         if gap is None or gap.value is None or gap.low is None or gap.high is None or gap.p is None:
@@ -157,64 +147,3 @@ class Ablation:
             "majority accuracy": self.majority_accuracy,
             "all-positive F1": self.all_positive_f1,
         }
-
-
-@dataclass(frozen=True)
-class Shown:
-    """What was compared, before it is told."""
-
-    dataset: Dataset
-    features: Features  # of the reference, or of the first arm
-    split: StoredSplit
-    trial: Trial
-    runs: Mapping[str, Run]
-    rows: Sequence[ArmResult]
-    reference: str | None
-    controls: "Sequence[ControlResult]"
-    fusing: Sequence[Fusing]
-    verdicts: Sequence[str]
-    baselines: Mapping[str, float | None]
-    notes: Sequence[str] = ()
-
-
-def summary(shown: Shown, seconds: float) -> Ablation:
-    """The comparison with what the caption needs. Baselines are those of the test rows, the same for every arm."""
-    features, split, rows = shown.features, shown.split, shown.rows
-    first = shown.runs[shown.reference or rows[0].arm]
-    units = {run.record["unit"] for run in shown.runs.values()}
-    unlisted = {why: n for why, n in first.record["left_out"].items() if why.startswith("not in split")}
-    return Ablation(
-        rows=tuple(rows),
-        reference=shown.reference,
-        dataset=shown.dataset.name,
-        unit="study" if "study" in units else "image",
-        label_set=features.label_set,
-        label=features.label,
-        n=rows[0].n,
-        patients=rows[0].patients,
-        **{name: shown.baselines.get(name) for name in BASELINES},
-        split=split.title,
-        split_means=split.means,
-        leaky=split.leaky,
-        folds=len(first.record["folds"]),
-        stores=features.stores,
-        text=features.text,
-        text_role=features.text_role,
-        left_out={**features.left_out, **unlisted},
-        preset=str(first.record["preset"]),
-        simulated=shown.dataset.simulated,
-        notes=(
-            *(["A study's probability is the mean of its films'"] if len(units) > 1 else []),
-            *shown.notes,
-            *features.notes,
-            *(f"{note.what}: {note.count:,}" for note in split.notes),
-        ),
-        seconds=seconds,
-        repeats=shown.trial.repeats,
-        seeds=shown.trial.seeds,
-        threshold=shown.trial.threshold,
-        task=features.task,
-        controls=tuple(shown.controls),
-        fusing=tuple(shown.fusing),
-        verdicts=tuple(shown.verdicts),
-    )

@@ -44,9 +44,9 @@ def paired_features(dataset: Dataset, arms: Sequence[Arm], base: Inputs) -> dict
     }
     shared = kept_rows(whole)
     first = next(iter(loaded))
-    told = reasons(whole, whole[first])
+    unusable = reasons(whole, whole[first])
     paired = {
-        want: replace(restricted(features, shared), left_out={**features.left_out, **told})
+        want: replace(restricted(features, shared), left_out={**features.left_out, **unusable})
         for want, features in loaded.items()
     }
     return {arm: paired[want] for arm, want in wanted.items()}
@@ -83,8 +83,8 @@ def load(dataset: Dataset, want: Wanted, reads: Sequence[str]) -> Features:
     stores, _ = choose_stores(dataset, reads, models)
     fitting = {name: store for name, store in stores.items() if want.pooling in store.manifest.recipe.poolings}
     if not fitting:
-        told = "; ".join(f"{store.name} has {', '.join(store.manifest.recipe.poolings)}" for store in stores.values())
-        raise TrainError(f"no store has pooling {want.pooling}", hint=told)
+        there = "; ".join(f"{store.name} has {', '.join(store.manifest.recipe.poolings)}" for store in stores.values())
+        raise TrainError(f"no store has pooling {want.pooling}", hint=there)
     blocks = {name: pooled_block(features, store, want) for name, store in fitting.items()}
     pooling = dict.fromkeys(fitting, want.pooling)
     return replace(features, blocks={**features.blocks, **blocks}, pooling={**features.pooling, **pooling})
@@ -116,13 +116,13 @@ def restricted(features: Features, shared: Mapping[str, set[str]]) -> Features:
 
 def reasons(whole: Mapping[Wanted, Features], first: Features) -> dict[str, int]:
     """Reason -> rows of the first arm that another arm cannot use; a row counts under the first that holds."""
-    left = np.ones(len(first.item_ids), dtype=np.bool_)
-    told = {}
+    remaining = np.ones(len(first.item_ids), dtype=np.bool_)
+    counts = {}
     for want, features in whole.items():
         same = features.unit == first.unit == "image"
         here = np.isin(first.item_ids if same else first.study_ids, features.item_ids if same else features.study_ids)
-        if lost := int((left & ~here).sum()):
+        if lost := int((remaining & ~here).sum()):
             read = ", ".join([want.inputs.text, *features.stores.values()])
-            told[f"cannot be used by every arm ({read})"] = lost
-        left &= here
-    return told
+            counts[f"cannot be used by every arm ({read})"] = lost
+        remaining &= here
+    return counts

@@ -2,19 +2,16 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cxremb.ablation.shuffles import LABELS
+from cxremb.ablation.controls import ControlResult
 from cxremb.errors import DataError
-from cxremb.evaluation.bootstrap import Difference, Interval
-from cxremb.predictions import Predictions, difference_of, predictions_of
+from cxremb.evaluation.bootstrap import Difference, Interval, Resampling
+from cxremb.predictions import Predictions
 from cxremb.store.texts import KEEP
 from cxremb.training.runs import Run, read_run
-
-if TYPE_CHECKING:
-    from cxremb.ablation.controls import ControlResult
+from cxremb.training.shuffles import LABELS
 
 CHANCE = 0.5
 WHY_ABOVE = {
@@ -24,27 +21,27 @@ WHY_ABOVE = {
 NOTHING_LEFT = "with its vectors shuffled it must tell nothing: the order of the rows gives the label away"
 
 
-def verdicts(arms: Mapping[str, Run], controls: "Sequence[ControlResult]") -> list[str]:
+def verdicts(arms: Mapping[str, Run], controls: Sequence[ControlResult]) -> list[str]:
     """One sentence for each thing that a reader must know: a control above chance that must not be, a control that
     beats arms, and a modality that the reference is not measurably worse without.
 
     A control that reads a text is not held against arms that read another one. A difference counts if the paired
     patient-cluster interval of the AUROC lies above 0. arms: name -> run.
     """
-    tests = {arm: predictions_of(run) for arm, run in arms.items()}
-    made = [control for control in controls if control.row is not None]
-    said = [above_chance(control) for control in made if is_above_chance(control)]
-    for control in made:
+    tests = {arm: run.predictions() for arm, run in arms.items()}
+    there = [control for control in controls if control.row is not None]
+    sentences = [above_chance(control) for control in there if is_above_chance(control)]
+    for control in there:
         if control.shuffles == LABELS:  # each of its pools learnt other labels: there is no arm to pair it with
             continue
         run = read_run(Path(control.folder))
-        answers = predictions_of(run)
+        answers = run.predictions()
         if control.shuffles:
-            said += idle(control, answers, tests)
+            sentences += idle(control, answers, tests)
         else:
             gaps = {arm: gap_of(answers, tests[arm]) for arm in arms if comparable(run, arms[arm])}
-            said += beaten(control, gaps, list(arms))
-    return said
+            sentences += beaten(control, gaps, list(arms))
+    return sentences
 
 
 def named(arms: Sequence[str], everyone: Sequence[str]) -> str:
@@ -67,7 +64,7 @@ def text_of(run: Run) -> tuple[str, str]:
     return run.record["text"], run.record.get("xxxx") or KEEP
 
 
-def is_above_chance(control: "ControlResult") -> bool:
+def is_above_chance(control: ControlResult) -> bool:
     """Whether one that must tell nothing does."""
     return control.at_chance and control.row is not None and exceeds(control.row.auroc)
 
@@ -77,31 +74,31 @@ def exceeds(auroc: Interval) -> bool:
     return auroc.low is not None and auroc.low > CHANCE
 
 
-def above_chance(control: "ControlResult") -> str:
+def above_chance(control: ControlResult) -> str:
     """The sentence."""
     why = WHY_ABOVE.get(control.name, NOTHING_LEFT)
     assert control.row is not None
     return f"{control.name} is above chance: AUROC {figure(control.row.auroc)}; {why}"
 
 
-def unread(controls: "Sequence[ControlResult]") -> Iterator[str]:
+def unread(controls: Sequence[ControlResult]) -> Iterator[str]:
     """How far each control that reads no vectors comes, if it is above chance: an arm is worth what it adds to that."""
-    made = [(one, one.row.auroc) for one in controls if one.row and not one.shuffles and not one.at_chance]
-    found = [f"{one.name} reaches AUROC {figure(auroc)} ({one.means})" for one, auroc in made if exceeds(auroc)]
+    there = [(one, one.row.auroc) for one in controls if one.row and not one.shuffles and not one.at_chance]
+    found = [f"{one.name} reaches AUROC {figure(auroc)} ({one.means})" for one, auroc in there if exceeds(auroc)]
     if found:
         yield f"Without pixels or an encoder: {'; '.join(found)}"
 
 
-def beaten(control: "ControlResult", gaps: Mapping[str, Difference | None], everyone: Sequence[str]) -> Iterator[str]:
+def beaten(control: ControlResult, gaps: Mapping[str, Difference | None], everyone: Sequence[str]) -> Iterator[str]:
     """The arms that a control beats, and by how much: the least of them, for the others are in the table."""
     found = {arm: gap for arm, gap in gaps.items() if gap is not None and gap.low is not None and gap.low > 0}
     if found:
         least = min(found.values(), key=lambda gap: gap.value or 0.0)
         at_least = " at least" if len(found) > 1 else ""
-        yield f"{control.name} beats {named(list(found), everyone)}: AUROC {told(least)}{at_least} ({control.means})"
+        yield f"{control.name} beats {named(list(found), everyone)}: AUROC {signed(least)}{at_least} ({control.means})"
 
 
-def idle(control: "ControlResult", answers: Predictions, tests: Mapping[str, Predictions]) -> Iterator[str]:
+def idle(control: ControlResult, answers: Predictions, tests: Mapping[str, Predictions]) -> Iterator[str]:
     """Whether the reference is not measurably worse with one of its modalities shuffled."""
     if control.reference not in tests or control.at_chance:
         return
@@ -109,27 +106,19 @@ def idle(control: "ControlResult", answers: Predictions, tests: Mapping[str, Pre
     if gap is not None and gap.low is not None and gap.high is not None and gap.high >= 0:
         yield (
             f"{control.reference} is not measurably worse with every {control.shuffles} exchanged for another row's: "
-            f"AUROC {told(gap)}; nothing here shows that it uses the {control.shuffles}"
+            f"AUROC {signed(gap)}; nothing here shows that it uses the {control.shuffles}"
         )
 
 
-def gap_of(answers: Predictions, test: Predictions, only_above: bool = True) -> Difference | None:
+def gap_of(answers: Predictions, test: Predictions, *, only_above: bool = True) -> Difference | None:
     """Control minus arm on the items of both; None where it is not above 0 (that costs no resampling) or not paired."""
     answers, test = shared(answers, test)
     try:
-        if only_above and not above(answers, test):
+        if only_above and not (answers.difference(test, ("auroc",), Resampling(1))["auroc"].value or 0.0) > 0:
             return None
-        return difference_of(answers, test)["auroc"]
+        return answers.difference(test, ("auroc",))["auroc"]
     except DataError:  # other patients in some repeat: the two cannot be paired
         return None
-
-
-def above(answers: Predictions, test: Predictions) -> bool:
-    """Whether the control's AUROC is the higher one."""
-    from cxremb.comparison import value
-
-    first, second = value("auroc", answers), value("auroc", test)
-    return first is not None and second is not None and first > second
 
 
 def shared(a: Predictions, b: Predictions) -> tuple[Predictions, Predictions]:
@@ -142,6 +131,6 @@ def figure(auroc: Interval) -> str:
     return f"{auroc.value:.3f} [{auroc.low:.3f}, {auroc.high:.3f}]"
 
 
-def told(gap: Difference) -> str:
+def signed(gap: Difference) -> str:
     """The difference with its interval."""
     return f"{gap.value:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}]"

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.special import gammaln
 
 from cxremb.evaluation.arrays import cluster_numbers
-from cxremb.evaluation.bootstrap import FEWEST, Plan, intervals
+from cxremb.evaluation.bootstrap import FEWEST, Resampling, intervals
 from cxremb.features import Ids, Places
 
 DEPTHS = (1, 5, 10)
@@ -119,7 +119,7 @@ def figures(asked: Asked, seed: int) -> dict[str, Figure]:
     statistics["median_rank"] = partial(median_rank, asked)
     patients = int(asked.clusters.max()) + 1
     reason = f"only {patients} patients: an interval needs {FEWEST}" if patients < FEWEST else None
-    found = intervals(list(statistics.values()), asked.clusters, Plan(seed=seed), reason)
+    found = intervals(list(statistics.values()), asked.clusters, Resampling(seed=seed), reason=reason)
     return {
         name: Figure(float(interval.value or 0.0), interval.low, interval.high, guessed[name], interval.reason)
         for name, interval in zip(statistics, found, strict=True)

@@ -208,7 +208,7 @@ def suspected(subject: AuditSubject) -> Finding:
 
 def out_of_fold(run: Run) -> list[tuple[str, NDArray[np.int64], NDArray[np.float64], list[str]]]:
     """(label, y, chance, study ids) of each label: test predictions, the mean over a study's rows."""
-    table = run.predictions
+    table = run.prediction_rows
     table = table.filter(pc.equal(table["part"], "test"))
     grouped = table.group_by(["label", "study_id"]).aggregate([("y_true", "mean"), ("y_prob", "mean")])
     found = []

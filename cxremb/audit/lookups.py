@@ -1,6 +1,6 @@
 """How well the label is guessed by look-ups that see no film and read no report, fitted on train, scored on test."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 
 from cxremb.audit.facts import Fact, Header, facts_of
 from cxremb.audit.subject import FAIL, LOOK_UPS, NOTE, OK, TRAIN, AuditSubject, Finding, Items, skipped
-from cxremb.evaluation.bootstrap import FEWEST, Interval, cluster_intervals
+from cxremb.evaluation.bootstrap import FEWEST, Interval, Resampling
+from cxremb.evaluation.metrics import mean_or_none
+from cxremb.predictions import Predictions
 
 LABELS_JUDGED = 20  # of a set with more: the most frequent; each costs a fit's share and an interval
 GIVES_AWAY = 0.6  # AUROC from which a look-up is worth a look: between chance and what a weak model reaches
@@ -52,13 +54,16 @@ class Guess:
 def check_lookups(subject: AuditSubject, headers: Mapping[str, Header] | str) -> list[Finding]:
     """One finding for each fact about a row that is no content. headers: or the reason why there are none."""
     chosen = most_frequent(subject.rows.y)
-    findings = [told("patient", "patient id", subject.rows, by_patient(subject.rows, chosen), subject, chosen)]
+    guess = by_patient(subject.rows, chosen)
+    findings = [finding_of("patient", "patient id", subject.rows, guess=guess, subject=subject, columns=chosen)]
     for name, fact in facts_of(subject, headers).items():
         if isinstance(fact, str):
             findings.append(skipped(LOOK_UPS, name, fact))
         else:
             guess = joined(fitted(fact, chosen))
-            findings.append(told(name, fact.description, fact.items, guess, subject, chosen))
+            findings.append(
+                finding_of(name, fact.description, fact.items, guess=guess, subject=subject, columns=chosen)
+            )
     return findings
 
 
@@ -119,9 +124,9 @@ def predict(fact: Fact, train: NDArray[np.int64], y: NDArray[np.float64], judged
     if fact.words and len(train) > NAMES_FITTED:
         chosen = np.sort(np.random.default_rng(0).choice(len(train), NAMES_FITTED, replace=False))
         train, y = train[chosen], y[chosen]
-    known, asked = fact.matrices(train, judged)
+    known, wanted = fact.matrices(train, judged)
     model: Any = Ridge(solver="lsqr") if fact.words else small_tree(DecisionTreeRegressor, len(train))
-    return model.fit(known, y).predict(asked).reshape(len(judged), -1)
+    return model.fit(known, y).predict(wanted).reshape(len(judged), -1)
 
 
 def small_tree(build: Any, n: int) -> Any:
@@ -137,14 +142,14 @@ def joined(parts: Any) -> Guess | None:
     return Guess(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("rows", "chance", "prior")))
 
 
-def told(
-    name: str, said: str, items: Items, guess: Guess | None, subject: AuditSubject, columns: NDArray[np.int64]
+def finding_of(
+    name: str, what: str, items: Items, *, guess: Guess | None, subject: AuditSubject, columns: NDArray[np.int64]
 ) -> Finding:
     """The finding: AUROC with its interval, and accuracy beside that of always answering the larger class."""
     if guess is None or not len(columns):
         return skipped(LOOK_UPS, name, "no fold has labelled rows in train and in test")
     y = items.y[guess.rows][:, columns]
-    auroc = macro_auroc(y, guess, items.patients[guess.rows])
+    auroc = macro_auroc(scores_of(subject.dataset.name, guess, y, patients=items.patients[guess.rows]))
     right, majority = accuracies(y, guess, subject.labels.task)
     spread = "" if auroc.low is None else f" [{auroc.low:.2f}, {auroc.high:.2f}]"
     status = status_of(name, auroc)
@@ -152,7 +157,7 @@ def told(
     return Finding(
         LOOK_UPS,
         name,
-        f"{said} -> label{labels}: accuracy {right:.3f}, majority {majority:.3f}; AUROC{spread}",
+        f"{what} -> label{labels}: accuracy {right:.3f}, majority {majority:.3f}; AUROC{spread}",
         auroc.value,
         "-" if auroc.value is None else f"{auroc.value:.3f}",
         status,
@@ -170,30 +175,50 @@ def status_of(name: str, auroc: Interval) -> str:
     return NOTE if auroc.value >= GIVES_AWAY and (auroc.low is None or auroc.low > CHANCE) else OK
 
 
-def macro_auroc(y: NDArray[np.float64], guess: Guess, patients: NDArray[np.int64]) -> Interval:
-    """The mean AUROC over labels, and of several labels the mean of their limits, which is wide rather than narrow.
+def scores_of(dataset: str, guess: Guess, y: NDArray[np.float64], *, patients: NDArray[np.int64]) -> Predictions:
+    """How far a guess is from the prior of its fold, on a scale of 0 to 1, as predictions of test rows.
 
-    What counts is how far a guess is from the prior of its fold: priors differ between folds, and against the label
-    (the fold with more positives in test has fewer in train), so raw chances, pooled, would score below one half.
+    Priors differ between folds, and against the label (the fold with more positives in test has fewer in train), so raw
+    chances, pooled, would score below one half.
     """
-    resamples = 1000 if y.size < ROWS_FOR_MANY else 200
-    found = []
-    for column in range(y.shape[1]):
-        kept = np.isfinite(y[:, column])
-        score = np.clip((guess.chance[kept, column] - guess.prior[kept, column] + 1) / 2, 0, 1)
-        arrays = y[kept, column], score, patients[kept]
-        if min((arrays[0] == 0).sum(), (arrays[0] == 1).sum()) >= (FEWEST if y.shape[1] > 1 else 1):
-            found.append(cluster_intervals(*arrays, metrics=("auroc",), resamples=resamples)["auroc"])
+    n, k = y.shape
+    score = np.clip((guess.chance - guess.prior + 1) / 2, 0, 1)
+    zero = np.zeros(n, dtype=np.int64)
+    return Predictions(
+        run="look-up",
+        dataset=dataset,
+        unit="row",
+        task="multilabel",
+        labels=tuple(str(column) for column in range(k)),
+        part=np.full(n, "test"),
+        items=guess.rows,
+        studies=guess.rows,
+        patients=patients,
+        repeat=zero,
+        fold=zero,
+        seed=zero,
+        y=y,
+        prob=score,
+        logit=score,
+    )
+
+
+def macro_auroc(scores: Predictions) -> Interval:
+    """The mean AUROC over labels, and of several labels the mean of their limits, which is wide rather than narrow."""
+    resampling = Resampling(1000 if scores.y.size < ROWS_FOR_MANY else 200)
+    fewest = FEWEST if len(scores.labels) > 1 else 1
+    labels = [scores.of_label(label) for label in scores.labels]
+    found = [
+        own.interval(("auroc",), resampling)["auroc"]
+        for own in labels
+        if min((own.y == 0).sum(), (own.y == 1).sum()) >= fewest
+    ]
     if len(found) == 1:
         return found[0]
-    value, low, high = (mean([getattr(interval, name) for interval in found]) for name in ("value", "low", "high"))
+    value, low, high = (
+        mean_or_none([getattr(interval, name) for interval in found]) for name in ("value", "low", "high")
+    )
     return Interval(value, low, high)
-
-
-def mean(values: Sequence[float | None]) -> float | None:
-    """The mean; None if there is nothing or something is undefined."""
-    known = [value for value in values if value is not None]
-    return float(np.mean(known)) if known and len(known) == len(values) else None
 
 
 def accuracies(y: NDArray[np.float64], guess: Guess, task: str) -> tuple[float, float]:

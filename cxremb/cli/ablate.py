@@ -1,7 +1,6 @@
 """`cxremb ablate` compares arms on the same rows and folds: modalities, texts, heads, films, training sizes."""
 
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -34,9 +33,6 @@ def ablate(
     ] = False,
     alone: Annotated[bool, typer.Option("--alone", help="Leave the reference out: uses every row arms can.")] = False,
     reference: Annotated[str, typer.Option(help="The arm that the others are compared with.")] = "fusion",
-    grid: Annotated[
-        Path | None, typer.Option(help="TOML with base and axes; all their combinations are the arms, not --arms.")
-    ] = None,
     preset: PresetName = "default",
     label_set: LabelSet = "normal_abnormal",
     image_model: ImageModel = None,
@@ -64,7 +60,7 @@ def ablate(
 
     Example: cxremb ablate --arms "image,text,fusion\[head=mlp|gated|late],fusion\[train-fraction=0.1|0.25|0.5]"
     """
-    from cxremb.ablation import Trial, read_grid, split_arms
+    from cxremb.ablation import Trial, split_arms
     from cxremb.ablation import ablate as compare_arms
     from cxremb.cli.progress import bar
     from cxremb.features import Inputs
@@ -73,7 +69,6 @@ def ablate(
     if text_only and image_only:
         raise typer.BadParameter("--text-only and --image-only exclude each other; leave both out to compare them")
     only = "text" if text_only else "image" if image_only else ""
-    words = read_grid(grid) if grid else split_arms(only or arms)
     trial = Trial(
         preset=preset,
         split=split,
@@ -88,5 +83,5 @@ def ablate(
         controls=controls,
     )
     inputs = Inputs(label_set, image_model, text_model, text)
-    result = compare_arms(open_dataset(root, dataset), words, inputs, trial, bar)
+    result = compare_arms(open_dataset(root, dataset), split_arms(only or arms), inputs, trial, bar)
     show_ablation(result, fmt)

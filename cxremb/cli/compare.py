@@ -48,9 +48,9 @@ def compare(
 def flat(pair: Mapping[str, Any]) -> dict[str, Any]:
     """Both figures of a pair and their difference as one row."""
     return {
-        f"{side}_{name}" if side != "difference" else f"difference_{name}": value
-        for side, figure in pair.items()
-        for name, value in figure.items()
+        "a": pair["a"],
+        "b": pair["b"],
+        **{f"difference_{name}": value for name, value in pair["difference"].items()},
     }
 
 

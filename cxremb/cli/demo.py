@@ -138,10 +138,10 @@ def train_fusion(dataset: "Dataset") -> None:
     from cxremb.cli.run_view import show_run
     from cxremb.features import Inputs, load_features
     from cxremb.splits import choose_split
-    from cxremb.training.fit import Plan, fit_run
+    from cxremb.training.fit import FitJob, Plan, fit_run
 
     features = load_features(dataset, ("image", "text"), Inputs(LABEL_SET, IMAGE_MODEL, TEXT_MODEL))
-    run = fit_run(dataset, features, choose_split(dataset, LABEL_SET), Plan("fusion", folds=(0,)), bar)
+    run = fit_run(FitJob(dataset, features, choose_split(dataset, LABEL_SET), Plan("fusion", folds=(0,))), bar)
     show_run(run)
 
 

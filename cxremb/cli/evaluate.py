@@ -9,7 +9,7 @@ from cxremb.cli.options import DEFAULT_ROOT, DatasetName, Root
 from cxremb.cli.output import AsFormat, Format, write
 
 if TYPE_CHECKING:
-    from cxremb.calibrated import Holding
+    from cxremb.calibrated import CalibrationReport
     from cxremb.evaluation.bootstrap import Interval
     from cxremb.stratify import Stratified
     from cxremb.training.runs import Run
@@ -40,11 +40,11 @@ def evaluate(
     data = open_dataset(root, dataset)
     found = open_run(data, run)
     if by is None:
-        from cxremb.calibrated import judge_holding, store_reliability
+        from cxremb.calibrated import calibration_report, store_reliability
 
-        holding = judge_holding(found)
-        path = store_reliability(found, holding)
-        show_whole(found, holding, path) if fmt is Format.table else write_whole(found, holding, path, fmt)
+        report = calibration_report(found)
+        path = store_reliability(found, report)
+        show_whole(found, report, path) if fmt is Format.table else write_whole(found, report, path, fmt)
         return
     from cxremb.stratify import stratify
 
@@ -52,22 +52,22 @@ def evaluate(
     show_strata(groups) if fmt is Format.table else write_strata(groups, fmt)
 
 
-def write_whole(run: "Run", holding: "Holding", path: str, fmt: Format) -> None:
+def write_whole(run: "Run", report: "CalibrationReport", path: str, fmt: Format) -> None:
     """Everything as JSON, or the figures as CSV."""
     from dataclasses import asdict
 
     from cxremb.cli.run_view import figure_rows, figures_of, labels_of
 
-    told = asdict(holding) | {"reliability": holding.reliability.to_pylist(), "stored": path, "caveats": run.caveats}
+    found = asdict(report) | {"reliability": report.reliability.to_pylist(), "stored": path, "caveats": run.caveats}
     figures = {label: figures_of(run, label) for label in labels_of(run)}
-    write(told | {"figures": figures}, fmt, figure_rows(figures))
+    write(found | {"figures": figures}, fmt, figure_rows(figures))
 
 
-def show_whole(run: "Run", holding: "Holding", path: str) -> None:
+def show_whole(run: "Run", report: "CalibrationReport", path: str) -> None:
     """All figures, calibration, reliability and thresholds."""
     from rich.markup import escape
 
-    from cxremb.cli.run_view import figures_of, number, plain_table, show_table, span, told_interval
+    from cxremb.cli.run_view import figures_of, interval_in_words, number, plain_table, show_table, span
 
     table = plain_table((f"test, {run.label}", f"{run.arm}  {run.run_id}"))
     figures = figures_of(run)
@@ -75,39 +75,39 @@ def show_whole(run: "Run", holding: "Holding", path: str) -> None:
     for name, one in figures.items():
         table.add_row(name, escape(span(one)))
     show_table(table)
-    typer.echo(f"  {told_interval(run, figures)}")
+    typer.echo(f"  {interval_in_words(run, figures)}")
     if count and count["value"] is not None:
         typer.echo(f"  macro: the mean over {count['value']:.0f} labels; - where one of them has no such figure")
-    show_calibration(holding)
-    if len(holding.labels) == 1:
+    show_calibration(report)
+    if len(report.labels) == 1:
         bins = plain_table(("reliability", "bin", "rows", "least", "most", "predicted", "observed"))
-        for row in holding.reliability.to_pylist():
+        for row in report.reliability.to_pylist():
             ends = (number(row[name]) for name in ("low", "high", "predicted", "observed"))
             bins.add_row(row["probability"], str(row["bin"] + 1), f"{row['n']:,}", *ends)
         show_table(bins)
-    show_cuts(holding)
+    show_thresholds(report)
     for caveat in run.caveats:
         typer.echo(f"  {caveat}")
     typer.echo(f"Reliability stored: {path}")
 
 
-def show_calibration(holding: "Holding") -> None:
+def show_calibration(report: "CalibrationReport") -> None:
     """Each label's gaps before and after the temperature."""
     from cxremb.cli.run_view import number, plain_table, show_table
 
     table = plain_table(("calibration", "ECE", "after", "log loss", "after", "Brier", "after"))
-    for one in holding.labels:
+    for one in report.labels:
         after: Mapping[str, float | None] = one.after or {}
         cells = [number(value) for name in one.before for value in (one.before[name], after.get(name))]
         table.add_row(one.label, *cells)
     show_table(table)
-    if holding.reason:
-        typer.echo(f"  no temperature: {holding.reason}")
+    if report.reason:
+        typer.echo(f"  no temperature: {report.reason}")
         return
-    models = len(holding.temperatures)
+    models = len(report.temperatures)
     whose = f"of each of {models} models" if models > 1 else "of the model"
     typer.echo(
-        f"  after: divided by a temperature of {between(holding.temperatures, ' to ')}, chosen on the validation rows "
+        f"  after: divided by a temperature of {between(report.temperatures, ' to ')}, chosen on the validation rows "
         f"{whose}"
     )
 
@@ -117,25 +117,25 @@ def between(values: Sequence[float], to: str) -> str:
     return to.join(dict.fromkeys(f"{value:.2f}" for value in (min(values), max(values))))
 
 
-def show_cuts(holding: "Holding") -> None:
+def show_thresholds(report: "CalibrationReport") -> None:
     """What thresholds that were chosen on validation rows do to test rows."""
     from rich.markup import escape
 
     from cxremb.calibrated import USED
     from cxremb.cli.run_view import plain_table, show_table
 
-    if not holding.cuts:
+    if not report.thresholds:
         return
-    several = len(holding.labels) > 1
+    several = len(report.labels) > 1
     table = plain_table(("threshold by" + (", label" if several else ""), "at", *USED))
-    for one in (one for one in holding.cuts if not one.reason):
+    for one in (one for one in report.thresholds if not one.reason):
         name = f"{one.rule}, {one.label}" if several else one.rule
         table.add_row(name, between(one.thresholds, "-"), *(escape(short(one.figures[metric])) for metric in USED))
     if table.row_count:
         show_table(table)
         typer.echo("  each chosen on the validation rows of its fold, judged on the test rows")
     reasons: dict[str, list[str]] = {}
-    for one in holding.cuts:
+    for one in report.thresholds:
         if one.reason:
             reasons.setdefault(f"by {one.rule}: {one.reason}", []).append(one.label)
     for reason, labels in reasons.items():

@@ -79,11 +79,10 @@ def show_run(run: "Run", preset: "Preset | None" = None) -> None:
 
 def show_test(run: "Run") -> None:
     """The main figures with intervals, what needs no model, and a line per label where there are several."""
-    import pyarrow.compute as pc
+    import numpy as np
 
-    record, figures = run.record, figures_of(run)
-    tests = run.predictions.filter(pc.equal(run.predictions["part"], "test"))
-    items, patients = (pc.count_distinct(tests[name]).as_py() for name in ("item_id", "patient_id"))
+    record, figures, test = run.record, figures_of(run), run.predictions()
+    items, patients = len(np.unique(test.items)), len(np.unique(test.patients))
     which = "folds" if len(record["folds"]) > 1 else "fold"
     leaky = " (LEAKY)" if record["leaky"] else ""
     over = f", {run.label} over {len(record['labels'])} labels" if len(record["labels"]) > 1 else ""
@@ -92,20 +91,18 @@ def show_test(run: "Run") -> None:
         f"\nTest, {which} {', '.join(map(str, record['folds']))}{leaky}: {items:,} {record['unit']} rows of "
         f"{patients:,} patients{over}\n"
         f"  AUROC {span(figures['auroc'])}, accuracy {span(figures['accuracy'])}, F1 {span(figures['f1'])}\n"
-        f"  {told_interval(run, figures)}; without looking: "
+        f"  {interval_in_words(run, figures)}; without looking: "
         + ", ".join(f"{told} {number(figures[name]['value'])}" for name, told in names.items())
     )
     if over:
         show_table(label_table(run))
 
 
-def told_interval(run: "Run", figures: Mapping[str, Mapping[str, float | None]]) -> str:
+def interval_in_words(run: "Run", figures: Mapping[str, Mapping[str, float | None]]) -> str:
     """What the brackets are, or why there are none."""
-    from cxremb.predictions import no_interval
-
     if figures["auroc"]["low"] is not None:
         return "95% patient-cluster bootstrap"
-    reason = no_interval(run)
+    reason = run.predictions().no_interval()
     return f"no interval: {reason}" if reason else "no interval"
 
 

@@ -174,7 +174,7 @@ def train_head(collection: "Dataset", asked: Asked) -> "Run":
 
     from cxremb.cli.progress import bar
     from cxremb.features import load_features
-    from cxremb.training.fit import Plan, fit_run
+    from cxremb.training.fit import FitJob, Plan, fit_run
     from cxremb.training.heads import find_head
 
     head, inputs = find_head(asked.head), asked.inputs
@@ -184,7 +184,7 @@ def train_head(collection: "Dataset", asked: Asked) -> "Run":
     folds = asked.split()
     tell(features, folds)
     plan = Plan(asked.head, asked.recipe.name, asked.recipe.options, **asked.place)
-    return fit_run(collection, features, folds, plan, bar, asked.device or "cpu")
+    return fit_run(FitJob(collection, features, folds, plan), bar, asked.device or "cpu")
 
 
 def train_network(collection: "Dataset", asked: Asked) -> "Run":

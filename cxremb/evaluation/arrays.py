@@ -9,6 +9,7 @@ Reals = NDArray[np.float64]
 Rows = NDArray[np.intp]
 Flags = NDArray[np.bool_]
 
+BINARY, MULTICLASS, MULTILABEL = TASKS = ("binary", "multiclass", "multilabel")
 TOO_HOT = "train with a lower learning rate"
 
 

@@ -6,15 +6,13 @@ Method: the percentile bootstrap (Efron & Tibshirani 1993, chapter 13) over clus
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from cxremb.errors import DataError
-from cxremb.evaluation.arrays import Flags, Reals, Rows, checked_probabilities, cluster_numbers
-from cxremb.evaluation.metrics import COUNTED, THRESHOLD, called_positive, counted, row_parts
-from cxremb.evaluation.ranking import SWEPT, Ranking, Sweep, defined, ranked, swept, weighted_auroc
+from cxremb.evaluation.arrays import Flags, Reals, Rows
+from cxremb.evaluation.metrics import COUNTED, counted, row_parts
+from cxremb.evaluation.ranking import SWEPT, defined, ranked, swept, weighted_auroc
 
 METRICS = ("auroc", *SWEPT, *COUNTED)
 USUAL = ("auroc", "accuracy", "f1")
@@ -48,7 +46,7 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class Plan:
+class Resampling:
     """How to resample. The same seed draws the same clusters, however many figures are asked for."""
 
     resamples: int = 1000
@@ -61,113 +59,69 @@ class Plan:
             raise DataError(told, hint="ask for 1000 resamples at level 0.95")
 
 
-@dataclass(frozen=True)
-class Judged:
-    """One set of predictions, prepared so that a resample costs no sort."""
+def resampled(metric: str, y: Reals, prob: Reals, called: Flags, *, clusters: Rows, c: int) -> Statistic:
+    """A metric of `METRICS` of these rows as a function of how often each of c clusters is taken.
 
-    ranking: Ranking
-    sweep: Sweep
-    sums: Reals  # (c, 6) per cluster, over `metrics.COLUMNS`
-    clusters: Rows  # (n,) the cluster of each row, 0 to c - 1
-
-    def metric(self, name: str, counts: Reals) -> Reals:
-        """(b,) the metric with each cluster taken as often as `counts`, (b, c), says; NaN where undefined."""
-        if name in COUNTED:
-            return counted(counts @ self.sums, name)
-        weights = counts[:, self.clusters]
-        return weighted_auroc(self.ranking, weights) if name == "auroc" else SWEPT[name](self.sweep, weights)
-
-
-def cluster_intervals(  # noqa: PLR0913 - the arrays, and how to resample them
-    y_true: ArrayLike,
-    y_prob: ArrayLike,
-    clusters: ArrayLike,
-    *,
-    metrics: Sequence[str] = USUAL,
-    threshold: ArrayLike = THRESHOLD,
-    resamples: int = 1000,
-    level: float = 0.95,
-    seed: int = 0,
-) -> dict[str, Interval]:
-    """Metric -> value and interval. clusters: (n,) whose rows stay together, such as the patient.
-
-    y_true: (n,) 0 or 1. y_prob: (n,) probabilities of 1. metrics: of `METRICS`. threshold: as `binary_metrics`. The
-    same seed draws the same clusters. low and high are None with fewer than ten positives, negatives or clusters.
-    Raises `DataError` as `binary_metrics`, and for a row without a cluster or an unknown metric.
+    Arrays are checked ones, (n,); clusters: (n,) numbers from 0 to c - 1. What needs a sort is sorted here, once.
     """
-    plan = Plan(resamples, level, seed)
-    refuse_unknown(metrics)
-    y, prob = checked_probabilities(y_true, y_prob)
-    numbers = cluster_numbers(clusters, len(y))
-    judged = judge(y, prob, called_positive(prob, threshold), numbers, cluster_count(numbers))
-    found = intervals([partial(judged.metric, metric) for metric in metrics], numbers, plan, why_not(y, numbers))
-    return dict(zip(metrics, found, strict=True))
+    if metric in COUNTED:
+        parts = row_parts(y, prob, called)
+        sums = np.zeros((c, parts.shape[1]))
+        np.add.at(sums, clusters, parts)
+        return lambda counts: counted(counts @ sums, metric)
+    if metric == "auroc":
+        ranking = ranked(y, prob)
+        return lambda counts: weighted_auroc(ranking, counts[:, clusters])
+    sweep, weighted = swept(y, prob), SWEPT[metric]
+    return lambda counts: weighted(sweep, counts[:, clusters])
 
 
-def paired_difference(  # noqa: PLR0913 - the arrays, and how to resample them
-    y_true: ArrayLike,
-    prob_a: ArrayLike,
-    prob_b: ArrayLike,
-    clusters: ArrayLike,
-    *,
-    metrics: Sequence[str] = USUAL,
-    threshold: ArrayLike = THRESHOLD,
-    resamples: int = 1000,
-    level: float = 0.95,
-    seed: int = 0,
-) -> dict[str, Difference]:
-    """Metric -> A minus B, both on the same rows and the same resampled clusters. Arguments as `cluster_intervals`.
+def mean_of(statistics: Sequence[Statistic]) -> Statistic:
+    """The mean of figures, of labels or of pools, NaN where one of them is."""
 
-    p inverts the interval: twice the smaller tail beyond 0, with one added above and below the line, so that it
-    is never 0 (Davison & Hinkley 1997, section 4.2). A resample counts if the metric is defined for both.
-    """
-    plan = Plan(resamples, level, seed)
-    refuse_unknown(metrics)
-    y, first = checked_probabilities(y_true, prob_a, "prob_a")
-    _, second = checked_probabilities(y_true, prob_b, "prob_b")
-    numbers = cluster_numbers(clusters, len(y))
-    c = cluster_count(numbers)
-    a, b = (judge(y, prob, called_positive(prob, threshold), numbers, c) for prob in (first, second))
-    pairs = [(partial(a.metric, metric), partial(b.metric, metric)) for metric in metrics]
-    return dict(zip(metrics, differences(pairs, numbers, plan, why_not(y, numbers)), strict=True))
+    def mean(counts: Reals) -> Reals:
+        total = np.full(len(counts), 0.0 if statistics else np.nan)
+        for statistic in statistics:
+            total += statistic(counts)
+        return total / max(1, len(statistics))
+
+    return mean
 
 
-def intervals(statistics: Sequence[Statistic], clusters: Rows, plan: Plan, reason: str | None = None) -> list[Interval]:
+def intervals(
+    statistics: Sequence[Statistic], clusters: Rows, resampling: Resampling, *, reason: str | None = None
+) -> list[Interval]:
     """The interval of any figures that can be computed from how often each cluster is taken.
 
     clusters: (n,) numbers from 0 to c - 1. reason: why these rows bear none. A figure over weighted rows becomes one
     over clusters by `lambda counts: figure(counts[:, clusters])`.
     """
-    drawn = replicates(statistics, clusters, plan, 0 if reason else plan.resamples)
+    drawn = replicates(statistics, clusters, resampling, 0 if reason else resampling.resamples)
     values = [observed(statistic, clusters) for statistic in statistics]
     return [
-        Interval(value, *span(row, plan.level), *skipped(row, value, reason))
+        Interval(value, *span(row, resampling.level), *skipped(row, value, reason))
         for value, row in zip(values, drawn, strict=True)
     ]
 
 
 def differences(
-    pairs: Sequence[tuple[Statistic, Statistic]], clusters: Rows, plan: Plan, reason: str | None = None
+    pairs: Sequence[tuple[Statistic, Statistic]], clusters: Rows, resampling: Resampling, *, reason: str | None = None
 ) -> list[Difference]:
-    """The paired difference of any two figures, first minus second, under the same draws. Arguments as `intervals`."""
+    """The paired difference of any two figures, first minus second, under the same draws. Arguments as `intervals`.
+
+    p inverts the interval: twice the smaller tail beyond 0, with one added above and below the line, so that it
+    is never 0 (Davison & Hinkley 1997, section 4.2). A resample counts if the metric is defined for both.
+    """
     flat = [statistic for pair in pairs for statistic in pair]
-    drawn = replicates(flat, clusters, plan, 0 if reason else plan.resamples)
+    drawn = replicates(flat, clusters, resampling, 0 if reason else resampling.resamples)
     values = [observed(statistic, clusters) for statistic in flat]
     found = []
     for at in range(0, len(flat), 2):
         a, b = values[at], values[at + 1]
         value = None if a is None or b is None else a - b
         row = drawn[at] - drawn[at + 1]
-        found.append(Difference(value, *span(row, plan.level), two_sided_p(row), *skipped(row, value, reason)))
+        found.append(Difference(value, *span(row, resampling.level), two_sided_p(row), *skipped(row, value, reason)))
     return found
-
-
-def judge(y: Reals, prob: Reals, called: Flags, clusters: Rows, c: int) -> Judged:
-    """Predictions ready to be resampled. Arrays are checked ones; c: how many clusters there are, here or elsewhere."""
-    parts = row_parts(y, prob, called)
-    sums = np.zeros((c, parts.shape[1]))
-    np.add.at(sums, clusters, parts)
-    return Judged(ranked(y, prob), swept(y, prob), sums, clusters)
 
 
 def cluster_count(clusters: Rows) -> int:
@@ -180,11 +134,11 @@ def observed(statistic: Statistic, clusters: Rows) -> float | None:
     return defined(statistic(np.ones((1, cluster_count(clusters)))))
 
 
-def replicates(statistics: Sequence[Statistic], clusters: Rows, plan: Plan, resamples: int) -> Reals:
+def replicates(statistics: Sequence[Statistic], clusters: Rows, resampling: Resampling, resamples: int) -> Reals:
     """(statistics, resamples): every figure under the same draws; NaN where undefined."""
     values = np.empty((len(statistics), resamples))
     start = 0
-    for counts in cluster_counts(clusters, resamples, plan.seed):
+    for counts in cluster_counts(clusters, resamples, resampling.seed):
         stop = start + len(counts)
         for row, statistic in enumerate(statistics):
             values[row, start:stop] = statistic(counts)

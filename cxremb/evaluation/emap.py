@@ -13,8 +13,8 @@ import numpy as np
 from cxremb.errors import DataError
 from cxremb.evaluation.arrays import Reals, Rows
 
-MOST = 2000  # 4 million pairings, seconds for a head; 10,000 would be 100 million
-BLOCK = 250  # images at a time: with 2,000 texts and 256 hidden units, half a gigabyte in float32
+MOST = 1000  # rows, of one fold: a million pairings, half a second for a head of 256 units; 10,000 would be 100 million
+BLOCK = 100  # images at a time: with 1,000 texts and 256 units, 100 MB
 
 PairLogits = Callable[[Rows, Rows], Reals]  # (a,) image rows, (b,) text rows -> (a, b, k) logits of all pairings
 
@@ -32,7 +32,7 @@ class Projection:
     note: str = ""
 
 
-def emap(logits_of: PairLogits, n: int, block: int = BLOCK, most: int = MOST, seed: int = 0) -> Projection:
+def emap(logits_of: PairLogits, n: int, *, block: int = BLOCK, most: int = MOST, seed: int = 0) -> Projection:
     """The model's logits of n rows and those of its best additive approximation over all pairings.
 
     logits_of: (a,) image rows and (b,) text rows -> (a, b, k) logits of every image with every text; called with
@@ -72,8 +72,8 @@ def checked_logits(logits: Reals, shape: tuple[int, int]) -> Reals:
     """(a, b, k) as float64. Raises `DataError` for another shape or what is not finite."""
     values = np.asarray(logits, dtype=np.float64)
     if values.ndim != 3 or values.shape[:2] != shape:
-        told = f"{shape[0]} images with {shape[1]} texts gave logits of shape {values.shape}"
-        raise DataError(told, hint="return (images, texts, outputs)")
+        given = f"{shape[0]} images with {shape[1]} texts gave logits of shape {values.shape}"
+        raise DataError(given, hint="return (images, texts, outputs)")
     if bad := int((~np.isfinite(values)).sum()):
         raise DataError(f"{bad} of {values.size} logits are not finite", hint="train with a lower learning rate")
     return values

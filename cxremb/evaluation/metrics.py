@@ -1,6 +1,6 @@
 """The figures of binary predictions. A figure that is undefined is None, never NaN and never a made-up 0."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -58,6 +58,12 @@ def figures(y: Reals, prob: Reals, called: Flags) -> dict[str, float | None]:
         "majority_accuracy": None if share is None else max(share, 1 - share),
         "all_positive_f1": None if share is None else 2 * share / (1 + share),
     }
+
+
+def mean_or_none(values: Sequence[float | None]) -> float | None:
+    """The mean; None without any, or where one is missing, for leaving it out would flatter or harm."""
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known and len(known) == len(values) else None
 
 
 def called_positive(prob: Reals, threshold: ArrayLike = THRESHOLD) -> Flags:

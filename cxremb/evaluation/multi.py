@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 
 from cxremb.errors import DataError
 from cxremb.evaluation.arrays import Flags, Reals, checked_table
-from cxremb.evaluation.metrics import THRESHOLD, called_positive, figures
+from cxremb.evaluation.metrics import THRESHOLD, called_positive, figures, mean_or_none
 from cxremb.evaluation.ranking import divided, ranked, weighted_auroc
 from cxremb.evaluation.reliability import ece, likely
 
@@ -28,7 +28,7 @@ def multiclass_metrics(y_true: ArrayLike, y_prob: ArrayLike, names: Sequence[str
     refuse_names(names, y.shape[1])
     called = likeliest(prob)
     table = {name: figures(y[:, c], prob[:, c], called[:, c]) for c, name in enumerate(names)}
-    macro = averaged(table, judged_labels(y, names))
+    macro = averaged(table, [names[column] for column in both_answers(y)])
     macro |= {"balanced_accuracy": macro["recall"], **of_whole_rows(y, prob, called)}
     return {**table, "macro": without(macro, ("prevalence", "all_positive_f1"))}
 
@@ -51,7 +51,7 @@ def multilabel_metrics(
         for c, (name, rows) in enumerate(zip(names, known.T, strict=True))
     }
     micro = figures(y[known], prob[known], called[known])
-    return {**table, "macro": averaged(table, judged_labels(y, names)), "micro": micro}
+    return {**table, "macro": averaged(table, [names[column] for column in both_answers(y)]), "micro": micro}
 
 
 def medmnist_figures(y_true: ArrayLike, y_prob: ArrayLike, task: str) -> Figures:
@@ -119,19 +119,17 @@ def gorodkin(y: Reals, called: Flags) -> float | None:
     return None if np.isnan(quotient[0]) else float(quotient[0])
 
 
-def judged_labels(y: Reals, names: Sequence[str]) -> list[str]:
-    """The labels that have both answers: of the others nothing can be ranked."""
-    return [name for name, column in zip(names, y.T, strict=True) if (column == 1).any() and (column == 0).any()]
+def both_answers(y: Reals) -> list[int]:
+    """The labels that have both answers: of the others nothing can be ranked. y: (n, k)."""
+    columns: list[int] = np.flatnonzero((y == 1).any(axis=0) & (y == 0).any(axis=0)).tolist()
+    return columns
 
 
 def averaged(table: Mapping[str, Figures], judged: Sequence[str]) -> Figures:
     """Figure -> mean over the judged labels; None where one lacks it, for leaving that one out would flatter."""
     first = next(iter(table.values()))
-    means: Figures = {}
-    for metric in without(first, ONE_LABEL_ONLY):
-        values = [table[name][metric] for name in judged]
-        known = [value for value in values if value is not None]
-        means[metric] = float(np.mean(known)) if known and len(known) == len(values) else None
+    kept = without(first, ONE_LABEL_ONLY)
+    means = {metric: mean_or_none([table[name][metric] for name in judged]) for metric in kept}
     return {**means, "averaged": float(len(judged))}
 
 

@@ -6,9 +6,8 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-from numpy.typing import ArrayLike
 
+from cxremb.predictions import Predictions
 from cxremb.report.figures import Point
 
 FIGURES = ("loss", "accuracy", "precision", "recall", "f1")
@@ -16,7 +15,7 @@ CURVE_POINTS = 400  # more cannot be told apart at the figure's size
 
 
 @dataclass(frozen=True)
-class Epoch:
+class MeanEpoch:
     """Means over the folds of one arm that reached this epoch."""
 
     arm: str
@@ -30,18 +29,13 @@ class Epoch:
     f1: float | None
 
 
-def test_rows(predictions: pa.Table) -> pa.Table:
-    """Predictions on test rows."""
-    return predictions.filter(pc.equal(predictions["part"], "test"))
-
-
-def roc_points(y_true: ArrayLike, y_prob: ArrayLike) -> list[Point]:
+def roc_points(test: Predictions) -> list[Point]:
     """(1 - specificity, sensitivity) at every threshold, from (0, 0) to (1, 1); empty with one class.
 
-    y_true: (n,) 0 or 1. y_prob: (n,). Rows of equal probability make one slanted step (Fawcett 2006). Above
-    `CURVE_POINTS` points, evenly spaced ones are kept.
+    Rows of equal probability make one slanted step (Fawcett 2006). Above `CURVE_POINTS` points, evenly spaced ones are
+    kept. Of several labels all cells are one.
     """
-    y, prob = np.asarray(y_true, float), np.asarray(y_prob, float)
+    y, prob = test.y.ravel(), test.prob.ravel()
     if len(np.unique(y)) < 2:
         return []
     order = np.argsort(-prob, kind="stable")
@@ -53,13 +47,13 @@ def roc_points(y_true: ArrayLike, y_prob: ArrayLike) -> list[Point]:
     return [points[index] for index in np.linspace(0, len(points) - 1, CURVE_POINTS).round().astype(int)]
 
 
-def mean_history(arm: str, history: pa.Table) -> list[Epoch]:
+def mean_history(arm: str, history: pa.Table) -> list[MeanEpoch]:
     """Means over the folds, epoch by epoch, train before val. history: columns `layout.HISTORY`."""
     groups: dict[tuple[int, str], list[dict[str, Any]]] = {}
     for row in history.to_pylist():
         groups.setdefault((row["epoch"], row["phase"]), []).append(row)
     return [
-        Epoch(arm, epoch, phase, len(rows), *(mean([row[name] for row in rows]) for name in FIGURES))
+        MeanEpoch(arm, epoch, phase, len(rows), *(mean([row[name] for row in rows]) for name in FIGURES))
         for (epoch, phase), rows in sorted(groups.items())
     ]
 

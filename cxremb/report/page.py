@@ -4,14 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from numpy.typing import NDArray
 
 from cxremb.ablation import REFERENCE, ArmResult, compare
+from cxremb.ablation.compare import arms_by_caveat
 from cxremb.errors import DataError
 from cxremb.features import describe_text
-from cxremb.report.curves import FIGURES, Epoch, mean_history, roc_points, test_rows
+from cxremb.report.curves import FIGURES, MeanEpoch, mean_history, roc_points
 from cxremb.report.figures import Bar, Point, estimate, forest, loss_curves, roc_curves
 from cxremb.store.dataset import Dataset, open_dataset
 from cxremb.store.files import replace_text
@@ -72,7 +71,7 @@ class Page:
     arms: tuple[ArmResult, ...]
     curves: Mapping[str, Sequence[Point]]  # arm -> (1 - specificity, sensitivity), from (0, 0) to (1, 1)
     baselines: tuple[tuple[str, float | None], ...]  # what needs no model
-    history: tuple[Epoch, ...]
+    history: tuple[MeanEpoch, ...]
     examples: tuple[Example, ...]
     caveats: tuple[str, ...]
     provenance: tuple[tuple[str, str], ...]
@@ -94,10 +93,7 @@ def render(page: Page) -> str:
     )
     environment.filters["cell"] = cell
     environment.globals["numeric_columns"] = numeric_columns
-    arms: dict[str, list[str]] = {}
-    for row in page.arms:
-        for caveat in row.caveats:
-            arms.setdefault(caveat, []).append(row.arm)
+    arms = arms_by_caveat({row.arm: row.caveats for row in page.arms})
     loud = [f"Arms {', '.join(names)}: {caveat}." for caveat, names in arms.items() if caveat.startswith(LOUD)]
     return environment.get_template("page.html.jinja").render(
         page=page,
@@ -158,7 +154,7 @@ def stacked(value: float | None, low: float | None, high: float | None) -> str:
     return estimate(Bar("", value, low, high)).replace(" (", "\n(").replace(" ", "\N{NO-BREAK SPACE}")
 
 
-def loss_figures(history: Sequence[Epoch]) -> list[tuple[str, str]]:
+def loss_figures(history: Sequence[MeanEpoch]) -> list[tuple[str, str]]:
     """(drawing, caption) of each arm's loss curves, on one scale."""
     folds = {row.arm: max(other.folds for other in history if other.arm == row.arm) for row in history}
     whole = [(row, row.loss) for row in history if row.loss is not None and row.folds == folds[row.arm]]
@@ -189,11 +185,11 @@ def page_from_runs(root: Path, dataset: str, run_ids: Sequence[str], title: str)
         simulated=simulated,
         facts=data_facts(root, collection),
         arms=arms,
-        curves={row.title: curve for row in arms if (curve := roc_points(*judged(runs[row.arm])))},
+        curves={row.title: curve for row in arms if (curve := roc_points(runs[row.arm].predictions()))},
         baselines=tuple((told, first.metric(name)[0]) for name, told in BASELINES.items()),
         history=tuple(epoch for arm, run in runs.items() for epoch in mean_history(arm, run.history)),
         examples=tuple(ask(root, question, text, run_ids) for question, text in EXAMPLES.items()),
-        caveats=said_of(runs),
+        caveats=caveats_of(runs),
         provenance=run_facts(runs),
     )
 
@@ -215,15 +211,9 @@ def chosen_runs(dataset: Dataset, run_ids: Sequence[str]) -> dict[str, Run]:
 
 def compared(runs: Mapping[str, Run]) -> tuple[ArmResult, ...]:
     """One row per arm, with the differences to the reference if all predict the same rows."""
-    items = [sorted(test_rows(run.predictions)["item_id"].to_pylist()) for run in runs.values()]
+    items = [sorted(run.predictions().items.tolist()) for run in runs.values()]
     paired = REFERENCE in runs and len(runs) > 1 and all(rows == items[0] for rows in items)
     return tuple(compare(runs, REFERENCE if paired else None))
-
-
-def judged(run: Run) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(y_true, y_prob) of the run's test rows."""
-    rows = test_rows(run.predictions)
-    return rows["y_true"].to_numpy(), rows["y_prob"].to_numpy()
 
 
 def ask(root: Path, question: str, text: str, run_ids: Sequence[str]) -> Example:
@@ -256,16 +246,13 @@ def data_facts(root: Path, dataset: Dataset) -> tuple[tuple[str, str], ...]:
     )
 
 
-def said_of(runs: Mapping[str, Run]) -> tuple[str, ...]:
+def caveats_of(runs: Mapping[str, Run]) -> tuple[str, ...]:
     """What must be read beside the figures: each arm's caveats, and the rows that no arm could use."""
-    said: dict[str, list[str]] = {}
-    for arm, run in runs.items():
-        for caveat in run.caveats:
-            said.setdefault(caveat, []).append(arm)
+    arms = arms_by_caveat({arm: run.caveats for arm, run in runs.items()})
     left_out = {
         f"{n:,} rows left out: {why}" for run in runs.values() for why, n in run.record.get("left_out", {}).items()
     }
-    return (*(f"{', '.join(arms)}: {caveat}" for caveat, arms in said.items()), *sorted(left_out))
+    return (*(f"{', '.join(names)}: {caveat}" for caveat, names in arms.items()), *sorted(left_out))
 
 
 def run_facts(runs: Mapping[str, Run]) -> tuple[tuple[str, str], ...]:

@@ -175,7 +175,7 @@ def open_finetuning(
     if seen := seen_by(encode.weights, dataset.name):
         features = replace(features, seen={"image": seen}, stores={"image": store.name})
     head = Plan("image", options=plan.options, folds=(plan.fold,))
-    parts = parts_of_plan(features, split, head, ("image",))[0, plan.fold]
+    parts = parts_of_plan(features, split, head, blocks=("image",))[0, plan.fold]
     return FineTuning(dataset, plan, split, encode, encoder, features, films, vectors, parts, key)
 
 

@@ -2,90 +2,133 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from typing import Any
 
-from cxremb.features import Features, caveats
-from cxremb.splits import LEAKY, StoredSplit
-from cxremb.store.dataset import Dataset
-from cxremb.store.layout import FORMAT_VERSION
+import numpy as np
+import pyarrow as pa
+
+from cxremb.errors import TrainError
+from cxremb.evaluation.arrays import Reals
+from cxremb.features import caveats
+from cxremb.predictions import Predictions, rows_of
+from cxremb.splits import LEAKY
+from cxremb.store.layout import FORMAT_VERSION, HISTORY
 from cxremb.training.card import model_card
+from cxremb.training.data import Trained
 from cxremb.training.heads import HEADS
-from cxremb.training.parts import Parts
-from cxremb.training.plan import Plan
+from cxremb.training.parts import Parts, judged_rows
+from cxremb.training.plan import FitJob, Place
+from cxremb.training.presets import find_preset
 from cxremb.training.runs import Outcome, Run, write_run
-from cxremb.training.scores import headline, metrics_table
-from cxremb.training.tables import Fitted, history_table, prediction_table
+from cxremb.training.scores import metrics_table
 from cxremb.version import VERSION
 
 
 @dataclass(frozen=True)
-class Made:
-    """The models of one plan, and what the record must say of them."""
+class FitResult:
+    """What came of a job, whatever trained it."""
 
-    plan: Plan
-    blocks: Sequence[str]  # what they read: image, text
-    fitted: Sequence[Fitted]
+    trained: Mapping[Place, Trained]  # in the order of the plan's places; epoch 0 and no weights: a rule, not trained
+    predictions: Predictions  # the val and test rows of every model, models in the same order
     parts: Mapping[tuple[int, int], Parts]  # (repeat, fold) -> the part of each row
     parameters: int  # trainable ones of one model
     seconds: float  # spent training them
-    spec: Mapping[str, Any] = field(default_factory=dict)  # what the models are, enough to build them again
     precision: str = "fp32"  # of the products while they were trained
-    reads_stores: bool = True  # False: what it reads of `blocks` is not their vectors, such as the words of a text
 
 
-def run_key(dataset: Dataset, features: Features, split: StoredSplit, plan: Plan, spec: Mapping[str, Any]) -> str:
-    """SHA-256 of all that decides the result: rows, labels, stores and versions, split, model, recipe, seeds."""
-    told = {
+def key_of(job: FitJob) -> str:
+    """SHA-256 of all that decides the result: rows, labels, stores and versions, split, model, recipe, seeds.
+
+    Raises `TrainError` for an unknown head, or a preset that is not for the task of the labels.
+    """
+    features, spec = job.features, job.spec
+    if job.other is None:
+        preset = find_preset(job.plan.preset)
+        preset.check_head(job.plan.arm)
+        if features.task not in preset.tasks:
+            raise TrainError(
+                f"preset {preset.name} is for {' and '.join(preset.tasks)} labels; "
+                f"{features.label_set} is {features.task}",
+                hint="name another label set with --label-set, or use --preset default",
+            )
+    decides = {
         "format": FORMAT_VERSION,
         "cxremb": VERSION,
-        "simulated": dataset.simulated,
+        "simulated": job.dataset.simulated,
         "features": features.digest,
-        "split": split.key,
-        "plan": asdict(plan),
-        "head": dict(spec),
+        "split": job.split.key,
+        "plan": asdict(job.plan),
+        "head": spec,
     }
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
 
 
-def finish_run(dataset: Dataset, features: Features, split: StoredSplit, made: Made) -> Run:
+def predictions_of_model(job: FitJob, place: Place, parts: Parts, *, prob: Reals, logit: Reals) -> Predictions:
+    """What one model says of its val and test rows. parts: (n,) of its fold; prob, logit: (m, k) of those rows."""
+    features, rows = job.features, judged_rows(parts)
+    return Predictions(
+        run=job.plan.arm,
+        dataset=job.dataset.name,
+        unit=features.unit,
+        task=features.task,
+        labels=tuple(features.labels),
+        part=parts[rows],
+        items=features.item_ids[rows],
+        studies=features.study_ids[rows],
+        patients=features.patient_ids[rows],
+        **{name: np.full(len(rows), number) for name, number in asdict(place).items()},
+        y=features.y[rows],
+        prob=prob,
+        logit=logit,
+    )
+
+
+def finish_run(job: FitJob, result: FitResult) -> Run:
     """The run, written whole. Rows that the split does not list in any repeat are counted under `left_out`."""
-    metrics = metrics_table(features, made.fitted)
-    record = run_record(dataset, features, split, made)
+    metrics = metrics_table(result.predictions)
+    record = run_record(job, result)
+    history = [asdict(place) | asdict(epoch) for place, one in result.trained.items() for epoch in one.history]
     outcome = Outcome(
         record=record,
-        history=history_table(made.fitted),
-        predictions=prediction_table(features, made.fitted),
+        history=pa.Table.from_pylist(history, schema=HISTORY),
+        predictions=rows_of(result.predictions),
         metrics=metrics,
-        weights={f"{one.place.name}.{name}": array for one in made.fitted for name, array in one.weights.items()},
-        card=model_card(record | {"dataset": dataset.name}, metrics.to_pylist()),
+        weights={
+            f"{place.name}.{name}": array
+            for place, one in result.trained.items()
+            for name, array in one.weights.items()
+        },
+        card=model_card(record | {"dataset": job.dataset.name}, metrics.to_pylist()),
     )
-    return write_run(dataset, run_key(dataset, features, split, made.plan, made.spec), outcome)
+    return write_run(job.dataset, key_of(job), outcome)
 
 
-def run_record(dataset: Dataset, features: Features, split: StoredSplit, made: Made) -> dict[str, Any]:
+def run_record(job: FitJob, result: FitResult) -> dict[str, Any]:
     """What run.json says, less the id, the dates and the digest of the weights."""
-    plan, blocks = made.plan, [block for block in made.blocks if made.reads_stores and block in features.stores]
+    features, split, plan, simulated = job.features, job.split, job.plan, job.dataset.simulated
+    blocks = [block for block in job.blocks if job.other is None and block in features.stores]
     notes = [
-        *caveats(made.blocks, features.text_role, dataset.simulated),
+        *caveats(job.blocks, features.text_role, simulated),
         *([LEAKY] if split.leaky else []),
-        *diverged(made),
+        *diverged(result),
     ]
-    reads_text = "text" in made.blocks
+    reads_text = "text" in job.blocks
     return {
-        "head": head_name(made),
+        "head": head_name(job),
         "arm": plan.arm,
-        "spec": dict(made.spec),
+        "spec": job.spec,
         "preset": plan.preset,
         "options": asdict(plan.options),
-        "precision": made.precision,
+        "precision": result.precision,
+        "train_fraction": job.train_fraction,
         "label_set": features.label_set,
         "label_version": features.label_version,
         "task": features.task,
         "labels": list(features.labels),
-        "label": headline(features.labels),
+        "label": result.predictions.headline,
         "split": split.title,
         "split_key": split.key,
         "split_means": split.means,
@@ -103,38 +146,39 @@ def run_record(dataset: Dataset, features: Features, split: StoredSplit, made: M
         "folds": list(plan.folds),
         "repeats": list(plan.repeats),
         "seeds": list(plan.seeds),
-        "members": [asdict(one.place) | {"name": one.place.name, "epoch": one.epoch} for one in made.fitted],
-        "epochs": [one.epoch for one in made.fitted],  # the one kept, per model
-        "parameters": made.parameters,
+        "members": [asdict(place) | {"name": place.name, "epoch": one.epoch} for place, one in result.trained.items()],
+        "epochs": [one.epoch for one in result.trained.values()],  # the one kept, per model
+        "parameters": result.parameters,
         "unit": features.unit,
-        **rows_told(features, split, made),
-        "simulated": dataset.simulated,
+        **row_counts(job, result),
+        "simulated": simulated,
         "note": "; ".join(notes),
         "notes": list(features.notes),  # choices made for the user, such as which of several stores
-        "seconds": round(made.seconds, 2),
+        "seconds": round(result.seconds, 2),
         "versions": {"cxremb": VERSION, "torch": version("torch")},
     }
 
 
-def diverged(made: Made) -> list[str]:
+def diverged(result: FitResult) -> list[str]:
     """Which models stopped because their loss was no number any more, in words."""
     return [
-        f"{one.place.name} diverged in epoch {one.diverged}: its epoch {one.epoch} was kept, and a lower learning rate "
+        f"{place.name} diverged in epoch {one.diverged}: its epoch {one.epoch} was kept, and a lower learning rate "
         "would have gone further"
-        for one in made.fitted
+        for place, one in result.trained.items()
         if one.diverged
     ]
 
 
-def head_name(made: Made) -> str:
+def head_name(job: FitJob) -> str:
     """The head of the table that an arm, whose name may say more, is made of; else the arm's own name."""
-    return next((name for name, head in HEADS.items() if asdict(head) == dict(made.spec)), made.plan.arm)
+    return next((name for name, head in HEADS.items() if asdict(head) == job.spec), job.plan.arm)
 
 
-def rows_told(features: Features, split: StoredSplit, made: Made) -> dict[str, Any]:
+def row_counts(job: FitJob, result: FitResult) -> dict[str, Any]:
     """How many rows of how many patients the split lists, and what was left out and why."""
-    there = sum((parts != "").astype(int) for parts in made.parts.values()) > 0
-    left_out = dict(features.left_out)
+    there = sum((parts != "").astype(int) for parts in result.parts.values()) > 0
+    left_out = dict(job.features.left_out)
     if unlisted := int((~there).sum()):
-        left_out[f"not in split {split.name}"] = unlisted
-    return {"rows": int(there.sum()), "patients": len(set(features.patient_ids[there].tolist())), "left_out": left_out}
+        left_out[f"not in split {job.split.name}"] = unlisted
+    patients = set(job.features.patient_ids[there].tolist())
+    return {"rows": int(there.sum()), "patients": len(patients), "left_out": left_out}

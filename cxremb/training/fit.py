@@ -1,133 +1,154 @@
-"""Rows + split + plans -> finished runs: all models of plans that share a shape are trained together, as one stack."""
+"""Jobs -> finished runs. Models of jobs that share rows, head and recipe are trained together, as one stack."""
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import replace
 
 import numpy as np
 
 from cxremb.errors import TrainError
 from cxremb.features import Features
-from cxremb.splits import StoredSplit
-from cxremb.store.dataset import Dataset
-from cxremb.training.data import Member, Rows
-from cxremb.training.finish import Made, finish_run, run_key
-from cxremb.training.heads import HeadSpec, find_head
-from cxremb.training.parts import Parts, parts_of_plan
-from cxremb.training.plan import Place, Plan
-from cxremb.training.presets import find_preset
+from cxremb.predictions import Predictions, joined
+from cxremb.training.data import Member, Rows, Trained
+from cxremb.training.finish import FitResult, finish_run, key_of, predictions_of_model
+from cxremb.training.heads import HeadSpec
+from cxremb.training.parts import Parts, judged_rows, parts_of_job
+from cxremb.training.plan import FitJob, Place, Plan
 from cxremb.training.runs import Run, find_run
-from cxremb.training.scores import INTERVALS
-from cxremb.training.tables import Fitted
+from cxremb.training.shuffles import Draw, draw_of, shuffled
 from cxremb.types import Progress, unwatched
 
-if TYPE_CHECKING:
-    from cxremb.training.data import Trained
+__all__ = ["FitJob", "Plan", "fit", "fit_run", "rows_of"]
 
-__all__ = ["INTERVALS", "Plan", "fit_run", "fit_runs", "rows_of"]
-
-
-@dataclass(frozen=True)
-class Bench:
-    """What all runs of one call share."""
-
-    dataset: Dataset
-    features: Features
-    split: StoredSplit
-    device: str = "cpu"  # where it runs: never part of a key
+Model = tuple[float, Place]  # of one stack: the share of the training patients, and the place
+PartsOfFolds = Mapping[tuple[int, int], Parts]  # (repeat, fold) -> the part of each row
 
 
-def fit_run(
-    dataset: Dataset,
-    features: Features,
-    split: StoredSplit,
-    plan: Plan,
-    progress: Progress = unwatched,
-    device: str = "cpu",
-) -> Run:
-    """The run that answers `plan`; as `fit_runs`."""
-    return fit_runs(dataset, features, split, [plan], progress, device)[0]
+def fit_run(job: FitJob, progress: Progress = unwatched, device: str = "cpu") -> Run:
+    """The run that answers one job; as `fit`."""
+    return fit([job], progress, device)[0]
 
 
-def fit_runs(
-    dataset: Dataset,
-    features: Features,
-    split: StoredSplit,
-    plans: Sequence[Plan],
-    progress: Progress = unwatched,
-    device: str = "cpu",
-) -> list[Run]:
-    """The run that answers each plan: the finished one if there is one (`reused`), else trained and written now.
+def fit(jobs: Sequence[FitJob], progress: Progress = unwatched, device: str = "cpu") -> list[Run]:
+    """The run that answers each job: the finished one if there is one (`reused`), else trained and written now.
 
-    Plans with the same head and recipe are trained together, with all their folds, repeats and seeds; the result is
-    that of training them one by one. The stored models standardise their input themselves, so they take raw store
-    vectors. Rows that the split does not list are left out and counted.
+    Jobs with the same head and recipe are trained together, with all their folds, repeats and seeds; the result is
+    that of training them one by one. Jobs that differ in testing alone share their models. The stored models
+    standardise their input themselves, so they take raw store vectors. Rows that the split does not list are left out
+    and counted. Of shuffled rows the models are not kept: there is nothing to predict with them.
 
     Raises `TrainError` for an unknown head, a task that the preset is not for, too few rows, a single class, a split
     by image without images, patients that an encoder was fine-tuned on, a modality that no training row has, a recipe
     that chooses an epoch where there is no val, values that are no numbers, or, once the other runs are written, a loss
     that is no number from the first epoch on.
     """
-    bench = Bench(dataset, features, split, device)
-    keys = [key_of(bench, plan) for plan in plans]
-    asked = dict(zip(keys, plans, strict=True))
-    runs = {key: replace(done, reused=True) for key in asked if (done := find_run(dataset, key))}
-    shapes: dict[tuple[str, str], dict[str, Plan]] = {}
-    for key, plan in asked.items():
+    keys = [key_of(job) for job in jobs]
+    wanted = dict(zip(keys, jobs, strict=True))
+    runs = {key: replace(done, reused=True) for key, job in wanted.items() if (done := find_run(job.dataset, key))}
+    stacks: dict[tuple[int, str, str, str | None], dict[str, FitJob]] = {}
+    for key, job in wanted.items():
         if key not in runs:
-            shapes.setdefault((str(find_head(plan.arm)), str(plan.options)), {})[key] = plan
-    for alike in shapes.values():
-        runs |= fit_alike(bench, alike, progress)
+            alike = id(job.features), str(job.head), str(job.plan.options), job.shuffles
+            stacks.setdefault(alike, {})[key] = job
+    for stack in stacks.values():
+        runs |= fit_stack(stack, progress, device)
     return [runs[key] for key in keys]
 
 
-def key_of(bench: Bench, plan: Plan) -> str:
-    """The key of the run that answers a plan. Raises `TrainError` if the preset is not for the task of the labels."""
-    head, preset = find_head(plan.arm), find_preset(plan.preset)
-    preset.check_head(plan.arm)
-    if bench.features.task not in preset.tasks:
-        raise TrainError(
-            f"preset {preset.name} is for {' and '.join(preset.tasks)} labels; "
-            f"{bench.features.label_set} is {bench.features.task}",
-            hint="name another label set with --label-set, or use --preset default",
-        )
-    return run_key(bench.dataset, bench.features, bench.split, plan, asdict(head))
+def fit_stack(jobs: Mapping[str, FitJob], progress: Progress, device: str) -> dict[str, Run]:
+    """The runs, by key, of jobs that share rows, head and recipe: one training of all their models."""
+    from cxremb.training.loop import precision_of  # torch takes seconds to import, and a finished run never needs it
 
-
-def fit_alike(bench: Bench, plans: Mapping[str, Plan], progress: Progress) -> dict[str, Run]:
-    """The runs, by key, of plans that share a head and a recipe: one training of all their models."""
-    from cxremb.training import loop  # torch takes seconds to import, and a run that is re-used never needs it
-
-    first = next(iter(plans.values()))
-    features, head = bench.features, find_head(first.arm)
-    check_shapes(features, head, first.arm)
-    parts = {key: parts_of_plan(features, bench.split, plan, head.blocks) for key, plan in plans.items()}
-    places = [(key, place) for key, plan in plans.items() for place in plan.places]
-    members = [member(parts[key][place.repeat, place.fold], place) for key, place in places]
-    rows = rows_of(features, head.blocks)
-    started = time.perf_counter()
-    device = device_named(bench.device)
-    trained = loop.fit_members(rows, members, head, options=first.options, progress=progress, device=device)
-    each = (time.perf_counter() - started) / len(members)  # of one model; they were trained side by side
-    dims = {block: features.blocks[block].shape[-1] for block in head.blocks}
-    parameters = head.parameters(dims, features.task, len(features.labels))
-    precision = loop.precision_of(first.options, head, device)
-    models = dict(zip(places, trained, strict=True))
-    runs = {}
-    for key, plan in plans.items():
-        if not all(models[key, place].epoch for place in plan.places):
+    first = next(iter(jobs.values()))
+    features, head, options = first.features, first.head, first.plan.options
+    check_shapes(features, head, first.plan.arm)
+    parts = {key: parts_of_job(job) for key, job in jobs.items()}
+    device = device_named(device)
+    trained, predictions, seconds = trained_models(jobs, parts, progress, device=device)
+    parameters, precision, runs = parameters_of(head, features), precision_of(options, head, device), {}
+    for key, job in jobs.items():
+        own = {place: trained[job.train_fraction, place] for place in job.plan.places}
+        if not all(one.epoch for one in own.values()):
             continue  # the others are written before `refuse_diverged` speaks of this one
-        fitted = [
-            judged(rows, head, models[key, place], place, parts[key][place.repeat, place.fold]) for place in plan.places
-        ]
-        made = Made(plan, head.blocks, fitted, parts[key], parameters, each * len(fitted), asdict(head), precision)
-        runs[key] = finish_run(bench.dataset, features, bench.split, made)
-    refuse_diverged((plans[key].arm, place, one) for (key, place), one in models.items())
+        result = FitResult(
+            trained={place: replace(one, weights={}) if job.shuffles else one for place, one in own.items()},
+            predictions=joined([predictions[key, place] for place in own]),
+            parts=parts[key],
+            parameters=parameters,
+            seconds=seconds / len(trained) * len(own),  # models are trained side by side
+            precision=precision,
+        )
+        runs[key] = finish_run(job, result)
+    name = first.plan.arm + (f" with shuffled {first.shuffles}" if first.shuffles else "")
+    refuse_diverged((name, place, one) for (_, place), one in trained.items())
     return runs
 
 
-def refuse_diverged(models: Iterable[tuple[str, Place, "Trained"]]) -> None:
+def trained_models(
+    jobs: Mapping[str, FitJob], parts: Mapping[str, PartsOfFolds], progress: Progress, *, device: str
+) -> tuple[dict[Model, Trained], dict[tuple[str, Place], Predictions], float]:
+    """(the models, what they say for each job and place, the seconds of training).
+
+    All are one training; where labels or vectors are shuffled, one for each draw.
+    """
+    from cxremb.training import loop
+
+    first = next(iter(jobs.values()))
+    rows = rows_of(first.features, first.head.blocks)
+    trained: dict[Model, Trained] = {}
+    predictions, seconds = {}, 0.0
+    places = [(key, place, draw_of(job, place)) for key, job in jobs.items() for place in job.plan.places]
+    for draw in dict.fromkeys(draw for *_, draw in places):
+        here = [(key, place) for key, place, drawn in places if drawn == draw]
+        read = rows if draw is None else drawn_rows(rows, first, parts[here[0][0]], draw=draw)
+        members: dict[Model, Member] = {
+            (jobs[key].train_fraction, place): member(parts[key][place.repeat, place.fold], place)
+            for key, place in here
+        }
+        started = time.perf_counter()
+        options = first.plan.options
+        models = loop.fit_members(
+            read, list(members.values()), first.head, options=options, progress=progress, device=device
+        )
+        seconds += time.perf_counter() - started
+        trained |= dict(zip(members, models, strict=True))
+        for key, place in here:
+            if (one := trained[jobs[key].train_fraction, place]).epoch:
+                own = parts[key][place.repeat, place.fold]
+                predictions[key, place] = tested(jobs[key], read, one, place=place, parts=own)
+    return trained, predictions, seconds
+
+
+def drawn_rows(rows: Rows, job: FitJob, parts: PartsOfFolds, *, draw: Draw) -> Rows:
+    """The rows with what the job shuffles exchanged within the parts of one repeat."""
+    of_repeat = [parts[draw[0], fold] for fold in job.plan.folds]
+    return shuffled(rows, job.features, of_repeat, what=str(job.shuffles), draw=draw)
+
+
+def tested(job: FitJob, rows: Rows, trained: Trained, *, place: Place, parts: Parts) -> Predictions:
+    """What a model says of its val and test rows, without the modality that the job takes away."""
+    from cxremb.training import loop
+
+    predicted = loop.predict(without(rows, job.missing), job.head, trained.weights, index=judged_rows(parts))
+    return predictions_of_model(job, place, parts, prob=predicted.prob, logit=predicted.logit)
+
+
+def without(rows: Rows, modality: str | None) -> Rows:
+    """The rows with one modality missing from all."""
+    if modality is None:
+        return rows
+    gone = np.zeros_like(rows.present[modality])
+    block = np.zeros_like(rows.blocks[modality])
+    return replace(rows, blocks={**rows.blocks, modality: block}, present={**rows.present, modality: gone})
+
+
+def parameters_of(head: HeadSpec, features: Features) -> int:
+    """Trainable parameters of one model."""
+    dims = {block: features.blocks[block].shape[-1] for block in head.blocks}
+    return head.parameters(dims, features.task, len(features.labels))
+
+
+def refuse_diverged(models: Iterable[tuple[str, Place, Trained]]) -> None:
     """Raises `TrainError` if there is a model, of an arm and a place, of which no epoch can be kept."""
     for arm, place, one in models:
         if not one.epoch:
@@ -161,25 +182,6 @@ def member(parts: Parts, place: Place) -> Member:
     """One model: trained on `train`, its epoch chosen on `val`; without `val`, `test` is watched and nothing chosen."""
     watched = "val" if (parts == "val").any() else "test"
     return Member(np.flatnonzero(parts == "train"), np.flatnonzero(parts == watched), place.seed, watched, place.name)
-
-
-def judged(rows: Rows, head: HeadSpec, trained: "Trained", place: Place, parts: Parts) -> Fitted:
-    """A trained model with its predictions on `val` and `test`."""
-    from cxremb.training import loop
-
-    index = np.flatnonzero((parts == "val") | (parts == "test"))
-    predicted = loop.predict(rows, head, trained.weights, index=index)
-    return Fitted(
-        place,
-        trained.epoch,
-        trained.weights,
-        trained.history,
-        index,
-        parts[index],
-        predicted.prob,
-        predicted.logit,
-        trained.diverged,
-    )
 
 
 def check_shapes(features: Features, head: HeadSpec, arm: str) -> None:

@@ -1,6 +1,7 @@
 """Who is trained on and who is tested in one fold, and what must not be trained. Needs no torch."""
 
 from collections.abc import Sequence
+from math import ceil
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,15 +9,43 @@ from numpy.typing import NDArray
 from cxremb.errors import TrainError
 from cxremb.features import Features
 from cxremb.splits import StoredSplit, fold_parts
-from cxremb.training.plan import Plan
+from cxremb.training.plan import FitJob, Plan
 
 FEWEST_ROWS = 10  # training rows below which a head learns the rows by heart and nothing else
 
 Parts = NDArray[np.str_]  # (n,) train, val, test, or "" for a row that the split does not list
 
 
+def judged_rows(parts: Parts) -> NDArray[np.int64]:
+    """(m,) the rows of val and test, in order: what a model is asked about."""
+    return np.flatnonzero((parts == "val") | (parts == "test"))
+
+
+def parts_of_job(job: FitJob) -> dict[tuple[int, int], Parts]:
+    """(repeat, fold) -> the part of each row; patients beyond the job's share of the training patients are in none.
+
+    Raises `TrainError` if one cannot be trained on.
+    """
+    found = parts_of_plan(job.features, job.split, job.plan, blocks=job.blocks)
+    if job.train_fraction == 1:
+        return found
+    patients, seed = job.features.patient_ids, job.plan.seeds[0]
+    for (repeat, fold), parts in found.items():
+        kept = nested_patients(patients[parts == "train"], job.train_fraction, (seed, repeat, fold))
+        parts[(parts == "train") & ~np.isin(patients, kept)] = ""
+        refuse_untrainable(job.features, parts, f"{job.plan.arm}, fold {fold} of split {job.split.title}")
+    return found
+
+
+def nested_patients(patients: NDArray[np.str_], fraction: float, seed: Sequence[int]) -> list[str]:
+    """A random share of the patients, once each. Of one seed, a smaller share is part of every larger one."""
+    names = np.unique(patients)
+    drawn = np.random.default_rng(list(seed)).permutation(names)
+    return list(drawn[: ceil(fraction * len(names))].tolist())
+
+
 def parts_of_plan(
-    features: Features, split: StoredSplit, plan: Plan, blocks: Sequence[str]
+    features: Features, split: StoredSplit, plan: Plan, *, blocks: Sequence[str]
 ) -> dict[tuple[int, int], Parts]:
     """(repeat, fold) -> the part of each row. blocks: what is read. Raises `TrainError` if one cannot be trained on."""
     if split.by_image and features.unit != "image":
@@ -52,15 +81,15 @@ def refuse_untrainable(features: Features, parts: Parts, where: str) -> None:
         )
     train = parts == "train"
     if train.sum() < FEWEST_ROWS:
-        told = "".join(f"; {count:,} rows left out: {why}" for why, count in features.left_out.items() if count)
+        lost = "".join(f"; {count:,} rows left out: {why}" for why, count in features.left_out.items() if count)
         text = "; `cxremb train text`, or linear-text, and `cxremb ablate --text-only --alone` need no images"
         raise TrainError(
-            f"{where} has {train.sum()} training rows of unit {features.unit}, {FEWEST_ROWS} are the least{told}",
+            f"{where} has {train.sum()} training rows of unit {features.unit}, {FEWEST_ROWS} are the least{lost}",
             hint=f"embed more of the data set{text if 'image' in features.blocks else ''}",
         )
     if not both_classes(features.y[train]).any():
         raise TrainError(
-            f"{told_classes(features, train)} in {where}: nothing to tell apart",
+            f"{common_class(features, train)} in {where}: nothing to tell apart",
             hint="embed more of the data set, or name another label set with --label-set",
         )
     if not (parts == "test").any():
@@ -82,7 +111,7 @@ def both_classes(y: NDArray[np.float64]) -> NDArray[np.bool_]:
     return np.asarray((y == 1).any(axis=0) & (y == 0).any(axis=0))
 
 
-def told_classes(features: Features, train: NDArray[np.bool_]) -> str:
+def common_class(features: Features, train: NDArray[np.bool_]) -> str:
     """What all training rows have in common, in words."""
     if len(features.labels) > 1:
         return f"no label of {features.label_set} has both a positive and a negative training row"

@@ -1,9 +1,15 @@
-"""What is to be trained, as data: all of a plan enters the run's key. Needs no torch."""
+"""What is to be trained, as data. Needs no torch."""
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from itertools import product
+from typing import Any
 
 from cxremb.errors import TrainError
+from cxremb.features import Features
+from cxremb.splits import StoredSplit
+from cxremb.store.dataset import Dataset
+from cxremb.training.heads import HeadSpec, find_head
 from cxremb.training.presets import PRESETS, Options
 
 
@@ -25,7 +31,7 @@ class Place:
 class Plan:
     """What to train: a head and its recipe, one model for every repeat, fold and seed. All of it enters the key."""
 
-    arm: str  # a head of `training.heads.HEADS`
+    arm: str  # a head of `training.heads.HEADS`, or an arm that says more than its head
     preset: str = "default"
     options: Options = field(default_factory=lambda: PRESETS["default"].options)
     folds: tuple[int, ...] = (0, 1, 2, 3, 4)
@@ -43,3 +49,40 @@ class Plan:
     def places(self) -> list[Place]:
         """Every model, in the order of the weights."""
         return [Place(repeat, fold, seed) for repeat, seed, fold in product(self.repeats, self.seeds, self.folds)]
+
+
+@dataclass(frozen=True)
+class FitJob:
+    """One run that is wanted: a plan, and the rows and split that it is for.
+
+    What is no head on stored vectors, a network from pixels or a rule of a control, says in `other` what it is, enough
+    to build it again, and in `reads` which modalities it looks at.
+    """
+
+    dataset: Dataset
+    features: Features
+    split: StoredSplit
+    plan: Plan
+    given_head: HeadSpec | None = None  # None: the one that `plan.arm` names
+    other: Mapping[str, Any] | None = None
+    reads: Sequence[str] = ()
+    train_fraction: float = 1.0  # the share of each fold's training patients that it learns from
+    missing: str | None = None  # a modality that is taken away when the trained model is tested
+    shuffles: str | None = None  # `shuffles.LABELS`, or a modality: exchanged among rows, so that it says nothing
+
+    @property
+    def head(self) -> HeadSpec:
+        """Raises `TrainError` if there is none of that name."""
+        return self.given_head or find_head(self.plan.arm)
+
+    @property
+    def blocks(self) -> Sequence[str]:
+        """The modalities that it reads."""
+        return self.head.blocks if self.other is None else self.reads
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """What it is, enough to build it again. It enters the key."""
+        if self.other is not None:
+            return dict(self.other)
+        return {"shuffled": self.shuffles, "head": asdict(self.head)} if self.shuffles else asdict(self.head)

@@ -27,7 +27,7 @@ def solved_head(
     from cxremb.training.loop import fit_members
 
     plan, head = Plan("linear-image", folds=(fold,)), find_head("linear-image")
-    parts = parts_of_plan(vectors, split, plan, head.blocks)[0, fold]
+    parts = parts_of_plan(vectors, split, plan, blocks=head.blocks)[0, fold]
     options = replace(plan.options, class_weights=class_weights)
     one = member(parts, Place(0, fold, 0))
     [solved] = fit_members(rows_of(vectors, head.blocks), [one], head, options=options)

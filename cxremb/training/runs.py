@@ -12,6 +12,7 @@ from uuid import uuid4
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pyarrow import csv
@@ -19,6 +20,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
 from cxremb.errors import StoreError, name_list
+from cxremb.predictions import Predictions, read_rows
 from cxremb.store.dataset import Dataset
 from cxremb.store.files import replace_file, replace_table, replace_text, sha256_of, sync_folder, unwritable
 from cxremb.store.layout import FORMAT_VERSION, HISTORY, METRICS, PREDICTIONS
@@ -69,6 +71,11 @@ class Run:
         return tuple(filter(None, str(self.record.get("note") or "").split("; ")))
 
     @property
+    def train_fraction(self) -> float:
+        """The share of each fold's training patients that it was trained on."""
+        return float(self.record.get("train_fraction", 1.0))
+
+    @property
     def seconds(self) -> float:
         return float(self.record["seconds"])
 
@@ -78,9 +85,25 @@ class Run:
         return self.table("history", HISTORY)
 
     @property
-    def predictions(self) -> pa.Table:
+    def prediction_rows(self) -> pa.Table:
         """Columns `layout.PREDICTIONS`: validation and test rows of every fold."""
         return self.table("predictions", PREDICTIONS)
+
+    def predictions(self, part: str = "test") -> Predictions:
+        """What its models say of the rows of one part, val or test, in the order of the table.
+
+        Raises `StoreError` if the file is gone or damaged.
+        """
+        table = self.prediction_rows
+        record = self.record
+        return read_rows(
+            table.filter(pc.equal(table["part"], part)),
+            run=self.run_id,
+            dataset=str(record["dataset"]),
+            unit=str(record["unit"]),
+            task=str(record["task"]),
+            labels=record["labels"],
+        )
 
     @property
     def metrics(self) -> pa.Table:

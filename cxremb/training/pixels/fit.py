@@ -1,28 +1,27 @@
 """A data set, a split and a preset -> a finished run of a network from pixels, like that of any head."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from cxremb.embedding.seen import seen_by
 from cxremb.errors import TrainError
 from cxremb.features import Features, Inputs
+from cxremb.predictions import joined
 from cxremb.splits import StoredSplit
 from cxremb.store.dataset import Dataset
-from cxremb.training.finish import Made, finish_run, run_key
+from cxremb.training.data import Trained
+from cxremb.training.finish import FitResult, finish_run, key_of, predictions_of_model
 from cxremb.training.fit import device_named, member, rows_of
 from cxremb.training.heads import find_network
 from cxremb.training.options import PixelRecipe
-from cxremb.training.parts import Parts, parts_of_plan
+from cxremb.training.parts import judged_rows, parts_of_job
 from cxremb.training.pixels.films import Films, load_films
-from cxremb.training.plan import Plan
+from cxremb.training.plan import FitJob, Place, Plan
 from cxremb.training.presets import Preset, find_preset
 from cxremb.training.runs import Run, find_run
 from cxremb.training.stopped import resumable
-from cxremb.training.tables import Fitted
 from cxremb.types import Progress, unwatched
 
 if TYPE_CHECKING:
@@ -103,14 +102,13 @@ def fit_network(
     """
     features = source.features
     check_task(features, plan)
-    spec = spec_of(source, plan)
-    key = run_key(dataset, features, split, plan, spec)
+    job = FitJob(dataset, features, split, plan, other=spec_of(source, plan), reads=BLOCKS)
+    key = key_of(job)
     if done := find_run(dataset, key):
         return replace(done, reused=True)
-    parts = parts_of_plan(features, split, plan, BLOCKS)
+    parts_of_job(job)  # raises before anything is written
     with resumable(dataset, key) as folder:
-        fitted, parameters, seconds = fit_places(source, parts, plan, folder=folder, device=device, progress=progress)
-        return finish_run(dataset, features, split, Made(plan, BLOCKS, fitted, parts, parameters, seconds, spec))
+        return finish_run(job, fit_places(job, source, plan, folder=folder, device=device, progress=progress))
 
 
 def check_task(features: Features, plan: NetworkPlan) -> None:
@@ -132,37 +130,29 @@ def spec_of(source: NetworkSource, plan: NetworkPlan) -> dict[str, Any]:
 
 
 def fit_places(
-    source: NetworkSource,
-    parts: Mapping[tuple[int, int], Parts],
-    plan: NetworkPlan,
-    *,
-    folder: Path,
-    device: str,
-    progress: Progress,
-) -> tuple[list[Fitted], int, float]:
-    """(the plan's models one after the other, how many parameters each has, the seconds spent on them).
-
-    folder: of the checkpoints, of each model one.
-    """
+    job: FitJob, source: NetworkSource, plan: NetworkPlan, *, folder: Path, device: str, progress: Progress
+) -> FitResult:
+    """The models of a plan, one after the other. folder: of the checkpoints, of each model one."""
     from cxremb.training.inputs import tensors_of
     from cxremb.training.pixels.loop import fit
     from cxremb.training.pixels.networks import parameters_of
     from cxremb.training.pixels.predict import NetworkJob, predict
 
-    device = device_named(device)
-    targets, fitted, parameters, seconds = tensors_of(rows_of(source.features, ())), [], 0, 0.0
+    device, parts = device_named(device), parts_of_job(job)
+    targets, parameters, seconds = tensors_of(rows_of(source.features, ())), 0, 0.0
+    models: dict[Place, Trained] = {}
+    predictions = []
     for place in plan.places:
-        part = parts[place.repeat, place.fold]
+        own = parts[place.repeat, place.fold]
         checkpoint = folder / f"{place.name}.safetensors"
-        job = NetworkJob(
+        network = NetworkJob(
             find_network(plan.arm), plan.pixels, plan.options, start=source.start, device=device, checkpoint=checkpoint
         )
-        trained = fit(job, source.films, targets, member=member(part, place), progress=progress)
-        rows = np.flatnonzero((part == "val") | (part == "test"))
-        prob, logit = predict(trained.network, source.films, rows, job=job, task=targets.task)
+        trained = fit(network, source.films, targets, member=member(own, place), progress=progress)
+        prob, logit = predict(trained.network, source.films, judged_rows(own), job=network, task=targets.task)
+        predictions.append(predictions_of_model(job, place, own, prob=prob, logit=logit))
         weights = {name: value.cpu().contiguous().numpy() for name, value in trained.network.state_dict().items()}
+        models[place] = Trained(weights, trained.epoch, trained.history, trained.diverged)
         seconds += trained.seconds
         parameters = parameters_of(trained.network.requires_grad_(True))
-        told = trained.epoch, weights, trained.history, rows, part[rows], prob, logit, trained.diverged
-        fitted.append(Fitted(place, *told))
-    return fitted, parameters, seconds
+    return FitResult(models, joined(predictions), parts, parameters, seconds)
