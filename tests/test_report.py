@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow.compute as pc
 import pytest
 from planted import Planted, plant
+from predicted import predicted
 from sklearn.metrics import auc, roc_auc_score, roc_curve
 
 from cxremb.errors import DataError
@@ -195,16 +196,16 @@ def test_roc_points_are_those_of_sklearn(seed: int) -> None:
     y = (rng.random(200) < 0.3).astype(float)
     prob = np.round(rng.random(200), 1 + seed)  # ties, many and few
     expected = roc_curve(y, prob, drop_intermediate=False)
-    np.testing.assert_allclose(roc_points(y, prob), np.stack(expected[:2], axis=1))
+    np.testing.assert_allclose(roc_points(predicted(y, prob)), np.stack(expected[:2], axis=1))
 
 
 def test_roc_points_at_the_edges() -> None:
-    assert roc_points([1, 1], [0.2, 0.3]) == []
-    assert roc_points([], []) == []
-    assert roc_points([0, 1], [0.5, 0.5]) == [(0, 0), (1, 1)]
+    assert roc_points(predicted([1, 1], [0.2, 0.3])) == []
+    assert roc_points(predicted([], [])) == []
+    assert roc_points(predicted([0, 1], [0.5, 0.5])) == [(0, 0), (1, 1)]
     rng = np.random.default_rng(0)
     y, prob = rng.integers(0, 2, 5000), rng.random(5000)
-    thinned = roc_points(y, prob)
+    thinned = roc_points(predicted(y, prob))
     assert (len(thinned), thinned[0], thinned[-1]) == (CURVE_POINTS, (0, 0), (1, 1))
     assert auc(*zip(*thinned, strict=True)) == pytest.approx(roc_auc_score(y, prob), abs=0.002)
 

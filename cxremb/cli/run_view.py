@@ -102,8 +102,10 @@ def interval_in_words(run: "Run", figures: Mapping[str, Mapping[str, float | Non
     """What the brackets are, or why there are none."""
     if figures["auroc"]["low"] is not None:
         return "95% patient-cluster bootstrap"
-    reason = run.predictions().no_interval()
-    return f"no interval: {reason}" if reason else "no interval"
+    test = run.predictions()
+    reason = test.no_interval()
+    label = f"{run.label}: " if len(test.labels) == 1 else ""  # of several the reason names the one it is about
+    return f"no interval: {label}{reason}" if reason else "no interval"
 
 
 def label_table(run: "Run") -> "Table":
