@@ -183,7 +183,7 @@ def guess_run(reference: FitJob, name: str) -> Run:
     plan = replace(
         reference.plan, arm=CONTROL + name, preset=NO_RECIPE, options=options, seeds=reference.plan.seeds[:1]
     )
-    job = replace(reference, plan=plan, other={"guess": name, "reads": known.digest}, reads=reads)
+    job = replace(reference, plan=plan, other={"guess": name, "reads": known.digest}, reads=reads, reads_stores=False)
     if done := find_run(job.dataset, key_of(job)):
         return replace(done, reused=True)
     return finish_run(job, guess_all(job, guess()))

@@ -109,7 +109,7 @@ def finish_run(job: FitJob, result: FitResult) -> Run:
 def run_record(job: FitJob, result: FitResult) -> dict[str, Any]:
     """What run.json says, less the id, the dates and the digest of the weights."""
     features, split, plan, simulated = job.features, job.split, job.plan, job.dataset.simulated
-    blocks = [block for block in job.blocks if job.other is None and block in features.stores]
+    blocks = [block for block in job.blocks if job.reads_stores and block in features.stores]
     notes = [
         *caveats(job.blocks, features.text_role, simulated),
         *([LEAKY] if split.leaky else []),

@@ -66,6 +66,7 @@ class FitJob:
     given_head: HeadSpec | None = None  # None: the one that `plan.arm` names
     other: Mapping[str, Any] | None = None
     reads: Sequence[str] = ()
+    reads_stores: bool = True  # False: it reads something else of these modalities, such as the words of a text
     train_fraction: float = 1.0  # the share of each fold's training patients that it learns from
     missing: str | None = None  # a modality that is taken away when the trained model is tested
     shuffles: str | None = None  # `shuffles.LABELS`, or a modality: exchanged among rows, so that it says nothing
