@@ -2,24 +2,34 @@
 # Only relative paths are used, so that the checkout may lie in a folder with a space in its name.
 PYTHON ?= python3
 BIN := .venv/bin
-STAMP := .venv/.installed
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary :all: -c constraints.txt
+DEMO := .venv/.demo
+DEV := .venv/.dev
+# What torch, oneDNN and this package may use of a processor: what most laptops and hosted runners have.
+AVX2 := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2
 
-.PHONY: help env demo test lint types tests format clean
+.PHONY: help env demo test test-slow test-avx2 lint types tests wheels format clean
 
 help: ## this list
-	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z0-9-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 11
 
-env: $(STAMP) ## make .venv with the exact versions of constraints.txt
+env: $(DEV) ## make .venv with the exact versions of constraints.txt
 
-$(STAMP): pyproject.toml constraints.txt
+.venv/bin/python:
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
-	@touch $(STAMP)
 
-demo: env ## the whole route, at real size, on real reports and simulated films
+$(DEMO): .venv/bin/python pyproject.toml constraints.txt
+	$(PIP) -e ".[demo]"
+	@touch $(DEMO)
+
+$(DEV): .venv/bin/python pyproject.toml constraints.txt
+	$(PIP) -e ".[dev]"
+	@touch $(DEMO) $(DEV)
+
+demo: $(DEMO) ## the whole route, on 1,000 real reports and simulated films; installs only what it needs
 	$(BIN)/python -m cxremb demo
 
-test: lint types tests ## all that CI runs
+test: lint types tests ## lint, types and the quick tests
 
 lint: env
 	$(BIN)/python -m ruff check .
@@ -29,7 +39,16 @@ types: env
 	$(BIN)/python -m mypy
 
 tests: env
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: env ## the tests that start a browser or many processes, build a wheel or run what the documents say
+	$(BIN)/python -m pytest -m slow
+
+test-avx2: env ## the tests of arithmetic once more, as on a processor without wide and half-precision instructions
+	$(AVX2) $(BIN)/python -m pytest -m "arithmetic and not slow"
+
+wheels: env ## whether every package that is installed is there as a wheel, for this machine
+	$(BIN)/python .ci/wheels.py
 
 format: env ## rewrite the code in its own style
 	$(BIN)/python -m ruff check --fix .

@@ -245,8 +245,17 @@ def test_real_reports_are_hardly_padded_and_batches_are_not_small(real_data: Pat
     ],
 )
 def test_emulated_bfloat16_is_not_native(monkeypatch, told, native):
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
     monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True)
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: told, raising=False)
     assert runtime_module.native_bf16("cpu") is native
     monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
     assert not runtime_module.native_bf16("cpu")
+
+
+@pytest.mark.parametrize(("most", "native"), [("AVX2", False), ("avx512_core", False), ("AVX512_CORE_BF16", True)])
+def test_bfloat16_that_onednn_may_not_use_is_not_native(monkeypatch, most, native):
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict, raising=False)
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", most)
+    assert runtime_module.native_bf16("cpu") is native

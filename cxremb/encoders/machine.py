@@ -1,5 +1,6 @@
 """Which device, arithmetic and engine to use: asked of the hardware, never guessed."""
 
+import os
 import time
 from importlib.metadata import PackageNotFoundError, version
 
@@ -11,6 +12,7 @@ from cxremb.errors import EncoderError, reason
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 ENGINES = ("auto", "torch", "openvino")
 SIDE = 768  # of the matrices that are multiplied: large enough to tell, some milliseconds each
+WITHOUT_BF16 = {"SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX512_CORE", "AVX512_CORE_VNNI"}  # oneDNN's names
 FASTER = 1.2  # times that bfloat16 must be faster than float32 to be worth its rounding
 
 
@@ -94,9 +96,14 @@ def measured_precision(device: str) -> tuple[str, str]:
 
 
 def native_bf16(device: str) -> bool:
-    """Whether bfloat16 products run in hardware: tensor cores, AMX or AVX-512 BF16; elsewhere they are emulated."""
+    """Whether bfloat16 products run in hardware: tensor cores, AMX or AVX-512 BF16; elsewhere they are emulated.
+
+    Where oneDNN, which computes them on a CPU, is kept from such instructions by ONEDNN_MAX_CPU_ISA, there are none.
+    """
     if device.startswith("cuda"):
         return torch.cuda.get_device_capability(device) >= (8, 0)  # Ampere
+    if os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper() in WITHOUT_BF16:
+        return False
     if device != "cpu" or not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         return False
     told: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # an older torch does not tell
