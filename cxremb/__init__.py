@@ -1,5 +1,60 @@
-"""cxremb: a precomputed-embedding feature store for chest X-rays, with lightweight trainers."""
+"""cxremb: a precomputed-embedding feature store for chest X-rays, with lightweight trainers.
+
+The names below are all there is; the command line calls the same functions. Nothing heavy is imported before its use.
+
+    add             a collection of films, reports or both, read and kept as a data set
+    open_store      a store's vectors
+    load_features   vectors and labels as aligned arrays
+    train           a head on stored vectors, or a network from pixels: a run
+    ablate          arms compared on the same rows and folds
+    evaluate        all figures of a run, or its figures by group
+    compare         two runs on the rows that both judge
+    load            the models of a run, to predict with
+    sql             any SELECT over data sets, stores and runs
+    HeadClassifier  the heads as a scikit-learn estimator
+    CxrembError     what all of them raise, with a hint
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from cxremb.version import VERSION as __version__  # noqa: N811 - the name that every package gives it
 
-__all__ = ["__version__"]
+if TYPE_CHECKING:
+    from cxremb.api.data import add, load_features, open_store, sql
+    from cxremb.api.runs import ablate, compare, evaluate, load, train
+    from cxremb.errors import CxrembError
+    from cxremb.training.estimator import HeadClassifier
+
+__all__ = [
+    "CxrembError",
+    "HeadClassifier",
+    "__version__",
+    "ablate",
+    "add",
+    "compare",
+    "evaluate",
+    "load",
+    "load_features",
+    "open_store",
+    "sql",
+    "train",
+]
+
+PLACES = {
+    **dict.fromkeys(("add", "load_features", "open_store", "sql"), "cxremb.api.data"),
+    **dict.fromkeys(("ablate", "compare", "evaluate", "load", "train"), "cxremb.api.runs"),
+    "CxrembError": "cxremb.errors",
+    "HeadClassifier": "cxremb.training.estimator",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """A public name, imported on its first use."""
+    if name not in PLACES:
+        raise AttributeError(f"module 'cxremb' has no attribute {name!r}")
+    return getattr(import_module(PLACES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from cxremb.errors import DataError
 from cxremb.evaluation.arrays import MULTICLASS
@@ -13,6 +14,7 @@ from cxremb.evaluation.calibrate import Calibration
 from cxremb.evaluation.reliability import reliability_table
 from cxremb.predictions import Predictions
 from cxremb.store.files import replace_table, unwritable
+from cxremb.tabular import Tabular
 from cxremb.training.runs import Run
 
 RULES: Mapping[str, tuple[str, float]] = {"Youden": ("youden", 0.0), "sensitivity >= 0.95": ("sensitivity", 0.95)}
@@ -60,6 +62,30 @@ class CalibrationReport:
     labels: tuple[Calibrated, ...]
     thresholds: tuple[ThresholdFigures, ...]
     reliability: pa.Table  # columns `RELIABILITY`
+
+
+@dataclass(frozen=True)
+class RunEvaluation(Tabular):
+    """All test figures of a run, and whether its probabilities hold."""
+
+    run: Run
+    calibration: CalibrationReport
+    stored: str  # where the reliability table lies
+
+    def to_arrow(self) -> pa.Table:
+        """A row for each label and metric: the figure and its interval."""
+        rows = self.run.metrics
+        return rows.filter(pc.equal(rows["part"], "test")).select(["label", "metric", "value", "low", "high"])
+
+    def heading(self) -> str:
+        """Which run, in one line."""
+        return f"run {self.run.run_id}, {self.run.arm}: test figures"
+
+
+def evaluate_run(run: Run) -> RunEvaluation:
+    """All figures of a run; its reliability table is written into its folder now."""
+    report = calibration_report(run)
+    return RunEvaluation(run, report, store_reliability(run, report))
 
 
 def calibration_report(run: Run) -> CalibrationReport:

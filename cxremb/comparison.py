@@ -1,16 +1,18 @@
 """Two runs on the units that both judge: by how much one is better, by three tests, and what that means in words."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from cxremb.errors import DataError
 from cxremb.evaluation.bootstrap import Difference, Resampling
 from cxremb.evaluation.delong import AreaDifference, delong_difference
 from cxremb.evaluation.significance import McNemar, mcnemar
 from cxremb.predictions import Predictions
+from cxremb.tabular import Tabular
 from cxremb.training.runs import Run
 
 METRICS = ("auroc", "accuracy", "f1")
@@ -31,7 +33,7 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Comparison(Tabular):
     """Two runs on shared units. A unit is an item in one repeat, fold and seed, with its labels."""
 
     a: str  # run ids
@@ -48,6 +50,20 @@ class Comparison:
     conclusion: str
     differs: Mapping[str, tuple[Any, Any]]  # what was asked of each, where that is not the same
     caveats: tuple[str, ...]  # what must stand beside the figures, and of which run
+
+    def to_arrow(self) -> pa.Table:
+        """A row for each metric: A, B, and A minus B with its interval and p."""
+        return pa.Table.from_pylist(
+            [
+                {"metric": name, "a": pair.a, "b": pair.b}
+                | {f"difference_{key}": value for key, value in asdict(pair.difference).items()}
+                for name, pair in self.figures.items()
+            ]
+        )
+
+    def heading(self) -> str:
+        """What follows, in words."""
+        return self.conclusion
 
 
 def compare_runs(

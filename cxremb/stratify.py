@@ -1,7 +1,7 @@
 """The figures of a run per group of its test rows, by any SQL expression over what is known of them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +16,7 @@ from cxremb.predictions import Predictions
 from cxremb.store.dataset import Dataset
 from cxremb.store.sql import query
 from cxremb.store.views import quoted
+from cxremb.tabular import Tabular
 from cxremb.training.runs import Run
 
 MISSING = "(missing)"
@@ -88,7 +89,7 @@ class Strata:
 
 
 @dataclass(frozen=True)
-class Stratified:
+class Stratified(Tabular):
     """The figures of each group, and what a reader must know of how the groups came about."""
 
     run_id: str
@@ -97,6 +98,21 @@ class Stratified:
     strata: Strata
     notes: tuple[str, ...]
     caveats: tuple[str, ...] = ()  # those of the run: they stand beside every figure
+
+    def to_arrow(self) -> pa.Table:
+        """A row for each group and metric: its counts, the figure and its interval, or why there is none."""
+        return pa.Table.from_pylist(
+            [
+                {"group": group.name, "rows": group.rows, "positives": group.positives, "metric": metric}
+                | asdict(figure)
+                for group in self.strata.groups
+                for metric, figure in group.metrics.items()
+            ]
+        )
+
+    def heading(self) -> str:
+        """What was grouped, in one line."""
+        return f"run {self.run_id}, label {self.label}, test rows by {self.by}"
 
 
 def stratify(

@@ -2,6 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
 
 from cxremb.ablation.compare import ArmResult, arms_by_caveat
 from cxremb.ablation.controls import ControlResult
@@ -10,6 +13,7 @@ from cxremb.ablation.trial import CHOSEN, FIXED
 from cxremb.ablation.verdicts import named, unread
 from cxremb.evaluation.bootstrap import Resampling
 from cxremb.features import describe_text
+from cxremb.tabular import Tabular
 
 COLUMNS = (
     "sp@.95: specificity at a sensitivity of 0.95, of the ranking; ECE: mean gap of probability and outcome; "
@@ -18,7 +22,7 @@ COLUMNS = (
 
 
 @dataclass(frozen=True)
-class Ablation:
+class Ablation(Tabular):
     """Arms compared on one set of rows, with all that a reader needs beside the figures."""
 
     rows: tuple[ArmResult, ...]
@@ -147,3 +151,37 @@ class Ablation:
             "majority accuracy": self.majority_accuracy,
             "all-positive F1": self.all_positive_f1,
         }
+
+    def to_arrow(self) -> pa.Table:
+        """A row for each arm and control, with every figure in full and its caveats in a column."""
+        rows = [self.arm_row(row) for row in self.rows]
+        rows += [
+            (self.arm_row(control.row) if control.row else {})
+            | {"dataset": self.dataset, "kind": "control", "arm": control.name, "words": control.reason}
+            for control in self.controls
+        ]
+        return pa.Table.from_pylist(rows)
+
+    def heading(self) -> str:
+        """What was compared, in one line."""
+        return f"{self.dataset}: {self.n:,} rows of {self.patients:,} patients; label {self.label}"
+
+    def arm_row(self, row: ArmResult) -> dict[str, Any]:
+        """Column -> value of one arm."""
+        flat: dict[str, Any] = {"dataset": self.dataset, "kind": "arm", "arm": row.arm, "unit": self.unit}
+        flat |= {"n": row.n, "patients": row.patients}
+        for name in ("auroc", "accuracy", "f1", "difference", "over_folds"):
+            figure = getattr(row, name)
+            values = {field: None if figure is None else getattr(figure, field) for field in ("value", "low", "high")}
+            flat |= {name if field == "value" else f"{name}_{field}": value for field, value in values.items()}
+        for name in ("difference", "over_folds"):
+            flat[f"{name}_p"] = None if (gap := getattr(row, name)) is None else gap.p
+        flat |= {"difference_p_holm": row.holm, "reference": self.reference}
+        flat |= {"specificity_at_sensitivity_95": row.specificity, "ece": row.ece, "threshold": self.threshold}
+        flat |= {name.replace(" ", "_").replace("-", "_").lower(): value for name, value in self.baselines.items()}
+        flat |= {"split": self.split, "leaky": row.leaky, "stores": "; ".join(self.stores.values())}
+        flat |= {"text": self.text, "text_role": self.text_role, "repeats": self.repeats, "seeds": self.seeds}
+        fuse = next((one for one in self.fusing if one.arm == row.arm), None)
+        flat |= {"additive_auroc": fuse and fuse.additive, "interaction_share": fuse and fuse.share}
+        flat |= {"run_id": row.run_id, "seconds": row.seconds, "reused": row.reused, "caveats": "; ".join(row.caveats)}
+        return flat | {"words": fuse and (fuse.skipped or fuse.words)}

@@ -13,6 +13,7 @@ from cxremb.datasets.table import read as read_table
 from cxremb.errors import DataError, StoreError, did_you_mean
 from cxremb.features import Features, Inputs
 from cxremb.features import load_features as assemble
+from cxremb.store.dataset import list_datasets, open_dataset
 from cxremb.store.reader import Store, list_stores
 from cxremb.store.reader import open_store as find_store
 from cxremb.types import Collection, Progress, unwatched
@@ -114,8 +115,10 @@ def sql(query: str, *, root: str | Path | None = None) -> "duckdb.DuckDBPyRelati
     """The rows that one SELECT finds, as a DuckDB relation: `.df()`, `.pl()`, `.to_arrow_table()`, or show it.
 
     Read-only, over every data set, store and run under `root` (see docs/sql.md). Raises `QueryError`, with DuckDB's own
-    words, if the statement is wrong or would do more than read.
+    words, if the statement is wrong or would do more than read; `DataError` if there is no data set.
     """
     from cxremb.store.sql import relation
 
-    return relation(store_root(root), query)
+    place = store_root(root)
+    list_datasets(place) or open_dataset(place)  # which says that there is none
+    return relation(place, query)

@@ -60,28 +60,30 @@ def ablate(
 
     Example: cxremb ablate --arms "image,text,fusion\[head=mlp|gated|late],fusion\[train-fraction=0.1|0.25|0.5]"
     """
-    from cxremb.ablation import Trial, split_arms
-    from cxremb.ablation import ablate as compare_arms
+    from cxremb.api.runs import ablate as compare_arms
     from cxremb.cli.progress import bar
-    from cxremb.features import Inputs
-    from cxremb.store.dataset import open_dataset
 
     if text_only and image_only:
         raise typer.BadParameter("--text-only and --image-only exclude each other; leave both out to compare them")
-    only = "text" if text_only else "image" if image_only else ""
-    trial = Trial(
+    result = compare_arms(
+        "text" if text_only else "image" if image_only else arms,
+        alone=alone,
+        reference=reference,
         preset=preset,
+        label_set=label_set,
+        image_model=image_model,
+        text_model=text_model,
+        text=text,
         split=split,
         allow_leaky=allow_leaky,
         repeat=repeat,
-        seed=seed,
-        alone=alone,
         repeats=repeats,
+        seed=seed,
         seeds=seeds,
         threshold=threshold.value,
-        reference=reference,
         controls=controls,
+        dataset=dataset,
+        root=root,
+        progress=bar,
     )
-    inputs = Inputs(label_set, image_model, text_model, text)
-    result = compare_arms(open_dataset(root, dataset), split_arms(only or arms), inputs, trial, bar)
     show_ablation(result, fmt)

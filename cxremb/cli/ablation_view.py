@@ -1,14 +1,12 @@
 """An ablation as a table of 100 columns, and as Markdown, LaTeX, CSV or JSON."""
 
-import csv
-import io
 from dataclasses import replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
-from cxremb.cli.output import write
+from cxremb.cli.output import csv_text, write
 from cxremb.cli.progress import WIDTH
 
 if TYPE_CHECKING:
@@ -155,47 +153,8 @@ def latex(text: str) -> str:
 
 def as_csv(result: "Ablation") -> str:
     """One line per arm and control, full precision; the caveats travel in a column."""
-    rows = [flat_arm(result, row) for row in result.rows]
-    rows += [flat_control(result, control) for control in result.controls]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, rows[0], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
-
-
-def flat_arm(result: "Ablation", row: "ArmResult") -> dict[str, Any]:
-    """Column -> value of one arm."""
-    flat: dict[str, Any] = {"dataset": result.dataset, "kind": "arm", "arm": row.arm, "unit": result.unit}
-    flat |= {"n": row.n, "patients": row.patients}
-    for name in ("auroc", "accuracy", "f1", "difference", "over_folds"):
-        flat |= flat_figure(name, getattr(row, name))
-    for name in ("difference", "over_folds"):
-        flat[f"{name}_p"] = None if (gap := getattr(row, name)) is None else gap.p
-    flat |= {"difference_p_holm": row.holm, "reference": result.reference}
-    flat |= {"specificity_at_sensitivity_95": row.specificity, "ece": row.ece, "threshold": result.threshold}
-    flat |= {name.replace(" ", "_").replace("-", "_").lower(): value for name, value in result.baselines.items()}
-    flat |= {"split": result.split, "leaky": row.leaky, "stores": "; ".join(result.stores.values())}
-    flat |= {"text": result.text, "text_role": result.text_role, "repeats": result.repeats, "seeds": result.seeds}
-    fuse = next((one for one in result.fusing if one.arm == row.arm), None)
-    flat |= {"additive_auroc": fuse and fuse.additive, "interaction_share": fuse and fuse.share}
-    flat |= {"run_id": row.run_id, "seconds": row.seconds, "reused": row.reused, "caveats": "; ".join(row.caveats)}
-    return flat | {"words": fuse and (fuse.skipped or fuse.words)}
-
-
-def flat_control(result: "Ablation", control: "ControlResult") -> dict[str, Any]:
-    """Column -> value of one control: as an arm, or the reason why it was not made."""
-    flat = {"dataset": result.dataset, "kind": "control", "arm": control.name, "words": control.reason}
-    return (flat_arm(result, control.row) if control.row else {}) | flat
-
-
-def flat_figure(name: str, figure: Any) -> dict[str, float | None]:
-    """A figure and its interval as columns."""
-    fields = ("value", "low", "high")
-    return {
-        name if field == "value" else f"{name}_{field}": None if figure is None else getattr(figure, field)
-        for field in fields
-    }
+    rows = result.to_arrow()
+    return csv_text(rows.column_names, (row.values() for row in rows.to_pylist()))
 
 
 def span(value: float | None, low: float | None, high: float | None, sign: str = "") -> str:

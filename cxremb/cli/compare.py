@@ -29,29 +29,15 @@ def compare(
 
     Example: cxremb compare 0a1b2c3d 4e5f6a7b
     """
-    from cxremb.comparison import compare_runs
-    from cxremb.store.dataset import open_dataset
-    from cxremb.training.runs import open_run
+    from dataclasses import asdict
 
-    data = open_dataset(root, dataset)
-    runs = [open_run(data, name) for name in (first, second)]
-    found = compare_runs(*runs, shared=shared, label=label)
+    from cxremb.api.runs import compare as compare_runs
+
+    found = compare_runs(first, second, shared=shared, label=label, dataset=dataset, root=root)
     if fmt is not Format.table:
-        from dataclasses import asdict
-
-        told = asdict(found)
-        write(told, fmt, [{"metric": name, **flat(pair)} for name, pair in told["figures"].items()])
+        write(asdict(found), fmt, found.to_arrow().to_pylist())
     else:
         show_comparison(found)
-
-
-def flat(pair: Mapping[str, Any]) -> dict[str, Any]:
-    """Both figures of a pair and their difference as one row."""
-    return {
-        "a": pair["a"],
-        "b": pair["b"],
-        **{f"difference_{name}": value for name, value in pair["difference"].items()},
-    }
 
 
 def show_comparison(found: "Comparison") -> None:

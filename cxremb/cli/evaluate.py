@@ -1,7 +1,8 @@
 """`cxremb evaluate` says all about one run: figures, calibration, thresholds; or its figures per group of rows."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -9,7 +10,7 @@ from cxremb.cli.options import DEFAULT_ROOT, DatasetName, Root
 from cxremb.cli.output import AsFormat, Format, write
 
 if TYPE_CHECKING:
-    from cxremb.calibrated import CalibrationReport
+    from cxremb.calibrated import CalibrationReport, RunEvaluation
     from cxremb.evaluation.bootstrap import Interval
     from cxremb.stratify import Stratified
     from cxremb.training.runs import Run
@@ -34,33 +35,25 @@ def evaluate(
 
     Example: cxremb evaluate 0a1b2c3d --by "width >= 2500"
     """
-    from cxremb.store.dataset import open_dataset
-    from cxremb.training.runs import open_run
+    from cxremb.api.runs import evaluate as evaluate_run
+    from cxremb.calibrated import RunEvaluation
 
-    data = open_dataset(root, dataset)
-    found = open_run(data, run)
-    if by is None:
-        from cxremb.calibrated import calibration_report, store_reliability
-
-        report = calibration_report(found)
-        path = store_reliability(found, report)
-        show_whole(found, report, path) if fmt is Format.table else write_whole(found, report, path, fmt)
-        return
-    from cxremb.stratify import stratify
-
-    groups = stratify(data, found, by, label=label)
-    show_strata(groups) if fmt is Format.table else write_strata(groups, fmt)
+    found = evaluate_run(run, by=by, label=label, dataset=dataset, root=root)
+    if fmt is not Format.table:
+        write(whole(found) if isinstance(found, RunEvaluation) else asdict(found), fmt, found.to_arrow().to_pylist())
+    elif isinstance(found, RunEvaluation):
+        show_whole(found.run, found.calibration, found.stored)
+    else:
+        show_strata(found)
 
 
-def write_whole(run: "Run", report: "CalibrationReport", path: str, fmt: Format) -> None:
-    """Everything as JSON, or the figures as CSV."""
-    from dataclasses import asdict
+def whole(found: "RunEvaluation") -> dict[str, Any]:
+    """Everything as plain data."""
+    from cxremb.cli.run_view import figures_of, labels_of
 
-    from cxremb.cli.run_view import figure_rows, figures_of, labels_of
-
-    found = asdict(report) | {"reliability": report.reliability.to_pylist(), "stored": path, "caveats": run.caveats}
-    figures = {label: figures_of(run, label) for label in labels_of(run)}
-    write(found | {"figures": figures}, fmt, figure_rows(figures))
+    report = asdict(found.calibration) | {"reliability": found.calibration.reliability.to_pylist()}
+    figures = {label: figures_of(found.run, label) for label in labels_of(found.run)}
+    return report | {"stored": found.stored, "caveats": found.run.caveats, "figures": figures}
 
 
 def show_whole(run: "Run", report: "CalibrationReport", path: str) -> None:
@@ -140,19 +133,6 @@ def show_thresholds(report: "CalibrationReport") -> None:
             reasons.setdefault(f"by {one.rule}: {one.reason}", []).append(one.label)
     for reason, labels in reasons.items():
         typer.echo(f"  no threshold for {', '.join(labels)} {reason}")
-
-
-def write_strata(found: "Stratified", fmt: Format) -> None:
-    """The groups as JSON, or a row for each group and metric as CSV."""
-    from dataclasses import asdict
-
-    told = asdict(found)
-    rows = [
-        {"group": group["name"], "rows": group["rows"], "positives": group["positives"], "metric": metric, **figure}
-        for group in told["strata"]["groups"]
-        for metric, figure in group["metrics"].items()
-    ]
-    write(told, fmt, rows)
 
 
 def show_strata(found: "Stratified") -> None:

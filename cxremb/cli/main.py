@@ -1,5 +1,6 @@
 """The command `cxremb`: every subcommand in one table, and errors turned into messages and exit codes."""
 
+import logging
 import os
 import sys
 from importlib import import_module
@@ -134,6 +135,16 @@ def print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
+class Remarks(logging.Handler):
+    """What the library remarks, on stderr."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one remark."""
+        from cxremb.cli.progress import log
+
+        log.print(record.getMessage(), markup=False)
+
+
 @app.callback()
 def options(
     version: Annotated[
@@ -144,6 +155,9 @@ def options(
     ] = False,
 ) -> None:
     """Encode a chest X-ray collection once, then answer every question about it in seconds."""
+    remarks = logging.getLogger("cxremb")
+    if not any(isinstance(handler, Remarks) for handler in remarks.handlers):
+        remarks.addHandler(Remarks())
 
 
 for listed_name, (_, line) in COMMANDS.items():

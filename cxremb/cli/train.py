@@ -1,22 +1,13 @@
 """`cxremb train` fits one head, or one network from pixels, and shows how it went."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from cxremb.cli.options import DEFAULT_ROOT, DatasetName, Root
 from cxremb.cli.output import AsFormat, Format
-
-if TYPE_CHECKING:
-    from cxremb.features import Features, Inputs
-    from cxremb.splits import StoredSplit
-    from cxremb.store.dataset import Dataset
-    from cxremb.training.presets import Preset
-    from cxremb.training.runs import Run
 
 
 class Views(StrEnum):
@@ -45,19 +36,6 @@ class Missing(StrEnum):
 
     DROP = "drop"
     KEEP = "keep"
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What a user asked to be trained. split: found when it is needed."""
-
-    head: str
-    recipe: "Preset"
-    inputs: "Inputs"
-    split: "Callable[[], StoredSplit]"
-    place: dict[str, Any]  # folds, repeats, seeds
-    device: str | None
-    weights: Path | None  # of a network's base
 
 
 LabelSet = Annotated[str, typer.Option(help="What to predict.")]
@@ -132,78 +110,41 @@ def train(
 
     Example: cxremb train fusion --preset cnn-llm/as-documented
     """
-    from functools import partial
-
+    from cxremb.api.runs import train as train_one
+    from cxremb.cli.progress import bar
     from cxremb.cli.run_view import show_run, write_run
-    from cxremb.features import Inputs
-    from cxremb.labels import read_labels
-    from cxremb.splits import choose_split
-    from cxremb.store.dataset import open_dataset
     from cxremb.training.board import check_board, write_board
-    from cxremb.training.presets import changed, find_preset
+    from cxremb.training.presets import PRESETS
 
     if tensorboard:
         check_board()  # before anything takes time
-    collection = open_dataset(root, dataset)
-    published = find_preset(preset, read_labels(collection, label_set).task)
-    chosen = head or published.head
-    recipe = changed(
-        published, chosen, epochs=epochs, learning_rate=learning_rate, precision=precision and precision.value
-    )
-    asked = Asked(
-        head=chosen,
-        recipe=recipe,
-        inputs=Inputs(label_set, image_model, text_model, text, views.value, unit and unit.value, missing.value),
-        split=partial(choose_split, collection, label_set, split, allow_leaky=allow_leaky),
-        place={"folds": (fold,), "repeats": (repeat,), "seeds": (seed,)},
-        device=device,
+    run = train_one(
+        head,
+        preset=preset,
+        split=split,
+        fold=fold,
+        repeat=repeat,
+        allow_leaky=allow_leaky,
+        epochs=epochs,
+        learning_rate=learning_rate,
+        precision=precision and precision.value,
+        label_set=label_set,
+        image_model=image_model,
+        text_model=text_model,
+        text=text,
+        views=views.value,
+        unit=unit and unit.value,
+        missing=missing.value,
+        seed=seed,
         weights=weights,
+        device=device,
+        dataset=dataset,
+        root=root,
+        progress=bar,
     )
-    run = train_network(collection, asked) if recipe.network and head is None else train_head(collection, asked)
     if tensorboard:
         write_board(run, tensorboard)
     if fmt is not Format.table:
         write_run(run, fmt)
     else:
-        show_run(run, published)
-
-
-def train_head(collection: "Dataset", asked: Asked) -> "Run":
-    """The run of a head on stored vectors."""
-    from dataclasses import replace
-
-    from cxremb.cli.progress import bar
-    from cxremb.features import load_features
-    from cxremb.training.fit import FitJob, Plan, fit_run
-    from cxremb.training.heads import find_head
-
-    head, inputs = find_head(asked.head), asked.inputs
-    if head.kind == "attention" and inputs.unit is None:
-        inputs = replace(inputs, unit="study")  # it pools the films of a study: there is no other way to use it
-    features = load_features(collection, head.blocks, inputs)
-    folds = asked.split()
-    tell(features, folds)
-    plan = Plan(asked.head, asked.recipe.name, asked.recipe.options, **asked.place)
-    return fit_run(FitJob(collection, features, folds, plan), bar, asked.device or "cpu")
-
-
-def train_network(collection: "Dataset", asked: Asked) -> "Run":
-    """The run of a network from pixels."""
-    from dataclasses import replace
-
-    from cxremb.cli.progress import bar
-    from cxremb.training.pixels.fit import fit_network, open_source, plan_of
-
-    folds = asked.split()  # before films are decoded, which takes time
-    plan = replace(plan_of(asked.recipe), **asked.place)
-    source = open_source(collection, asked.inputs, plan, weights=asked.weights, progress=bar)
-    tell(source.features, folds)
-    return fit_network(collection, source, folds, plan=plan, progress=bar, device=asked.device or "auto")
-
-
-def tell(features: "Features", folds: "StoredSplit") -> None:
-    """What was chosen for the user, and how the split fits the labels."""
-    from cxremb.cli.progress import log
-
-    for note in (*features.notes, *(f"{note.what}: {note.count:,}" for note in folds.notes)):
-        log.print(note, markup=False)
+        show_run(run, PRESETS.get(run.record["preset"]))

@@ -24,6 +24,7 @@ from cxremb.predictions import Predictions, read_rows
 from cxremb.store.dataset import Dataset
 from cxremb.store.files import replace_file, replace_table, replace_text, sha256_of, sync_folder, unwritable
 from cxremb.store.layout import FORMAT_VERSION, HISTORY, METRICS, PREDICTIONS
+from cxremb.tabular import Tabular
 
 MODEL = "model.safetensors"
 CONTROL = "control:"  # how the arms of `ablation.controls` start: from shuffled labels or vectors, or without a model
@@ -45,12 +46,25 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Run:
+class Run(Tabular):
     """A finished run. `record` is its run.json; `reused` says that nothing was trained to get it."""
 
     folder: Path
     record: Mapping[str, Any]
     reused: bool = False
+
+    def to_arrow(self) -> pa.Table:
+        """Its predictions: validation and test rows of every fold, columns `layout.PREDICTIONS`."""
+        return self.prediction_rows
+
+    def shown(self) -> pa.Table:
+        """In a notebook: its test figures."""
+        rows = self.metrics
+        return rows.filter(pc.equal(rows["part"], "test")).select(["label", "metric", "value", "low", "high"])
+
+    def heading(self) -> str:
+        """Which run, and what must stand beside its figures."""
+        return "; ".join([f"run {self.run_id}, {self.arm}", *self.caveats])
 
     @property
     def run_id(self) -> str:

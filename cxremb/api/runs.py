@@ -1,0 +1,223 @@
+"""Runs: what `cxremb train`, `ablate`, `evaluate` and `compare` do, and a run loaded to predict with."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, overload
+
+from cxremb.ablation import Ablation, Trial, split_arms
+from cxremb.ablation import ablate as run_arms
+from cxremb.api.places import data_set, remark
+from cxremb.calibrated import RunEvaluation, evaluate_run
+from cxremb.comparison import Comparison, compare_runs
+from cxremb.features import Features, Inputs
+from cxremb.features import load_features as assemble
+from cxremb.labels import read_labels
+from cxremb.splits import StoredSplit, choose_split
+from cxremb.stratify import Stratified, stratify
+from cxremb.training.bundle import Bundle, load_bundle
+from cxremb.training.fit import FitJob, Plan, fit_run
+from cxremb.training.heads import find_head
+from cxremb.training.presets import changed, find_preset
+from cxremb.training.runs import Run, open_run
+from cxremb.types import Progress, unwatched
+
+if TYPE_CHECKING:
+    from cxremb.store.dataset import Dataset
+    from cxremb.training.presets import Preset
+
+RunName = str | Run  # a run, or its id, or a part of it that no other run has
+ARMS = "image,text,fusion"
+
+
+def train(
+    head: str | None = None,
+    *,
+    preset: str = "default",
+    split: str = "grouped-5fold",
+    fold: int = 0,
+    repeat: int = 0,
+    allow_leaky: bool = False,
+    epochs: int | None = None,
+    learning_rate: float | None = None,
+    precision: str | None = None,
+    label_set: str = "normal_abnormal",
+    image_model: str | None = None,
+    text_model: str | None = None,
+    text: str = "findings+impression",
+    views: str = "all",
+    unit: str | None = None,
+    missing: str = "drop",
+    seed: int = 0,
+    weights: str | Path | None = None,
+    device: str | None = None,
+    dataset: str | None = None,
+    root: str | Path | None = None,
+    progress: Progress = unwatched,
+) -> Run:
+    """The run of one fold: a head on stored vectors, or a network from pixels where the preset is of one.
+
+    A finished run that answers the same is given again (`reused`). The options are those of `cxremb train`. Raises
+    what `load_features` raises, `SplitError` for an unknown or leaky split, `TrainError` for a head, a preset and a
+    task that do not go together and for a loss that is no number.
+    """
+    found = data_set(dataset, root)
+    published = find_preset(preset, read_labels(found, label_set).task)
+    arm = head or published.head
+    recipe = changed(published, arm, epochs=epochs, learning_rate=learning_rate, precision=precision)
+    inputs = Inputs(label_set, image_model, text_model, text, views, unit, missing)
+    place = Plan(arm, recipe.name, recipe.options, (fold,), (repeat,), (seed,))
+    if recipe.network and head is None:
+        folds = choose_split(found, label_set, split, allow_leaky=allow_leaky)  # before films are decoded
+        return train_network(
+            found, recipe, inputs, folds=folds, place=place, weights=weights, device=device or "auto", progress=progress
+        )
+    spec = find_head(arm)
+    if spec.kind == "attention" and unit is None:
+        inputs = replace(inputs, unit="study")  # it pools the films of a study: there is no other way to use it
+    features = assemble(found, spec.blocks, inputs)
+    folds = choose_split(found, label_set, split, allow_leaky=allow_leaky)
+    remark_choices(features, folds)
+    return fit_run(FitJob(found, features, folds, place), progress, device or "cpu")
+
+
+def train_network(
+    dataset: "Dataset",
+    recipe: "Preset",
+    inputs: Inputs,
+    *,
+    folds: StoredSplit,
+    place: Plan,
+    weights: str | Path | None,
+    device: str,
+    progress: Progress,
+) -> Run:
+    """The run of a network from pixels."""
+    from cxremb.training.pixels.fit import fit_network, open_source, plan_of
+
+    plan = replace(plan_of(recipe), folds=place.folds, repeats=place.repeats, seeds=place.seeds)
+    source = open_source(dataset, inputs, plan, weights=None if weights is None else Path(weights), progress=progress)
+    remark_choices(source.features, folds)
+    return fit_network(dataset, source, folds, plan=plan, progress=progress, device=device)
+
+
+def remark_choices(features: Features, folds: StoredSplit) -> None:
+    """What was chosen for the user, and how the split fits the labels."""
+    remark([*features.notes, *(f"{note.what}: {note.count:,}" for note in folds.notes)])
+
+
+def ablate(
+    arms: str | Sequence[str] = ARMS,
+    *,
+    alone: bool = False,
+    reference: str = "fusion",
+    preset: str = "default",
+    label_set: str = "normal_abnormal",
+    image_model: str | None = None,
+    text_model: str | None = None,
+    text: str = "findings+impression",
+    split: str = "grouped-5fold",
+    allow_leaky: bool = False,
+    repeat: int = 0,
+    repeats: int = 1,
+    seed: int = 0,
+    seeds: int = 1,
+    threshold: str = "0.5",
+    controls: bool = True,
+    dataset: str | None = None,
+    root: str | Path | None = None,
+    progress: Progress = unwatched,
+) -> Ablation:
+    """Arms compared on the same rows and folds: figures with intervals, paired differences, controls.
+
+    arms: words with commas between, or a list of them: image, text, fusion, a section, pre-read, image+indication, or
+    one changed in brackets, as `fusion[head=gated|late]`. The options are those of `cxremb ablate`. Raises what
+    `load_features` raises, `SplitError`, and `TrainError` for what is no arm, threshold or preset.
+    """
+    trial = Trial(
+        preset=preset,
+        split=split,
+        allow_leaky=allow_leaky,
+        repeat=repeat,
+        seed=seed,
+        alone=alone,
+        repeats=repeats,
+        seeds=seeds,
+        threshold=threshold,
+        reference=reference,
+        controls=controls,
+    )
+    words = split_arms(arms) if isinstance(arms, str) else arms
+    inputs = Inputs(label_set, image_model, text_model, text)
+    return run_arms(data_set(dataset, root), words, inputs, trial, progress)
+
+
+@overload
+def evaluate(
+    run: RunName,
+    *,
+    by: None = None,
+    label: str | None = None,
+    dataset: str | None = None,
+    root: str | Path | None = None,
+) -> RunEvaluation: ...
+@overload
+def evaluate(
+    run: RunName, *, by: str, label: str | None = None, dataset: str | None = None, root: str | Path | None = None
+) -> Stratified: ...
+@overload
+def evaluate(
+    run: RunName,
+    *,
+    by: str | None,
+    label: str | None = None,
+    dataset: str | None = None,
+    root: str | Path | None = None,
+) -> RunEvaluation | Stratified: ...
+def evaluate(
+    run: RunName,
+    *,
+    by: str | None = None,
+    label: str | None = None,
+    dataset: str | None = None,
+    root: str | Path | None = None,
+) -> RunEvaluation | Stratified:
+    """Every test figure of a run, whether its probabilities hold, and thresholds; with `by`, the figures of each group.
+
+    by: view, finding, `missing section`, no-indexing, or an SQL expression over the columns of images and studies.
+    label: which of several labels to group. Raises `StoreError` for an unknown run, `QueryError` for wrong SQL.
+    """
+    found = data_set(dataset, root)
+    run = named_run(run, found)
+    return evaluate_run(run) if by is None else stratify(found, run, by, label=label)
+
+
+def compare(
+    first: RunName,
+    second: RunName,
+    *,
+    shared: bool = False,
+    label: str | None = None,
+    dataset: str | None = None,
+    root: str | Path | None = None,
+) -> Comparison:
+    """The first run minus the second on the test rows that both judge: bootstrap, DeLong, McNemar, and what follows.
+
+    shared: leave out the rows that only one has. label: one of several; their macro figures if left out. Raises
+    `StoreError` for an unknown run, `DataError` for runs that cannot be paired.
+    """
+    found = data_set(dataset, root)
+    return compare_runs(named_run(first, found), named_run(second, found), shared=shared, label=label)
+
+
+def load(run: RunName, *, dataset: str | None = None, root: str | Path | None = None) -> Bundle:
+    """The models of a run, to predict with from vectors or features. Only safetensors and JSON are read.
+
+    Raises `StoreError` for an unknown or damaged run, `TrainError` for a network from pixels or a control.
+    """
+    return load_bundle((run if isinstance(run, Run) else open_run(data_set(dataset, root), run)).folder)
+
+
+def named_run(run: RunName, dataset: "Dataset") -> Run:
+    """The run itself."""
+    return run if isinstance(run, Run) else open_run(dataset, run)
