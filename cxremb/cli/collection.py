@@ -1,4 +1,4 @@
-"""How a collection is added and what is said of it: counts, guesses, what did not pair, what to type next."""
+"""What was added, on the screen: counts, guesses, what did not pair, what to type next."""
 
 import shlex
 from collections.abc import Mapping, Sequence
@@ -19,9 +19,8 @@ def show(added: "Added", root: Path, fmt: Format) -> None:
     if fmt is Format.table:
         show_added(added, root)
         return
-    told = {key: added.dataset.descriptor[key] for key in ("source", "notes")}
-    facts = {"name": added.dataset.name, "counts": dict(added.counts), "changes": dict(added.changes), **told}
-    write(facts, fmt)
+    facts = {"name": added.dataset.name, "counts": dict(added.counts), "changes": dict(added.changes)}
+    write(facts | {key: added.dataset.descriptor[key] for key in ("source", "notes")}, fmt)
 
 
 def show_added(added: "Added", root: Path) -> None:

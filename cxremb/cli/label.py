@@ -23,7 +23,7 @@ class Task(StrEnum):
 def label(
     name: Annotated[str, typer.Argument(metavar="NAME", help="What the label set is called.")],
     sql: Annotated[str | None, typer.Option(help="SELECT study_id, label, value: one row a study and label.")] = None,
-    file: Annotated[Path | None, typer.Option(help="CSV with the columns study_id, label, value.")] = None,
+    file: Annotated[Path | None, typer.Option(help="Table with the columns study_id, label, value.")] = None,
     means: Annotated[str, typer.Option(help="What it says, in one sentence.")] = "",
     task: Annotated[
         Task | None, typer.Option(help="What it is for, if not what the rows look like.", show_default=False)

@@ -116,10 +116,12 @@ def show_many(result: "Recovered") -> None:
     from cxremb.evaluation.confusion import remarks, spread
 
     matrices = result.matrices[0]
-    note(f"{len(matrices):,} matrices fit, {'cut off' if result.cut_off else 'rounded'}. {sizes_told(result)}")
+    note(f"{len(matrices):,} matrices fit, {'cut off' if result.cut_off else 'rounded'}. {describe_sizes(result)}")
     table = plain_table("in all of them", "lowest", "highest")
     for name, (low, high) in shared(matrices).items():
-        table.add_row(told(name), f"{low:.4f}", "same" if spread([low, high]) == f"{low:.4f}" else f"{high:.4f}")
+        table.add_row(
+            figure_words(name), f"{low:.4f}", "same" if spread([low, high]) == f"{low:.4f}" else f"{high:.4f}"
+        )
     console.print(table)
     listing = plain_table("n", "TP", "FN", "FP", "TN", *BESIDE.values(), "farthest")
     for matrix in matrices[:SHOWN]:
@@ -137,7 +139,7 @@ def show_rows(result: "Recovered") -> None:
     from cxremb.evaluation.confusion import remarks
 
     note(f"{len(result.rows)} rows of one evaluation set, {'cut off' if result.cut_off else 'rounded'}.")
-    note(sizes_told(result))
+    note(describe_sizes(result))
     table = plain_table("row", "matrices", "n", "TP", "FN", "FP", "TN", *BESIDE.values())
     for row, matrices in zip(result.rows, result.matrices, strict=True):
         table.add_row(row.name, f"{len(matrices):,}", *counts(matrices[0]), *beside(matrices[0]))
@@ -148,7 +150,7 @@ def show_rows(result: "Recovered") -> None:
         warn([f"{row.name}: {remark}" for remark in remarks(matrices)])
 
 
-def sizes_told(result: "Recovered") -> str:
+def describe_sizes(result: "Recovered") -> str:
     """The possible n and numbers of positives."""
     sizes, positives = result.sizes, sorted({positives for _, positives in result.pairs})
     if len(sizes) > SHOWN:
@@ -176,7 +178,7 @@ def figure_table(matrix: "Confusion") -> "Table":
     table, spans = plain_table("", "value", "low", "high"), intervals(matrix)
     for name, value in figures(matrix).items():
         ends = [f"{end:.4f}" for end in spans.get(name, ())] or ["", ""]
-        table.add_row(told(name), "-" if value is None else f"{value:.4f}", *ends)
+        table.add_row(figure_words(name), "-" if value is None else f"{value:.4f}", *ends)
     return table
 
 
@@ -205,10 +207,10 @@ def beside(matrix: "Confusion") -> list[str]:
     return ["-" if found[name] is None else f"{found[name]:.4f}" for name in BESIDE]
 
 
-def told(name: str) -> str:
+def figure_words(name: str) -> str:
     """A figure's name in words."""
-    words = {"recall": "recall (sensitivity)", "f1": "F1", "mcc": "MCC", "all_positive_f1": "all-positive F1"}
-    return words.get(name, name.replace("_", " "))
+    known = {"recall": "recall (sensitivity)", "f1": "F1", "mcc": "MCC", "all_positive_f1": "all-positive F1"}
+    return known.get(name, name.replace("_", " "))
 
 
 def note(text: str) -> None:

@@ -19,12 +19,12 @@ def split(
     name: Annotated[str, typer.Argument(help="What `--split` will call it; grouped-5fold and holdout are there.")],
     label_set: Annotated[str, typer.Option(help="Whose labels are spread evenly over the parts.")] = "normal_abnormal",
     folds: Annotated[int, typer.Option(help="Each fold tests one of so many equal shares.")] = 5,
-    repeats: Annotated[int, typer.Option(help="How often to deal all studies anew.")] = 1,
+    repeats: Annotated[int, typer.Option(help="How often all studies are shared out anew.")] = 1,
     holdout: Annotated[bool, typer.Option("--holdout", help="One fold only: 70:10:20 with five shares.")] = False,
     group: Annotated[str, typer.Option(help="What keeps studies in one part: patient, report, both, none.")] = (
         "patient,report"
     ),
-    seed: Annotated[int, typer.Option(help="Decides who is dealt where.")] = 0,
+    seed: Annotated[int, typer.Option(help="Decides who comes into which part.")] = 0,
     source: Annotated[
         Path | None,
         typer.Option("--from", help="Take over a list: annotation.json, or a CSV with ids and a column split."),
@@ -42,29 +42,33 @@ def split(
 
     collection = open_dataset(root, dataset)
     if source is not None:
-        made = import_split(collection, name, source)
-        sets = [found for found, told in collection.descriptor.get("label_sets", {}).items() if told["task"] != "terms"]
+        stored = import_split(collection, name, source)
+        sets = [key for key, its in collection.descriptor.get("label_sets", {}).items() if its["task"] != "terms"]
         shown = label_set if label_set in sets else next(iter(sets), None)
     else:
         links = tuple(link for part in group.split(",") if (link := part.strip()) and link != "none")
         kind = "holdout" if holdout else "kfold"
-        made, shown = new_split(collection, label_set, SplitSpec(name, kind, folds, repeats, links, seed)), label_set
-    rows = fold_rows(collection, made, shown)
+        stored, shown = new_split(collection, label_set, SplitSpec(name, kind, folds, repeats, links, seed)), label_set
+    rows = fold_rows(collection, stored, shown)
     if fmt is not Format.table:
-        write(about(made) | {"parts": rows}, fmt)
+        write(about(stored) | {"parts": rows}, fmt)
     else:
-        show(made, rows)
+        show(stored, rows)
 
 
-def about(made: "StoredSplit") -> dict[str, Any]:
+def about(stored: "StoredSplit") -> dict[str, Any]:
     """The split without its rows, as plain data."""
     from dataclasses import asdict
 
-    told = {name: getattr(made, name) for name in ("name", "key", "means", "leaky", "by_image", "label_set")}
-    return told | {"path": str(made.path), "groups": made.more.get("groups"), "notes": list(map(asdict, made.notes))}
+    facts = {name: getattr(stored, name) for name in ("name", "key", "means", "leaky", "by_image", "label_set")}
+    return facts | {
+        "path": str(stored.path),
+        "groups": stored.more.get("groups"),
+        "notes": list(map(asdict, stored.notes)),
+    }
 
 
-def show(made: "StoredSplit", rows: list[dict[str, Any]]) -> None:
+def show(stored: "StoredSplit", rows: list[dict[str, Any]]) -> None:
     """One line for each part, with the least and the most over the folds; then what there is to know."""
     from rich import box
     from rich.console import Console
@@ -83,19 +87,19 @@ def show(made: "StoredSplit", rows: list[dict[str, Any]]) -> None:
         cells = [span([f"{n:,}" for n in sorted(row[name] for row in found)]) for name in counts]
         shares = [sorted(s for row in found if (s := row["prevalence"][label]) is not None) for label in labels]
         table.add_row(part, *cells, *(span([f"{share:.1%}" for share in per_fold]) for per_fold in shares))
-    told = [f"{made.title}: {made.means}"]
-    if made.more.get("groups"):
-        told.append(f"groups that stay whole: {made.more['groups']:,}")
-    told += [f"{note.what}: {note.count:,} ({', '.join(note.examples)})" for note in made.notes]
+    lines = [f"{stored.title}: {stored.means}"]
+    if stored.more.get("groups"):
+        lines.append(f"groups that stay whole: {stored.more['groups']:,}")
+    lines += [f"{note.what}: {note.count:,} ({', '.join(note.examples)})" for note in stored.notes]
     Console(width=max(console.width, WIDTH)).print(table)  # a pipe would get 80 columns
-    for line in told:
+    for line in lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
-    if made.leaky:
-        share = f"{shared_patients(made.table):.1%} of test rows are of patients in train; use needs --allow-leaky"
+    if stored.leaky:
+        share = f"{shared_patients(stored.table):.1%} of test rows are of patients in train; use needs --allow-leaky"
         console.print(f"LEAKY: {share}", style="yellow", markup=False, highlight=False, soft_wrap=True)
     else:
         console.print("No patient is in two parts of a fold.", highlight=False)
-    console.print(f"use it: --split {made.name}", style="bold", markup=False, highlight=False)
+    console.print(f"use it: --split {stored.name}", style="bold", markup=False, highlight=False)
 
 
 def span(values: list[str]) -> str:

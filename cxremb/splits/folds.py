@@ -1,4 +1,4 @@
-"""A split from its spec: labelled studies grouped, dealt into equal bins, and refused where no folds can be made.
+"""A split from its spec: labelled studies grouped, shared out into equal bins, and refused where no folds can be made.
 
 Groups go whole into bins, each label spread alike; parts are made of bins.
 """
