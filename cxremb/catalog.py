@@ -65,7 +65,7 @@ def add_collection(collection: Collection, root: Path, progress: Progress = unwa
             raise DataError(f"{collection.name}: no study and no image in it", hint="check the paths you gave")
         notes = [*collection.notes, *notes, *own.notes, *keep_own(own, rows, index.studies)]
         about = {**description_of(collection, notes), "label_sets": rows.finish()}
-        dataset, found = settle(before, paths, drafts, about)
+        dataset, found = settle(before, paths, drafts, about=about)
     for name, parts in index.parts.items():
         store_published(dataset, name, parts)
     return Added(dataset, count(dataset), notes, found)
@@ -83,7 +83,7 @@ def description_of(collection: Collection, notes: Sequence[Note]) -> dict[str, A
 
 
 def settle(
-    before: Dataset | None, paths: DatasetPaths, drafts: Mapping[str, Draft], about: Mapping[str, Any]
+    before: Dataset | None, paths: DatasetPaths, drafts: Mapping[str, Draft], *, about: Mapping[str, Any]
 ) -> tuple[Dataset, dict[str, int]]:
     """The data set, written unless all of it is there already, and what changed."""
     found = compare(before, drafts)

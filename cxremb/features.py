@@ -172,7 +172,7 @@ def load_features(dataset: Dataset, modalities: Sequence[str], inputs: Inputs | 
     missing: dict[str, Flags] = {"no label": np.asarray(np.isnan(y).all(axis=1))}
     if unit == "image" and inputs.views == "frontal":
         missing["not a frontal film"] = ~is_frontal(table)
-    found = {modality: find_vectors(dataset, store, inputs, table) for modality, store in stores.items()}
+    found = {modality: find_vectors(dataset, store, inputs, table=table) for modality, store in stores.items()}
     missing |= vectors_missing(found, inputs)
     kept, left_out = rows_kept(missing)
     if not kept.any():
@@ -215,7 +215,7 @@ def label_rows(labels: Labels, study_ids: Ids) -> NDArray[np.float64]:
     return np.asarray(padded[rows])
 
 
-def find_vectors(dataset: Dataset, store: Store, inputs: Inputs, table: pa.Table) -> tuple[Matrix, Places]:
+def find_vectors(dataset: Dataset, store: Store, inputs: Inputs, *, table: pa.Table) -> tuple[Matrix, Places]:
     """(the store's vectors, the place of each row's in them: (n,), or (n, views) of a study's films; -1 for none)."""
     if store.modality == "text":
         check_text(dataset, store, inputs.text)

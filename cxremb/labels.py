@@ -79,7 +79,7 @@ def label_with_sql(dataset: Dataset, about: LabelSet, text: str) -> Dataset:
     if missing := [name for name in COLUMNS if name not in table.column_names]:
         raise DataError(f"the SQL selects no {', '.join(missing)}; it selects {', '.join(table.column_names)}", SHAPE)
     rows = zip(*(table[name].to_pylist() for name in COLUMNS), strict=True)
-    return store_labels(dataset, about, checked(dataset, rows), {"sql": text})
+    return store_labels(dataset, about, checked(dataset, rows), origin={"sql": text})
 
 
 def label_from_file(dataset: Dataset, about: LabelSet, path: Path) -> Dataset:
@@ -90,7 +90,7 @@ def label_from_file(dataset: Dataset, about: LabelSet, path: Path) -> Dataset:
     table = open_table(path, encoding="utf-8")
     table.require(COLUMNS, SHAPE)
     rows = [[cells[name] or None for name in COLUMNS] for _, cells in table.rows(COLUMNS)]
-    return store_labels(dataset, about, checked(dataset, rows), {"file": str(path.resolve())})
+    return store_labels(dataset, about, checked(dataset, rows), origin={"file": str(path.resolve())})
 
 
 def checked(dataset: Dataset, rows: Iterable[Sequence[Any]]) -> list[Row]:
@@ -139,7 +139,7 @@ def infer_task(rows: Sequence[Row]) -> str:
     return "multiclass" if len(labels) > 2 and one_each else "multilabel"
 
 
-def store_labels(dataset: Dataset, about: LabelSet, rows: Sequence[Row], origin: Mapping[str, str]) -> Dataset:
+def store_labels(dataset: Dataset, about: LabelSet, rows: Sequence[Row], *, origin: Mapping[str, str]) -> Dataset:
     """The data set with this label set in it, in place of an earlier one of that name that was made here too.
 
     Raises `DataError` if the collection brought a set of that name with it, or the task does not fit the rows.

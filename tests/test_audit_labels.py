@@ -31,7 +31,7 @@ def drawn(seed: int, n: int = 600) -> tuple[np.ndarray, np.ndarray]:
 
 def p_value(y: np.ndarray, parts: np.ndarray, patients: np.ndarray) -> float | None:
     made = items(y, parts, patients)
-    return p_of(count(made, made.folds[0], 0, "sick"))
+    return p_of(count(made, made.folds[0], 0, label="sick"))
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -171,7 +171,7 @@ def finding_of(term: str, seed: int) -> DrawnFinding:
 def test_a_dicom_copy_decodes_to_the_drawn_pixels(kind: str, view: str, position: str, tmp_path: Path) -> None:
     image_id = next(f"film-{n}" for n in count() if photometric(f"film-{n}") == kind)
     path = tmp_path / f"{image_id}.dcm"
-    write_film(path, expose(study(5), view), image_id, view)
+    write_film(path, expose(study(5), view), image_id, view=view)
     difference = decode_file(path).pixels.astype(int) - draw_film(study(5), view)
     assert np.abs(difference).max() <= 1
     tags = pydicom.dcmread(path)
@@ -213,7 +213,7 @@ def test_films_are_written_once_and_redrawn_for_another_seed(tmp_path: Path) -> 
         asked.append(total)
         yield from items
 
-    assert write_films(studies, folder, views, watch, workers=1) == images
+    assert write_films(studies, folder, views, progress=watch, workers=1) == images
     assert asked == [1]
     assert paths[4].read_bytes() == before[paths[4]][1]
     assert all(p.stat().st_mtime_ns == before[p][0] for p in paths if p != paths[4])

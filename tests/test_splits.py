@@ -97,7 +97,7 @@ def binary(values: dict[str, float]) -> Labels:
 def folds_of(
     studies: dict[str, str], texts: dict[str, str], labels: Labels, spec: SplitSpec = DEFAULT
 ) -> tuple[pa.Table, tuple[Note, ...]]:
-    return make_split(form_cohort(studies, texts, labels, spec.group), spec)
+    return make_split(form_cohort(studies, texts, labels, group=spec.group), spec)
 
 
 def split_of(collection: RandomCollection, spec: SplitSpec = DEFAULT) -> pa.Table:
@@ -395,7 +395,7 @@ def test_labels_with_gaps_are_spread_and_gaps_count_as_neither(seed, missing):
     values[rng.random(values.shape) < missing] = np.nan
     marks = indicators(values, "multilabel")
     assert marks.sum() == np.isfinite(values).sum()
-    bins = balanced_bins(np.arange(500), marks, 10, seed)
+    bins = balanced_bins(np.arange(500), marks, 10, seed=seed)
     assert np.ptp(np.bincount(bins)) <= 8
     for column in marks.T:
         assert np.ptp(np.bincount(bins[column == 1], minlength=10)) <= 7  # the worst column is 13 apart by chance
@@ -451,7 +451,7 @@ def test_the_real_reports(reports):
     repeated = [uids for uids in verbatim.values() if len(uids) > 1]
     assert (len(reports), sum(map(len, repeated)), list(labels.values()).count(0.0)) == (3851, 914, 1379)
     collection = RandomCollection({uid: uid for uid in texts}, texts, labels)
-    grouped = form_cohort(collection.studies, texts, binary(labels), DEFAULT.group)
+    grouped = form_cohort(collection.studies, texts, binary(labels), group=DEFAULT.group)
     together = np.bincount(grouped.groups)[grouped.groups] > 1
     assert together.sum() >= 914  # some more differ in punctuation alone
     place_of = dict(zip(grouped.study_ids, grouped.groups.tolist(), strict=True))
@@ -477,8 +477,8 @@ def test_real_findings_are_spread_far_better_than_by_chance(reports):
     uids = tuple(row["uid"] for row in reports)
     labels = Labels("findings", "multilabel", "0", names, uids, values)
     texts = {row["uid"]: f"{row['findings']} {row['impression']}" for row in reports}
-    cohort = form_cohort(dict(zip(uids, uids, strict=True)), texts, labels, DEFAULT.group)
-    bins = balanced_bins(cohort.groups, indicators(cohort.values, "multilabel"), 10, 0)
+    cohort = form_cohort(dict(zip(uids, uids, strict=True)), texts, labels, group=DEFAULT.group)
+    bins = balanced_bins(cohort.groups, indicators(cohort.values, "multilabel"), 10, seed=0)
     ours = deviation(bins, cohort.values)
     rng, groups = np.random.default_rng(0), int(cohort.groups.max()) + 1
     chance = [deviation(rng.permutation(np.arange(groups) % 10)[cohort.groups], cohort.values) for _ in range(10)]

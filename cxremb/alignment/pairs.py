@@ -51,7 +51,7 @@ def load_pairs(dataset: Dataset, split: StoredSplit, inputs: Inputs, fold: int =
     models = {"image": inputs.image_model, "text": inputs.text_model}
     stores, notes = choose_stores(dataset, ("image", "text"), models)
     table = dataset.images
-    (images, film), (reports, report) = (find_vectors(dataset, store, inputs, table) for store in stores.values())
+    (images, film), (reports, report) = (find_vectors(dataset, store, inputs, table=table) for store in stores.values())
     study_ids, patient_ids = as_text(table["study_id"]), as_text(table["patient_id"])
     place = fold_parts(split.table, 0, fold)
     items = as_text(table["image_id"]) if split.by_image else study_ids

@@ -48,6 +48,7 @@ def audit(
     dataset: Dataset,
     label_set: str | None = None,
     split: str = DEFAULT.name,
+    *,
     pixels: bool = True,
     progress: Progress = unwatched,
 ) -> Audit:

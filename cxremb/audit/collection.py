@@ -73,7 +73,7 @@ def check_collection(
     ]
 
 
-def counted(check: str, measured: str, found: list[str], status: str, advice: tuple[str, str]) -> Finding:
+def counted(check: str, measured: str, found: list[str], *, status: str, advice: tuple[str, str]) -> Finding:
     """A finding that counts things which should not be there; `status` if there are any."""
     n = len(found)
     advice = advice if n else ("", "")
@@ -97,8 +97,8 @@ def unreadable(subject: AuditSubject, pixels: PixelFacts | str) -> Finding:
         "unreadable files",
         f"{measured} ({images.num_rows:,} listed)",
         found,
-        FAIL,
-        ("They drop out of every run.", "restore or remove them, then add the data set again"),
+        status=FAIL,
+        advice=("They drop out of every run.", "restore or remove them, then add the data set again"),
     )
 
 
@@ -114,8 +114,8 @@ def copies_that_disagree(subject: AuditSubject) -> Finding:
         name,
         f"films with equal bytes and different labels: {len(found):,} groups",
         found,
-        FAIL,
-        ("The same pixels cannot be both: one of the labels is wrong.", "look at them and mend or remove one"),
+        status=FAIL,
+        advice=("The same pixels cannot be both: one of the labels is wrong.", "look at them and mend or remove one"),
     )
 
 
@@ -134,8 +134,11 @@ def reports_that_disagree(subject: AuditSubject) -> Finding:
         name,
         f"reports with equal words and different labels: {len(found):,} groups",
         found,
-        NOTE,
-        ("Labels are coded from reports: equal words should give equal labels.", "read the examples and mend them"),
+        status=NOTE,
+        advice=(
+            "Labels are coded from reports: equal words should give equal labels.",
+            "read the examples and mend them",
+        ),
     )
 
 
@@ -169,8 +172,8 @@ def without_frontal(subject: AuditSubject) -> Finding:
         name,
         f"studies with films and no frontal one: {len(found):,} of {len(views):,}",
         found,
-        NOTE,
-        ("Most findings are read on the frontal film.", "leave them out of image arms, or report per view"),
+        status=NOTE,
+        advice=("Most findings are read on the frontal film.", "leave them out of image arms, or report per view"),
     )
 
 
@@ -183,8 +186,11 @@ def monochrome1(headers: Mapping[str, Header] | str) -> Finding:
         "MONOCHROME1",
         f"DICOM films that store white as black: {len(found):,} of {len(headers):,}",
         found,
-        NOTE,
-        ("cxremb turns them round; tools that do not will see negatives.", "nothing here; check other pipelines"),
+        status=NOTE,
+        advice=(
+            "cxremb turns them round; tools that do not will see negatives.",
+            "nothing here; check other pipelines",
+        ),
     )
 
 
@@ -208,5 +214,5 @@ def pixel_findings(subject: AuditSubject, pixels: PixelFacts | str) -> list[Find
         found = images.filter(pc.is_in(images["sha256"], value_set=digests.combine_chunks()))["image_id"].to_pylist()
         found = [*pixels.blank, *found] if name == "blank" else found
         measured = f"{check.means}: {len(found):,} of {len(pixels.table):,}"
-        findings.append(counted(check.name, measured, found, NOTE, (check.why, check.remedy)))
+        findings.append(counted(check.name, measured, found, status=NOTE, advice=(check.why, check.remedy)))
     return findings

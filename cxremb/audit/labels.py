@@ -60,14 +60,14 @@ def check_prevalence(subject: AuditSubject) -> list[Finding]:
         one
         for fold in subject.rows.folds
         for column, label in enumerate(subject.labels.names)
-        if len((one := count(subject.rows, fold, column, label)).table)
+        if len((one := count(subject.rows, fold, column, label=label)).table)
     ]
     if not counts:
         return [skipped(LABELS, "prevalence per part", "no part has a label")]
     return [smallest_class(counts), imbalance(counts)]
 
 
-def count(items: Items, fold: Fold, column: int, label: str) -> LabelCounts:
+def count(items: Items, fold: Fold, column: int, *, label: str) -> LabelCounts:
     """The one of one label in one fold; missing labels do not count.
 
     The design effect adds up the residuals of each patient in each part before it squares them (Rao & Scott 1981):
@@ -185,11 +185,11 @@ def suspected(subject: AuditSubject) -> Finding:
     runs = (run for run in list_runs(subject.dataset) if run.record.get("label_set") == label_set)
     run = next((run for run in runs if not run.is_control), None)
     if run is None:
-        return skipped(LABELS, name, f"no run predicts {label_set} yet", "cxremb train image, or cxremb ablate")
+        return skipped(LABELS, name, f"no run predicts {label_set} yet", remedy="cxremb train image, or cxremb ablate")
     try:
         from cleanlab.filter import find_label_issues
     except ImportError:
-        return skipped(LABELS, name, "confident learning needs cleanlab", INSTALL)
+        return skipped(LABELS, name, "confident learning needs cleanlab", remedy=INSTALL)
     issues: dict[tuple[str, str], float] = {}
     judged = 0
     for label, y, chance, studies in out_of_fold(run):
@@ -203,7 +203,7 @@ def suspected(subject: AuditSubject) -> Finding:
             issues[studies[row], label] = min(doubt, issues.get((studies[row], label), 1.0))
     if not judged:
         return skipped(LABELS, name, f"run {run.run_id} has fewer than {FEWEST_TO_DOUBT} test rows of each class")
-    return in_doubt(subject, run, issues, judged)
+    return in_doubt(subject, run, issues, judged=judged)
 
 
 def out_of_fold(run: Run) -> list[tuple[str, NDArray[np.int64], NDArray[np.float64], list[str]]]:
@@ -219,7 +219,7 @@ def out_of_fold(run: Run) -> list[tuple[str, NDArray[np.int64], NDArray[np.float
     return found
 
 
-def in_doubt(subject: AuditSubject, run: Run, issues: Mapping[tuple[str, str], float], judged: int) -> Finding:
+def in_doubt(subject: AuditSubject, run: Run, issues: Mapping[tuple[str, str], float], *, judged: int) -> Finding:
     """The finding, with the ten labels that the run believes least and how their reports begin."""
     texts = report_texts(subject.dataset.reports) if issues else {}
     ranked = sorted(issues, key=lambda key: (issues[key], key))[:EXAMPLES]

@@ -89,7 +89,7 @@ def check_overlap(subject: AuditSubject, pixels: PixelFacts | str) -> list[Findi
     rows, films = subject.rows, subject.films
     patients = Content(rows.patients, int(rows.patients.max(initial=-1)) + 1)
     return [
-        overlap_finding("patients", "whose patient is in train", rows, patients),
+        overlap_finding("patients", "whose patient is in train", rows, content=patients),
         *check_reports(subject),
         identical_images(subject),
         near_images(films, subject, pixels),
@@ -109,9 +109,12 @@ def check_reports(subject: AuditSubject) -> list[Finding]:
     alike = Content(codes, len(distinct), text_pairs(distinct, ALIKE))
     return [
         overlap_finding(
-            "identical reports", "whose report is in train word for word", subject.rows, Content(codes, len(distinct))
+            "identical reports",
+            "whose report is in train word for word",
+            subject.rows,
+            content=Content(codes, len(distinct)),
         ),
-        overlap_finding("near-identical reports", "whose report is nearly one of train", subject.rows, alike),
+        overlap_finding("near-identical reports", "whose report is nearly one of train", subject.rows, content=alike),
     ]
 
 
@@ -121,7 +124,7 @@ def identical_images(subject: AuditSubject) -> Finding:
     if not len(digests):
         return skipped(OVERLAP, "identical images", "no film of this split is on this machine")
     return overlap_finding(
-        "identical images", "that are in train byte for byte", subject.films, Content(codes, len(digests))
+        "identical images", "that are in train byte for byte", subject.films, content=Content(codes, len(digests))
     )
 
 
@@ -136,7 +139,7 @@ def near_images(films: Items, subject: AuditSubject, pixels: PixelFacts | str) -
         name,
         "of which train has a near copy",
         films,
-        alike_films(films, codes, signs, 1 - 2 * HAMMING / signs.shape[1]),
+        content=alike_films(films, codes, signs, least=1 - 2 * HAMMING / signs.shape[1]),
     )
 
 
@@ -145,7 +148,7 @@ def embedding_neighbours(subject: AuditSubject) -> Finding:
     name = "embedding neighbours"
     store = next((store for store in list_stores(subject.dataset) if store.modality == "image"), None)
     if store is None:
-        return skipped(OVERLAP, name, "no image store", f"cxremb embed --model {suggested('image')}")
+        return skipped(OVERLAP, name, "no image store", remedy=f"cxremb embed --model {suggested('image')}")
     codes, vectors = film_vectors(subject, store)
     if not len(vectors):
         return skipped(OVERLAP, name, f"{store.name} holds no film of this split")
@@ -153,7 +156,7 @@ def embedding_neighbours(subject: AuditSubject) -> Finding:
         name,
         f"with a train film at cosine {CLOSE} ({store.encoder})",
         subject.films,
-        alike_films(subject.films, codes, vectors, CLOSE),
+        content=alike_films(subject.films, codes, vectors, least=CLOSE),
     )
 
 
@@ -174,7 +177,7 @@ def film_vectors(subject: AuditSubject, store: Store) -> tuple[Numbers, NDArray[
     return codes, vectors
 
 
-def alike_films(films: Items, codes: Numbers, vectors: NDArray[np.float32], least: float) -> Content:
+def alike_films(films: Items, codes: Numbers, vectors: NDArray[np.float32], *, least: float) -> Content:
     """The contents of films whose vectors have a cosine of `least`. Of very many films a sample is looked at."""
     outside = np.any([fold.parts >= VAL for fold in films.folds], axis=0) & (codes >= 0)
     looked_at = np.flatnonzero(outside)
@@ -186,7 +189,7 @@ def alike_films(films: Items, codes: Numbers, vectors: NDArray[np.float32], leas
     return Content(codes, len(vectors), pairs, judged)
 
 
-def overlap_finding(name: str, shared: str, items: Items, content: Content) -> Finding:
+def overlap_finding(name: str, shared: str, items: Items, *, content: Content) -> Finding:
     """The finding: the worst fold of test and of val; the figure is that of the worse part."""
     worst = [max(found, key=lambda it: it.share) for part in (TEST, VAL) if (found := overlaps(items, content, part))]
     if not worst:

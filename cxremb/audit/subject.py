@@ -40,7 +40,7 @@ class Finding:
     examples: Sequence[str] = ()
 
 
-def skipped(section: str, name: str, why: str, remedy: str = "") -> Finding:
+def skipped(section: str, name: str, why: str, *, remedy: str = "") -> Finding:
     """A line that says what was not measured, and why."""
     return Finding(section, name, f"{name}: not measured", None, "-", SKIP, why, remedy)
 

@@ -72,7 +72,7 @@ def demo(
     console.print("and so is every figure that rests on them.\n")
 
     with step("1  bring the collection in"):
-        collection = demo_collection(name, DatasetPaths(root, name).folder / "films", studies, bar)
+        collection = demo_collection(name, DatasetPaths(root, name).folder / "films", studies, progress=bar)
         added = add_collection(collection, root, bar)
         counts = added.counts
         console.print(

@@ -16,7 +16,7 @@ ARCHIVE = Path("data") / "NLMCXR_reports.tgz"
 VIEWS = ("Frontal", "Lateral")  # of a study's first, second, third ... image; the reports do not name them
 
 
-def demo_collection(name: str, films: Path, limit: int | None = None, progress: Progress = unwatched) -> Collection:
+def demo_collection(name: str, films: Path, limit: int | None = None, *, progress: Progress = unwatched) -> Collection:
     """The first `limit` studies (all 3,955 without one), with films drawn into the folder `films` from their terms.
 
     Raises `DataError` if the package that carries the reports is not installed, or the limit is too small.
@@ -28,7 +28,7 @@ def demo_collection(name: str, films: Path, limit: int | None = None, progress: 
     for image in listed:
         if image.study_id in by_study:
             by_study[image.study_id].append(image)
-    images = write_films(chosen, films, name_views(by_study), progress)
+    images = write_films(chosen, films, name_views(by_study), progress=progress)
     labelled, label_sets, label_notes = label_studies(chosen)
     bare = [study for study, its in by_study.items() if not its]
     bare_notes = [Note("reports without an image in the original collection", len(bare), bare[:10])] if bare else []

@@ -40,7 +40,7 @@ class Header:
     frames: int
 
 
-def read(folder: Path, name: str, licence: str = NOT_GIVEN, citation: str = NOT_GIVEN) -> Collection:
+def read(folder: Path, name: str, licence: str = NOT_GIVEN, *, citation: str = NOT_GIVEN) -> Collection:
     """Every image at and below `folder` that is a DICOM file (PS3.10), whatever its name; only headers are read.
 
     Image: SOPInstanceUID. Study: StudyInstanceUID, else AccessionNumber, else the image. Patient: PatientID, else the

@@ -26,6 +26,7 @@ def read(
     folder: Path,
     name: str,
     patient_pattern: str | None = None,
+    *,
     licence: str = NOT_GIVEN,
     citation: str = NOT_GIVEN,
 ) -> Collection:

@@ -30,7 +30,7 @@ CITATION = (
 )
 
 
-def read(images: Path | None, reports: Path, projections: Path | None, least: int = LEAST) -> Collection:
+def read(images: Path | None, reports: Path, projections: Path | None, *, least: int = LEAST) -> Collection:
     """What pairs, and notes on what does not. A patient is a uid: the collection has one study of each.
 
     Texts are as they were written, `XXXX` (a word that was removed to protect the patient) included.

@@ -69,7 +69,7 @@ class MedImage:
         return f"{self.part}_{self.index}"
 
 
-def read(file: Path, unpack_to: Path, name: str | None = None, progress: Progress = unwatched) -> Collection:
+def read(file: Path, unpack_to: Path, name: str | None = None, *, progress: Progress = unwatched) -> Collection:
     """Every image of a MedMNIST .npz, each a study and a patient of its own; the parts are the split `official`.
 
     The arrays are written into the folder `unpack_to`, as lossless PNG files `<part>/<index>.png`; the next call

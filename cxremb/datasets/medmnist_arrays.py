@@ -66,7 +66,7 @@ def open_arrays(file: Path) -> Arrays:
         file=file,
         shape=check_images(file, headers),
         counts={part: headers[part].shape[0] for part in PARTS},
-        labels={part: check_labels(file, part, labels[part], headers[part].shape[0]) for part in PARTS},
+        labels={part: check_labels(file, part, labels[part], n=headers[part].shape[0]) for part in PARTS},
     )
 
 
@@ -91,7 +91,7 @@ def check_images(file: Path, headers: dict[str, ArrayHeader]) -> tuple[int, ...]
     return shape
 
 
-def check_labels(file: Path, part: str, labels: NDArray[np.generic], n: int) -> NDArray[np.int64]:
+def check_labels(file: Path, part: str, labels: NDArray[np.generic], *, n: int) -> NDArray[np.int64]:
     """The labels as (n, columns). Raises `DataError` unless there is a row of whole numbers for each of n images."""
     if labels.ndim == 1:
         labels = labels[:, None]

@@ -57,7 +57,7 @@ def read(root: Path, reports: Path | None = None, uncertain: str = "ignore") -> 
     given = {"root": root, "reports": reports}
     return Collection(
         name=NAME,
-        studies=SizedStream(studies(release, texts, uncertain, notes), len(release.patients)),
+        studies=SizedStream(studies(release, texts, uncertain, notes=notes), len(release.patients)),
         images=SizedStream(images(release, notes), len(release.ids)),
         licence=LICENCE,
         citation=CITATION,
@@ -72,7 +72,7 @@ def read(root: Path, reports: Path | None = None, uncertain: str = "ignore") -> 
     )
 
 
-def studies(release: Release, texts: Reports | None, uncertain: str, notes: list[Note]) -> Iterator[Study]:
+def studies(release: Release, texts: Reports | None, uncertain: str, *, notes: list[Note]) -> Iterator[Study]:
     """The studies that have films, as listed, then those that have a report alone; `notes` are filled at the end."""
     reader = SectionReader(texts)
     labels_of = labeller(uncertain)

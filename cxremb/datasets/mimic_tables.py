@@ -69,8 +69,8 @@ def read_metadata(path: Path) -> Iterator[ListedFilm]:
         yield ListedFilm(
             f"line {line}",
             dicom_id,
-            number(path, line, "subject_id", patient),
-            number(path, line, "study_id", study),
+            number(path, line, "subject_id", cell=patient),
+            number(path, line, "study_id", cell=study),
             view,
         )
 
@@ -85,7 +85,7 @@ def read_split(path: Path) -> dict[int, str]:
                 f"{path}: line {line}: no part of a split is called {part!r}",
                 hint="the column split may say train, validate or test",
             )
-        known = parts.setdefault(number(path, line, "study_id", study), found)
+        known = parts.setdefault(number(path, line, "study_id", cell=study), found)
         if known != found:
             raise DataError(
                 f"{path}: line {line} puts an image of study {study} into {found}, an earlier line into {known}",
@@ -107,7 +107,7 @@ def read_findings(path: Path) -> dict[int, bytes]:
             raise DataError(f"{path}: line {line}: {unknown[0]}; it may be 1, 0, -1 or blank", hint=FETCH_AGAIN)
         codes = bytes([CODES[cell] for cell in cells])
         codes = distinct.setdefault(codes, codes)
-        if found.setdefault(number(path, line, "study_id", study), codes) != codes:
+        if found.setdefault(number(path, line, "study_id", cell=study), codes) != codes:
             raise DataError(
                 f"{path}: line {line} contradicts an earlier line on study {study}", hint="remove one of the two"
             )
@@ -122,7 +122,7 @@ def read_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, list[st
         yield line, list(cells.values())
 
 
-def number(path: Path, line: int, column: str, cell: str) -> int:
+def number(path: Path, line: int, column: str, *, cell: str) -> int:
     """An id of MIMIC, which is a number. Raises `DataError` if it is not."""
     if not cell.isdecimal():
         raise DataError(f"{path}: line {line}: {column} {cell!r} is not a number", hint=FETCH_AGAIN)

@@ -123,7 +123,7 @@ def with_coverage(split: StoredSplit, labels: Labels) -> StoredSplit:
                 f"{split.title}: no study of its {part} part has a label of {labels.label_set}",
                 hint="choose another label set or split",
             )
-        lacking = classes_lacking(labels.values, here, labels.names, labels.task) if here.any() else {}
+        lacking = classes_lacking(labels.values, here, labels.names, task=labels.task) if here.any() else {}
         notes.append(counted(f"classes of {labels.label_set} that nobody has in {part}", list(lacking)))
     return replace(split, notes=(*split.notes, *(note for note in notes if note.count)))
 

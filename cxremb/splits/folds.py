@@ -34,7 +34,9 @@ class Cohort:
     task: str
 
 
-def form_cohort(studies: Mapping[str, str], texts: Mapping[str, str], labels: Labels, group: Sequence[str]) -> Cohort:
+def form_cohort(
+    studies: Mapping[str, str], texts: Mapping[str, str], labels: Labels, *, group: Sequence[str]
+) -> Cohort:
     """The labelled studies and their groups: the connected components of what `group` names.
 
     studies: study_id -> patient_id. texts: study_id -> report; missing or empty links nobody. A study all of whose
@@ -78,11 +80,11 @@ def make_split(cohort: Cohort, spec: SplitSpec) -> tuple[pa.Table, tuple[Note, .
     refuse_impossible(cohort, marks, spec)
     tables, lacking = [], set()
     for repeat in range(spec.repeats):
-        bins = balanced_bins(cohort.groups, marks, spec.bins, spec.seed + repeat)
+        bins = balanced_bins(cohort.groups, marks, spec.bins, seed=spec.seed + repeat)
         for fold in spec.fold_numbers:
             parts = part_names(bins, fold, spec.bins)
             lacking |= labels_lacking(cohort, parts, f"repeat {repeat}, fold {fold}")
-            tables.append(fold_table(cohort, parts, spec.name, repeat, fold))
+            tables.append(fold_table(cohort, parts, spec.name, repeat=repeat, fold=fold))
     notes = []
     if rare := [name for name in cohort.names if name in lacking]:
         hint = "they have no figure where that part is judged: leave rare labels out, or ask for fewer folds"
@@ -90,7 +92,7 @@ def make_split(cohort: Cohort, spec: SplitSpec) -> tuple[pa.Table, tuple[Note, .
     return pa.concat_tables(tables), tuple(notes)
 
 
-def fold_table(cohort: Cohort, parts: NDArray[np.str_], name: str, repeat: int, fold: int) -> pa.Table:
+def fold_table(cohort: Cohort, parts: NDArray[np.str_], name: str, *, repeat: int, fold: int) -> pa.Table:
     """One fold as rows of `SPLITS`, by study_id."""
     n = len(parts)
     columns = {
@@ -134,7 +136,7 @@ def labels_lacking(cohort: Cohort, parts: NDArray[np.str_], where: str) -> set[s
     """
     found = set()
     for part in PARTS:
-        lacking = classes_lacking(cohort.values, parts == part, cohort.names, cohort.task)
+        lacking = classes_lacking(cohort.values, parts == part, cohort.names, task=cohort.task)
         if lacking and cohort.task != "multilabel":
             name, total = next(iter(lacking.items()))
             raise SplitError(
@@ -146,7 +148,7 @@ def labels_lacking(cohort: Cohort, parts: NDArray[np.str_], where: str) -> set[s
 
 
 def classes_lacking(
-    values: NDArray[np.float64], rows: NDArray[np.bool_], names: Sequence[str], task: str
+    values: NDArray[np.float64], rows: NDArray[np.bool_], names: Sequence[str], *, task: str
 ) -> dict[str, int]:
     """Class -> its studies in all, for each that `rows` has none of; 0 and 1 are the classes of a binary set.
 
@@ -171,7 +173,7 @@ def indicators(values: NDArray[np.float64], task: str) -> Numbers:
     return marks[:, marks.any(axis=0)].astype(np.int64)
 
 
-def balanced_bins(groups: Numbers, marks: Numbers, bins: int, seed: int) -> Numbers:
+def balanced_bins(groups: Numbers, marks: Numbers, bins: int, *, seed: int) -> Numbers:
     """(n,) the bin of each row: large groups first, each where it adds least to the imbalance.
 
     groups: (n,) from 0. marks: (n, c) of `indicators`. Imbalance is the sum over bins of squared shares, of every

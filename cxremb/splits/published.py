@@ -48,13 +48,14 @@ class PublishedSplit:
 
 def import_split(dataset: Dataset, name: str, file: Path) -> StoredSplit:
     """The split that `file` lists, stored under `name`. Raises as `read_published` and `store_published`."""
-    return store_published(dataset, name, read_published(file, dataset), f"imported from {file.name}")
+    return store_published(dataset, name, read_published(file, dataset), means=f"imported from {file.name}")
 
 
 def store_published(
     dataset: Dataset,
     name: str,
     parts: Mapping[str, str] | PublishedSplit,
+    *,
     means: str = "as published with the collection",
 ) -> StoredSplit:
     """The split as one fold, read if the same was stored before. parts: study_id -> train, val or test.

@@ -65,7 +65,7 @@ def stored_split(dataset: Dataset, label_set: str, spec: SplitSpec = DEFAULT) ->
     labels = read_labels(dataset, label_set)
     studies = dict(zip(*(dataset.studies[name].to_pylist() for name in ("study_id", "patient_id")), strict=True))
     texts = report_texts(dataset.reports) if "report" in spec.group else {}
-    cohort = form_cohort(studies, texts, labels, spec.group)
+    cohort = form_cohort(studies, texts, labels, group=spec.group)
     path = dataset.paths.splits / f"{spec.name}@{split_key(cohort, spec)}.parquet"
     if path.is_file():
         return read_split(path)

@@ -46,7 +46,7 @@ def draw_frontal(canvas: Canvas, body: Body, rng: np.random.Generator) -> None:
     w, rim = body.width, body.width + 0.06 + body.fat
     trunk = [(-0.2, -1.3), (-0.24, -0.86), (-0.6, -0.74), (-1.05, -0.62), (-1.1, -0.2), (-rim, -0.05), (-rim, 1.3)]
     canvas.soft += 0.42 * canvas.area([trunk + [(-x, y) for x, y in reversed(trunk)]], 0.03)
-    canvas.soft += (0.22 + 0.8 * body.fat) * canvas.area([box(0.0, rim * 0.86, -0.55, 1.4)], 0.16)
+    canvas.soft += (0.22 + 0.8 * body.fat) * canvas.area([box(0.0, rim * 0.86, -0.55, bottom=1.4)], 0.16)
     belly = [(-w, body.base + 0.2), (-0.4 * w, body.base), (0.4 * w, body.base + 0.05), (w, body.base + 0.24)]
     canvas.soft += 0.22 * canvas.area([[*belly, (w, 1.5), (-w, 1.5)]], 0.07)
     heart = canvas.area([frontal_heart(body)], 0.02)
@@ -61,15 +61,15 @@ def draw_frontal(canvas: Canvas, body: Body, rng: np.random.Generator) -> None:
     canvas.soft += 0.14 * canvas.area([arch], 0.03)
     for sign in (RIGHT, LEFT):
         canvas.soft += 0.10 * body.markings * canvas.blob((sign * 0.22, -0.05 - 0.03 * sign), (0.06, 0.1))
-    canvas.soft -= 0.12 * canvas.area([box(0.0, 0.045, -1.3, -0.28)], 0.03)  # the trachea
+    canvas.soft -= 0.12 * canvas.area([box(0.0, 0.045, -1.3, bottom=-0.28)], 0.03)  # the trachea
     canvas.soft -= 0.16 * canvas.blob(
         (0.45, body.base + 0.32 + rng.normal(0, 0.05)), (0.12, 0.05)
     )  # gas in the stomach
-    branches = [vessel for sign in (RIGHT, LEFT) for vessel in vessels(body, (sign * 0.2, -0.04), sign, rng)]
+    branches = [vessel for sign in (RIGHT, LEFT) for vessel in vessels(body, (sign * 0.2, -0.04), sign, rng=rng)]
     canvas.strokes([*branches, *frontal_bones(body)])
 
 
-def box(x: float, half_width: float, top: float, bottom: float) -> Points:
+def box(x: float, half_width: float, top: float, *, bottom: float) -> Points:
     """The corners of a rectangle around `x`."""
     return [(x - half_width, top), (x + half_width, top), (x + half_width, bottom), (x - half_width, bottom)]
 
@@ -117,7 +117,7 @@ def frontal_bones(body: Body) -> list[Stroke]:
     return strokes
 
 
-def vessels(body: Body, hilum: tuple[float, float], sign: int, rng: np.random.Generator) -> list[Stroke]:
+def vessels(body: Body, hilum: tuple[float, float], sign: int, *, rng: np.random.Generator) -> list[Stroke]:
     """Branches from the hilum outwards (`sign` 0: all around it), thinner and fainter with distance."""
     strokes: list[Stroke] = []
     spread = 1.25 if sign else np.pi
@@ -163,7 +163,7 @@ def draw_lateral(canvas: Canvas, body: Body, rng: np.random.Generator) -> None:
     knob = 0.12 + 0.05 * body.aorta
     arch = [*arc((-0.12, -0.1), (-0.1, -0.55), (0.2, -0.42)), *arc((0.2, -0.42), (0.36, -0.3), (0.34, 0.5))]
     canvas.strokes([(arch, knob, 0.05)], 0.03)
-    canvas.strokes([*vessels(body, (0.03, -0.08), 0, rng), *lateral_bones(body, f, b)])
+    canvas.strokes([*vessels(body, (0.03, -0.08), 0, rng=rng), *lateral_bones(body, f, b)])
 
 
 def lateral_bones(body: Body, front: float, back: float) -> list[Stroke]:

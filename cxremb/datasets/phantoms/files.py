@@ -44,6 +44,7 @@ def write_films(
     studies: Sequence[Study],
     folder: Path,
     views: Mapping[str, Sequence[tuple[str, str]]],
+    *,
     progress: Progress = unwatched,
     workers: int | None = None,
     seed: int = 0,
@@ -108,8 +109,8 @@ def draw_chunks(
 def draw_chunk(folder: Path, seed: int, jobs: Sequence[DrawJob]) -> int:
     """How many films were drawn and written: all of `jobs`."""
     for job in jobs:
-        light = expose(job.study, job.view, seed, SIDE, job.take)
-        write_film(folder / file_name(job.image_id), light, job.image_id, job.view)
+        light = expose(job.study, job.view, seed, side=SIDE, take=job.take)
+        write_film(folder / file_name(job.image_id), light, job.image_id, view=job.view)
     return len(jobs)
 
 
@@ -158,11 +159,11 @@ def films_in(folder: Path) -> Iterator[Path]:
     return (path for path in folder.iterdir() if path.suffix in (".png", ".dcm"))
 
 
-def write_film(path: Path, light: Density, image_id: str, view: str) -> None:
+def write_film(path: Path, light: Density, image_id: str, *, view: str) -> None:
     """Write a film, (side, side) from 0 to 1, in one step, in the format that the suffix of `path` names."""
     draft = path.with_name(f".{path.name}.{os.getpid()}.draft")
     if path.suffix == ".dcm":
-        write_dicom(draft, light, image_id, view)
+        write_dicom(draft, light, image_id, view=view)
     else:
         info = PngInfo()
         info.add_text("Comment", NOTICE)
@@ -172,7 +173,7 @@ def write_film(path: Path, light: Density, image_id: str, view: str) -> None:
     draft.replace(path)
 
 
-def write_dicom(path: Path, light: Density, image_id: str, view: str) -> None:
+def write_dicom(path: Path, light: Density, image_id: str, *, view: str) -> None:
     """Write a film as a computed radiograph (PS3.3 A.2), 12 bits in 16, whose window spans the full scale."""
     try:
         from pydicom.dataset import Dataset, FileMetaDataset

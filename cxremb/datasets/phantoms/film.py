@@ -34,15 +34,15 @@ def check_view(view: str) -> None:
         raise DataError(f"no phantom can be drawn of the view {view!r}", hint=f"use one of {', '.join(VIEWS)}")
 
 
-def draw_film(study: Study, view: str, seed: int = 0, side: int = 256) -> NDArray[np.uint8]:
+def draw_film(study: Study, view: str, seed: int = 0, *, side: int = 256) -> NDArray[np.uint8]:
     """The simulated film of `study`, (side, side), 0 air to 255 bone; the same for the same seed, study and view.
 
     view: Frontal or Lateral. Raises `DataError` for any other.
     """
-    return (expose(study, view, seed, side) * 255 + 0.5).astype(np.uint8)
+    return (expose(study, view, seed, side=side) * 255 + 0.5).astype(np.uint8)
 
 
-def expose(study: Study, view: str, seed: int = 0, side: int = 256, take: int = 0) -> Density:
+def expose(study: Study, view: str, seed: int = 0, *, side: int = 256, take: int = 0) -> Density:
     """What `draw_film` rounds to 8 bits: (side, side), from exactly 0 to exactly 1.
 
     take: 0 for the first film of this view; for a further one the same patient stands there anew.

@@ -22,7 +22,7 @@ class Site:
     frontal: bool
     rng: np.random.Generator
 
-    def place(self, side: int, level: float | None, near: float = 0.35, far: float = 0.85) -> Place:
+    def place(self, side: int, level: float | None, *, near: float = 0.35, far: float = 0.85) -> Place:
         """A place in the lung of `side`: `near` and `far` from the middle as shares of the lung's width."""
         low = self.body.base - 0.05
         height = (
@@ -91,7 +91,7 @@ def draw_calcium(site: Site, finding: DrawnFinding) -> None:
     """A few small dense dots."""
     strokes: list[Stroke] = []
     for side in finding.sides:
-        x, y = site.place(side, finding.level, 0.2)
+        x, y = site.place(side, finding.level, near=0.2)
         for dx, dy in site.rng.normal(0, 0.04, (site.rng.integers(1, 4), 2)):
             strokes.append(([(x + dx - 0.008, y + dy), (x + dx + 0.008, y + dy)], 0.022, 0.20 * finding.strength))
     site.canvas.strokes(strokes, 0.006)

@@ -115,7 +115,7 @@ def studies(found: Survey, notes: list[Note]) -> Iterator[Study]:
         texts = layout.texts(cells)
         if not texts and (layout.sections or layout.template):
             counted[NO_TEXT].add(study)
-        count_gaps(layout, study, cells, counted)
+        count_gaps(layout, study, cells, counted=counted)
         part = part_named(layout.cell("part", cells))
         yield Study(
             study_id=study,
@@ -127,7 +127,7 @@ def studies(found: Survey, notes: list[Note]) -> Iterator[Study]:
     notes += notes_of(*counted.values())
 
 
-def count_gaps(layout: Layout, study: str, cells: Cells, counted: Counters) -> None:
+def count_gaps(layout: Layout, study: str, cells: Cells, *, counted: Counters) -> None:
     """What the rows of a study leave open, into `counted`."""
     if "patient" in layout.roles and not layout.cell("patient", cells):
         counted[NO_PATIENT].add(study)

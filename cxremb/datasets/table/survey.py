@@ -62,9 +62,9 @@ def survey(layout: Layout) -> Survey:
         says = hash(tuple(plain(cells[column]) for column in layout.of_study))
         if studies.setdefault(study, (number, says))[1] != says:
             differing.add(study)
-        if image and not first_of_image(layout, cells, number, images):
+        if image and not first_of_image(layout, cells, number, images=images):
             found[REPEATED].add(f"{image} ({layout.table.place(number)})")
-        count_cells(layout, cells, labels, found)
+        count_cells(layout, cells, labels, found=found)
     if not rows:
         raise DataError(f"{layout.table.path}: a header and no rows", hint="check the path given to --table")
     if not studies:
@@ -75,7 +75,7 @@ def survey(layout: Layout) -> Survey:
     return Survey(len(studies), layout, tuple(map(label_column, labels)), merged, notes_of(*found.values()))
 
 
-def first_of_image(layout: Layout, cells: Cells, number: int, images: FirstRows) -> bool:
+def first_of_image(layout: Layout, cells: Cells, number: int, *, images: FirstRows) -> bool:
     """Whether this is the image's first row. Raises `DataError` if it contradicts the first."""
     study, image = layout.ids(cells)
     says = hash((study, layout.cell("view", cells), layout.path(cells)))
@@ -89,7 +89,7 @@ def first_of_image(layout: Layout, cells: Cells, number: int, images: FirstRows)
     return first == number
 
 
-def count_cells(layout: Layout, cells: Cells, labels: list[LabelCells], found: Counters) -> None:
+def count_cells(layout: Layout, cells: Cells, labels: list[LabelCells], *, found: Counters) -> None:
     """What a row leaves open, into `found`, and the values of its labels, into `labels`."""
     _, image = layout.ids(cells)
     if image and "study" in layout.roles and not layout.cell("study", cells):
