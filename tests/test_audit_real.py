@@ -24,8 +24,9 @@ def by_check(result: Audit) -> dict[str, Finding]:
 def iu(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     """All 3,851 studies; 7,458 of their 7,466 images are only listed."""
     folder = real_data / "iu_xray"
-    tables = (folder / "indiana_reports.csv", folder / "indiana_projections.csv")
-    return add_collection(iu_xray.read(folder / "images", *tables), tmp_path_factory.mktemp("iu")).dataset
+    reports, projections = folder / "indiana_reports.csv", folder / "indiana_projections.csv"
+    collection = iu_xray.read(reports, images=folder / "images", projections=projections)
+    return add_collection(collection, tmp_path_factory.mktemp("iu")).dataset
 
 
 def test_the_split_by_image_shares_patients_and_a_look_up_scores(iu: Dataset) -> None:

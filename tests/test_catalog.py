@@ -454,7 +454,9 @@ def test_the_command_line_fetches_and_adds(tmp_path):
 @needs_real
 @pytest.mark.parametrize(("folder", "present"), [("images", 8), (".", 12)])
 def test_the_real_collection_in_sql(tmp_path, folder, present):
-    given = iu_xray.read(REAL / folder, REAL / "indiana_reports.csv", REAL / "indiana_projections.csv")
+    given = iu_xray.read(
+        images=REAL / folder, reports=REAL / "indiana_reports.csv", projections=REAL / "indiana_projections.csv"
+    )
     add_collection(given, tmp_path)
     question = """select (select count(*) from studies),
         (select count(*) from images), (select count(path) from images),
@@ -470,7 +472,9 @@ def test_the_real_collection_in_sql(tmp_path, folder, present):
     assert sql(tmp_path, "iu_xray", "select count(*) from reports where trim(text) in ('', 'nan', '#NAME?')") == [(0,)]
     sizes = "select width from images where path like '%CXR%'"
     assert {width for (width,) in sql(tmp_path, "iu_xray", sizes)} == {512}
-    again = iu_xray.read(REAL / folder, REAL / "indiana_reports.csv", REAL / "indiana_projections.csv")
+    again = iu_xray.read(
+        images=REAL / folder, reports=REAL / "indiana_reports.csv", projections=REAL / "indiana_projections.csv"
+    )
     assert add_collection(again, tmp_path).changes == {}
 
 

@@ -285,12 +285,12 @@ def test_a_wrong_path_says_which_and_what_to_do(kaggle, changes, message):
 def test_bad_xml_is_named(tmp_path):
     (tmp_path / "7.xml").write_text("<eCitation><uId")
     with pytest.raises(DataError, match=r"7\.xml: not readable as XML"):
-        read(None, tmp_path, None)
+        read(tmp_path)
     (tmp_path / "7.xml").write_text("<eCitation/>")
     with pytest.raises(DataError, match=r"7\.xml: no uId"):
-        read(None, tmp_path, None)
+        read(tmp_path)
     with pytest.raises(DataError, match=r"r\.tgz: a/7\.xml: not readable as XML"):
-        read(None, tgz(tmp_path / "r.tgz", {"a/7.xml": "<"}), None)
+        read(tgz(tmp_path / "r.tgz", {"a/7.xml": "<"}))
 
 
 @pytest.mark.parametrize("damage", ["cut", "flip", "text", "empty"])
@@ -301,7 +301,7 @@ def test_a_damaged_archive_is_named(tmp_path, damage):
     flipped = whole[:-8] + bytes(byte ^ 1 for byte in whole[-8:-4]) + whole[-4:]  # gzip's checksum
     path.write_bytes({"cut": whole[: len(whole) // 2], "flip": flipped, "text": b"<html>", "empty": b""}[damage])
     with pytest.raises(DataError, match=r"r\.tgz: a damaged or incomplete archive") as caught:
-        read(None, path, None)
+        read(path)
     assert "fetch" in caught.value.hint
 
 
@@ -323,7 +323,9 @@ def test_the_real_tables_say_what_is_known_of_them():
 @needs_real
 @pytest.mark.parametrize(("folder", "present"), [("images", 8), ("images_kaggle", 4), (".", 12)])
 def test_real_images_of_either_layout_find_their_report(folder, present):
-    collection = read(REAL / folder, REAL / "indiana_reports.csv", REAL / "indiana_projections.csv")
+    collection = read(
+        images=REAL / folder, reports=REAL / "indiana_reports.csv", projections=REAL / "indiana_projections.csv"
+    )
     assert (len(collection.studies), len(collection.images)) == (3851, 7466)
     assert sum(image.path is not None for image in collection.images) == present
     assert {note.what: note.count for note in collection.notes} == {
@@ -334,7 +336,7 @@ def test_real_images_of_either_layout_find_their_report(folder, present):
 
 @needs_official
 def test_the_official_xml_says_what_is_known_of_it():
-    collection = read(None, OFFICIAL, None)
+    collection = read(OFFICIAL)
     assert (len(collection.studies), len(collection.images)) == (3955, 7470)
     notes = {note.what: note.count for note in collection.notes}
     assert notes["reports without an image"] == 104
@@ -460,7 +462,7 @@ def test_real_counts_per_label_set_are_those_of_the_csv(tmp_path):
     carried = problems[indexed].explode().value_counts().drop("normal")
     carried = carried[carried >= 20]
 
-    collection = read(None, REAL / "indiana_reports.csv", None)
+    collection = read(REAL / "indiana_reports.csv")
     dataset = add_collection(collection, tmp_path).dataset
     counted = {
         row["label_set"]: (row["zeros"], row["ones"])

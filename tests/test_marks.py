@@ -246,7 +246,9 @@ def test_a_text_of_nothing_but_marks_is_counted_and_has_no_vector(
 
 def test_real_reports_lose_what_the_docs_say(real_data: Path, tmp_path: Path) -> None:
     source = real_data / "iu_xray"
-    whole = read(source / "images", source / "indiana_reports.csv", source / "indiana_projections.csv")
+    whole = read(
+        images=source / "images", reports=source / "indiana_reports.csv", projections=source / "indiana_projections.csv"
+    )
     items = wanted_items(add_collection(whole, tmp_path).dataset, "text")
     read_as = {item.key: edited(item.source, "drop") for item in items}
     assert not any(MARK.search(text) for text in read_as.values())

@@ -92,7 +92,9 @@ def test_one_source_of_labels_makes_the_whole_text_one() -> None:
 
 def test_real_reports_give_the_texts_that_pandas_counts(real_data: Path, tmp_path: Path) -> None:
     source = real_data / "iu_xray"
-    collection = read(source / "images", source / "indiana_reports.csv", source / "indiana_projections.csv")
+    collection = read(
+        images=source / "images", reports=source / "indiana_reports.csv", projections=source / "indiana_projections.csv"
+    )
     dataset = add_collection(collection, tmp_path).dataset
     items = {item.key: item.source for item in wanted_items(dataset, "text")}
     table = pd.read_csv(source / "indiana_reports.csv", dtype=str, keep_default_na=False).set_index("uid")

@@ -112,11 +112,11 @@ def fitted(fact: Fact, columns: NDArray[np.int64]) -> Iterator[Guess]:
         y = fact.items.y[train][:, columns]
         prior = priors(y)
         filled = np.where(np.isfinite(y), y, prior)
-        chance = predict(fact, train, filled, judged)
+        chance = predict(fact, train, filled, judged=judged)
         yield Guess(judged, np.clip(chance, 0, 1), np.tile(prior, (len(judged), 1)))
 
 
-def predict(fact: Fact, train: NDArray[np.int64], y: NDArray[np.float64], judged: NDArray[np.int64]) -> Any:
+def predict(fact: Fact, train: NDArray[np.int64], y: NDArray[np.float64], *, judged: NDArray[np.int64]) -> Any:
     """(m, k) chances: of names by ridge regression on their letters, of the rest by one small tree for all labels."""
     from sklearn.linear_model import Ridge
     from sklearn.tree import DecisionTreeRegressor

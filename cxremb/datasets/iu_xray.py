@@ -30,13 +30,15 @@ CITATION = (
 )
 
 
-def read(images: Path | None, reports: Path, projections: Path | None, *, least: int = LEAST) -> Collection:
+def read(
+    reports: Path, *, images: Path | None = None, projections: Path | None = None, least: int = LEAST
+) -> Collection:
     """What pairs, and notes on what does not. A patient is a uid: the collection has one study of each.
 
     Texts are as they were written, `XXXX` (a word that was removed to protect the patient) included.
 
-    images: a folder, searched recursively; None adds reports and lists alone.
     reports: indiana_reports.csv, or the folder or .tgz of Open-i XML.
+    images: a folder, searched recursively; None adds reports and lists alone.
     projections: indiana_projections.csv, which gives views; with XML reports it is optional. DICOM files
     that no list gives a view have it from their tags.
     least: how many studies carry a term, for it to be a label of the set `findings`.
