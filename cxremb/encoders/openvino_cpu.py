@@ -78,8 +78,17 @@ def convert(module: torch.nn.Module, example: Sequence[NDArray[Any]], one_by_one
     tensors = tuple(torch.from_numpy(np.resize(array, (2, *array.shape[1:]))) for array in example)
     with CONVERTING, warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # torch.jit.trace, which the converter uses, is deprecated
-        # weights are copied: torch may lay its own out anew while OpenVINO still reads them
-        model = openvino.convert_model(module.eval().requires_grad_(False), example_input=tensors, share_weights=False)
+        from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
+
+        # weights are copied: torch may lay its own out anew while OpenVINO still reads them. torch's check of a trace
+        # traces it once more, which takes as long again: our own, against torch on real films and texts, is stricter
+        traced = TorchScriptPythonDecoder(
+            module.eval().requires_grad_(False),
+            example_input=tensors,
+            shared_memory=False,
+            trace_kwargs={"check_trace": False},
+        )
+        model = openvino.convert_model(traced, example_input=tensors)
     shapes = [([1, *array.shape[1:]] if one_by_one else [-1] * array.ndim) for array in example]
     model.reshape(dict(zip(model.inputs, map(openvino.PartialShape, shapes), strict=True)))
     return model
