@@ -141,13 +141,13 @@ def cell(values: Sequence[float | None], digits: str) -> str:
 def told(made: Run) -> dict[str, Any]:
     """The figures of a run."""
     return {
-        "rows": made.record["rows"],
-        "patients": made.record["patients"],
-        "folds": made.record["folds"],
-        "parameters": made.record["parameters"],
-        "epochs": made.record["epochs"],
+        "rows": made.record.rows,
+        "patients": made.record.patients,
+        "folds": made.record.folds,
+        "parameters": made.record.parameters,
+        "epochs": made.record.epochs,
         **{name: rounded(made.metric(name)) for name in METRICS},
-        "notes": made.record["notes"],
+        "notes": made.record.notes,
     }
 
 

@@ -61,7 +61,7 @@ def measure(file: Path, folder: Path, seeds: int, epochs: int | None) -> dict[st
         found[preset.name] = {
             "parameters": preset.parameters,
             "epochs": plan.options.epochs,
-            "epochs_kept": run.record["epochs"],
+            "epochs_kept": run.record.epochs,
             **{metric: figure(run.metric(metric)) for metric in METRICS},
             "by_seed": {metric: [run.metric(metric, part)[0] for part in each] for metric in METRICS[:2]},
         }

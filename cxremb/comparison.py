@@ -86,7 +86,7 @@ def compare_runs(
     sides = [one.figures()[one.headline] for one in (a, b)]
     figures = {metric: Pair(sides[0][metric], sides[1][metric], gaps[metric]) for metric in METRICS}
     area, votes = tests(a, b)
-    requested = {name: (first.record.get(name), second.record.get(name)) for name in COMPARED}
+    requested = {name: (getattr(first.record, name), getattr(second.record, name)) for name in COMPARED}
     return Comparison(
         a=first.run_id,
         b=second.run_id,

@@ -137,7 +137,7 @@ def stratify(
     else:
         column = column_of(dataset, found, expression_of(dataset, by))
         groups, more = strata(found, column, metrics=METRICS, resampling=resampling), []
-    return Stratified(run.run_id, found.labels[0], by, groups, (*notes, *more), run.caveats)
+    return Stratified(run.run_id, found.labels[0], by, groups, (*notes, *more), tuple(run.caveats))
 
 
 def strata(

@@ -465,7 +465,7 @@ def test_several_labels_are_compared_by_their_macro_mean(tmp_path):
         run = next(run for run in list_runs(dataset) if run.run_id == found.rows[0].run_id)
         table = run.prediction_rows.filter(pc.equal(run.prediction_rows["part"], "test"))
         aucs = []
-        for label in run.record["labels"]:
+        for label in run.record.labels:
             own = table.filter(pc.and_(pc.equal(table["label"], label), pc.is_valid(table["y_true"])))
             aucs.append(roc_auc_score(own["y_true"], own["y_prob"]))
         row = found.rows[0]

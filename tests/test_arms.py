@@ -155,7 +155,7 @@ def test_arms_that_read_the_same_share_it_and_are_one_stack(dataset):
     plan = Plan("", "default", Options(epochs=2), (0, 1))
     jobs = [job_of(FitJob(dataset, features[arm], split, plan), arm) for arm in arms[:3]]
     whole, masked, half = fit(jobs)
-    assert [run.train_fraction for run in (whole, masked, half)] == [1.0, 1.0, 0.5]
+    assert [run.record.train_fraction for run in (whole, masked, half)] == [1.0, 1.0, 0.5]
     for name, weights in whole.weights().items():
         other = masked.weights()[name]
         for parameter, values in weights.items():

@@ -14,7 +14,8 @@ from cxremb.catalog import add_collection
 from cxremb.evaluation.significance import holm
 from cxremb.store.dataset import Dataset
 from cxremb.store.layout import HISTORY, METRICS, PREDICTIONS
-from cxremb.training.runs import Outcome, write_run
+from cxremb.training.record import RunRecord
+from cxremb.training.runs import write_run
 from cxremb.types import Collection, LabelSet, Study
 
 
@@ -119,9 +120,16 @@ def write_predictions(dataset: Dataset, sure: float = 0.95) -> str:
          "y_prob": sure if int(row["study_id"][1:]) % 2 else 1 - sure, "y_logit": 0.0}
         for row in dataset.labels.to_pylist() if row["label_set"] == "sick"
     ]  # fmt: skip
-    tables = HISTORY.empty_table(), pa.Table.from_pylist(rows, schema=PREDICTIONS), METRICS.empty_table()
-    record = {"label_set": "sick", "label": "sick", "arm": "text", "seconds": 0.0}
-    return write_run(dataset, "0" * 64, Outcome(record, *tables, {"x": np.zeros(1)}, "card RUN_ID")).record["run_id"]
+    run = write_run(
+        dataset,
+        RunRecord("", "text", "sick", "sick", key="0" * 64),
+        history=HISTORY.empty_table(),
+        predictions=pa.Table.from_pylist(rows, schema=PREDICTIONS),
+        metrics=METRICS.empty_table(),
+        weights={"x": np.zeros(1)},
+        card="card RUN_ID",
+    )
+    return run.run_id
 
 
 def test_wrong_labels_are_found_from_a_run(tmp_path: Path) -> None:

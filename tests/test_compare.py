@@ -46,7 +46,7 @@ def test_a_run_against_itself_has_no_difference(pair):
 def test_a_caveat_says_whose_it_is(pair):
     *_, first, second = pair
     (shared,) = second.caveats
-    own, other = (replace(run, record=run.record | {"note": f"{shared}; {run.run_id}"}) for run in (first, second))
+    own, other = (replace(run, record=replace(run.record, caveats=(shared, run.run_id))) for run in (first, second))
     found = compare_runs(own, other).caveats
     assert found == (f"A and B: {shared}", f"A: {first.run_id}", f"B: {second.run_id}")
 

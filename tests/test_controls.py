@@ -87,8 +87,8 @@ def test_shuffled_labels_are_at_chance_though_a_single_draw_need_not_be(results)
 
 def test_shuffles_say_in_which_precision_they_were_trained(strong, results, arms):
     for name in ("label-shuffle", "text-shuffle", "image-shuffle"):
-        told = open_run(strong, control(results, name).row.run_id).record["precision"]
-        assert told == arms["fusion"].record["precision"]
+        told = open_run(strong, control(results, name).row.run_id).record.precision
+        assert told == arms["fusion"].record.precision
 
 
 def test_a_shuffled_modality_leaves_the_other(results, arms):
@@ -108,15 +108,15 @@ def test_a_second_call_trains_nothing(strong, features, results):
 def test_no_weights_are_kept_and_no_store_is_claimed(strong, results, arms):
     for one in results:
         run = open_run(strong, one.row.run_id)
-        assert run.is_control
+        assert run.record.is_control
         assert not any(run.weights().values())
-        assert bool(run.record["stores"]) == bool(one.shuffles)
-        assert run.record["rows_from"] == arms["fusion"].record["rows_from"]
+        assert bool(run.record.stores) == bool(one.shuffles)
+        assert run.record.rows_from == arms["fusion"].record.rows_from
         assert "A control keeps no parameters" in (run.folder / "README.md").read_text()
         with pytest.raises(TrainError, match=f"is control:{one.name}: a control keeps its predictions and no model"):
             load_bundle(run.folder)
-    assert set(arms["fusion"].record["rows_from"]) == {"image", "text"}
-    assert not arms["fusion"].is_control
+    assert set(arms["fusion"].record.rows_from) == {"image", "text"}
+    assert not arms["fusion"].record.is_control
     told = open_run(strong, control(results, "tf-idf").row.run_id)
     assert any("label recovery" in caveat for caveat in told.caveats)
     assert not any("label recovery" in c for c in open_run(strong, control(results, "majority").row.run_id).caveats)
@@ -239,7 +239,7 @@ def test_what_needs_no_encoder_is_told_though_it_beats_no_arm(leaks, results):
 def test_a_control_says_nothing_of_an_arm_that_reads_another_text(leaky, leaks):
     features, results = leaks
     [run] = fit([FitJob(leaky, features, choose_split(leaky, "normal_abnormal"), Plan("fusion"))])
-    other = replace(run, record={**run.record, "text": "indication"})
+    other = replace(run, record=replace(run.record, text="indication"))
     said = verdicts({"fusion": other}, results)
     assert not any(line.startswith(("tf-idf", "length")) for line in said)
     assert any(line.startswith("metadata beats fusion") for line in said)

@@ -88,7 +88,7 @@ def test_the_mean_of_all_models_and_what_the_file_says_of_itself(planted, tmp_pa
     np.testing.assert_allclose(found, np.mean([one.prob for one in each], axis=0), atol=1e-6)
     told = {prop.key: prop.value for prop in onnx.load(done.path).metadata_props}
     assert (told["run_id"], told["task"], json.loads(told["labels"])) == (run.run_id, "multiclass", list(KINDS))
-    assert json.loads(told["keys"]) == run.record["keys"]
+    assert json.loads(told["keys"]) == run.record.keys
     assert set(json.loads(told["licence"])) == {"dataset", "encoders"}
     assert done.inputs == {"text": ("n", features.blocks["text"].shape[1])}
 

@@ -157,7 +157,7 @@ def test_who_was_seen_is_never_tested_and_the_others_are(tuned_data):
         assert f"--split {split.title} --fold 0" in caught.value.hint
     raw = next(one for one in list_stores(data) if one.name != store.name)
     plain = load_features(data, ("image",), Inputs("bright", image_model=raw.name))
-    assert fit_run(FitJob(data, plain, split, replace(plan, folds=(1,)))).record["rows"] == len(plain.y)
+    assert fit_run(FitJob(data, plain, split, replace(plan, folds=(1,)))).record.rows == len(plain.y)
 
 
 def test_whom_the_epoch_was_chosen_on_may_be_val_again_and_not_test(tuned_data):

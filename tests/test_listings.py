@@ -70,8 +70,13 @@ def test_the_longest_names_stay_whole(dataset, call, width, capsys):
     call("train", "text", "--epochs", "1")
     capsys.readouterr()
     run = list_runs(dataset)[0]
-    long = {"arm": "control:label-shuffle", "label_set": "normal_abnormal_clean", "members": [{}] * 25, "leaky": True}
-    show_listing([replace(run, record={**run.record, **long})])
+    long = {
+        "arm": "control:label-shuffle",
+        "label_set": "normal_abnormal_clean",
+        "members": run.record.members * 25,
+        "leaky": True,
+    }
+    show_listing([replace(run, record=replace(run.record, **long))])
     lines = lines_of(capsys.readouterr().out, width)
     assert any(line.startswith(run.run_id) and "control:label-shuffle" in line for line in lines)
     below = " ".join(" ".join(lines).split())

@@ -581,11 +581,11 @@ def test_a_network_gives_a_run_like_any_other(dataset):
     assert (run.reused, again.reused, again.run_id) == (False, True, run.run_id)
     assert not list(dataset.paths.runs.glob(".training-*"))
     record = run.record
-    assert (record["head"], record["preset"]) == ("medmnist-custom", "medmnist-custom/binary")
-    assert record["stores"][0].startswith("pixels 20-squash-")
-    assert record["spec"]["outputs"] == 1
-    assert record["spec"]["pixels"]["side"] == 20
-    assert record["left_out"]["no film that can be decoded"] == 1
+    assert (record.head, record.preset) == ("medmnist-custom", "medmnist-custom/binary")
+    assert record.stores[0].startswith("pixels 20-squash-")
+    assert record.spec["outputs"] == 1
+    assert record.spec["pixels"]["side"] == 20
+    assert record.left_out["no film that can be decoded"] == 1
     rows = run.prediction_rows.to_pylist()
     for row in rows:
         assert fold_parts(split.table, 0, row["fold"])[row["study_id"]] == row["part"] != "train"
@@ -631,8 +631,8 @@ def test_any_change_trains_anew_and_a_stopped_run_goes_on(dataset):
             yield item
 
     run = fit_network(dataset, opened, split, plan=PLAN, progress=counted, device="cpu")
-    assert 0 < len(batches) == batches[0] < 3 * -(-run.record["rows"] * 7 // 10 // 16)  # less than three epochs
-    assert find_run(dataset, run.record["key"]).run_id == run.run_id
+    assert 0 < len(batches) == batches[0] < 3 * -(-run.record.rows * 7 // 10 // 16)  # less than three epochs
+    assert find_run(dataset, run.record.key).run_id == run.run_id
     turned = replace(PLAN, pixels=replace(PLAN.pixels, augment=Augment(rotation=5)))
     for changed in (turned, replace(PLAN, seeds=(5,)), replace(PLAN, options=replace(PLAN.options, batch_size=8))):
         assert not fit_network(dataset, opened, split, plan=changed, device="cpu").reused

@@ -136,8 +136,8 @@ def test_every_kind_of_head_learns_every_task(dataset, label_set, arm):
     split = stored_split(dataset, label_set)
     run = fit_run(FitJob(dataset, features, split, Plan(arm, options=QUICK, folds=(0,))))
     assert run.metric("auroc")[0] > 0.75
-    assert run.record["unit"] == (unit or "image")
-    assert (run.record["task"], run.record["labels"]) == (features.task, list(SETS[label_set]))
+    assert run.record.unit == (unit or "image")
+    assert (run.record.task, run.record.labels) == (features.task, tuple(SETS[label_set]))
     prob = load_bundle(run.folder).predict_features(features, "repeat0.fold0.seed0").prob
     place = {item: row for row, item in enumerate(features.item_ids.tolist())}
     for row in run.prediction_rows.to_pylist():

@@ -81,7 +81,7 @@ def test_a_finished_run_is_re_used_and_any_change_trains_anew(planted):
     first, again = (fit_run(FitJob(dataset, features, split, plan)) for _ in range(2))
     assert (first.reused, again.reused) == (False, True)
     assert again.run_id == first.run_id
-    assert find_run(dataset, first.record["key"]).run_id == first.run_id
+    assert find_run(dataset, first.record.key).run_id == first.run_id
     others = [
         fit_run(FitJob(dataset, features, split, replace(plan, seeds=(1,)))),
         fit_run(FitJob(dataset, features, split, replace(plan, arm="text"))),
@@ -90,7 +90,7 @@ def test_a_finished_run_is_re_used_and_any_change_trains_anew(planted):
         fit_run(FitJob(dataset, features, replace(split, key="f" * 64), plan)),
     ]
     assert not any(run.reused for run in others)
-    assert len({run.record["key"] for run in (first, *others)}) == 6
+    assert len({run.record.key for run in (first, *others)}) == 6
     listed = [run.run_id for run in list_runs(dataset)]
     assert {run.run_id for run in (first, *others)} <= set(listed)
     assert listed == sorted(listed, reverse=True)
@@ -127,7 +127,7 @@ def test_the_record_says_which_precision_it_was(planted, monkeypatch, native, au
     plans = [Plan(arm, options=QUICK, folds=(0,), seeds=(seed,)) for arm in ("text", "linear-text")]
     runs = fit([FitJob(dataset, features, split, plan) for plan in plans])
     assert [run.reused for run in runs] == [False, False]
-    assert [run.record["precision"] for run in runs] == [auto, "fp32"]  # a linear head is solved, never in halves
+    assert [run.record.precision for run in runs] == [auto, "fp32"]  # a linear head is solved, never in halves
 
 
 @pytest.mark.parametrize("failing", ["replace_table", "replace_file", "replace_text", "sync_folder"])
@@ -186,8 +186,8 @@ def test_a_leaky_run_is_marked_in_its_record_and_card(planted):
     split = choose_split(dataset, "normal_abnormal", "image-80-20", allow_leaky=True)
     plan = Plan("image", options=LAST, folds=(0,))
     leaky, clean = (fit_run(FitJob(dataset, features, which, plan)) for which in (split, sound))
-    assert (leaky.record["leaky"], clean.record["leaky"]) == (True, False)
-    assert leaky.record["split"] == split.title
+    assert (leaky.record.leaky, clean.record.leaky) == (True, False)
+    assert leaky.record.split == split.title
     assert LEAKY in leaky.caveats
     assert LEAKY not in clean.caveats
     cards = [(run.folder / "README.md").read_text() for run in (leaky, clean)]
@@ -212,8 +212,8 @@ def test_rows_that_a_published_split_does_not_list_are_left_out_and_counted(plan
     split = store_published(dataset, "official", parts)
     run = fit_run(FitJob(dataset, features, split, Plan("image", options=QUICK, folds=(0,))))
     rows = [study for study in features.study_ids.tolist() if study in parts]
-    assert run.record["left_out"] == {"not in split official": len(features.y) - len(rows)}
-    assert run.record["rows"] == len(rows)
+    assert run.record.left_out == {"not in split official": len(features.y) - len(rows)}
+    assert run.record.rows == len(rows)
     for row in run.prediction_rows.to_pylist():
         assert parts[row["study_id"]] == row["part"] != "train"
     assert run.prediction_rows.num_rows == sum(parts[study] != "train" for study in rows)
@@ -278,8 +278,8 @@ def test_runs_trained_together_equal_runs_trained_alone(planted, tmp_path):
     apart = [fit_run(FitJob(plant(tmp_path / "b", Planted(studies=5)), features, split, plan)) for plan in plans]
     assert together[0].run_id == together[3].run_id
     for one, other in zip(together, apart, strict=True):
-        assert one.record["key"] == other.record["key"]
-        assert one.record["epochs"] == other.record["epochs"]
+        assert one.record.key == other.record.key
+        assert one.record.epochs == other.record.epochs
         mine, theirs = one.prediction_rows, other.prediction_rows
         drop = ["y_prob", "y_logit"]
         assert mine.drop_columns(drop).equals(theirs.drop_columns(drop))
@@ -301,11 +301,10 @@ def test_a_model_that_diverges_stops_alone_and_the_record_says_so(planted, monke
     monkeypatch.setattr(stack, "figures", lost_in_the_third)
     run = fit_run(FitJob(dataset, features, split, Plan("text", options=replace(LAST, epochs=60), folds=(0,))))
     monkeypatch.undo()
-    [model] = run.record["members"]
-    assert 2 == model["epoch"] == len(run.history) // 2
-    assert (
-        f"repeat0.fold0.seed0 diverged in epoch {model['epoch'] + 1}: its epoch {model['epoch']} was kept"
-        in (run.record["note"])
+    [model] = run.record.members
+    assert 2 == model.epoch == len(run.history) // 2
+    assert f"repeat0.fold0.seed0 diverged in epoch {model.epoch + 1}: its epoch {model.epoch} was kept" in (
+        run.record.note
     )
 
     real = loop.fit_members
@@ -332,7 +331,7 @@ def test_repeats_and_seeds_are_averaged_and_never_ranked_against_each_other(plan
     plan = Plan("fusion", options=QUICK, folds=split.folds, repeats=(0, 1), seeds=(0, 5))
     run = fit_run(FitJob(dataset, features, split, plan))
     names = [f"repeat{r}.fold{f}.seed{s}" for r in (0, 1) for s in (0, 5) for f in split.folds]
-    assert list(run.weights()) == [one["name"] for one in run.record["members"]] == names
+    assert list(run.weights()) == [one.name for one in run.record.members] == names
     tests = run.prediction_rows.filter(pc.equal(run.prediction_rows["part"], "test")).to_pandas()
     pools = {
         f"test.repeat{repeat}.seed{seed}": roc_auc_score(pool["y_true"], pool["y_prob"])
@@ -368,7 +367,7 @@ def test_patients_that_an_encoder_was_fine_tuned_on_are_never_predicted(planted,
     with pytest.raises(TrainError, match="fine-tuned on"):  # another fold tests whom this one trained on
         fit_run(FitJob(dataset, tuned(train), split, replace(plan, folds=(0, 1))))
     assert not dataset.paths.runs.exists()
-    assert fit_run(FitJob(dataset, tuned(train), split, plan)).record["rows"] == len(features.y)
+    assert fit_run(FitJob(dataset, tuned(train), split, plan)).record.rows == len(features.y)
     assert fit_run(FitJob(dataset, tuned(test), split, replace(plan, arm="text"))).arm == "text"  # it reads no image
 
 

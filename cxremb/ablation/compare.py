@@ -60,7 +60,7 @@ def judged_rows(runs: Mapping[str, Run], *, paired: bool, threshold: str = FIXED
 
 def unit_of(runs: Mapping[str, Run]) -> str:
     """What all runs can be compared on: study if one of them has no other rows."""
-    return "study" if any(run.record["unit"] == "study" for run in runs.values()) else "image"
+    return "study" if any(run.record.unit == "study" for run in runs.values()) else "image"
 
 
 def predicted_rows(run: Run, unit: str | None, threshold: str = FIXED) -> Predictions:
@@ -105,7 +105,7 @@ def compare_rows(runs: Mapping[str, Run], tests: Mapping[str, Predictions], refe
     rows = [row_of(arm, run, tests[arm]) for arm, run in runs.items()]
     if reference is None:
         return rows
-    base, many = tests[reference], len(runs[reference].record["repeats"]) > 1
+    base, many = tests[reference], len(runs[reference].record.repeats) > 1
     rows = [
         row if row.arm == reference else replace(row, difference=tests[row.arm].difference(base, ("auroc",))["auroc"])
         for row in rows
@@ -132,11 +132,11 @@ def row_of(arm: str, run: Run, test: Predictions) -> ArmResult:
         accuracy=spans["accuracy"],
         f1=spans["f1"],
         difference=None,
-        seconds=run.seconds,
+        seconds=run.record.seconds,
         run_id=run.run_id,
         reused=run.reused,
-        leaky=bool(run.record.get("leaky")),
-        caveats=run.caveats,
+        leaky=run.record.leaky,
+        caveats=tuple(run.caveats),
         specificity=figures.get(SPECIFICITY),
         ece=figures.get("ece"),
     )
@@ -170,7 +170,7 @@ def auroc_of(test: Predictions) -> float | None:
 
 def fold_sizes(run: Run, reference: Run) -> tuple[int, int]:
     """(training rows, test rows) of a fold, the mean over all; where the two train on different shares, the smaller."""
-    models = len(reference.record["members"])
+    models = len(reference.record.members)
     test, val = (round(len(reference.predictions(part).items) / models) for part in ("test", "val"))
-    share = min(run.train_fraction, reference.train_fraction)
-    return max(1, round((int(reference.record["rows"]) - test - val) * share)), max(1, test)
+    share = min(run.record.train_fraction, reference.record.train_fraction)
+    return max(1, round((reference.record.rows - test - val) * share)), max(1, test)

@@ -31,7 +31,8 @@ from cxremb.training.heads import find_head
 from cxremb.training.options import Options
 from cxremb.training.plan import FitJob, Plan
 from cxremb.training.presets import find_preset
-from cxremb.training.runs import CONTROL, Run, find_run
+from cxremb.training.record import CONTROL
+from cxremb.training.runs import Run, find_run
 from cxremb.training.shuffles import LABELS
 from cxremb.types import Progress, unwatched
 

@@ -120,13 +120,13 @@ def projected(
     from cxremb.ablation.pairs import pair_logits  # torch takes seconds to import
 
     weights = run.weights()
-    first = run.record["members"][0]
+    first = run.record.members[0]
     found, notes = [], set()
     for fold in np.unique(pool.fold).tolist():
         here = np.flatnonzero((pool.fold == fold) & both)
         if len(here) < 2:
             continue
-        name = f"repeat{first['repeat']}.fold{fold}.seed{first['seed']}"
+        name = f"repeat{first.repeat}.fold{fold}.seed{first.seed}"
         result = emap(pair_logits(job, weights[name], rows[here]), len(here), seed=fold)
         found.append((result.actual, result.additive, here[result.rows]))
         if result.note:

@@ -80,8 +80,8 @@ def summary(
     main = next((job for job in jobs if job.plan.arm == reference), jobs[0])
     features, split, test = main.features, main.split, tests[rows[0].arm]
     first = runs[reference or rows[0].arm].record
-    units = {run.record["unit"] for run in runs.values()}
-    unlisted = {why: n for why, n in first["left_out"].items() if why.startswith("not in split")}
+    units = {run.record.unit for run in runs.values()}
+    unlisted = {why: n for why, n in first.left_out.items() if why.startswith("not in split")}
     figures = test.figures()[test.headline]
     others = [f"{job.plan.arm} reads {vectors_read(job)}" for job in jobs if vectors_read(job) != vectors_read(main)]
     return Ablation(
@@ -97,12 +97,12 @@ def summary(
         split=split.title,
         split_means=split.means,
         leaky=split.leaky,
-        folds=len(first["folds"]),
+        folds=len(first.folds),
         stores=features.stores,
         text=features.text,
         text_role=features.text_role,
         left_out={**features.left_out, **unlisted},
-        preset=str(first["preset"]),
+        preset=first.preset,
         simulated=main.dataset.simulated,
         notes=(
             *(["A study's probability is the mean of its films'"] if len(units) > 1 else []),

@@ -54,14 +54,14 @@ def named(arms: Sequence[str], everyone: Sequence[str]) -> str:
 
 def comparable(control: Run, arm: Run) -> bool:
     """Whether a control says something of an arm: one that reads a text says nothing of an arm that reads another."""
-    if None in (control.record["text"], arm.record["text"]):
+    if None in (control.record.text, arm.record.text):
         return True
     return text_of(control) == text_of(arm)
 
 
 def text_of(run: Run) -> tuple[str, str]:
     """Which text a run reads, and what became of its marks of removed words."""
-    return run.record["text"], run.record.get("xxxx") or KEEP
+    return run.record.text or "", run.record.xxxx or KEEP
 
 
 def is_above_chance(control: ControlResult) -> bool:

@@ -182,8 +182,8 @@ def suspected(subject: AuditSubject) -> Finding:
     """Studies whose label the newest run of this label set contradicts, by confident learning (Northcutt 2021)."""
     name = "suspected labels"
     label_set = subject.labels.label_set
-    runs = (run for run in list_runs(subject.dataset) if run.record.get("label_set") == label_set)
-    run = next((run for run in runs if not run.is_control), None)
+    runs = (run for run in list_runs(subject.dataset) if run.record.label_set == label_set)
+    run = next((run for run in runs if not run.record.is_control), None)
     if run is None:
         return skipped(LABELS, name, f"no run predicts {label_set} yet", remedy="cxremb train image, or cxremb ablate")
     try:

@@ -90,6 +90,6 @@ def words(value: Any) -> str:
     """A fact of a run in words."""
     if isinstance(value, Mapping):
         return ", ".join(f"{name} {one}" for name, one in value.items())
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return ", ".join(map(str, value))
     return "-" if value in (None, "") else str(value)

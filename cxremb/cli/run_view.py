@@ -30,7 +30,7 @@ BASELINES = {
 
 def write_run(run: "Run", fmt: Format) -> None:
     """All of a run but its predictions as JSON, or its test figures as CSV."""
-    told = {**run.record, "reused": run.reused, "folder": str(run.folder), "history": run.history.to_pylist()}
+    told = {**run.record.to_dict(), "reused": run.reused, "folder": str(run.folder), "history": run.history.to_pylist()}
     told |= {"test": figures_of(run), "test_by_label": {label: figures_of(run, label) for label in labels_of(run)}}
     write(told, fmt, figure_rows(told["test_by_label"]))
 
@@ -58,22 +58,22 @@ def labels_of(run: "Run") -> list[str]:
 def show_run(run: "Run", preset: "Preset | None" = None) -> None:
     """The epoch table of the first model, the test lines, what is reported elsewhere, and where everything lies."""
     record, history = run.record, run.history.to_pylist()
-    first = record["members"][0]
-    own = [row for row in history if all(row[name] == first[name] for name in ("repeat", "fold", "seed"))]
+    first = record.members[0]
+    own = [row for row in history if all(row[name] == getattr(first, name) for name in ("repeat", "fold", "seed"))]
     if own:
-        show_table(epoch_table(own, first["epoch"]))
-    others = f", the first of {len(record['members'])} models" if len(record["members"]) > 1 else ""
-    kept = f"; * epoch {first['epoch']} kept{others}" if own else ": there is nothing to train"
-    typer.echo(f"{record['head']}, {record['parameters']:,} trainable parameters, preset {record['preset']}{kept}")
+        show_table(epoch_table(own, first.epoch))
+    others = f", the first of {len(record.members)} models" if len(record.members) > 1 else ""
+    kept = f"; * epoch {first.epoch} kept{others}" if own else ": there is nothing to train"
+    typer.echo(f"{record.head}, {record.parameters:,} trainable parameters, preset {record.preset}{kept}")
     if own:
-        typer.echo(STEPS if record["spec"].get("kind") == "linear" else EPOCHS)
+        typer.echo(STEPS if record.spec.get("kind") == "linear" else EPOCHS)
     show_test(run)
     if preset and preset.reported:
         show_reported(run, preset)
     for caveat in run.caveats:
         console.print(f"  {caveat}", style="yellow", highlight=False, soft_wrap=True)
-    if record["left_out"]:
-        typer.echo("  left out: " + ", ".join(f"{n:,} {why}" for why, n in record["left_out"].items()))
+    if record.left_out:
+        typer.echo("  left out: " + ", ".join(f"{n:,} {why}" for why, n in record.left_out.items()))
     show_place(run)
 
 
@@ -83,12 +83,12 @@ def show_test(run: "Run") -> None:
 
     record, figures, test = run.record, figures_of(run), run.predictions()
     items, patients = len(np.unique(test.items)), len(np.unique(test.patients))
-    which = "folds" if len(record["folds"]) > 1 else "fold"
-    leaky = " (LEAKY)" if record["leaky"] else ""
-    over = f", {run.label} over {len(record['labels'])} labels" if len(record["labels"]) > 1 else ""
+    which = "folds" if len(record.folds) > 1 else "fold"
+    leaky = " (LEAKY)" if record.leaky else ""
+    over = f", {run.label} over {len(record.labels)} labels" if len(record.labels) > 1 else ""
     names = {name: told for name, told in BASELINES.items() if name in figures}
     typer.echo(
-        f"\nTest, {which} {', '.join(map(str, record['folds']))}{leaky}: {items:,} {record['unit']} rows of "
+        f"\nTest, {which} {', '.join(map(str, record.folds))}{leaky}: {items:,} {record.unit} rows of "
         f"{patients:,} patients{over}\n"
         f"  AUROC {span(figures['auroc'])}, accuracy {span(figures['accuracy'])}, F1 {span(figures['f1'])}\n"
         f"  {interval_in_words(run, figures)}; without looking: "
@@ -139,8 +139,8 @@ def changed(run: "Run", preset: "Preset") -> list[str]:
     from dataclasses import asdict
 
     model, recipe = preset.network or preset.head, asdict(preset.options)
-    found = [f"{run.record['head']} was trained, not {model}"] if run.record["head"] != model else []
-    options = run.record["options"]
+    found = [f"{run.record.head} was trained, not {model}"] if run.record.head != model else []
+    options = run.record.options
     return found + [f"{name} {options[name]}, not {recipe[name]}" for name in recipe if options[name] != recipe[name]]
 
 
@@ -149,10 +149,10 @@ def show_place(run: "Run") -> None:
     from cxremb.features import describe_text
 
     record = run.record
-    spent = f"Re-used run of {record['created']}" if run.reused else f"Trained in {record['seconds']:.1f} s"
-    none = "none: from pixels" if "network" in record["spec"] else "none"
-    stores, text = ", ".join(record["stores"]) or none, describe_text(record["text"], record["text_role"])
-    typer.echo(f"\n{spent}; stores {stores}; {text}; split {record['split']}")
+    spent = f"Re-used run of {record.created}" if run.reused else f"Trained in {record.seconds:.1f} s"
+    none = "none: from pixels" if record.from_pixels else "none"
+    stores, text = ", ".join(record.stores) or none, describe_text(record.text, record.text_role)
+    typer.echo(f"\n{spent}; stores {stores}; {text}; split {record.split}")
     typer.echo(f"Run: {run.folder}")
     typer.echo(
         'Ask: cxremb sql "select item_id, label, y_true, y_prob from predictions '

@@ -53,7 +53,7 @@ def show(run: RunId, root: Root = DEFAULT_ROOT, dataset: DatasetName = None, fmt
     if fmt is not Format.table:
         write_run(found, fmt)
     else:
-        show_run(found, PRESETS.get(found.record["preset"]))
+        show_run(found, PRESETS.get(found.record.preset))
 
 
 @app.command()
@@ -73,7 +73,7 @@ def rm(
 
     found = open_run(open_dataset(root, dataset), run)
     if not yes:
-        typer.echo(f"{found.run_id}: {found.record['head']} on {found.record['label_set']}; add --yes to remove it")
+        typer.echo(f"{found.run_id}: {found.record.head} on {found.record.label_set}; add --yes to remove it")
         return
     typer.echo(f"removed {found.run_id}: {human(remove_run(found))} freed")
 
@@ -104,15 +104,15 @@ def arm_of(run: "Run") -> str:
     """The arm, with its text where that is another than the usual one and not in the name."""
     from cxremb.store.texts import REPORT
 
-    text = run.record["text"]
+    text = run.record.text
     return run.arm if text in (None, REPORT) or text in run.arm else f"{run.arm} ({text})"
 
 
 def data_of(run: "Run") -> str:
     """What was learned from which split, and how many models that took."""
     record = run.record
-    leaky = " LEAKY" if record["leaky"] else ""
-    return f"{record['label_set']}, {record['split'].partition('@')[0]}×{len(record['members'])}{leaky}"
+    leaky = " LEAKY" if record.leaky else ""
+    return f"{record.label_set}, {record.split.partition('@')[0]}×{len(record.members)}{leaky}"
 
 
 def area(run: "Run") -> str:
@@ -127,4 +127,4 @@ def told(run: "Run") -> dict[str, Any]:
     """A run for JSON: its record and the main figures of its test rows."""
     from cxremb.cli.run_view import figures_of
 
-    return {**run.record, "folder": str(run.folder), "test": figures_of(run)}
+    return {**run.record.to_dict(), "folder": str(run.folder), "test": figures_of(run)}

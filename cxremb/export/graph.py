@@ -20,7 +20,7 @@ class Heads(nn.Module):
     def __init__(self, bundle: Bundle, models: Sequence[str]) -> None:
         super().__init__()
         self.spec, self.task, self.masked = bundle.head, bundle.task, masked_blocks(bundle)
-        dims: Mapping[str, int] = {block: bundle.run.record["dims"][block] for block in self.spec.blocks}
+        dims: Mapping[str, int] = {block: bundle.run.record.dims[block] for block in self.spec.blocks}
         shapes = self.spec.shapes(dims, self.spec.outputs(bundle.task, len(bundle.labels)))
         weights = [bundle.weights[name] for name in models]
         self.names = {name: f"parameter_{name.replace('.', '_')}" for name in shapes}  # a buffer's has no dot
@@ -65,7 +65,7 @@ class FilmsAndHeads(nn.Module):
 
 def masked_blocks(bundle: Bundle) -> list[str]:
     """The blocks that a row may lack, for which the file takes a mask: all of a run with `missing=keep`, and bags."""
-    if bundle.run.record["missing"] == "keep":
+    if bundle.run.record.missing == "keep":
         return list(bundle.head.blocks)
     return [bundle.head.blocks[0]] if bundle.head.kind == "attention" else []
 

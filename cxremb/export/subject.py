@@ -71,12 +71,12 @@ def open_graph(dataset: Dataset, run: Run, wanted: Wanted, progress: Progress) -
 
 def models_of(bundle: Bundle, fold: int | None) -> list[str]:
     """The names of the models that are averaged. Raises `TrainError` if the run has none of that fold."""
-    members = bundle.run.record["members"]
-    names = [one["name"] for one in members if fold is None or one["fold"] == fold]
+    members = bundle.run.record.members
+    names = [one.name for one in members if fold is None or one.fold == fold]
     if not names:
         raise TrainError(
             f"run {bundle.run.run_id} has no fold {fold}",
-            hint=f"it has {', '.join(map(str, bundle.run.record['folds']))}; leave --fold out for all of them",
+            hint=f"it has {', '.join(map(str, bundle.run.record.folds))}; leave --fold out for all of them",
         )
     return names
 
@@ -84,15 +84,15 @@ def models_of(bundle: Bundle, fold: int | None) -> list[str]:
 def inputs_of(run: Run) -> Inputs:
     """What the rows of a run were loaded with."""
     record = run.record
-    models = {block: name.split()[0] for block, name in record["rows_from"].items()}
+    models = {block: name.split()[0] for block, name in record.rows_from.items()}
     return Inputs(
-        record["label_set"],
+        record.label_set,
         models.get("image"),
         models.get("text"),
-        record["text"] or Inputs().text,
-        record["views"],
-        record["unit"],
-        record["missing"],
+        record.text or Inputs().text,
+        record.views,
+        record.unit,
+        record.missing,
     )
 
 
@@ -182,16 +182,17 @@ def metadata_of(dataset: Dataset, bundle: Bundle, models: Sequence[str], stores:
     record = bundle.run.record
     licences = {store.name: store.manifest.licence for store in stores.values()}
     words = {
-        name: str(record[name] or "") for name in ("run_id", "dataset", "head", "task", "label_set", "split", "note")
+        name: str(getattr(record, name) or "")
+        for name in ("run_id", "dataset", "head", "task", "label_set", "split", "note")
     }
     lists = {
         "labels": list(bundle.labels),
-        "stores": record["stores"],
+        "stores": list(record.stores),
         "keys": dict(bundle.keys),
-        "pooling": record["pooling"],
-        "text": record["text"],
+        "pooling": record.pooling,
+        "text": record.text,
         "models": list(models),
-        "simulated": record["simulated"],
+        "simulated": record.simulated,
         "licence": {"dataset": dataset.descriptor.get("licence"), "encoders": licences},
     }
     told = {name: json.dumps(value, ensure_ascii=False) for name, value in lists.items()}

@@ -178,7 +178,7 @@ def page_from_runs(root: Path, dataset: str, run_ids: Sequence[str], title: str)
     """
     collection = open_dataset(root, dataset)
     runs = chosen_runs(collection, run_ids)
-    simulated = collection.simulated and any("image" in run.record["dims"] for run in runs.values())
+    simulated = collection.simulated and any("image" in run.record.dims for run in runs.values())
     first, arms = next(iter(runs.values())), compared(runs)
     return Page(
         title=title,
@@ -249,9 +249,7 @@ def data_facts(root: Path, dataset: Dataset) -> tuple[tuple[str, str], ...]:
 def caveats_of(runs: Mapping[str, Run]) -> tuple[str, ...]:
     """What must be read beside the figures: each arm's caveats, and the rows that no arm could use."""
     arms = arms_by_caveat({arm: run.caveats for arm, run in runs.items()})
-    left_out = {
-        f"{n:,} rows left out: {why}" for run in runs.values() for why, n in run.record.get("left_out", {}).items()
-    }
+    left_out = {f"{n:,} rows left out: {why}" for run in runs.values() for why, n in run.record.left_out.items()}
     return (*(f"{', '.join(names)}: {caveat}" for caveat, names in arms.items()), *sorted(left_out))
 
 
@@ -260,10 +258,10 @@ def run_facts(runs: Mapping[str, Run]) -> tuple[tuple[str, str], ...]:
     facts = []
     for arm, run in runs.items():
         record = run.record
-        stores, seeds = ", ".join(record.get("stores", [])), ", ".join(map(str, record.get("seeds", [])))
-        versions = ", ".join(f"{name} {number}" for name, number in record.get("versions", {}).items())
-        text = describe_text(record.get("text"), record.get("text_role"))
-        split = f"split {record.get('split')} ({record.get('split_means')})"
-        made = f"run {run.run_id}, {record['created']}; {split}; preset {record.get('preset')}; "
-        facts.append((arm, f"{made}seeds {seeds}; stores {stores}; {text}; {run.seconds:g} s; {versions}"))
+        stores, seeds = ", ".join(record.stores), ", ".join(map(str, record.seeds))
+        versions = ", ".join(f"{name} {number}" for name, number in record.versions.items())
+        text = describe_text(record.text, record.text_role)
+        split = f"split {record.split} ({record.split_means})"
+        about = f"run {run.run_id}, {record.created}; {split}; preset {record.preset}; "
+        facts.append((arm, f"{about}seeds {seeds}; stores {stores}; {text}; {record.seconds:g} s; {versions}"))
     return tuple(facts)

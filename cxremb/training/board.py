@@ -24,11 +24,11 @@ def write_board(run: Run, folder: Path) -> None:
     from torch.utils.tensorboard import SummaryWriter
 
     rows = run.history.to_pylist()
-    for one in run.record["members"]:
-        own = [row for row in rows if all(row[name] == one[name] for name in ("repeat", "fold", "seed"))]
+    for one in run.record.members:
+        own = [row for row in rows if all(row[name] == getattr(one, name) for name in ("repeat", "fold", "seed"))]
         for phase in dict.fromkeys(row["phase"] for row in own):
             try:
-                writer = SummaryWriter(str(folder / run.run_id / one["name"] / phase))
+                writer = SummaryWriter(str(folder / run.run_id / one.name / phase))
             except OSError as error:
                 raise TrainError(f"{folder}: cannot be written ({error})", hint="name another folder") from error
             with writer:

@@ -29,7 +29,7 @@ class Bundle:
     head: HeadSpec
     task: str  # binary, multiclass or multilabel
     labels: tuple[str, ...]  # (k,)
-    keys: Mapping[str, str]  # modality -> full key of the store whose vectors it takes
+    keys: Mapping[str, str | None]  # modality -> full key of the store whose vectors it takes
     weights: Mapping[str, Mapping[str, NDArray[Any]]]  # model, such as `repeat0.fold0.seed0` -> name -> array
 
     def predict(self, vectors: Vectors, present: Present | None = None, model: str | None = None) -> "Predicted":
@@ -60,8 +60,8 @@ class Bundle:
         self.check_encoders(features.keys)
         record = self.run.record
         for name, ours, theirs in (
-            ("text", record["text"], features.text),
-            ("pooling", record["pooling"], {block: features.pooling.get(block) for block in self.head.blocks}),
+            ("text", record.text, features.text),
+            ("pooling", record.pooling, {block: features.pooling.get(block) for block in self.head.blocks}),
         ):
             if ours != theirs and (name != "text" or "text" in self.head.blocks):
                 raise TrainError(
@@ -83,7 +83,7 @@ class Bundle:
 
     def rows(self, vectors: Vectors, present: Present) -> Rows:
         """The vectors as the trainer reads them; nobody knows their labels. Raises `TrainError` if they do not fit."""
-        dims, blocks = self.run.record["dims"], {}
+        dims, blocks = self.run.record.dims, {}
         for block in self.head.blocks:
             if block not in vectors:
                 raise TrainError(f"run {self.run.run_id} reads {block} vectors too", hint=f"give it {', '.join(dims)}")
@@ -123,20 +123,20 @@ def load_bundle(folder: Path) -> Bundle:
     for a run of a network from pixels, which takes films and no vectors, and for a control, which keeps no weights.
     """
     run = read_run(folder)
-    if "network" in (run.record.get("spec") or {}):
+    if run.record.from_pixels:
         raise TrainError(
             f"run {run.run_id} is a network from pixels, not a head on vectors", hint="name a run of a head"
         )
-    if run.is_control:
+    if run.record.is_control:
         raise TrainError(
             f"run {run.run_id} is {run.arm}: a control keeps its predictions and no model to predict with",
             hint="load the run of an arm: `cxremb runs ls` lists them; or train one: `cxremb train fusion`",
         )
     weights = run.weights()
     try:
-        spec = dict(run.record["spec"])
+        spec = dict(run.record.spec)
         head = HeadSpec(**spec | {"blocks": tuple(spec["blocks"])})
-        return Bundle(run, head, run.record["task"], tuple(run.record["labels"]), run.record["keys"], weights)
+        return Bundle(run, head, run.record.task, tuple(run.record.labels), run.record.keys, weights)
     except (KeyError, TypeError, TrainError) as error:
         path = folder / "run.json"
         raise StoreError(f"{path}: does not describe a head ({error})", hint=again(path)) from error

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cxremb.features import describe_text
-from cxremb.training.runs import CONTROL
+from cxremb.training.record import RunRecord
 
 PER_LABEL = ("auroc", "average_precision", "f1", "prevalence")
 
@@ -38,23 +38,24 @@ CONTROL_USE = "A control keeps no parameters: its predictions are there to be co
 NETWORK_USE = "A network takes films as its frame says. To predict: `cxremb.training.pixels.predict.load_networks`."
 
 
-def model_card(record: Mapping[str, Any], metrics: Sequence[Mapping[str, Any]]) -> str:
+def model_card(record: RunRecord, metrics: Sequence[Mapping[str, Any]]) -> str:
     """The card as Markdown. `RUN_ID` stands for the name that the run gets when it is published."""
-    told = dict(record)
+    words: dict[str, Any] = record.to_dict()
     for name in ("options", "left_out", "pooling", "versions"):
-        told[name] = ", ".join(f"{key} {value}" for key, value in record[name].items()) or "none"
+        words[name] = ", ".join(f"{key} {value}" for key, value in words[name].items()) or "none"
     for name in ("stores", "folds", "repeats", "epochs", "seeds"):
-        told[name] = ", ".join(map(str, record[name])) or "none"
-    told["labels"] = ", ".join(f"`{label}`" for label in record["labels"])
-    told["averaged"] = ", averaged over repeats and seeds" if len(record["repeats"]) * len(record["seeds"]) > 1 else ""
-    from_pixels = "network" in record["spec"]
-    text = describe_text(record["text"], record["text_role"])
-    told["read"] = "films" if from_pixels else f"vectors: {told['stores']}; {text}; pooling: {told['pooling']}"
-    told["use"] = NETWORK_USE if from_pixels else CONTROL_USE if record["arm"].startswith(CONTROL) else HEAD_USE
-    told["caveat"] = f"**Read these figures as: {record['note']}.**\n\n" if record["note"] else ""
-    told["leaky"] = " (LEAKY)" if record["leaky"] else ""
-    told["figures"] = figures_tables([row for row in metrics if row["part"] == "test"], record["label"])
-    return CARD.format(**told)
+        words[name] = ", ".join(map(str, words[name])) or "none"
+    words["labels"] = ", ".join(f"`{label}`" for label in record.labels)
+    words["averaged"] = ", averaged over repeats and seeds" if len(record.repeats) * len(record.seeds) > 1 else ""
+    text = describe_text(record.text, record.text_role)
+    words["read"] = (
+        "films" if record.from_pixels else f"vectors: {words['stores']}; {text}; pooling: {words['pooling']}"
+    )
+    words["use"] = NETWORK_USE if record.from_pixels else CONTROL_USE if record.is_control else HEAD_USE
+    words["caveat"] = f"**Read these figures as: {record.note}.**\n\n" if record.note else ""
+    words["leaky"] = " (LEAKY)" if record.leaky else ""
+    words["figures"] = figures_tables([row for row in metrics if row["part"] == "test"], record.label)
+    return CARD.format(**words)
 
 
 def figures_tables(rows: Sequence[Mapping[str, Any]], headline: str) -> str:
@@ -63,17 +64,17 @@ def figures_tables(rows: Sequence[Mapping[str, Any]], headline: str) -> str:
     lines = ["| metric | value | 95% interval |", "| --- | --- | --- |"]
     for row in main:
         span = "" if row["low"] is None else f"{row['low']:.4f} to {row['high']:.4f}"
-        lines.append(f"| {row['metric']} | {told_figure(row['value'])} | {span} |")
+        lines.append(f"| {row['metric']} | {figure_in_words(row['value'])} | {span} |")
     by_label: dict[str, dict[str, float | None]] = {}
     for row in rows:
         by_label.setdefault(row["label"], {})[row["metric"]] = row["value"]
     if len(by_label) > 1:
         lines += ["", f"| label | {' | '.join(PER_LABEL)} |", f"| --- |{' --- |' * len(PER_LABEL)}"]
         for label, figures in by_label.items():
-            lines.append(f"| {label} | {' | '.join(told_figure(figures.get(name)) for name in PER_LABEL)} |")
+            lines.append(f"| {label} | {' | '.join(figure_in_words(figures.get(name)) for name in PER_LABEL)} |")
     return "\n".join(lines)
 
 
-def told_figure(value: float | None) -> str:
+def figure_in_words(value: float | None) -> str:
     """Four decimals, or that there is no such figure."""
     return "undefined" if value is None else f"{value:.4f}"

@@ -5,7 +5,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -22,7 +21,8 @@ from cxremb.training.heads import HEADS
 from cxremb.training.parts import Parts, judged_rows
 from cxremb.training.plan import FitJob, Place
 from cxremb.training.presets import find_preset
-from cxremb.training.runs import Outcome, Run, write_run
+from cxremb.training.record import ModelRecord, RunRecord
+from cxremb.training.runs import Run, write_run
 from cxremb.training.scores import metrics_table
 from cxremb.version import VERSION
 
@@ -88,11 +88,11 @@ def predictions_of_model(job: FitJob, place: Place, parts: Parts, *, prob: Reals
 
 def finish_run(job: FitJob, result: FitResult) -> Run:
     """The run, written whole. Rows that the split does not list in any repeat are counted under `left_out`."""
-    metrics = metrics_table(result.predictions)
-    record = run_record(job, result)
+    metrics, record = metrics_table(result.predictions), run_record(job, result)
     history = [asdict(place) | asdict(epoch) for place, one in result.trained.items() for epoch in one.history]
-    outcome = Outcome(
-        record=record,
+    return write_run(
+        job.dataset,
+        record,
         history=pa.Table.from_pylist(history, schema=HISTORY),
         predictions=rows_of(result.predictions),
         metrics=metrics,
@@ -101,62 +101,69 @@ def finish_run(job: FitJob, result: FitResult) -> Run:
             for place, one in result.trained.items()
             for name, array in one.weights.items()
         },
-        card=model_card(record | {"dataset": job.dataset.name}, metrics.to_pylist()),
+        card=model_card(record, metrics.to_pylist()),
     )
-    return write_run(job.dataset, key_of(job), outcome)
 
 
-def run_record(job: FitJob, result: FitResult) -> dict[str, Any]:
+def run_record(job: FitJob, result: FitResult) -> RunRecord:
     """What run.json says, less the id, the dates and the digest of the weights."""
     features, split, plan, simulated = job.features, job.split, job.plan, job.dataset.simulated
     blocks = [block for block in job.blocks if job.reads_stores and block in features.stores]
-    notes = [
-        *caveats(job.blocks, features.text_role, simulated),
-        *([LEAKY] if split.leaky else []),
-        *diverged(result),
-    ]
     reads_text = "text" in job.blocks
-    return {
-        "head": head_name(job),
-        "arm": plan.arm,
-        "spec": job.spec,
-        "preset": plan.preset,
-        "options": asdict(plan.options),
-        "precision": result.precision,
-        "train_fraction": job.train_fraction,
-        "label_set": features.label_set,
-        "label_version": features.label_version,
-        "task": features.task,
-        "labels": list(features.labels),
-        "label": result.predictions.headline,
-        "split": split.title,
-        "split_key": split.key,
-        "split_means": split.means,
-        "leaky": split.leaky,
-        "stores": [features.stores[block] for block in blocks],
-        "keys": {block: features.keys.get(block) for block in blocks},
-        "dims": {block: features.blocks[block].shape[-1] for block in blocks},
-        "rows_from": dict(features.stores),  # the stores that decide which rows there are: the same for all arms
-        "text": features.text if reads_text else None,
-        "text_role": features.text_role if reads_text else None,
-        "xxxx": features.xxxx if reads_text else None,
-        "pooling": {block: features.pooling.get(block) for block in blocks},
-        "views": features.views,
-        "missing": features.missing,
-        "folds": list(plan.folds),
-        "repeats": list(plan.repeats),
-        "seeds": list(plan.seeds),
-        "members": [asdict(place) | {"name": place.name, "epoch": one.epoch} for place, one in result.trained.items()],
-        "epochs": [one.epoch for one in result.trained.values()],  # the one kept, per model
-        "parameters": result.parameters,
-        "unit": features.unit,
-        **row_counts(job, result),
-        "simulated": simulated,
-        "note": "; ".join(notes),
-        "notes": list(features.notes),  # choices made for the user, such as which of several stores
-        "seconds": round(result.seconds, 2),
-        "versions": {"cxremb": VERSION, "torch": version("torch")},
-    }
+    rows, patients, left_out = row_counts(job, result)
+    return RunRecord(
+        run_id="",
+        key=key_of(job),
+        dataset=job.dataset.name,
+        head=head_name(job),
+        arm=plan.arm,
+        spec=job.spec,
+        preset=plan.preset,
+        options=asdict(plan.options),
+        precision=result.precision,
+        train_fraction=job.train_fraction,
+        label_set=features.label_set,
+        label_version=features.label_version,
+        task=features.task,
+        labels=tuple(features.labels),
+        label=result.predictions.headline,
+        split=split.title,
+        split_key=split.key,
+        split_means=split.means,
+        leaky=split.leaky,
+        stores=tuple(features.stores[block] for block in blocks),
+        keys={block: features.keys.get(block) for block in blocks},
+        dims={block: features.blocks[block].shape[-1] for block in blocks},
+        rows_from=dict(features.stores),  # the same for all arms
+        text=features.text if reads_text else None,
+        text_role=features.text_role if reads_text else None,
+        xxxx=features.xxxx if reads_text else None,
+        pooling={block: features.pooling.get(block) for block in blocks},
+        views=features.views,
+        missing=features.missing,
+        folds=plan.folds,
+        repeats=plan.repeats,
+        seeds=plan.seeds,
+        members=tuple(
+            ModelRecord(place.repeat, place.fold, place.seed, place.name, one.epoch)
+            for place, one in result.trained.items()
+        ),
+        epochs=tuple(one.epoch for one in result.trained.values()),
+        parameters=result.parameters,
+        unit=features.unit,
+        rows=rows,
+        patients=patients,
+        left_out=left_out,
+        simulated=simulated,
+        caveats=(
+            *caveats(job.blocks, features.text_role, simulated),
+            *([LEAKY] if split.leaky else []),
+            *diverged(result),
+        ),
+        notes=tuple(features.notes),
+        seconds=round(result.seconds, 2),
+        versions={"cxremb": VERSION, "torch": version("torch")},
+    )
 
 
 def diverged(result: FitResult) -> list[str]:
@@ -174,11 +181,10 @@ def head_name(job: FitJob) -> str:
     return next((name for name, head in HEADS.items() if asdict(head) == job.spec), job.plan.arm)
 
 
-def row_counts(job: FitJob, result: FitResult) -> dict[str, Any]:
-    """How many rows of how many patients the split lists, and what was left out and why."""
+def row_counts(job: FitJob, result: FitResult) -> tuple[int, int, dict[str, int]]:
+    """(how many rows the split lists, of how many patients, how many were left out by reason)."""
     there = sum((parts != "").astype(int) for parts in result.parts.values()) > 0
     left_out = dict(job.features.left_out)
     if unlisted := int((~there).sum()):
         left_out[f"not in split {job.split.name}"] = unlisted
-    patients = set(job.features.patient_ids[there].tolist())
-    return {"rows": int(there.sum()), "patients": len(patients), "left_out": left_out}
+    return int(there.sum()), len(set(job.features.patient_ids[there].tolist())), left_out

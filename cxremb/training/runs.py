@@ -2,12 +2,11 @@
 
 import json
 import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 import numpy as np
@@ -23,26 +22,14 @@ from cxremb.errors import StoreError, name_list
 from cxremb.predictions import Predictions, read_rows
 from cxremb.store.dataset import Dataset
 from cxremb.store.files import replace_file, replace_table, replace_text, sha256_of, sync_folder, unwritable
-from cxremb.store.layout import FORMAT_VERSION, HISTORY, METRICS, PREDICTIONS
+from cxremb.store.layout import HISTORY, METRICS, PREDICTIONS
 from cxremb.tabular import Tabular
+from cxremb.training.record import RunRecord, record_from
 
 MODEL = "model.safetensors"
-CONTROL = "control:"  # how the arms of `ablation.controls` start: from shuffled labels or vectors, or without a model
 SHOWN = 10  # run ids that a message lists
 
 Weights = Mapping[str, NDArray[np.generic]]
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What training leaves behind: the record without id and dates, the tables, the weights, the model card."""
-
-    record: Mapping[str, Any]
-    history: pa.Table
-    predictions: pa.Table
-    metrics: pa.Table
-    weights: Weights  # "repeat0.fold0.seed0.<parameter>" -> array
-    card: str
 
 
 @dataclass(frozen=True)
@@ -50,7 +37,7 @@ class Run(Tabular):
     """A finished run. `record` is its run.json; `reused` says that nothing was trained to get it."""
 
     folder: Path
-    record: Mapping[str, Any]
+    record: RunRecord
     reused: bool = False
 
     def to_arrow(self) -> pa.Table:
@@ -68,30 +55,21 @@ class Run(Tabular):
 
     @property
     def run_id(self) -> str:
-        return str(self.record["run_id"])
+        return self.record.run_id
 
     @property
     def arm(self) -> str:
-        return str(self.record["arm"])
+        return self.record.arm
 
     @property
-    def is_control(self) -> bool:
-        """Whether it is a line of the lower block of `ablate`: predictions to compare with, and no model."""
-        return self.arm.startswith(CONTROL)
-
-    @property
-    def caveats(self) -> tuple[str, ...]:
+    def caveats(self) -> Sequence[str]:
         """What must stand beside every figure of the run, as it was written when the run was made."""
-        return tuple(filter(None, str(self.record.get("note") or "").split("; ")))
+        return self.record.caveats
 
     @property
-    def train_fraction(self) -> float:
-        """The share of each fold's training patients that it was trained on."""
-        return float(self.record.get("train_fraction", 1.0))
-
-    @property
-    def seconds(self) -> float:
-        return float(self.record["seconds"])
+    def label(self) -> str:
+        """The label that the main figures stand under: the one there is, or `macro`."""
+        return self.record.label
 
     @property
     def history(self) -> pa.Table:
@@ -108,26 +86,20 @@ class Run(Tabular):
 
         Raises `StoreError` if the file is gone or damaged.
         """
-        table = self.prediction_rows
-        record = self.record
+        table, record = self.prediction_rows, self.record
         return read_rows(
             table.filter(pc.equal(table["part"], part)),
             run=self.run_id,
-            dataset=str(record["dataset"]),
-            unit=str(record["unit"]),
-            task=str(record["task"]),
-            labels=record["labels"],
+            dataset=record.dataset,
+            unit=record.unit,
+            task=record.task,
+            labels=record.labels,
         )
 
     @property
     def metrics(self) -> pa.Table:
         """Columns `layout.METRICS`: part `test` pools the run's folds, `test.fold0` is one of them."""
         return self.table("metrics", METRICS)
-
-    @property
-    def label(self) -> str:
-        """The label that the main figures stand under: the one there is, or `macro`."""
-        return str(self.record["label"])
 
     def metric(
         self, name: str, part: str = "test", label: str | None = None
@@ -144,17 +116,14 @@ class Run(Tabular):
         """
         path = self.folder / MODEL
         try:
-            digest, names = self.record["model_sha256"], [one["name"] for one in self.record["members"]]
-        except (KeyError, TypeError) as error:
-            raise damaged(self.folder / "run.json", error) from error
-        try:
-            if sha256_of(path) != digest:
+            if not self.record.members or sha256_of(path) != self.record.model_sha256:
                 raise StoreError(
-                    f"{path}: not the file that run.json names: it was truncated or edited", hint=again(path)
+                    f"{path}: not the file that run.json names: one of them was truncated or edited", hint=again(path)
                 )
             stored = load_file(path)
         except (OSError, SafetensorError) as error:
             raise damaged(path, error) from error
+        names = [one.name for one in self.record.members]
         return {
             name: {key.removeprefix(f"{name}."): array for key, array in stored.items() if key.startswith(f"{name}.")}
             for name in names
@@ -169,23 +138,34 @@ class Run(Tabular):
             raise damaged(path, error) from error
 
 
-def write_run(dataset: Dataset, key: str, outcome: Outcome) -> Run:
+def write_run(
+    dataset: Dataset,
+    record: RunRecord,
+    *,
+    history: pa.Table,
+    predictions: pa.Table,
+    metrics: pa.Table,
+    weights: Weights,
+    card: str,
+) -> Run:
     """The run, whole: it is written to a draft folder that takes its name in one step.
 
-    key: SHA-256 of what was asked. Raises `StoreError` if it cannot be written; nothing is left then.
+    record: its `key` names the run; the id and the date are given here. weights: "repeat0.fold0.seed0.<parameter>" ->
+    array. card: Markdown, in which `RUN_ID` stands for the id. Raises `StoreError` if it cannot be written; nothing
+    remains then.
     """
     now = datetime.now(UTC)
-    run_id = f"{now:%Y%m%dT%H%M%S}-{key[:8]}"
-    record = {"format": FORMAT_VERSION, "run_id": run_id, "key": key, "created": now.isoformat(timespec="seconds")}
-    record |= {"dataset": dataset.name, **outcome.record}
+    run_id, created = f"{now:%Y%m%dT%H%M%S}-{record.key[:8]}", now.isoformat(timespec="seconds")
+    record = replace(record, run_id=run_id, created=created, dataset=dataset.name)
     draft, folder = dataset.paths.runs / f".draft-{uuid4().hex}", dataset.paths.runs / run_id
     try:
-        for name in ("history", "predictions", "metrics"):
-            replace_table(draft / f"{name}.parquet", getattr(outcome, name))
-        replace_file(draft / "history.csv", partial(write_csv, outcome.history))
-        record["model_sha256"] = sha256_of(replace_file(draft / MODEL, partial(write_weights, outcome.weights)))
-        replace_text(draft / "README.md", outcome.card.replace("RUN_ID", run_id))
-        replace_text(draft / "run.json", json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+        for name, table in {"history": history, "predictions": predictions, "metrics": metrics}.items():
+            replace_table(draft / f"{name}.parquet", table)
+        replace_file(draft / "history.csv", partial(write_csv, history))
+        digest = sha256_of(replace_file(draft / MODEL, partial(write_weights, weights)))
+        replace_text(draft / "README.md", card.replace("RUN_ID", run_id))
+        found = replace(record, model_sha256=digest).to_dict()
+        replace_text(draft / "run.json", json.dumps(found, indent=2, ensure_ascii=False) + "\n")
         draft.rename(folder)
         sync_folder(folder.parent)
     except OSError as error:
@@ -210,11 +190,11 @@ def read_run(folder: Path) -> Run:
     """The run in `folder`. Raises `StoreError` if its run.json is missing or damaged."""
     path = folder / "run.json"
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        record["run_id"], record["key"], record["label"]
+        found = json.loads(path.read_text(encoding="utf-8"))
+        found["run_id"], found["key"], found["label"]
+        return Run(folder, record_from(found))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise damaged(path, error) from error
-    return Run(folder, record)
 
 
 def list_runs(dataset: Dataset) -> list[Run]:
@@ -226,7 +206,7 @@ def list_runs(dataset: Dataset) -> list[Run]:
 def find_run(dataset: Dataset, key: str) -> Run | None:
     """The newest finished run that answers exactly what `key` stands for."""
     folders = sorted(dataset.paths.runs.glob(f"[!.]*-{key[:8]}"), reverse=True)
-    return next((run for run in map(read_run, folders) if run.record["key"] == key), None)
+    return next((run for run in map(read_run, folders) if run.record.key == key), None)
 
 
 def open_run(dataset: Dataset, name: str) -> Run:

@@ -105,7 +105,7 @@ class Networks:
         framed = np.stack([fit(film, Frame(recipe.side, recipe.aspect)) for film in films])
         rows = np.arange(len(framed))
         cleaned = Films(recipe, None, [], rows, clean(framed, recipe))
-        task = str(self.run.record["task"])
+        task = self.run.record.task
         found = [
             predict(self.networks[name], cleaned, rows, job=self.job, task=task)
             for name in ([model] if model else self.networks)
@@ -115,7 +115,7 @@ class Networks:
 
 def load_networks(run: Run, device: str = "cpu") -> Networks:
     """The networks of a run. Raises `TrainError` if it is of a head, `StoreError` if its files are not whole."""
-    spec = run.record["spec"]
+    spec = run.record.spec
     if "network" not in spec:
         raise TrainError(
             f"{run.folder}: a head on stored vectors, not a network from pixels",

@@ -1,0 +1,108 @@
+"""What run.json says of a finished run."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from cxremb.store.layout import FORMAT_VERSION
+
+CONTROL = "control:"  # how the arms of `ablation.controls` start: from shuffled labels or vectors, or without a model
+BETWEEN = "; "  # caveats in `note`, which SQL has as one text
+LISTS = ("labels", "stores", "folds", "repeats", "seeds", "epochs", "caveats", "notes")
+
+
+@dataclass(frozen=True)
+class ModelRecord:
+    """One model of a run, and the epoch of it that was kept."""
+
+    repeat: int
+    fold: int
+    seed: int
+    name: str  # the prefix of its weights, such as repeat0.fold0.seed0
+    epoch: int  # 0: a rule, which is not trained
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """All that is known of how a run came about. What an old record lacks is as the defaults say."""
+
+    run_id: str  # "" until it is written, with key, created and model_sha256
+    arm: str
+    label_set: str
+    label: str  # that the main figures stand under: the one there is, or `macro`
+    format: int = FORMAT_VERSION
+    key: str = ""
+    created: str = ""
+    dataset: str = ""
+    head: str = ""
+    spec: Mapping[str, Any] = field(default_factory=dict)  # what the models are, enough to build them again
+    preset: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    precision: str = "fp32"
+    train_fraction: float = 1.0  # the share of each fold's training patients that it was trained on
+    label_version: str = ""
+    task: str = "binary"
+    labels: Sequence[str] = ()
+    split: str = ""
+    split_key: str = ""
+    split_means: str = ""
+    leaky: bool = False
+    stores: Sequence[str] = ()
+    keys: Mapping[str, str | None] = field(default_factory=dict)  # modality -> full key of the store
+    dims: Mapping[str, int] = field(default_factory=dict)
+    rows_from: Mapping[str, str] = field(default_factory=dict)  # the stores that decide which rows there are
+    text: str | None = None
+    text_role: str | None = None
+    xxxx: str | None = None
+    pooling: Mapping[str, str | None] = field(default_factory=dict)
+    views: str = "all"
+    missing: str = "drop"
+    folds: Sequence[int] = ()
+    repeats: Sequence[int] = ()
+    seeds: Sequence[int] = ()
+    members: Sequence[ModelRecord] = ()
+    epochs: Sequence[int] = ()  # the one kept, per model
+    parameters: int = 0  # trainable ones of one model
+    unit: str = "study"
+    rows: int = 0
+    patients: int = 0
+    left_out: Mapping[str, int] = field(default_factory=dict)  # why -> rows
+    simulated: bool = False
+    caveats: Sequence[str] = ()  # what must stand beside every figure of the run
+    notes: Sequence[str] = ()  # choices made for the user, such as which of several stores
+    seconds: float = 0.0  # spent training it
+    versions: Mapping[str, str] = field(default_factory=dict)
+    model_sha256: str = ""
+
+    @property
+    def note(self) -> str:
+        """The caveats as one text."""
+        return BETWEEN.join(self.caveats)
+
+    @property
+    def is_control(self) -> bool:
+        """Whether it is a line of the lower block of `ablate`: predictions to compare with, and no model."""
+        return self.arm.startswith(CONTROL)
+
+    @property
+    def from_pixels(self) -> bool:
+        """Whether its models are networks that read films, and no heads on stored vectors."""
+        return "network" in self.spec
+
+    def to_dict(self) -> dict[str, Any]:
+        """As run.json holds it."""
+        return {**asdict(self), "note": self.note}
+
+
+def record_from(found: Mapping[str, Any]) -> RunRecord:
+    """The record of a run.json, also of an earlier version. Raises `KeyError` or `TypeError` for what is none."""
+    known = {one.name for one in fields(RunRecord)}
+    values = {name: value for name, value in found.items() if name in known and value is not None}
+    values |= {name: tuple(values[name]) for name in LISTS if name in values}
+    values["members"] = tuple(ModelRecord(**one) for one in values.get("members", ()))
+    if "caveats" not in found:  # before caveats were a list, they stood in `note` alone
+        values["caveats"] = tuple(filter(None, str(found.get("note") or "").split(BETWEEN)))
+    if "train_fraction" not in found:  # ... and the share in the name of the arm, as in fusion[train-fraction=0.25]
+        _, _, share = str(found["arm"]).partition("train-fraction=")
+        values["train_fraction"] = float(share.partition(",")[0].rstrip("]") or 1)
+    return RunRecord(**values)
