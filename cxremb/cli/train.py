@@ -147,4 +147,4 @@ def train(
     if fmt is not Format.table:
         write_run(run, fmt)
     else:
-        show_run(run, PRESETS.get(run.record["preset"]))
+        show_run(run, PRESETS.get(run.record.preset))
