@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from cxremb.errors import DataError
 from cxremb.labels import Labels, read_labels
-from cxremb.store.choose import Seen, check_text, choose_stores, fine_tuned_on
+from cxremb.store.choose import TuningPatients, check_text, choose_stores, fine_tuned_on
 from cxremb.store.dataset import Dataset
 from cxremb.store.layout import BEFORE_READING, LABEL_SOURCE
 from cxremb.store.reader import Matrix, Store
@@ -77,7 +77,7 @@ class Features(Tabular):
     xxxx: str = KEEP  # what became of the marks of removed words in it
     pooling: Mapping[str, str] = field(default_factory=dict)  # modality -> pooling
     keys: Mapping[str, str] = field(default_factory=dict)  # modality -> the store's full key
-    seen: Mapping[str, Seen] = field(default_factory=dict)  # modality -> whom its encoder was fine-tuned on
+    seen: Mapping[str, TuningPatients] = field(default_factory=dict)  # modality -> whom its encoder was fine-tuned on
     views: str = "all"
     missing: str = "drop"
     notes: Sequence[str] = ()  # choices made for the user

@@ -109,8 +109,8 @@ def checked(dataset: Dataset, rows: Iterable[Sequence[Any]]) -> list[Row]:
         f"where the store holds several data sets, add: where dataset = '{dataset.name}'",
     )
     refuse([row for row in named if row[2] not in (0, 1)], "whose value is neither 0 nor 1", SHAPE)
-    seen = Counter((study, label) for study, label, _ in named)
-    refuse([pair for pair, n in seen.items() if n > 1], "that come more than once", "select distinct, or group by")
+    times = Counter((study, label) for study, label, _ in named)
+    refuse([pair for pair, n in times.items() if n > 1], "that come more than once", "select distinct, or group by")
     return named
 
 

@@ -158,7 +158,7 @@ def test_a_list_that_is_none_is_refused_with_the_reason(dataset, tmp_path, name,
 
 def test_a_published_split_must_be_of_this_data_set(dataset):
     parts = by_patient(dataset) | {f"x{n:02d}": "train" for n in range(12)}
-    with pytest.raises(DataError, match=r"12 of 72 ids are of nobody in the data set: x00, .*x09, \.\.\."):
+    with pytest.raises(DataError, match=r"12 of 72 ids are of nobody in the data set: x00, .*x09 and 2 more"):
         store_published(dataset, "official", parts)
     for name, error in (("holdout", "made here"), ("a@b", "cannot name")):
         with pytest.raises(SplitError, match=error):

@@ -12,7 +12,7 @@ from planted import Planted, known_auc, plant
 from sklearn.metrics import log_loss, roc_auc_score
 
 from cxremb.errors import StoreError, TrainError
-from cxremb.features import Seen, load_features
+from cxremb.features import TuningPatients, load_features
 from cxremb.splits import LEAKY, SplitSpec, choose_split, fold_parts, new_split, store_published, stored_split
 from cxremb.training import loop, stack
 from cxremb.training.fit import FitJob, Plan, fit, fit_run
@@ -357,7 +357,7 @@ def test_patients_that_an_encoder_was_fine_tuned_on_are_never_predicted(planted,
     train, val, test = ({patient[s] for s in patient if place[s] == part} for part in ("train", "val", "test"))
 
     def tuned(patients: set[str], split_name: str | None = None):
-        return replace(features, seen={"image": Seen(frozenset(patients), split_name)})
+        return replace(features, seen={"image": TuningPatients(frozenset(patients), split_name)})
 
     plan = Plan("fusion", options=QUICK, folds=(0,))
     for shared, name in ((val, None), (test, "mine@0123"), ({min(test)}, None)):

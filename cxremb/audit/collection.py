@@ -199,7 +199,7 @@ def pixel_findings(subject: AuditSubject, pixels: PixelFacts | str) -> list[Find
     if isinstance(pixels, str):
         return [skipped(COLLECTION, check.name, pixels) for check in PIXEL_CHECKS.values()]
     facts = {name: pixels.table[name].to_numpy() for name in pixels.table.schema.names[2:]}
-    shown = {
+    suspicious = {
         "blank": facts["spread"] < BLANK,
         "clipped": (facts["white"] > WHITE) | (facts["black"] > BLACK),
         "inverted": (facts["spine"] < 0) & (facts["trunk"] < 0),
@@ -209,7 +209,7 @@ def pixel_findings(subject: AuditSubject, pixels: PixelFacts | str) -> list[Find
     findings = []
     for name, check in PIXEL_CHECKS.items():
         digests = pixels.table["sha256"].filter(
-            pa.array(shown[name] & ((facts["spread"] >= BLANK) | (name == "blank")))
+            pa.array(suspicious[name] & ((facts["spread"] >= BLANK) | (name == "blank")))
         )
         found = images.filter(pc.is_in(images["sha256"], value_set=digests.combine_chunks()))["image_id"].to_pylist()
         found = [*pixels.blank, *found] if name == "blank" else found

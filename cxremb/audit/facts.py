@@ -134,7 +134,11 @@ def categories(values: Iterable[str | None]) -> NDArray[np.float64]:
 def read_headers(images: pa.Table, progress: Progress) -> dict[str, Header] | str:
     """Image id -> header, of the DICOM files among the images that are here; or why there is none."""
     here = images.filter(pc.is_valid(images["path"])).select(["image_id", "path"])
-    paths = {image: path for image, path in zip(*here.to_pydict().values(), strict=True) if may_be_dicom(path)}
+    paths = {
+        image: path
+        for image, path in zip(*here.to_pydict().values(), strict=True)
+        if Path(path).suffix.lower() not in NO_HEADER
+    }
     if not paths:
         return "no DICOM file among the films" if here.num_rows else "no film is on this machine"
     try:
@@ -144,11 +148,6 @@ def read_headers(images: pa.Table, progress: Progress) -> dict[str, Header] | st
     read = progress(in_order(read_header, paths.items()), len(paths), "reading DICOM headers")
     headers = {image: header for (image, _), header in read if header is not None}
     return headers or "no DICOM file among the films"
-
-
-def may_be_dicom(path: str) -> bool:
-    """Whether the name leaves it open."""
-    return Path(path).suffix.lower() not in NO_HEADER
 
 
 def read_header(file: tuple[str, str]) -> Header | None:
@@ -165,11 +164,7 @@ def read_header(file: tuple[str, str]) -> Header | None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # values that break the standard's rules are still facts
             tags = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(TAGS))
-            return {name: text for name in TAGS if (text := tag_text(tags.get(name)))}
+            values = {name: tags.get(name) for name in TAGS}
+            return {name: text for name, value in values.items() if value is not None and (text := str(value).strip())}
     except (OSError, InvalidDicomError, ValueError, KeyError, EOFError):
         return None
-
-
-def tag_text(value: Any) -> str:
-    """A tag's value as text; "" for none."""
-    return "" if value is None else str(value).strip()

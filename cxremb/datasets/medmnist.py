@@ -79,7 +79,7 @@ def read(file: Path, unpack_to: Path, name: str | None = None, *, progress: Prog
     Raises `DataError` for what is no such file or does not fit its name, `StoreError` if it cannot be unpacked.
     """
     arrays = open_arrays(file)
-    published = published_sets().get(flag_of(file))
+    published = published_sets().get(re.sub(r"_(64|128|224)$", "", file.stem.lower()))  # its size is in its name
     kind = published or derive(arrays)
     label_set = describe(kind)
     check_labels(arrays, kind)
@@ -106,11 +106,6 @@ def read(file: Path, unpack_to: Path, name: str | None = None, *, progress: Prog
         notes=notes_on(arrays, published, unpack_to),
         label_sets=[label_set],
     )
-
-
-def flag_of(file: Path) -> str:
-    """The published name of the set: that of the file, without its size in pixels."""
-    return re.sub(r"_(64|128|224)$", "", file.stem.lower())
 
 
 def derive(arrays: Arrays) -> MedSet:

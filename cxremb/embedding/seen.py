@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 from safetensors import SafetensorError, safe_open
 
-from cxremb.store.choose import Seen
+from cxremb.store.choose import TuningPatients
 from cxremb.store.dataset import Dataset
 from cxremb.store.files import replace_table
 
@@ -33,10 +33,10 @@ class Lesson:
         return {TOLD: json.dumps(asdict(self), sort_keys=True)}
 
     @property
-    def seen(self) -> Seen:
+    def seen(self) -> TuningPatients:
         """The patients, as those who load features know them."""
         patients = frozenset((*self.train, *self.val))
-        return Seen(patients, self.split, self.fold, frozenset(self.val) - frozenset(self.train))
+        return TuningPatients(patients, self.split, self.fold, frozenset(self.val) - frozenset(self.train))
 
 
 def read_lesson(weights: Path | None) -> Lesson | None:
@@ -55,7 +55,7 @@ def read_lesson(weights: Path | None) -> Lesson | None:
     return None
 
 
-def seen_by(weights: Path | None, dataset: str) -> Seen | None:
+def seen_by(weights: Path | None, dataset: str) -> TuningPatients | None:
     """The patients of `dataset` whom these weights have seen. Ids of other collections are of other people."""
     lesson = read_lesson(weights)
     return lesson.seen if lesson and lesson.dataset == dataset else None

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cxremb.errors import DataError, SplitError
+from cxremb.errors import DataError, SplitError, name_list
 from cxremb.splits.spec import BUILT_IN, KEY_LENGTH, METHOD, check_name
 from cxremb.splits.stored import StoredSplit, read_split, store_split
 from cxremb.store.dataset import Dataset
@@ -96,7 +96,7 @@ def refuse_unknown(parts: Mapping[str, str], known: pa.ChunkedArray, name: str) 
         raise DataError(f"split {name}: nobody is in it", hint="check that its ids are those of this data set")
     if lost := sorted(parts.keys() - set(known.to_pylist())):
         raise DataError(
-            f"split {name}: {len(lost)} of {len(parts)} ids are of nobody in the data set: {shown(lost)}",
+            f"split {name}: {len(lost)} of {len(parts)} ids are of nobody in the data set: {name_list(lost, EXAMPLES)}",
             hint="add the whole collection, or leave these ids out of the split",
         )
 
@@ -131,7 +131,7 @@ def read_published(file: Path, dataset: Dataset) -> PublishedSplit:
     images, twice = placed((known.image(row), row.part) for row, ids in found if ids)
     if "" in images or twice:
         raise DataError(
-            f"{file}: {len(divided)} studies are in two parts: {shown(divided)}",
+            f"{file}: {len(divided)} studies are in two parts: {name_list(divided, EXAMPLES)}",
             hint="list each study once, or name the image in every row to make it a split by image",
         )
     return PublishedSplit(images, by_image=True, notes=notes)
@@ -231,8 +231,3 @@ def known_ids(dataset: Dataset) -> KnownIds:
 def spellings(name: str, letter: str) -> tuple[str, ...]:
     """How an id may be written here: as it is, with or without the letter of MIMIC-CXR's folders."""
     return (name, letter + name, name.removeprefix(letter)) if name else ()
-
-
-def shown(names: list[str]) -> str:
-    """The first few of many."""
-    return ", ".join(names[:EXAMPLES]) + (", ..." if len(names) > EXAMPLES else "")

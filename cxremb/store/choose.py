@@ -21,7 +21,7 @@ WITHOUT = {  # what to type on a data set that lacks a modality
 
 
 @dataclass(frozen=True)
-class Seen:
+class TuningPatients:
     """The patients whose films or reports an encoder was fine-tuned on."""
 
     patients: frozenset[str]
@@ -135,7 +135,7 @@ def check_text(dataset: Dataset, store: Store, text: str) -> None:
         )
 
 
-def fine_tuned_on(store: Store) -> Seen | None:
+def fine_tuned_on(store: Store) -> TuningPatients | None:
     """Whom the encoder was fine-tuned on; None for one that was not.
 
     The manifest's provenance names the file, under `trained_on`; its column is `patient_id`, another may say which
@@ -157,4 +157,4 @@ def fine_tuned_on(store: Store) -> Seen | None:
     split, fold = about.get(b"split"), about.get(b"fold")
     parts = table["part"].to_pylist() if "part" in table.column_names else [""] * len(patients)
     watched = frozenset(patient for patient, part in zip(patients, parts, strict=True) if part == "val")
-    return Seen(frozenset(patients), split.decode() if split else None, int(fold) if fold else None, watched)
+    return TuningPatients(frozenset(patients), split.decode() if split else None, int(fold) if fold else None, watched)

@@ -102,12 +102,12 @@ class LabelColumn:
         """Label -> 0 or 1; nothing if the cell is blank or uncertain. Zeros of a class are left out."""
         if says_nothing(cell):
             return {}
-        said = words_of(cell)
+        words = words_of(cell)
         if self.task == "multiclass":
-            return dict.fromkeys(said, 1.0)
-        if self.yes_or_no and said[0].lower() in (*YES, *NO):
-            return {self.column: float(said[0].lower() in YES)}
-        return {name: float(name in said) for name in self.names}
+            return dict.fromkeys(words, 1.0)
+        if self.yes_or_no and words[0].lower() in (*YES, *NO):
+            return {self.column: float(words[0].lower() in YES)}
+        return {name: float(name in words) for name in self.names}
 
 
 def says_nothing(cell: str) -> bool:

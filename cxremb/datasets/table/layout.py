@@ -64,7 +64,13 @@ class Layout:
     def rows(self, columns: Sequence[str]) -> Iterator[tuple[int, Cells]]:
         """The table's rows with their numbers; "" for a cell that says that it is missing."""
         for number, cells in self.table.rows(columns):
-            yield number, {name: "" if says_it_is_missing(cell) else cell for name, cell in cells.items()}
+            yield (
+                number,
+                {
+                    name: "" if len(cell) <= LONGEST_MISSING and cell.lower() in MISSING else cell
+                    for name, cell in cells.items()
+                },
+            )
 
     def cell(self, role: str, cells: Cells) -> str:
         """What a row says for a role, "" if nothing does."""
@@ -85,11 +91,6 @@ class Layout:
         if self.template:
             found[CLINICAL] = self.template.render(cells)
         return {section: text for section, text in found.items() if text}
-
-
-def says_it_is_missing(cell: str) -> bool:
-    """Whether a cell is blank, or a program's word for it."""
-    return len(cell) <= LONGEST_MISSING and cell.lower() in MISSING
 
 
 def lay_out(spec: TableSpec, table: TableFile) -> Layout:

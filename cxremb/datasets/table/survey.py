@@ -79,8 +79,8 @@ def first_of_image(layout: Layout, cells: Cells, number: int, *, images: FirstRo
     """Whether this is the image's first row. Raises `DataError` if it contradicts the first."""
     study, image = layout.ids(cells)
     says = hash((study, layout.cell("view", cells), layout.path(cells)))
-    first, said = images.setdefault(image, (number, says))
-    if said != says:
+    first, known = images.setdefault(image, (number, says))
+    if known != says:
         raise DataError(
             f"{layout.table.path}: image {image} has another study, view or path in {layout.table.place(first)} "
             f"than in {layout.table.place(number)}",
@@ -114,14 +114,14 @@ def merge(layout: Layout, differing: set[str]) -> dict[str, dict[str, str]]:
     """
     merged: dict[str, dict[str, str]] = {}
     place = layout.table.place
-    said_in: dict[tuple[str, str], int] = {}  # study and column -> the row it was taken from
+    first_row: dict[tuple[str, str], int] = {}  # study and column -> the row it was taken from
     for number, cells in layout.rows(layout.used):
         study, _ = layout.ids(cells)
         if study not in differing:
             continue
         known = merged.setdefault(study, dict.fromkeys(layout.of_study, ""))
         for column in filter(cells.get, layout.of_study):
-            first = said_in.setdefault((study, column), number)
+            first = first_row.setdefault((study, column), number)
             known[column] = known[column] or cells[column]
             if plain(known[column]) != plain(cells[column]):
                 raise DataError(

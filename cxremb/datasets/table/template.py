@@ -45,7 +45,7 @@ class Template:
 
     def render(self, cells: Mapping[str, str]) -> str:
         """The text for one row, or ""."""
-        if not any(shown(cells[name]) for name in self.fields):
+        if not any(as_written(cells[name]) for name in self.fields):
             return ""
         return "".join(render_sentence(clauses, end, cells) for clauses, end in self.sentences).strip()
 
@@ -71,7 +71,7 @@ def parse_template(text: str) -> Template:
 
 def render_sentence(clauses: tuple[Clause, ...], end: str, cells: Mapping[str, str]) -> str:
     """One sentence with its end, or "" if it has fields and no clause with one has all its values."""
-    complete = [clause for clause in clauses if all(shown(cells[name]) for name in clause.fields)]
+    complete = [clause for clause in clauses if all(as_written(cells[name]) for name in clause.fields)]
     if any(clause.fields for clause in clauses) and not any(clause.fields for clause in complete):
         return ""
     words = [(clause.lead if place else "") + fill(clause, cells) for place, clause in enumerate(complete)]
@@ -80,9 +80,9 @@ def render_sentence(clauses: tuple[Clause, ...], end: str, cells: Mapping[str, s
 
 def fill(clause: Clause, cells: Mapping[str, str]) -> str:
     """The clause with its values."""
-    return FIELD.sub(lambda field: shown(cells[field[1]]), clause.text)
+    return FIELD.sub(lambda field: as_written(cells[field[1]]), clause.text)
 
 
-def shown(cell: str) -> str:
+def as_written(cell: str) -> str:
     """A value as it is written into a sentence; "" if it is missing."""
     return "" if INFINITE.fullmatch(cell) else plain(cell)
