@@ -10,6 +10,8 @@ import pytest
 
 from cxremb.store.sql import query
 
+pytestmark = pytest.mark.slow
+
 LIMIT = 120
 
 

@@ -21,6 +21,8 @@ from cxremb.errors import EncoderError
 from cxremb.images import squash
 from cxremb.store.dataset import Dataset
 
+pytestmark = pytest.mark.arithmetic
+
 
 def cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return (a * b).sum(-1) / np.linalg.norm(a, axis=-1) / np.linalg.norm(b, axis=-1)

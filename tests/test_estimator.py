@@ -13,6 +13,8 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from cxremb.errors import TrainError
 from cxremb.training.estimator import INNER, HeadClassifier, inner_split
 
+pytestmark = pytest.mark.arithmetic
+
 BLOCKS = {"image": 12, "text": 7}
 
 

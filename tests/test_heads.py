@@ -19,6 +19,8 @@ from cxremb.training.loop import fit_members, predict
 from cxremb.training.modules import Batch, forward, unchanged
 from cxremb.training.options import Options
 
+pytestmark = pytest.mark.arithmetic
+
 FULL = {"image": 1280, "text": 768}
 BOTH = ("image", "text")
 

@@ -19,6 +19,8 @@ from cxremb.training.losses import balanced_weights, cell_losses, summed_loss
 from cxremb.training.options import Options
 from cxremb.training.stack import Stack, sample
 
+pytestmark = pytest.mark.arithmetic
+
 SMALL = HeadSpec(("image", "text"), hidden=16)
 LAST = Options(epochs=5, batch_size=64, select="last", patience=None, precision="fp32")
 

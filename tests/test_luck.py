@@ -55,6 +55,7 @@ def start(root: Path) -> "subprocess.Popen[str]":
     return process
 
 
+@pytest.mark.slow
 def test_killed_again_and_again(tmp_path: Path) -> None:
     """Kill -9 at 20 random moments, the last runs included in a commit or between two; then compare row by row."""
     data = add_collection(collection(tmp_path / "films", 200), tmp_path / "root").dataset
@@ -215,6 +216,7 @@ def test_who_comes_second_takes_up_its_own_parts(small: Dataset) -> None:
     assert check_store(outcome.store.folder) == [] or all(p.harmless for p in check_store(outcome.store.folder))
 
 
+@pytest.mark.slow
 def test_two_processes_at_once(tmp_path: Path) -> None:
     data = add_collection(collection(tmp_path / "films", 60), tmp_path / "root").dataset
     both = [start(tmp_path / "root") for _ in range(2)]
@@ -242,6 +244,7 @@ def test_who_is_overtaken_every_time_gives_up(small: Dataset, monkeypatch: pytes
     assert (len(tried), outcome.reused, outcome.encoded) == (5, 24, 0)  # its parts are there all the same
 
 
+@pytest.mark.slow
 def test_shares_are_written_anywhere_and_committed_once(tmp_path: Path) -> None:
     data = add_collection(collection(tmp_path / "films", 40), tmp_path / "root").dataset
     bad = Path(data.images["path"][3].as_py())
@@ -257,11 +260,13 @@ def test_shares_are_written_anywhere_and_committed_once(tmp_path: Path) -> None:
     assert (outcome.asked, outcome.reused, outcome.encoded, len(outcome.failures)) == (80, 79, 1, 1)
 
 
+@pytest.mark.slow
 def test_devices_write_the_same_store(tmp_path: Path) -> None:
     """Two processes, as for two GPUs."""
     compare_engine(tmp_path, "Devices(call, ['cpu', 'cpu'])")
 
 
+@pytest.mark.slow
 def test_ray_writes_the_same_store(tmp_path: Path) -> None:
     """A local cluster of two workers."""
     pytest.importorskip("ray")

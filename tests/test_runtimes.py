@@ -22,6 +22,8 @@ from cxremb.encoders.machine import choose_runtime, openvino_version
 from cxremb.errors import EncoderError
 from cxremb.images import Frame, fit
 
+pytestmark = pytest.mark.arithmetic
+
 needs_openvino = pytest.mark.skipif(not openvino_version(), reason='pip install "cxremb[openvino]" to test it')
 REPORTS = [
     "No acute findings.",

@@ -14,6 +14,8 @@ from cxremb.training.loop import fit_members, one_thread, predict, run_epoch, sh
 from cxremb.training.options import Options
 from cxremb.training.stack import Stack
 
+pytestmark = pytest.mark.arithmetic
+
 SHORT = Options(epochs=25, batch_size=64, patience=2, learning_rate=2e-2, precision="fp32")
 KINDS = [spec for name, spec in HEADS.items() if name in ("fusion", "image", "linear", "gated", "late", "attention")]
 SPECS = [replace(spec, hidden=16, modality_dropout=0.3 * (len(spec.blocks) > 1)) for spec in KINDS]

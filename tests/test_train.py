@@ -19,6 +19,8 @@ from cxremb.training.fit import FitJob, Plan, fit, fit_run
 from cxremb.training.presets import Options
 from cxremb.training.runs import find_run, list_runs, read_run
 
+pytestmark = pytest.mark.arithmetic
+
 QUICK = Options(epochs=3, batch_size=64)
 LAST = replace(QUICK, select="last", patience=None)
 BOTH = ("image", "text")
