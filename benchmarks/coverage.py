@@ -20,8 +20,9 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from cxremb.evaluation.bootstrap import cluster_intervals, paired_difference
+from cxremb.evaluation.bootstrap import Resampling
 from cxremb.evaluation.delong import delong, delong_difference
+from cxremb.predictions import Predictions
 
 Reals = NDArray[np.float64]
 
@@ -46,14 +47,38 @@ def simulated(rng: np.random.Generator) -> tuple[Reals, NDArray[np.intp], Reals,
     return y, patients, models[0], models[1]
 
 
+def predictions(y: Reals, prob: Reals, clusters: NDArray[np.intp]) -> Predictions:
+    """Test rows of one model, whose patients are the clusters."""
+    n = len(y)
+    rows, zero = np.arange(n), np.zeros(n, dtype=np.int64)
+    return Predictions(
+        run="simulated",
+        dataset="simulated",
+        unit="image",
+        task="binary",
+        labels=("abnormal",),
+        part=np.full(n, "test"),
+        items=rows,
+        studies=rows,
+        patients=clusters,
+        repeat=zero,
+        fold=zero,
+        seed=zero,
+        y=y[:, None],
+        prob=prob[:, None],
+        logit=np.log(prob / (1 - prob))[:, None],
+    )
+
+
 def judged(seed: int, resamples: int) -> Iterator[tuple[str, str, str, bool]]:
     """(coverage or rejection, figure and method, clusters, whether it covered or rejected) of one data set."""
     y, patients, first, second = simulated(np.random.default_rng(seed))
-    how = {"metrics": tuple(TRUTH), "resamples": resamples, "seed": seed}
+    metrics, resampling = tuple(TRUTH), Resampling(resamples, seed=seed)
     for name, clusters in (("patients", patients), ("rows", np.arange(len(y)))):
-        for metric, found in cluster_intervals(y, first, clusters, **how).items():
+        a, b = (predictions(y, prob, clusters) for prob in (first, second))
+        for metric, found in a.interval(metrics, resampling).items():
             yield "coverage", f"{metric}, bootstrap", name, found.low <= TRUTH[metric] <= found.high
-        for metric, gap in paired_difference(y, first, second, clusters, **how).items():
+        for metric, gap in a.difference(b, metrics, resampling).items():
             yield "rejection", f"{metric}, bootstrap", name, gap.p < 0.05
         area = delong(y, first, clusters)
         yield "coverage", "auroc, DeLong", name, area.low <= TRUTH["auroc"] <= area.high
@@ -76,9 +101,9 @@ def measured(data_sets: int, resamples: int) -> dict[str, dict[str, dict[str, fl
 
 def table(result: dict) -> list[str]:
     """The lines of the table in docs/evaluation.md."""
-    said = {"coverage": "95% interval covers", "rejection": "A against A rejects"}
+    headings = {"coverage": "95% interval covers", "rejection": "A against A rejects"}
     lines = ["| | figure | clusters are patients | clusters are rows |", "| --- | --- | --- | --- |"]
-    for kind, words in said.items():
+    for kind, words in headings.items():
         for figure, row in result[kind].items():
             lines.append(f"| {words} | {figure} | {row['patients']:.1%} | {row['rows']:.1%} |")
     return lines
