@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image as PilImage
 
-from cxremb.images import Frame, decode_bytes, fit
+from cxremb.images import Frame, decode_bytes, resize
 
 SIDE = 240
 WAYS = ("pillow", "cxremb", "cxremb, scaled JPEG")
@@ -33,7 +33,7 @@ def pillow(content: bytes) -> None:
 def ours(content: bytes, scaled: bool = False) -> None:
     """As an embed job does it."""
     frame = Frame(SIDE, scaled_jpeg=scaled)
-    fit(decode_bytes(content, "film", frame.least), frame)
+    resize(decode_bytes(content, "film", frame.least), frame)
 
 
 def film(height: int = 2496, width: int = 2048) -> PilImage.Image:

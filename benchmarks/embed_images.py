@@ -16,9 +16,9 @@ import torch
 from PIL import Image as PilImage
 from side_by_side import HERE, take_turns, write
 
-from cxremb.encoders.base import Runtime, load_encoder
+from cxremb.encoders.base import Machine, What, load_encoder
 from cxremb.encoders.forward import least_cosine
-from cxremb.encoders.machine import choose_runtime, openvino_version
+from cxremb.encoders.machine import choose_machine, openvino_version, with_precision
 
 MODEL, SIDE, BATCH = "efficientnet_b1", 240, 32
 
@@ -52,16 +52,16 @@ def main() -> None:
     films = smooth_films(n)
     torch.manual_seed(0)
     network = timm.create_model(MODEL, pretrained=False).eval()
-    auto = choose_runtime("cpu", "auto")
-    runtimes = {"auto": auto}
+    auto = with_precision(choose_machine(["cpu"]), "auto")
+    machines = {"auto": auto}
     if not options.quick:
-        runtimes |= {"torch bf16": Runtime(precision="bf16"), "torch fp32": Runtime()}
+        machines |= {"torch bf16": Machine(precision="bf16"), "torch fp32": Machine()}
     if openvino_version() and not options.quick:
-        runtimes |= {f"openvino {kind}": Runtime(precision=kind, engine="openvino") for kind in ("bf16", "fp32")}
+        machines |= {f"openvino {kind}": Machine(precision=kind, engine="openvino") for kind in ("bf16", "fp32")}
     with tempfile.TemporaryDirectory() as folder:
         weights = Path(folder) / "weights.pth"
         torch.save(network.state_dict(), weights)
-        encoders = {name: load_encoder(MODEL, weights, runtime) for name, runtime in runtimes.items()}
+        encoders = {name: load_encoder(What(MODEL, weights), machine) for name, machine in machines.items()}
         network.reset_classifier(0)
         expected = plain_loop(network, films)
         agreement = {name: least_cosine([one.encode(films)["avg"]], [expected]) for name, one in encoders.items()}
@@ -73,7 +73,7 @@ def main() -> None:
         "model": f"{MODEL}, random weights, {SIDE} px",
         "ways": take_turns(ways, rounds),
         "least_cosine_to_plain": {name: round(value, 6) for name, value in agreement.items()},
-        "auto": [*auto.why, *encoders["auto"].notes],
+        "auto": [auto.precision, auto.engine, *encoders["auto"].notes],
     }
     write(options.out, found, ("torch", "timm", "openvino"))
 

@@ -19,9 +19,10 @@ import numpy as np
 from PIL import Image as PilImage
 
 from cxremb.catalog import add_collection
-from cxremb.embedding.decode import Decoders, Task
-from cxremb.embedding.jobfile import Encode
-from cxremb.embedding.start import Where, prepare, run
+from cxremb.embedding.decode import Decoders
+from cxremb.embedding.start import run, settle
+from cxremb.encoders.base import Machine, What, load_encoder
+from cxremb.encoders.machine import choose_machine
 from cxremb.store.clean import remove
 from cxremb.store.dataset import Dataset
 from cxremb.types import Collection, Image, Study
@@ -43,11 +44,11 @@ def make(folder: Path, films: int) -> Dataset:
     return add_collection(Collection("films", studies, images, "none", "drawn", {}), folder / "root").dataset
 
 
-def timed_job(dataset: Dataset, encode: Encode, where: Where) -> float:
+def timed_job(dataset: Dataset, what: What, machine: Machine) -> float:
     """Seconds of a job that starts from nothing."""
-    outcome = run(dataset, encode, where)
-    remove(outcome.store.folder)
-    return outcome.seconds
+    update = run(dataset, what, machine)
+    remove(update.store.folder)
+    return update.seconds
 
 
 def main() -> None:
@@ -60,14 +61,14 @@ def main() -> None:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         dataset = make(Path(name), args.films)
-        encode, where = Encode(args.model), Where(precision=args.precision)
-        encoder = prepare(dataset, encode, where).load()
+        what, machine = What(args.model, precision=args.precision), choose_machine()
+        encoder = load_encoder(*settle(dataset, what, machine))
         tasks = [
-            Task([(path, content)])
+            [(path, content)]
             for path, content in zip(*(dataset.images[c].to_pylist() for c in ("path", "sha256")), strict=True)
         ]
         start = time.perf_counter()
-        decoders = Decoders(encoder.frame, where.workers, processes=True)
+        decoders = Decoders(encoder.frame, machine.workers, processes=True)
         films = np.stack(list(decoders.run(tasks, 128)))
         decode = time.perf_counter() - start
         decoders.close()
@@ -76,10 +77,10 @@ def main() -> None:
         for first in range(0, len(films), 32):
             encoder.encode(films[first : first + 32])
         forward = time.perf_counter() - start
-        job = timed_job(dataset, encode, where)
-        run(dataset, encode, Where(precision=args.precision, keep_pixels=True))
+        job = timed_job(dataset, what, machine)
+        run(dataset, what, choose_machine(keep_pixels=True))
         remove(next(dataset.paths.embeddings.glob(f"{args.model}@*")))
-        cached = timed_job(dataset, encode, where)
+        cached = timed_job(dataset, what, machine)
     result = {
         "model": args.model,
         "films": args.films,

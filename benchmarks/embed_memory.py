@@ -26,12 +26,12 @@ JOB = """
 if __name__ == "__main__":
     import json, resource, sys
     from pathlib import Path
-    from cxremb.embedding.jobfile import Encode
-    from cxremb.embedding.start import Where, run
+    from cxremb.encoders.base import What
+    from cxremb.embedding.start import run
     from cxremb.store.dataset import open_dataset
-    outcome = run(open_dataset(Path(sys.argv[1])), Encode(sys.argv[2]), Where())
+    outcome = run(open_dataset(Path(sys.argv[1])), What(sys.argv[2]))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    seconds = {stage: round(spent, 1) for stage, spent in outcome.clock.seconds.items()}
+    seconds = {stage: round(spent, 1) for stage, spent in outcome.stages.items()}
     told = {"films": outcome.asked, "job_mb": peak, "seconds": seconds}
     print(json.dumps(told))
 """

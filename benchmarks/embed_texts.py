@@ -18,10 +18,10 @@ import torch
 from side_by_side import HERE, take_turns, write
 from transformers import BertConfig, BertModel, BertTokenizer
 
-from cxremb.encoders.base import Runtime, TextEncoder, load_encoder
-from cxremb.encoders.batches import token_batches
+from cxremb.embedding.encode import token_batches
+from cxremb.encoders.base import Machine, TextEncoder, What, load_encoder
 from cxremb.encoders.forward import least_cosine
-from cxremb.encoders.machine import choose_runtime, openvino_version
+from cxremb.encoders.machine import choose_machine, openvino_version, with_precision
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 WORDS = [f"word{number}" for number in range(1000)]
@@ -85,17 +85,17 @@ def main() -> None:
     torch.manual_seed(0)
     layers = 1 if options.quick else 12
     network = BertModel(BertConfig(vocab_size=len(vocabulary.splitlines()), num_hidden_layers=layers)).eval()
-    auto = choose_runtime("cpu", "auto")
-    runtimes = {"auto": auto}
+    auto = with_precision(choose_machine(["cpu"]), "auto")
+    machines = {"auto": auto}
     if not options.quick:
-        runtimes |= {"torch bf16": Runtime(precision="bf16"), "torch fp32": Runtime()}
+        machines |= {"torch bf16": Machine(precision="bf16"), "torch fp32": Machine()}
     if openvino_version() and not options.quick:
-        runtimes |= {f"openvino {kind}": Runtime(precision=kind, engine="openvino") for kind in ("bf16", "fp32")}
+        machines |= {f"openvino {kind}": Machine(precision=kind, engine="openvino") for kind in ("bf16", "fp32")}
     with tempfile.TemporaryDirectory() as folder:
         network.save_pretrained(folder)
         (Path(folder) / "vocab.txt").write_text(vocabulary, encoding="utf-8")
         tokeniser = BertTokenizer.from_pretrained(folder, do_lower_case=False)
-        encoders = {name: load_encoder("biobert", Path(folder), runtime) for name, runtime in runtimes.items()}
+        encoders = {name: load_encoder(What("biobert", Path(folder)), machine) for name, machine in machines.items()}
         first = texts[:PLAIN_TEXTS]
         expected = plain_loop(network, tokeniser, first)
         agreement = {name: least_cosine([one.encode(first)["cls"]], [expected]) for name, one in encoders.items()}
@@ -111,7 +111,7 @@ def main() -> None:
         "tokens": {"real": real, "forwarded": forwarded, "ratio": round(forwarded / real, 4), "budget": budget},
         "ways": take_turns(ways, rounds),
         "least_cosine_to_plain": {name: round(value, 6) for name, value in agreement.items()},
-        "auto": [*auto.why, *encoders["auto"].notes],
+        "auto": [auto.precision, auto.engine, *encoders["auto"].notes],
     }
     write(options.out, found, ("torch", "transformers", "openvino"))
 

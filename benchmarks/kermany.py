@@ -28,8 +28,9 @@ import torch
 from cxremb.catalog import add_collection
 from cxremb.comparison import Comparison, compare_runs
 from cxremb.datasets.kermany import read
-from cxremb.embedding.jobfile import Encode
-from cxremb.embedding.start import Where, run
+from cxremb.embedding.start import run
+from cxremb.encoders.base import What
+from cxremb.encoders.machine import choose_machine
 from cxremb.errors import TrainError
 from cxremb.features import Inputs, load_features
 from cxremb.splits import SplitSpec, StoredSplit, choose_split, new_split
@@ -61,7 +62,7 @@ def subset(folder: Path, root: Path, films: int) -> Dataset:
 
 def frozen(dataset: Dataset) -> Run:
     """Logistic regression on frozen vectors, every fold."""
-    store = run(dataset, Encode(ENCODER), Where(precision="auto")).store
+    store = run(dataset, What(ENCODER, precision="auto")).store
     return linear(dataset, store, choose_split(dataset, LABEL_SET), Plan("linear-image"))
 
 
@@ -74,14 +75,14 @@ def linear(dataset: Dataset, store: Store, split: StoredSplit, plan: Plan) -> Ru
 def fine_tuning(dataset: Dataset, epochs: int) -> dict[str, Any]:
     """Frozen and fine-tuned, each with the same head on the same split; how they compare; and what is refused after."""
     split, plan = new_split(dataset, LABEL_SET, THIRD), Plan("linear-image", folds=(0,))
-    frozen = run(dataset, Encode(ENCODER), Where(precision="auto")).store
+    frozen = run(dataset, What(ENCODER, precision="auto")).store
     before = linear(dataset, frozen, split, plan)
     recipe = FineTune(LABEL_SET, options=replace(RECIPE, epochs=epochs))
-    done = refresh_finetuned(dataset, ENCODER, split, plan=recipe, where=Where())
-    after = linear(dataset, done.outcome.store, split, plan)
-    again = refresh_finetuned(dataset, ENCODER, split, plan=recipe, where=Where())
+    done = refresh_finetuned(dataset, ENCODER, split, plan=recipe, machine=choose_machine())
+    after = linear(dataset, done.update.store, split, plan)
+    again = refresh_finetuned(dataset, ENCODER, split, plan=recipe, machine=choose_machine())
     try:
-        linear(dataset, done.outcome.store, choose_split(dataset, LABEL_SET), plan)
+        linear(dataset, done.update.store, choose_split(dataset, LABEL_SET), plan)
         refused = ""
     except TrainError as error:
         refused = str(error)
@@ -89,12 +90,12 @@ def fine_tuning(dataset: Dataset, epochs: int) -> dict[str, Any]:
     return {
         "split": split.means,
         **{name: record[name] for name in ("plan", "rows", "patients", "epoch", "history", "seconds")},
-        "films_without_a_vector": len(done.outcome.failures),
-        "stores": [frozen.name, done.outcome.store.name],
+        "films_without_a_vector": len(done.update.failures),
+        "stores": [frozen.name, done.update.store.name],
         "frozen + linear": told(before),
         "fine-tuned + linear": told(after),
         "fine-tuned minus frozen": differences(compare_runs(after, before)),
-        "again does nothing": again.tuned.reused and not again.outcome.changed,
+        "again does nothing": again.tuned.reused and not again.update.changed,
         "another split is refused": refused,
         "threads": torch.get_num_threads(),
     }

@@ -21,7 +21,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from cxremb.embedding.encode import Log
 from cxremb.embedding.parts import PartWriter
+from cxremb.embedding.plan import describe_part
 from cxremb.store.manifest import Manifest, Recipe, publish
 from cxremb.store.reader import Store, halves
 
@@ -30,7 +32,7 @@ def make_store(folder: Path, rows: int, dim: int) -> Store:
     """A committed store of random unit vectors, in parts of 4,096 rows as a job writes them."""
     recipe = Recipe("bench", "bench", "0" * 64, "image", dim, ("avg",), {}, "full")
     store = folder / "root" / "bench" / "embeddings" / recipe.store
-    writer = PartWriter(store, recipe, "none", 4096)
+    writer = PartWriter(store, recipe, "none", 4096, Log())
 
     random = np.random.default_rng(0)
 
@@ -42,7 +44,8 @@ def make_store(folder: Path, rows: int, dim: int) -> Store:
         )
         same = [ids, ids, ["image"] * len(ids), ["avg"] * len(ids), ids]
         writer.write(pa.Table.from_arrays([*(pa.array(values) for values in same), column], schema=writer.schema))
-    manifest = Manifest(1, recipe.key, recipe, "none", "", tuple(writer.parts), rows, rows, 0, None, {})
+    parts = tuple(describe_part(path) for path in sorted(store.glob("part-*.parquet")))
+    manifest = Manifest(1, recipe.key, recipe, "none", "", parts, rows, rows, 0, None, {})
     publish(manifest, store)
     return Store(store, manifest)
 

@@ -19,7 +19,7 @@ EXTRAS = {"pydicom": "dicom", "torchxrayvision": "demo", "openvino": "openvino"}
 
 
 @dataclass(frozen=True)
-class Finding:
+class Diagnosis:
     """One line of the examination. `remedy` is empty when there is nothing to do."""
 
     what: str
@@ -28,21 +28,21 @@ class Finding:
     remedy: str = ""
 
 
-def examine(root: Path) -> list[Finding]:
+def examine(root: Path) -> list[Diagnosis]:
     """Everything worth knowing before a long job."""
     return [*packages(), *devices(), *weights(), *store_root(root)]
 
 
-def packages() -> Iterator[Finding]:
+def packages() -> Iterator[Diagnosis]:
     """Versions of what is required, presence of what is optional."""
     for name in ("cxremb", *PACKAGES):
         try:
-            yield Finding(name, version(name))
+            yield Diagnosis(name, version(name))
         except PackageNotFoundError:
-            yield Finding(name, "not installed", ok=False, remedy="pip install cxremb")
+            yield Diagnosis(name, "not installed", ok=False, remedy="pip install cxremb")
     for module, extra in EXTRAS.items():
         found = importlib.util.find_spec(module) is not None
-        yield Finding(
+        yield Diagnosis(
             module,
             version(module) if found else "not installed",
             found,
@@ -50,49 +50,52 @@ def packages() -> Iterator[Finding]:
         )
 
 
-def devices() -> Iterator[Finding]:
+def devices() -> Iterator[Diagnosis]:
     """The devices torch sees, and what `auto` comes to on this machine and why."""
     import torch
 
-    from cxremb.encoders.machine import choose_runtime
+    from cxremb.encoders.machine import best_device, installed_engine, measured_precision
 
     for index in range(torch.cuda.device_count()):
-        yield Finding(f"cuda:{index}", torch.cuda.get_device_name(index))
-    yield Finding("cpu", f"{os.cpu_count()} cores, torch uses {torch.get_num_threads()} threads")
-    for line in choose_runtime("auto", "auto", "auto").why:
-        option, _, choice = line.partition(" ")
-        yield Finding(f"--{option} auto", choice)
+        yield Diagnosis(f"cuda:{index}", torch.cuda.get_device_name(index))
+    yield Diagnosis("cpu", f"{os.cpu_count()} cores, torch uses {torch.get_num_threads()} threads")
+    device = best_device()
+    yield Diagnosis("--device auto", f"{device}: the fastest that torch sees")
+    precision, reason = measured_precision(device)
+    yield Diagnosis("--precision auto", f"{precision}: {reason}")
+    _, choice = installed_engine(device, compiled=False)
+    yield Diagnosis("--runtime auto", choice)
 
 
-def weights() -> Iterator[Finding]:
+def weights() -> Iterator[Diagnosis]:
     """Which encoders can run without a network; the others in one line."""
     found = {name: local_source(spec) for name, spec in ENCODERS.items()}
     for name, source in found.items():
         if source:
-            yield Finding(f"weights {name}", source)
+            yield Diagnosis(f"weights {name}", source)
     if elsewhere := sum(not source for source in found.values()):
         remedy = "cxremb models lists them; cxremb embed --model NAME downloads most, or takes --weights PATH"
-        yield Finding("weights", f"{elsewhere} encoders have none here", remedy=remedy)
+        yield Diagnosis("weights", f"{elsewhere} encoders have none here", remedy=remedy)
 
 
-def store_root(root: Path) -> Iterator[Finding]:
+def store_root(root: Path) -> Iterator[Diagnosis]:
     """Whether the root can be written, its free space, and what it holds."""
     nearest = next(folder for folder in (root.absolute(), *root.absolute().parents) if folder.is_dir())
     try:
         with TemporaryFile(dir=nearest):
             pass
     except OSError as error:
-        yield Finding(
+        yield Diagnosis(
             "store root", f"{root}: {error.strerror}", ok=False, remedy="name another with --root or CXREMB_STORES"
         )
         return
     free = shutil.disk_usage(nearest).free / 1e9
-    yield Finding("store root", f"{root.absolute()}, can be written, {free:,.0f} GB free")
+    yield Diagnosis("store root", f"{root.absolute()}, can be written, {free:,.0f} GB free")
     try:
         names = [dataset.name for dataset in list_datasets(root)]
     except CxrembError as error:
-        yield Finding("data sets", str(error), ok=False, remedy=error.hint)
+        yield Diagnosis("data sets", str(error), ok=False, remedy=error.hint)
         return
-    yield Finding(
+    yield Diagnosis(
         "data sets", ", ".join(names) or "none yet", bool(names), "" if names else "cxremb demo, or cxremb data add"
     )

@@ -10,9 +10,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from cxremb.embedding.choose import check_text, choose_stores
+from cxremb.embedding.trained_on import TuningPatients, store_trained_on
 from cxremb.errors import DataError
 from cxremb.labels import Labels, read_labels
-from cxremb.store.choose import TuningPatients, check_text, choose_stores, fine_tuned_on
 from cxremb.store.dataset import Dataset
 from cxremb.store.layout import BEFORE_READING, LABEL_SOURCE
 from cxremb.store.reader import Matrix, Store
@@ -200,7 +201,7 @@ def load_features(dataset: Dataset, modalities: Sequence[str], inputs: Inputs | 
         xxxx=stores["text"].xxxx if "text" in stores else KEEP,
         pooling={modality: store.pooling for modality, store in stores.items()},
         keys={modality: store.manifest.key for modality, store in stores.items()},
-        seen={modality: seen for modality, store in stores.items() if (seen := fine_tuned_on(store))},
+        seen={modality: seen for modality, store in stores.items() if (seen := store_trained_on(store))},
         views=inputs.views,
         missing=inputs.missing,
         notes=notes,

@@ -12,22 +12,23 @@ from conftest import collection, save_film
 
 from cxremb.catalog import add_collection
 from cxremb.embedding import decode as module
-from cxremb.embedding.decode import FEW, Decoders, Refusal, Task, decode
-from cxremb.images import Frame, decode_file, fit
+from cxremb.embedding.decode import FEW, Decoders, Files, decode
+from cxremb.errors import ImageError
+from cxremb.images import Frame, decode_file, resize
 from cxremb.store.files import sha256_of
 
 FRAME = Frame(24)
 
 
-def tasks(folder: Path, n: int) -> list[Task]:
+def tasks(folder: Path, n: int) -> list[Files]:
     paths = [save_film(folder / f"{number}.png", number) for number in range(n)]
-    return [Task(((str(path), sha256_of(path)),)) for path in paths]
+    return [[(str(path), sha256_of(path))] for path in paths]
 
 
 @pytest.mark.parametrize("processes", [False, True])
 def test_answers_come_in_order(tmp_path: Path, processes: bool) -> None:
     asked = tasks(tmp_path, 30)
-    expected = [fit(decode_file(Path(task.files[0][0])).pixels, FRAME) for task in asked]
+    expected = [resize(decode_file(Path(task[0][0]))[0], FRAME) for task in asked]
     decoders = Decoders(FRAME, 2, processes)
     answers = list(decoders.run(asked, 7))
     decoders.close()
@@ -54,20 +55,21 @@ def test_no_more_than_the_limit_is_under_way(tmp_path: Path) -> None:
 
 def test_a_copy_stands_in_for_a_file_that_is_gone(tmp_path: Path) -> None:
     first, second = (save_film(tmp_path / name, 1) for name in ("a.png", "b.png"))
-    task = Task(((str(first), sha256_of(first)), (str(second), sha256_of(second))))
+    task = [(str(first), sha256_of(first)), (str(second), sha256_of(second))]
     first.unlink()
-    np.testing.assert_array_equal(decode(task, FRAME), fit(decode_file(second).pixels, FRAME))
+    np.testing.assert_array_equal(decode(task, FRAME), resize(decode_file(second)[0], FRAME))
     second.write_bytes(save_film(tmp_path / "c.png", 2).read_bytes())
     refusal = decode(task, FRAME)
-    assert isinstance(refusal, Refusal)
-    assert (refusal.stage, "a.png: cannot be read" in refusal.message) == ("read", True)
-    changed = decode(Task(((str(second), task.files[1][1]),)), FRAME)
-    assert changed == Refusal("read", f"{second}: changed since it was added")
+    assert isinstance(refusal, ImageError)
+    assert (refusal.stage, "a.png: cannot be read" in str(refusal)) == ("read", True)
+    changed = decode([(str(second), task[1][1])], FRAME)
+    assert isinstance(changed, ImageError)
+    assert (changed.stage, str(changed)) == ("read", f"{second}: changed since it was added")
 
 
 def test_a_worker_that_is_killed_costs_nothing(tmp_path: Path) -> None:
     asked = tasks(tmp_path, 40)
-    expected = np.stack([fit(decode_file(Path(task.files[0][0])).pixels, FRAME) for task in asked])
+    expected = np.stack([resize(decode_file(Path(task[0][0]))[0], FRAME) for task in asked])
     decoders = Decoders(FRAME, 2, processes=True)
     answers = []
     for answer in decoders.run(asked, 8):
@@ -82,14 +84,14 @@ def test_a_worker_that_is_killed_costs_nothing(tmp_path: Path) -> None:
 def test_a_film_that_kills_its_decoder_fails_alone(tmp_path: Path) -> None:
     asked = tasks(tmp_path, 6)
     (tmp_path / "killer.npy").write_bytes(b"")
-    killer = Task(((str(tmp_path / "killer.npy"), "x"),))
+    killer = [(str(tmp_path / "killer.npy"), "x")]
     decoders = Killed(FRAME, 1, True)
     answers = list(decoders.run([*asked[:3], killer, *asked[3:]], 3))
     decoders.close()
-    refused = [answer for answer in answers if isinstance(answer, Refusal)]
+    refused = [answer for answer in answers if isinstance(answer, ImageError)]
     assert len(refused) == 1
     assert refused[0] is answers[3]
-    assert "killer.npy: the process that decoded it was killed" in refused[0].message
+    assert "killer.npy: the process that decoded it was killed" in str(refused[0])
     expected = np.stack([decode(task, FRAME) for task in asked])
     np.testing.assert_array_equal(np.stack([*answers[:3], *answers[4:]]), expected)
 
@@ -100,13 +102,13 @@ def test_a_script_without_a_guard_is_run_once(tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(
         "import sys\n"
         "from pathlib import Path\n"
-        "from cxremb.embedding.jobfile import Encode\n"
-        "from cxremb.embedding.start import Where, run\n"
+        "from cxremb.embedding.start import run\n"
+        "from cxremb.encoders.base import Machine, What\n"
         "from cxremb.store.dataset import open_dataset\n"
         "print('started', flush=True)\n"
-        "where = Where(devices=('cpu',), workers=2)\n"
-        "done = run(open_dataset(Path(sys.argv[1]), 'small'), Encode('tiny'), where)\n"
-        "print(done.added, len(done.failures), sys.modules['__main__'].where is where)\n"
+        "machine = Machine(workers=2)\n"
+        "done = run(open_dataset(Path(sys.argv[1]), 'small'), What('tiny'), machine)\n"
+        "print(done.added, len(done.failures), sys.modules['__main__'].machine is machine)\n"
     )
     done = subprocess.run(
         [sys.executable, tmp_path / "script.py", dataset.paths.root],

@@ -66,7 +66,7 @@ def test_ids_from_the_tags_whatever_the_file_is_called(tmp_path: Path) -> None:
     added = add_collection(got, tmp_path / "root")
     assert added.counts == {"studies": 2, "patients": 2, "images": 3, "images_present": 3, "reports_with_text": 0}
     assert set(added.dataset.images["width"].to_pylist()) == {8}
-    assert decode_file(tmp_path / "a" / "IM0001").pixels.shape == (6, 8)
+    assert decode_file(tmp_path / "a" / "IM0001")[0].shape == (6, 8)
 
 
 @pytest.mark.parametrize(

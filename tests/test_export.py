@@ -14,8 +14,7 @@ from test_finetune import films
 
 from cxremb.catalog import add_collection
 from cxremb.embedding import start
-from cxremb.embedding.jobfile import Encode
-from cxremb.embedding.start import Where
+from cxremb.encoders.base import Machine, What
 from cxremb.encoders.table import ENCODERS, timm_net
 from cxremb.errors import EncoderError, TrainError
 from cxremb.export import subject, write
@@ -30,7 +29,7 @@ from cxremb.training.options import Options
 
 QUICK = Options(epochs=3, batch_size=64)
 NET = "exported_net"
-HERE = Where(devices=("cpu",), runtime="torch", workers=1)
+HERE = Machine(workers=1)
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +123,7 @@ def filmed(tmp_path_factory):
     dataset = add_collection(films(folder / "films"), folder / "root").dataset
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(ENCODERS, NET, timm_net("test_resnet.r160_in1k", network.num_features, 64))
-        start.run(dataset, Encode(NET, folder / "model.safetensors"), HERE)
+        start.run(dataset, What(NET, folder / "model.safetensors"), HERE)
         yield dataset, folder / "model.safetensors"
 
 

@@ -15,10 +15,9 @@ from safetensors.torch import load_file, save_file
 
 from cxremb.catalog import add_collection
 from cxremb.embedding import start
-from cxremb.embedding.jobfile import Encode
-from cxremb.embedding.seen import read_lesson
-from cxremb.embedding.start import Where, asked_for
-from cxremb.encoders.base import load_encoder
+from cxremb.embedding.start import what_of
+from cxremb.embedding.trained_on import read_weights
+from cxremb.encoders.base import Machine, What, load_encoder
 from cxremb.encoders.table import ENCODERS, timm_net
 from cxremb.errors import EncoderError, StoreError, TrainError
 from cxremb.features import Inputs, load_features
@@ -36,7 +35,7 @@ from cxremb.training.pixels.loop import Training
 from cxremb.types import Collection, Image, LabelSet, Study, unwatched
 
 NET = "small_net"
-HERE = Where(devices=("cpu",), runtime="torch", workers=1)
+HERE = Machine(workers=1)
 QUICK = Options(3e-3, batch_size=16, epochs=3, patience=None, standardise=False, optimiser="adamw")
 PLAN = FineTune(label_set="bright", options=QUICK)
 HEAD = Options(epochs=2, batch_size=16)
@@ -73,7 +72,7 @@ def weights(tmp_path_factory):
 def embedded(folder, weights):
     """A data set with a store of the network as it is."""
     dataset = add_collection(films(folder / "films"), folder / "root").dataset
-    start.run(dataset, Encode(NET, weights), HERE)
+    start.run(dataset, What(NET, weights), HERE)
     return dataset
 
 
@@ -87,7 +86,7 @@ def data(weights, tmp_path):
 def tuned_data(weights, tmp_path_factory):
     """(one that no test changes, what refreshing it gave)."""
     dataset = embedded(tmp_path_factory.mktemp("tuned"), weights)
-    return dataset, refresh_finetuned(dataset, NET, split_of(dataset), plan=PLAN, where=HERE)
+    return dataset, refresh_finetuned(dataset, NET, split_of(dataset), plan=PLAN, machine=HERE)
 
 
 def split_of(dataset):
@@ -102,7 +101,7 @@ def patients_of(dataset, fold):
 
 def test_refresh_fine_tunes_embeds_and_says_on_whom(tuned_data, weights):
     data, done = tuned_data
-    store, tuned = done.outcome.store, done.tuned
+    store, tuned = done.update.store, done.tuned
     before = room.base_store(data, NET)
 
     # the weights: all of the backbone, changed, under their own digest, and accepted as --weights
@@ -110,7 +109,7 @@ def test_refresh_fine_tunes_embeds_and_says_on_whom(tuned_data, weights):
     assert {name for name in old if not name.startswith("fc.")} == set(new)
     assert not any(torch.equal(old[name], new[name]) for name in new if name.endswith("conv1.weight"))
     assert tuned.path.name == f"{NET}@{tuned.record['weights_sha256'][:12]}.safetensors"
-    assert store.manifest.recipe == load_encoder(NET, tuned.path).recipe
+    assert store.manifest.recipe == load_encoder(What(NET, tuned.path)).recipe
     assert store.manifest.recipe.weights_sha256 == tuned.record["weights_sha256"]
 
     # the store: another one, whole, like any other; the old one stays
@@ -120,7 +119,7 @@ def test_refresh_fine_tunes_embeds_and_says_on_whom(tuned_data, weights):
     assert check_store(store.folder) == []
     ids, vectors = store.vectors()
     pixels = np.stack([np.asarray(PilImage.open(data.paths.root.parent / "films" / f"{name[1:]}.png")) for name in ids])
-    wanted = load_encoder(NET, tuned.path).encode(pixels)["avg"]
+    wanted = load_encoder(What(NET, tuned.path)).encode(pixels)["avg"]
     np.testing.assert_allclose(vectors, wanted, rtol=2e-3, atol=1e-3)  # float16 as stored
 
     # whom it has seen: train and val of the fold, nobody of test
@@ -145,7 +144,7 @@ def test_the_training_reads_no_film_of_the_test_part(data, monkeypatch):
 
 def test_who_was_seen_is_never_tested_and_the_others_are(tuned_data):
     data, done = tuned_data
-    split, store = split_of(data), done.outcome.store
+    split, store = split_of(data), done.update.store
     features = load_features(data, ("image",), Inputs("bright", image_model=store.name))
     plan = Plan("image", options=HEAD, folds=(0,))
     run = fit_run(FitJob(data, features, split, plan))  # its own fold: tested on those it has not seen
@@ -162,7 +161,7 @@ def test_who_was_seen_is_never_tested_and_the_others_are(tuned_data):
 
 def test_whom_the_epoch_was_chosen_on_may_be_val_again_and_not_test(tuned_data):
     data, done = tuned_data
-    split, store = split_of(data), done.outcome.store
+    split, store = split_of(data), done.update.store
     features = load_features(data, ("image",), Inputs("bright", image_model=store.name))
     seen = features.seen["image"]
     assert seen.watched == patients_of(data, 0)["val"]
@@ -176,16 +175,16 @@ def test_whom_the_epoch_was_chosen_on_may_be_val_again_and_not_test(tuned_data):
 def test_the_list_follows_the_weights_wherever_they_embed(data, tmp_path, monkeypatch):
     """Later versions, a store made anew, and pixels all know; another collection's ids are of other people."""
     split = split_of(data)
-    store = refresh_finetuned(data, NET, split, plan=PLAN, where=HERE).outcome.store
+    store = refresh_finetuned(data, NET, split, plan=PLAN, machine=HERE).update.store
     whole = patients_of(data, 0)["train"] | patients_of(data, 0)["val"]
     grown = add_collection(films(tmp_path / "more", 64), data.paths.root).dataset
-    second = start.run(grown, asked_for(store), HERE).store
+    second = start.run(grown, what_of(store), HERE).store
     assert (second.name, second.version) == (store.name, 2)
     collect(second.folder, keep=1)
     assert load_features(grown, ("image",), Inputs("bright", image_model=store.name)).seen["image"].patients == whole
 
-    path = asked_for(store).weights
-    assert read_lesson(path.parent).dataset == "squares"  # a folder of one file, as `--weights` takes it
+    path = what_of(store).weights
+    assert read_weights(path.parent).dataset == "squares"  # a folder of one file, as `--weights` takes it
     monkeypatch.setitem(NETWORKS, NET, NetworkSpec(base=NET))
     plan = NetworkPlan(NET, "default/small-films", QUICK, folds=(1,), pixels=PixelRecipe(side=64))
     network = open_source(grown, Inputs("bright"), plan, weights=path)
@@ -193,21 +192,21 @@ def test_the_list_follows_the_weights_wherever_they_embed(data, tmp_path, monkey
         fit_network(grown, network, split, plan=plan, device="cpu")
 
     other = add_collection(replace(films(tmp_path / "other"), name="other"), tmp_path / "root2").dataset
-    there = start.run(other, asked_for(store), HERE).store
+    there = start.run(other, what_of(store), HERE).store
     assert "trained_on" not in there.manifest.provenance
     assert there.manifest.provenance["fine_tuned"]["dataset"] == "squares"
     assert load_features(other, ("image",), Inputs("bright")).seen == {}
 
 
 def test_an_unchanged_refresh_does_nothing_and_a_changed_one_does(data, monkeypatch):
-    first = refresh_finetuned(data, NET, split_of(data), plan=PLAN, where=HERE)
+    first = refresh_finetuned(data, NET, split_of(data), plan=PLAN, machine=HERE)
     files = sorted(path.name for path in data.paths.weights.iterdir())
     with monkeypatch.context() as patch:
         patch.setattr(room, "train", None)  # would fail if it were called
-        again = refresh_finetuned(data, NET, split_of(data), plan=PLAN, where=HERE)
+        again = refresh_finetuned(data, NET, split_of(data), plan=PLAN, machine=HERE)
     assert again.tuned.reused
-    assert not again.outcome.changed
-    assert again.outcome.store.name == first.outcome.store.name
+    assert not again.update.changed
+    assert again.update.store.name == first.update.store.name
     assert sorted(path.name for path in data.paths.weights.iterdir()) == files
     other = replace(PLAN, options=replace(QUICK, learning_rate=1e-3))
     assert finetune(data, room.base_store(data, NET), split_of(data), plan=other, device="cpu").path != first.tuned.path
@@ -218,9 +217,9 @@ def test_an_unchanged_refresh_does_nothing_and_a_changed_one_does(data, monkeypa
 
 def test_a_plain_refresh_keeps_the_encoder_and_each_fold_of_it_up_to_date(data, tmp_path, cxremb):
     plain, split = open_store(data, NET), split_of(data)
-    fold0 = refresh_finetuned(data, NET, split, plan=PLAN, where=HERE).outcome.store
-    older = refresh_finetuned(data, NET, split, plan=replace(PLAN, fold=1, seed=1), where=HERE).outcome.store
-    fold1 = refresh_finetuned(data, NET, split, plan=replace(PLAN, fold=1), where=HERE).outcome.store
+    fold0 = refresh_finetuned(data, NET, split, plan=PLAN, machine=HERE).update.store
+    older = refresh_finetuned(data, NET, split, plan=replace(PLAN, fold=1, seed=1), machine=HERE).update.store
+    fold1 = refresh_finetuned(data, NET, split, plan=replace(PLAN, fold=1), machine=HERE).update.store
     grown = add_collection(films(tmp_path / "more", 64), data.paths.root).dataset
     done = cxremb("refresh", "--device", "cpu", "--root", data.paths.root)
     assert done.code == 0, done.err
@@ -259,14 +258,14 @@ def test_resumed_equals_uninterrupted(data, monkeypatch, cxremb):
 
 def test_going_on_from_a_fine_tuned_store_has_seen_the_patients_of_both(data):
     split = split_of(data)
-    first = refresh_finetuned(data, NET, split, plan=PLAN, where=HERE).outcome.store
+    first = refresh_finetuned(data, NET, split, plan=PLAN, machine=HERE).update.store
     with pytest.raises(TrainError, match="fine-tuned on"):
-        refresh_finetuned(data, first.name, split, plan=replace(PLAN, fold=1), where=HERE)
-    second = refresh_finetuned(data, first.name, split, plan=replace(PLAN, seed=3), where=HERE)
+        refresh_finetuned(data, first.name, split, plan=replace(PLAN, fold=1), machine=HERE)
+    second = refresh_finetuned(data, first.name, split, plan=replace(PLAN, seed=3), machine=HERE)
     assert second.tuned.record["start"]["weights_sha256"] == first.manifest.recipe.weights_sha256
-    lesson = read_lesson(second.tuned.path)
-    assert set(lesson.train) == patients_of(data, 0)["train"]
-    assert set(lesson.val) == patients_of(data, 0)["val"]
+    patients = read_weights(second.tuned.path)
+    assert set(patients.train) == patients_of(data, 0)["train"]
+    assert set(patients.val) == patients_of(data, 0)["val"]
 
 
 def test_it_starts_from_the_linear_head_on_the_vectors_as_they_are(tuned_data, monkeypatch):
@@ -292,7 +291,7 @@ def test_it_starts_from_the_linear_head_on_the_vectors_as_they_are(tuned_data, m
 def test_what_cannot_be_fine_tuned_is_refused(data, small):
     split = split_of(data)
     for model in ("tiny", "tiny_text"):
-        start.run(small, Encode(model), HERE)
+        start.run(small, What(model), HERE)
     with pytest.raises(EncoderError, match="only networks of timm"):
         finetune(small, open_store(small, "tiny"), split, plan=PLAN)
     with pytest.raises(EncoderError, match="stay frozen"):
@@ -301,7 +300,7 @@ def test_what_cannot_be_fine_tuned_is_refused(data, small):
     with pytest.raises(TrainError, match="has no val part"):
         finetune(data, open_store(data, NET), replace(split, table=no_val), plan=PLAN)
     with pytest.raises(StoreError, match="no store of 'resnet50'"):
-        refresh_finetuned(data, "resnet50", split, plan=PLAN, where=HERE)
+        refresh_finetuned(data, "resnet50", split, plan=PLAN, machine=HERE)
 
 
 def test_the_command(data, cxremb):

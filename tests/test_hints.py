@@ -10,6 +10,7 @@ from conftest import Result, collection, save_film
 from planted import FOUND, Planted, plant
 
 from cxremb.catalog import add_collection
+from cxremb.embedding.choose import choose_stores
 from cxremb.encoders import weights as listing
 from cxremb.encoders.state import read_state
 from cxremb.encoders.table import find_spec
@@ -28,7 +29,6 @@ from cxremb.features import Inputs, load_features
 from cxremb.labels import read_labels
 from cxremb.splits import stored_split
 from cxremb.splits.choose import find_split
-from cxremb.store.choose import choose_stores
 from cxremb.store.dataset import Dataset, open_dataset
 from cxremb.store.reader import open_store
 from cxremb.training.fit import FitJob, fit_run

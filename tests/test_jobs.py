@@ -14,10 +14,11 @@ from conftest import Result, collection, save_film
 from cxremb import images
 from cxremb.catalog import add_collection
 from cxremb.embedding import start
-from cxremb.embedding.jobfile import Encode, read_job
+from cxremb.embedding.jobfile import read_job
 from cxremb.encoders import machine
+from cxremb.encoders.base import Machine, What
 from cxremb.errors import DataError
-from cxremb.images import Frame, decode_file, fit
+from cxremb.images import Frame, decode_file, resize
 from cxremb.store.dataset import Dataset
 from cxremb.store.manifest import manifest_paths
 from cxremb.store.reader import Store, list_stores, open_store
@@ -32,9 +33,9 @@ def run(cxremb: object, dataset: Dataset, *words: object) -> Result:
 
 @pytest.mark.parametrize("path", sorted(JOBS.glob("*.toml")), ids=lambda path: path.stem)
 def test_shipped_jobs_are_understood(path: Path) -> None:
-    job = read_job(path)
-    assert job.dataset
-    assert job.encodes
+    dataset, whats = read_job(path)
+    assert dataset
+    assert whats
 
 
 @pytest.mark.parametrize(
@@ -67,13 +68,13 @@ def test_a_job_is_run(small: Dataset, tmp_path: Path, cxremb: object) -> None:
     assert again.out.count("nothing to do") == 2
     told = json.loads(run(cxremb, small, "embed", "--job", path, "--format", "json").out)
     assert [one["store"].partition("@")[0] for one in told] == ["tiny", "tiny_text"]
-    assert read_job(path).encodes[0] == Encode("tiny", aspect="pad")
+    assert read_job(path)[1][0] == What("tiny", aspect="pad")
 
 
 def test_weights_are_found_again_from_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "job.toml").write_text("[[encode]]\nmodel = 'tiny'\nweights = 'own.safetensors'\n")
     monkeypatch.chdir(tmp_path)
-    asked = Encode("tiny", Path("own.safetensors")), *read_job(Path("job.toml")).encodes
+    asked = What("tiny", Path("own.safetensors")), *read_job(Path("job.toml"))[1]
     assert {one.weights for one in asked} == {tmp_path / "own.safetensors"}
 
 
@@ -105,7 +106,7 @@ def test_kept_pixels_serve_the_next_encoder(small: Dataset, cxremb: object) -> N
     assert run(cxremb, small, "embed", "--model", "tiny", "--keep-pixels").code == 0
     films = np.concatenate([np.load(path) for path in (small.paths.cache / "pixels").rglob("*.npy")])
     expected = {
-        fit(decode_file(Path(path)).pixels, Frame(64)).tobytes() for path in small.images["path"].to_pylist() if path
+        resize(decode_file(Path(path))[0], Frame(64)).tobytes() for path in small.images["path"].to_pylist() if path
     }
     assert {film.tobytes() for film in films} == expected
     first = open_store(small, "tiny")
@@ -121,7 +122,7 @@ def test_kept_pixels_serve_the_next_encoder(small: Dataset, cxremb: object) -> N
     assert all((again[name] == plain[name]).all() for name in plain)
 
 
-def test_refresh_does_what_was_asked_for(tmp_path: Path, cxremb: object) -> None:
+def test_refresh_does_what_was_what_of(tmp_path: Path, cxremb: object) -> None:
     whole = collection(tmp_path / "films")
     dataset = add_collection(replace(whole, images=whole.images[:20]), tmp_path / "root").dataset
     assert run(cxremb, dataset, "refresh").code == 1  # nothing yet
@@ -147,13 +148,12 @@ def test_refresh_keeps_to_what_was_done_and_says_what_differs(
     small: Dataset, monkeypatch: pytest.MonkeyPatch, cxremb: object
 ) -> None:
     """Older versions tell a precision that was asked for and not had; and a decoder may change under a store."""
-    here = start.Where(devices=("cpu",), runtime="torch", precision="bf16", workers=1)
-    made = start.run(small, Encode("minilm"), here).store
+    made = start.run(small, What("minilm", precision="bf16"), Machine(workers=1)).store
     path = manifest_paths(made.folder)[-1]
     told = json.loads(path.read_text())
     told["provenance"]["encode"]["precision"] = "full"
     path.write_text(json.dumps(told))
-    assert start.asked_for(open_store(small, "minilm")).precision == "half"
+    assert start.what_of(open_store(small, "minilm")).precision == "half"
     assert "nothing to do" in run(cxremb, small, "refresh", "--device", "cpu").out
     assert [store.name for store in list_stores(small)] == [made.name]
 
@@ -172,17 +172,16 @@ def test_auto_precision_keeps_to_the_store_that_is_there(
     """It is measured, so another time or another machine may answer otherwise."""
     measured = {"cpu": first}
     monkeypatch.setattr(machine, "measured_precision", lambda device: (measured[device], "the test says so"))
-    here = start.Where(devices=("cpu",), runtime="torch", workers=1)
-    auto, minilm = replace(here, precision="auto"), Encode("minilm")
-    made = start.run(small, minilm, auto).store
+    here, minilm = Machine(workers=1), What("minilm", precision="auto")
+    made = start.run(small, minilm, here).store
     assert made.manifest.recipe.precision == ("full" if first == "fp32" else "half")
     measured["cpu"] = later
-    again = start.run(small, minilm, auto)
+    again = start.run(small, minilm, here)
     assert (again.store.name, again.changed) == (made.name, False)
-    assert start.prepare(small, replace(minilm, xxxx="drop"), auto).runtime.precision == later  # another store
-    refreshed = start.run(small, start.asked_for(made), here)  # as it was made, not as a job would ask by default
+    assert start.settle(small, replace(minilm, xxxx="drop"), here)[1].precision == later  # another store
+    refreshed = start.run(small, start.what_of(made), here)  # as it was made, not as a job would ask by default
     assert (refreshed.store.name, refreshed.changed) == (made.name, False)
-    assert start.run(small, minilm, replace(here, precision=later)).store.name != made.name  # a wish is a wish
+    assert start.run(small, replace(minilm, precision=later), here).store.name != made.name  # a wish is a wish
 
 
 def test_readers_agree(small: Dataset, cxremb: object) -> None:

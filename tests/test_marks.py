@@ -17,21 +17,22 @@ from cxremb.alignment.project import Projection
 from cxremb.alignment.publish import Derived
 from cxremb.catalog import add_collection
 from cxremb.datasets.iu_xray import read
+from cxremb.embedding.choose import check_text, choose_stores, edited_store
 from cxremb.embedding.encode import NO_WORD
-from cxremb.embedding.jobfile import Encode, read_job
+from cxremb.embedding.jobfile import read_job
 from cxremb.embedding.plan import wanted_items
-from cxremb.embedding.start import Where, newest_of_each, run
-from cxremb.encoders.base import load_encoder
+from cxremb.embedding.start import newest_of_each, run
+from cxremb.encoders.base import What, load_encoder
+from cxremb.encoders.machine import choose_machine
 from cxremb.errors import DataError, EncoderError, StoreError
 from cxremb.features import Inputs, load_features
-from cxremb.store.choose import check_text, choose_stores, edited_store
 from cxremb.store.dataset import Dataset
 from cxremb.store.reader import Store, list_stores, open_store
 from cxremb.store.sql import query
 from cxremb.store.texts import MARK, edited, way_of
 from cxremb.types import Collection, LabelSet, Study
 
-HERE = Where(devices=("cpu",))
+HERE = choose_machine(["cpu"])
 KEPT = "29508ae75802dd7864211fdfa7cbd72022c721d78e62bd5dc162e1b785804e76"  # of tiny_text before there was a choice
 LABELS = [LabelSet("ill", "binary", "1: ill", ("ill",))]
 
@@ -66,18 +67,18 @@ def test_texts_without_their_marks(text: str, dropped: str, masked: str) -> None
 
 
 def test_texts_as_they_are_written_keep_their_keys() -> None:
-    plain, kept = load_encoder("tiny_text"), load_encoder("tiny_text", xxxx="keep")
+    plain, kept = load_encoder(What("tiny_text")), load_encoder(What("tiny_text", xxxx="keep"))
     assert plain.recipe == kept.recipe
     assert plain.recipe.key == KEPT
-    assert load_encoder("minilm").recipe.key == "34d26965be5ffad905a68a7fd552d7bcdf50713d416d33b5670e05c51a096dce"
-    dropped = load_encoder("tiny_text", xxxx="drop").recipe
+    assert load_encoder(What("minilm")).recipe.key == "34d26965be5ffad905a68a7fd552d7bcdf50713d416d33b5670e05c51a096dce"
+    dropped = load_encoder(What("tiny_text", xxxx="drop")).recipe
     assert dropped.input["xxxx"] == {"way": "drop", "rules": 1}
     assert replace(dropped, input=plain.recipe.input) == plain.recipe
     assert dropped.key != KEPT
 
 
 def test_an_encoder_reads_what_is_left() -> None:
-    plain, dropped, masked = (load_encoder("minilm", xxxx=way) for way in ("keep", "drop", "mask"))
+    plain, dropped, masked = (load_encoder(What("minilm", xxxx=way)) for way in ("keep", "drop", "mask"))
     assert masked.recipe.input["xxxx"] == {"way": "mask", "rules": 1, "token": "[MASK]"}
     assert len({one.recipe.key for one in (plain, dropped, masked)}) == 3
     texts = ["XXXX-year-old with XXXX.", "Clear lungs."]
@@ -101,7 +102,7 @@ def test_an_encoder_reads_what_is_left() -> None:
 )
 def test_what_cannot_be_done_with_marks(model: str, xxxx: str, says: str, hint: str) -> None:
     with pytest.raises(EncoderError, match=says) as caught:
-        load_encoder(model, xxxx=xxxx)
+        load_encoder(What(model, xxxx=xxxx))
     assert hint in caught.value.hint
 
 
@@ -123,7 +124,7 @@ def marked(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     """`reports` with a store as written, and a newer one without the marks."""
     dataset = add_collection(reports(), tmp_path_factory.mktemp("marked")).dataset
     for xxxx in ("keep", "drop"):
-        run(dataset, Encode("tiny_text", xxxx=xxxx), HERE)
+        run(dataset, What("tiny_text", xxxx=xxxx), HERE)
     return dataset
 
 
@@ -240,7 +241,7 @@ def test_a_text_of_nothing_but_marks_is_counted_and_has_no_vector(
     assert (told["asked"], told["reused"], told["added"], told["failed"]) == (160, 118, 4, 38)
     assert [one.version for one in list_stores(dataset)] == [2]
     vectors = dict(zip(*open_store(dataset, store.name).vectors("comparison"), strict=True))
-    older = load_encoder("tiny_text").encode(["Older."])["mean"][0]
+    older = load_encoder(What("tiny_text")).encode(["Older."])["mean"][0]
     np.testing.assert_array_equal(vectors["s001"], older.astype(np.float16).astype(np.float32))
 
 
@@ -271,7 +272,7 @@ def test_stores_say_what_became_of_the_marks(marked: Dataset, cxremb: Callable[.
 def test_a_job_file_says_it(tmp_path: Path) -> None:
     path = tmp_path / "job.toml"
     path.write_text("[[encode]]\nmodel = 'minilm'\nxxxx = 'mask'\n")
-    assert read_job(path).encodes == (Encode("minilm", xxxx="mask"),)
+    assert read_job(path)[1] == [What("minilm", xxxx="mask")]
     path.write_text("[[encode]]\nmodel = 'minilm'\nxxxx = 'blur'\n")
     with pytest.raises(DataError, match="xxxx = 'blur'"):
         read_job(path)

@@ -79,7 +79,7 @@ def test_binary(tmp_path: Path) -> None:
     assert added.counts["images_present"] == 12
     assert set(added.dataset.images["view"].to_pylist()) == {"Frontal"}
     check_pixels(read(file, tmp_path / "unpacked"), file)
-    assert decode_file(tmp_path / "unpacked" / "val" / "000001.png").pixels.shape == (28, 28)
+    assert decode_file(tmp_path / "unpacked" / "val" / "000001.png")[0].shape == (28, 28)
 
 
 def test_multiclass(tmp_path: Path) -> None:

@@ -114,7 +114,7 @@ def test_it_goes_into_the_store_and_comes_out(tree):
         ("one", {1: 1.0, 2: 0.0, 3: 1.0}, {1: 1.0, 3: 1.0, 4: 0.0, 6: 1.0}),
     ],
 )
-def test_uncertain_is_what_was_asked_for_and_is_recorded(tmp_path, uncertain, edema, abnormal):
+def test_uncertain_is_what_was_what_of_and_is_recorded(tmp_path, uncertain, edema, abnormal):
     films = [mimic.Film(f"d{study}", 10000001, study, "PA") for study in range(1, 7)]
     mimic.write_tables(tmp_path, films)
     said = {

@@ -23,11 +23,11 @@ from transformers import (
     ResNetModel,
 )
 
-from cxremb.encoders.base import Runtime, load_encoder
+from cxremb.encoders.base import Machine, What, load_encoder
 from cxremb.encoders.table import ENCODERS, TIMM, find_spec, short_name
 from cxremb.encoders.timm_image import output_dim
 from cxremb.errors import EncoderError
-from cxremb.images import fit
+from cxremb.images import resize
 
 ROOT = Path(__file__).parent.parent
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "clear", "lungs", "no", "effusion", ".", "Clear", "heart"]
@@ -64,15 +64,15 @@ def test_a_chest_network_reads_films_as_torchxrayvision_does(tmp_path: Path, mon
     monkeypatch.setenv("HOME", str(tmp_path))
     spec = ENCODERS["chest_nih"]
     with pytest.raises(EncoderError, match=r"\.torchxrayvision.*is not there") as caught:
-        load_encoder("chest_nih")
+        load_encoder(What("chest_nih"))
     assert str(spec.url) in caught.value.hint
     torch.manual_seed(0)
     network = xrv.models.DenseNet(in_channels=1, num_init_features=64, block_config=(6, 12, 24, 16)).eval()
     path = tmp_path / ".torchxrayvision" / "models_data" / str(spec.url).rsplit("/", 1)[1]
     path.parent.mkdir(parents=True)
     torch.save(network, path)
-    encoder = load_encoder("chest_nih")
-    pictures = np.stack([fit(film(seed), encoder.frame) for seed in range(2)])
+    encoder = load_encoder(What("chest_nih"))
+    pictures = np.stack([resize(film(seed), encoder.frame) for seed in range(2)])
     with torch.inference_mode():
         expected = network.features2(
             torch.stack([torch.from_numpy(xrv.utils.normalize(p, 255))[None] for p in pictures])
@@ -95,7 +95,7 @@ def test_code_in_a_file_of_weights_is_not_run(tmp_path: Path) -> None:
     path = tmp_path / "x-best.pt"
     torch.save(Trap(tmp_path / "sprung"), path)
     with pytest.raises(EncoderError, match="not a file of weights"):
-        load_encoder("chest_all", path).encode(np.zeros((1, 224, 224), np.uint8))
+        load_encoder(What("chest_all", path)).encode(np.zeros((1, 224, 224), np.uint8))
     assert not (tmp_path / "sprung").exists()
 
 
@@ -116,10 +116,10 @@ def test_any_timm_name(name: str, full: str, poolings: tuple[str, ...], tmp_path
     torch.manual_seed(0)
     network = timm.create_model(full, pretrained=False).eval()
     torch.save(network.state_dict(), tmp_path / "w.pth")
-    encoder = load_encoder(name, tmp_path / "w.pth")
+    encoder = load_encoder(What(name, tmp_path / "w.pth"))
     assert encoder.recipe.model == full  # the bare name is never what is recorded
     assert encoder.recipe.store.startswith(short_name(f"timm:{full}") + "@")
-    pictures = np.stack([fit(film(seed), encoder.frame) for seed in range(2)])
+    pictures = np.stack([resize(film(seed), encoder.frame) for seed in range(2)])
     vectors = encoder.encode(pictures)
     config = network.pretrained_cfg
     grey = torch.from_numpy(pictures)[:, None].expand(-1, 3, -1, -1) / 255
@@ -146,7 +146,7 @@ def test_any_timm_name(name: str, full: str, poolings: tuple[str, ...], tmp_path
 )
 def test_names_that_mean_nothing(name: str, words: str, hint: str) -> None:
     with pytest.raises(EncoderError, match=words) as caught:
-        load_encoder(name)
+        load_encoder(What(name))
     assert hint in caught.value.hint
 
 
@@ -183,7 +183,7 @@ def check_texts(encoder: object, network: BertModel, folder: Path) -> None:
 
 def test_a_text_encoder_of_the_hub_by_its_local_snapshot(tmp_path: Path) -> None:
     network = save_bert(tmp_path / "m")
-    encoder = load_encoder("hf:some-lab/Tiny.BERT@v1.0", tmp_path / "m")
+    encoder = load_encoder(What("hf:some-lab/Tiny.BERT@v1.0", tmp_path / "m"))
     assert (encoder.recipe.modality, encoder.recipe.dim, encoder.recipe.model) == ("text", 32, "some-lab/Tiny.BERT")
     assert encoder.recipe.encoder == "hf_some_lab_tiny_bert_v1_0"
     assert encoder.max_tokens == 40  # its positions, not 512
@@ -199,14 +199,14 @@ def test_a_model_with_code_of_its_own_is_not_run(tmp_path: Path) -> None:
     (tmp_path / "m" / "trap.py").write_text(f"open({str(tmp_path / 'sprung')!r}, 'w')\n")
     spec = ENCODERS["cxr_bert"]
     with pytest.raises(EncoderError, match="32 dimensions"):
-        load_encoder("cxr_bert", tmp_path / "m")
+        load_encoder(What("cxr_bert", tmp_path / "m"))
     from dataclasses import replace
 
-    from cxremb.encoders.hf_text import load
+    from cxremb.encoders.hf import load_text
 
-    check_texts(load("cxr_bert", replace(spec, dim=32), tmp_path / "m", Runtime()), network, tmp_path / "m")
+    check_texts(load_text(What("cxr_bert", tmp_path / "m"), replace(spec, dim=32), Machine()), network, tmp_path / "m")
     with pytest.raises(EncoderError, match="no model that transformers knows") as caught:
-        load_encoder("hf:microsoft/other", tmp_path / "m")
+        load_encoder(What("hf:microsoft/other", tmp_path / "m"))
     assert "module:function" in caught.value.hint
     assert not (tmp_path / "sprung").exists()
 
@@ -222,11 +222,13 @@ def test_an_image_encoder_of_the_hub(kind: str, tmp_path: Path) -> None:
         network = ResNetModel(ResNetConfig(embedding_size=16, hidden_sizes=[16, 24], depths=[1, 1]))
     network.eval().save_pretrained(tmp_path)
     with pytest.raises(EncoderError, match="neither a plain image"):
-        load_encoder("hf:lab/eyes", tmp_path) if kind == "resnet" else load_encoder("hf:lab/eyes", no_dim(tmp_path))
+        load_encoder(What("hf:lab/eyes", tmp_path)) if kind == "resnet" else load_encoder(
+            What("hf:lab/eyes", no_dim(tmp_path))
+        )
     prepare = {"crop_size": {"height": 56, "width": 56}, "image_mean": [0.5307] * 3, "image_std": [0.2583] * 3}
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(prepare))
-    encoder = load_encoder("hf:lab/eyes", tmp_path)
-    pictures = np.stack([fit(film(seed), encoder.frame) for seed in range(3)])
+    encoder = load_encoder(What("hf:lab/eyes", tmp_path))
+    pictures = np.stack([resize(film(seed), encoder.frame) for seed in range(3)])
     assert pictures.shape == (3, 56, 56)
     batch = (torch.from_numpy(pictures)[:, None].expand(-1, 3, -1, -1) / 255 - 0.5307) / 0.2583
     with torch.inference_mode():
@@ -274,7 +276,7 @@ def test_your_own_encoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     keys = []
     for name, source in (("own_one", OWN), ("own_two", OWN + "# changed\n")):
         (tmp_path / f"{name}.py").write_text(source)
-        encoder = load_encoder(f"{name}:make")
+        encoder = load_encoder(What(f"{name}:make"))
         keys.append(encoder.recipe.input["source_sha256"])
         assert encoder.recipe.encoder == f"{name}_make"
         assert encoder.encode(np.full((2, 8, 8), 7, np.uint8))["avg"].tolist() == [[7, 0], [7, 0]]
@@ -288,7 +290,7 @@ def test_your_own_encoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         ("own_one:number", "no function"),
     ):
         with pytest.raises(EncoderError, match=words):
-            load_encoder(name)
+            load_encoder(What(name))
 
 
 def test_models_lists_without_loading_torch(tmp_path: Path) -> None:

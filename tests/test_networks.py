@@ -555,7 +555,7 @@ def test_films_are_decoded_once_as_stored_and_what_cannot_be_is_counted_and_name
     for row, film in zip(order, films.take(order), strict=True):
         np.testing.assert_array_equal(film, np.asarray(PilImage.open(paths[features.item_ids[row]])))
     monkeypatch.setattr(
-        films_room, "films_of", lambda groups, *_: ((g, films_room.Refusal("decode", "no")) for g in groups)
+        films_room, "films_of", lambda groups, *_, **__: ((g, films_room.ImageError("no")) for g in groups)
     )
     again, _ = load_films(dataset, Inputs("bright"), PLAN.pixels)
     assert again.item_ids.tolist() == features.item_ids.tolist()  # only the damaged one was tried again

@@ -13,14 +13,20 @@ from conftest import film
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cxremb.embedding.encode import WASTE, token_batches
 from cxremb.encoders import forward as forward_module
-from cxremb.encoders import machine as runtime_module
-from cxremb.encoders.base import Runtime, load_encoder
-from cxremb.encoders.batches import WASTE, token_batches
+from cxremb.encoders import machine as machine_module
+from cxremb.encoders.base import Machine, What, load_encoder
 from cxremb.encoders.forward import CPU_ROWS, FilmNet, TorchForward, choose_forward, least_cosine, pool_average
-from cxremb.encoders.machine import choose_runtime, openvino_version
+from cxremb.encoders.machine import (
+    choose_machine,
+    installed_engine,
+    measured_precision,
+    openvino_version,
+    with_precision,
+)
 from cxremb.errors import EncoderError
-from cxremb.images import Frame, fit
+from cxremb.images import Frame, resize
 
 pytestmark = pytest.mark.arithmetic
 
@@ -35,17 +41,17 @@ REPORTS = [
 
 @pytest.fixture(scope="module")
 def pictures() -> np.ndarray:
-    return np.stack([fit(film(seed), Frame(240)) for seed in range(CPU_ROWS + 3)])
+    return np.stack([resize(film(seed), Frame(240)) for seed in range(CPU_ROWS + 3)])
 
 
 @needs_openvino
 def test_openvino_equals_torch_on_films(pictures: np.ndarray) -> None:
-    torch_ones = load_encoder("efficientnet_lite1").encode(pictures)["avg"]
-    encoder = load_encoder("efficientnet_lite1", runtime=Runtime(engine="openvino"))
+    torch_ones = load_encoder(What("efficientnet_lite1")).encode(pictures)["avg"]
+    encoder = load_encoder(What("efficientnet_lite1"), Machine(engine="openvino"))
     vectors = encoder.encode(pictures)["avg"]
     assert least_cosine([vectors], [torch_ones]) > 0.99999
     assert encoder.notes == []
-    assert encoder.recipe.key == load_encoder("efficientnet_lite1").recipe.key  # WHERE is not in the key
+    assert encoder.recipe.key == load_encoder(What("efficientnet_lite1")).recipe.key  # WHERE is not in the key
     one = np.concatenate([encoder.encode(picture[None])["avg"] for picture in pictures])
     np.testing.assert_array_equal(one, vectors)  # the same bits at any batch size
 
@@ -54,8 +60,8 @@ def test_openvino_equals_torch_on_films(pictures: np.ndarray) -> None:
 def test_a_text_network_is_traced_in_silence() -> None:
     """In a process of its own: transformers says a thing once, to the stderr that it found when it was imported."""
     script = (
-        "from cxremb.encoders.base import Runtime, load_encoder\n"
-        "encoder = load_encoder('minilm', runtime=Runtime(engine='openvino'))\n"
+        "from cxremb.encoders.base import Machine, What, load_encoder\n"
+        "encoder = load_encoder(What('minilm'), Machine(engine='openvino'))\n"
         "print(encoder.encode(['No acute findings.'])['mean'].shape)\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
@@ -65,8 +71,8 @@ def test_a_text_network_is_traced_in_silence() -> None:
 @needs_openvino
 def test_half_precision_is_kept_only_within_tolerance(pictures: np.ndarray) -> None:
     """lite1 loses more to bfloat16 than is allowed, in torch as well: openvino then computes in float32 and says so."""
-    full = load_encoder("efficientnet_lite1").encode(pictures)["avg"]
-    encoder = load_encoder("efficientnet_lite1", runtime=Runtime(precision="bf16", engine="auto"))
+    full = load_encoder(What("efficientnet_lite1")).encode(pictures)["avg"]
+    encoder = load_encoder(What("efficientnet_lite1"), Machine(precision="bf16", engine="auto"))
     vectors = encoder.encode(pictures)["avg"]
     assert least_cosine([vectors], [full]) > forward_module.AGREEMENT
     if any("in float32 is used" in note for note in encoder.notes):
@@ -77,8 +83,8 @@ def test_half_precision_is_kept_only_within_tolerance(pictures: np.ndarray) -> N
 @needs_openvino
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_openvino_equals_torch_on_texts_of_any_length(precision: str) -> None:
-    plain = load_encoder("minilm")
-    encoder = load_encoder("minilm", runtime=Runtime(precision=precision, engine="openvino"))
+    plain = load_encoder(What("minilm"))
+    encoder = load_encoder(What("minilm"), Machine(precision=precision, engine="openvino"))
     for texts in (REPORTS[:1], REPORTS, REPORTS[1:2]):  # the first decides; the others have shapes it has not seen
         got, want = encoder.encode(texts), plain.encode(texts)
         assert least_cosine(list(got.values()), list(want.values())) > (0.99999 if precision == "fp32" else 0.999)
@@ -96,17 +102,17 @@ def test_out_of_tolerance_falls_back_to_torch_and_says_so(
     pictures: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small, notes = pictures[:, ::4, ::4], []
-    within = choose_forward(small_net(), Runtime(engine="auto"), [(small,)], notes, CPU_ROWS)
+    within = choose_forward(small_net(), Machine(engine="auto"), [(small,)], notes, CPU_ROWS)
     assert not isinstance(within, TorchForward)
     assert notes == []
     monkeypatch.setattr(forward_module, "AGREEMENT", 1.1)
-    run = choose_forward(small_net(), Runtime(engine="auto"), [(small,)], notes, CPU_ROWS)
-    np.testing.assert_array_equal(run(small), TorchForward(small_net(), Runtime(), CPU_ROWS)(small))
+    run = choose_forward(small_net(), Machine(engine="auto"), [(small,)], notes, CPU_ROWS)
+    np.testing.assert_array_equal(run(small), TorchForward(small_net(), Machine(), CPU_ROWS)(small))
     assert len(notes) == 1
     assert "torch, not openvino" in notes[0]
     assert "1.1 is wanted" in notes[0]
     with pytest.raises(EncoderError, match="openvino cannot run this encoder") as caught:
-        choose_forward(small_net(), Runtime(engine="openvino"), [(small,)], [], CPU_ROWS)
+        choose_forward(small_net(), Machine(engine="openvino"), [(small,)], [], CPU_ROWS)
     assert "--runtime torch" in caught.value.hint
 
 
@@ -121,7 +127,7 @@ class Unconvertible(torch.nn.Module):
 def test_what_openvino_cannot_convert_falls_back(pictures: np.ndarray) -> None:
     small = pictures[:, :6, :6]
     notes: list[str] = []
-    run = choose_forward(Unconvertible(), Runtime(engine="auto"), [(small,)], notes, rows=CPU_ROWS)
+    run = choose_forward(Unconvertible(), Machine(engine="auto"), [(small,)], notes, rows=CPU_ROWS)
     assert isinstance(run, TorchForward)
     assert len(notes) == 1
     assert notes[0].startswith("torch, not openvino")
@@ -139,8 +145,8 @@ def test_openvino_phones_nobody_and_writes_nothing_at_home(tmp_path: Path) -> No
         "        bad.append((event, args))\n"
         "sys.addaudithook(watch)\n"
         "import numpy as np\n"
-        "from cxremb.encoders.base import Runtime, load_encoder\n"
-        "encoder = load_encoder('minilm', runtime=Runtime(engine='openvino'))\n"
+        "from cxremb.encoders.base import Machine, What, load_encoder\n"
+        "encoder = load_encoder(What('minilm'), Machine(engine='openvino'))\n"
         "encoder.encode(['Clear lungs.'])\n"
         "assert not encoder.notes and 'openvino' in sys.modules\n"
         "from openvino.tools.ovc import telemetry_utils\n"
@@ -163,7 +169,7 @@ def test_weights_cast_once_give_the_numbers_of_autocast(pictures: np.ndarray) ->
     module = small_net().to(memory_format=torch.channels_last)
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
         expected = module(torch.from_numpy(small))[0].float().numpy()
-    got = TorchForward(module, Runtime(precision="bf16"))(small)[0]
+    got = TorchForward(module, Machine(precision="bf16"))(small)[0]
     np.testing.assert_array_equal(got, expected)
     assert module.network.conv1[0].weight.dtype == torch.bfloat16
     assert module.network.bn1.weight.dtype == torch.float32
@@ -171,49 +177,51 @@ def test_weights_cast_once_give_the_numbers_of_autocast(pictures: np.ndarray) ->
 
 def test_auto_precision_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     seconds = {torch.float32: 3.0, torch.bfloat16: 1.0}
-    monkeypatch.setattr(runtime_module, "native_bf16", lambda device: True)
-    monkeypatch.setattr(runtime_module, "product_seconds", lambda device, dtype: seconds[dtype])
-    chosen = choose_runtime("cpu", "auto")
+    monkeypatch.setattr(machine_module, "native_bf16", lambda device: True)
+    monkeypatch.setattr(machine_module, "product_seconds", lambda device, dtype: seconds[dtype])
+    here = choose_machine(["cpu"])
+    chosen = with_precision(here, "auto")
     assert (chosen.precision, chosen.precision_class) == ("bf16", "half")
-    assert "3.0 times as fast" in chosen.why[0]
+    assert "3.0 times as fast" in measured_precision("cpu")[1]
     seconds[torch.bfloat16] = 2.9
-    assert choose_runtime("cpu", "auto").precision == "fp32"
-    monkeypatch.setattr(runtime_module, "native_bf16", lambda device: False)
+    assert with_precision(here, "auto").precision == "fp32"
+    monkeypatch.setattr(machine_module, "native_bf16", lambda device: False)
     seconds[torch.bfloat16] = 0.1
-    chosen = choose_runtime("cpu", "auto")
+    chosen = with_precision(here, "auto")
     assert (chosen.precision, chosen.precision_class) == ("fp32", "full")
 
 
 def test_auto_engine_is_openvino_on_a_cpu_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runtime_module, "openvino_version", lambda: "2026.1")
-    assert choose_runtime("cpu").engine == "auto"
-    assert choose_runtime("cpu", compiled=True).engine == "torch"
-    assert choose_runtime("cpu", engine="openvino").engine == "openvino"
-    monkeypatch.setattr(runtime_module, "openvino_version", lambda: "")
-    chosen = choose_runtime("cpu")
-    assert chosen.engine == "torch"
-    assert "cxremb[openvino]" in chosen.why[-1]
+    monkeypatch.setattr(machine_module, "openvino_version", lambda: "2026.1")
+    assert choose_machine(["cpu"]).engine == "auto"
+    assert choose_machine(["cpu"], compiled=True).engine == "torch"
+    assert choose_machine(["cpu"], engine="openvino").engine == "openvino"
+    monkeypatch.setattr(machine_module, "openvino_version", lambda: "")
+    assert choose_machine(["cpu"]).engine == "torch"
+    engine, why = installed_engine("cpu", compiled=False)
+    assert (engine, "cxremb[openvino]" in why) == ("torch", True)
     with pytest.raises(EncoderError, match="not installed"):
-        choose_runtime("cpu", engine="openvino")
+        choose_machine(["cpu"], engine="openvino")
 
 
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        (("cuda:99",), "device 'cuda:99' cannot be used"),
-        (("nonsense",), "device 'nonsense' cannot be used"),
-        (("cpu", "fp8"), "unknown precision"),
+        (("cuda:99", "fp32", "auto"), "device 'cuda:99' cannot be used"),
+        (("nonsense", "fp32", "auto"), "device 'nonsense' cannot be used"),
+        (("cpu", "fp8", "auto"), "unknown precision"),
         (("cpu", "fp32", "onnx"), "unknown runtime"),
-        (("cpu", "fp16"), "fp16 is not for CPUs"),
+        (("cpu", "fp16", "auto"), "fp16 is not for CPUs"),
     ],
 )
-def test_what_cannot_be_chosen(given: tuple[str, ...], words: str) -> None:
+def test_what_cannot_be_chosen(given: tuple[str, str, str], words: str) -> None:
+    device, precision, engine = given
     with pytest.raises(EncoderError, match=words):
-        choose_runtime(*given)
+        with_precision(choose_machine([device], engine=engine), precision)
 
 
 def test_product_seconds_of_this_machine_are_seconds() -> None:
-    assert 0 < runtime_module.product_seconds("cpu", torch.float32) < 5
+    assert 0 < machine_module.product_seconds("cpu", torch.float32) < 5
 
 
 @given(st.lists(st.integers(1, 512), max_size=200), st.integers(1, 4096))
@@ -250,9 +258,9 @@ def test_emulated_bfloat16_is_not_native(monkeypatch, told, native):
     monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
     monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True)
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: told, raising=False)
-    assert runtime_module.native_bf16("cpu") is native
+    assert machine_module.native_bf16("cpu") is native
     monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
-    assert not runtime_module.native_bf16("cpu")
+    assert not machine_module.native_bf16("cpu")
 
 
 @pytest.mark.parametrize(("most", "native"), [("AVX2", False), ("avx512_core", False), ("AVX512_CORE_BF16", True)])
@@ -260,4 +268,4 @@ def test_bfloat16_that_onednn_may_not_use_is_not_native(monkeypatch, most, nativ
     monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True)
     monkeypatch.setattr(torch.cpu, "get_capabilities", dict, raising=False)
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", most)
-    assert runtime_module.native_bf16("cpu") is native
+    assert machine_module.native_bf16("cpu") is native

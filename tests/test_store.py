@@ -12,7 +12,7 @@ from conftest import collection
 
 from cxremb.catalog import add_collection
 from cxremb.embedding.job import embed
-from cxremb.encoders.base import load_encoder
+from cxremb.encoders.base import What, load_encoder
 from cxremb.errors import StoreError
 from cxremb.store.check import check_store, check_tables
 from cxremb.store.clean import collect, reclaimable, remove, versions
@@ -25,7 +25,7 @@ from cxremb.store.reader import Store, list_stores, open_store
 @pytest.fixture
 def store(small: Dataset) -> Store:
     """24 films through the tiny encoder."""
-    return embed(small, load_encoder("tiny")).store
+    return embed(small, load_encoder(What("tiny"))).store
 
 
 def wrong(store: Store) -> list[str]:
@@ -127,14 +127,14 @@ def test_a_table_that_was_changed_is_found(small: Dataset) -> None:
 def two_versions(tmp_path: Path) -> tuple[Dataset, Manifest, Manifest]:
     """12 studies, embedded; then two are dropped, and the store is brought up to date."""
     whole = collection(tmp_path / "films")
-    first = embed(add_collection(whole, tmp_path / "root").dataset, load_encoder("tiny")).store.manifest
+    first = embed(add_collection(whole, tmp_path / "root").dataset, load_encoder(What("tiny"))).store.manifest
     fewer = replace(
         whole,
         studies=[study for study in whole.studies if study.study_id not in {"3", "4"}],
         images=[image for image in whole.images if image.study_id not in {"3", "4"}],
     )
     dataset = add_collection(fewer, tmp_path / "root").dataset
-    return dataset, first, embed(dataset, load_encoder("tiny")).store.manifest
+    return dataset, first, embed(dataset, load_encoder(What("tiny"))).store.manifest
 
 
 def test_what_is_left_over_is_harmless_and_can_be_freed(tmp_path: Path) -> None:

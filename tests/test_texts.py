@@ -18,7 +18,7 @@ from cxremb.cli.main import main
 from cxremb.datasets.iu_xray import read
 from cxremb.embedding.job import embed
 from cxremb.embedding.plan import wanted_items
-from cxremb.encoders.base import load_encoder
+from cxremb.encoders.base import What, load_encoder
 from cxremb.errors import StoreError
 from cxremb.features import Inputs, load_features
 from cxremb.report.page import page_from_runs, render
@@ -135,7 +135,7 @@ def clinic(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     made = Collection("clinic", studies, images, "none", "none", {}, label_sets=sets, roles=CLINIC)
     dataset = add_collection(made, folder / "root").dataset
     for model in ("tiny", "tiny_text"):
-        embed(dataset, load_encoder(model))
+        embed(dataset, load_encoder(What(model)))
     return dataset
 
 

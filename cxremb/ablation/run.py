@@ -15,12 +15,12 @@ from cxremb.ablation.table import Ablation
 from cxremb.ablation.trial import Trial
 from cxremb.ablation.vectors import known_texts, paired_features
 from cxremb.ablation.verdicts import verdicts
+from cxremb.embedding.choose import has_store
 from cxremb.errors import TrainError
 from cxremb.evaluation.metrics import BASELINES
 from cxremb.features import Inputs
 from cxremb.predictions import Predictions
 from cxremb.splits import DEFAULT, SplitSpec, StoredSplit, choose_split, new_split
-from cxremb.store.choose import has_store
 from cxremb.store.dataset import Dataset
 from cxremb.training.fit import fit
 from cxremb.training.plan import FitJob, Plan

@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from cxremb.ablation.arms import Arm
+from cxremb.embedding.choose import choose_stores, edited_store
 from cxremb.errors import DataError, StoreError, TrainError
 from cxremb.features import Features, Inputs, gather, load_features
-from cxremb.store.choose import choose_stores, edited_store
 from cxremb.store.dataset import Dataset
 from cxremb.store.reader import Store, open_store
 from cxremb.store.texts import KEEP, MARKS, section_roles, text_parts

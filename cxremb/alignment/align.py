@@ -87,14 +87,14 @@ def align(
     model = f"align of {pairs.image.name} and {pairs.text.name}"
     patients = pa.table({"patient_id": pa.array(sorted(pairs.patients("train") | pairs.seen), pa.string())})
     patients = patients.replace_schema_metadata({"split": split.title, "fold": str(fold)})
-    (image, first), (text, second) = (
+    image, text = (
         publish_derived(Derived(source, projection, model, decided), patients, about)
         for source, projection in ((pairs.image, fitted.image), (pairs.text, fitted.text))
     )
     return Aligned(
-        image=image,
-        text=text,
-        reused=not (first or second),
+        image=image.store,
+        text=text.store,
+        reused=not (image.changed or text.changed),
         fitted=fitted,
         retrieval=found,
         pairs={part: len(pairs.rows(part)) for part in ("train", "val", "test")},

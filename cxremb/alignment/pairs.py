@@ -6,10 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from cxremb.embedding.choose import choose_stores
+from cxremb.embedding.trained_on import store_trained_on
 from cxremb.errors import TrainError
 from cxremb.features import Ids, Inputs, Places, as_text, find_vectors, gather, rows_kept
 from cxremb.splits import StoredSplit, fold_parts, normalised
-from cxremb.store.choose import choose_stores, fine_tuned_on
 from cxremb.store.dataset import Dataset
 from cxremb.store.reader import Store
 from cxremb.store.texts import KEEP, edited, report_texts
@@ -72,7 +73,9 @@ def load_pairs(dataset: Dataset, split: StoredSplit, inputs: Inputs, fold: int =
         parts=parts[kept],
         images=gather(images, film[kept]),
         reports=gather(reports, report[kept]),
-        seen=frozenset[str]().union(*(seen.patients for store in stores.values() if (seen := fine_tuned_on(store)))),
+        seen=frozenset[str]().union(
+            *(found.patients for store in stores.values() if (found := store_trained_on(store)))
+        ),
         left_out=left_out,
         notes=notes,
     )

@@ -1,30 +1,26 @@
 """Projected vectors as a store like any other: every row of the store they come from, and how they were made."""
 
-import platform
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from cxremb.alignment.project import ROWS_AT_ONCE, Projection
-from cxremb.embedding.encode import Block, Options
-from cxremb.embedding.job import failure_table
+from cxremb.embedding.encode import Failure, Log
+from cxremb.embedding.job import Update, update_store
 from cxremb.embedding.parts import PartWriter
-from cxremb.embedding.plan import Item
+from cxremb.embedding.plan import Item, StorePlan
+from cxremb.encoders.base import Machine
 from cxremb.errors import StoreError
-from cxremb.store.files import replace_file, replace_table, writing
-from cxremb.store.layout import FAILURES
-from cxremb.store.manifest import Manifest, Recipe, latest_manifest, publish
+from cxremb.store.files import replace_file, replace_table
+from cxremb.store.manifest import Recipe
 from cxremb.store.reader import Store, halves
 from cxremb.store.texts import MARKS
-from cxremb.version import VERSION
 
 POOLING = "projected"
 WEIGHTS, PATIENTS = "projection.safetensors", "patients.parquet"  # beside the parts; the provenance names them
@@ -59,77 +55,66 @@ class Derived:
         return self.source.folder.parent / self.recipe.store
 
 
-def publish_derived(derived: Derived, patients: pa.Table, about: Mapping[str, Any]) -> tuple[Store, bool]:
-    """(the store, whether a version was written): none is where the same was made of the same version before.
+def publish_derived(derived: Derived, patients: pa.Table, about: Mapping[str, Any]) -> Update:
+    """The store, up to date with the version of the one it comes from; no version is written if it was before.
 
     patients: those that may not be evaluated on, as column `patient_id`. about: goes into the provenance. What had no
     vector in the source has none here, and its failure is carried over. Raises `StoreError` if it cannot be written.
     """
     folder, source = derived.folder, derived.source
-    made_of = {"source": source.name, "source_version": source.version, "source_created": source.created}
-    with writing(folder):
-        before = latest_manifest(folder)
-        if before and made_of.items() <= before.provenance.items():
-            return Store(folder, before), False
-        replace_file(folder / WEIGHTS, lambda draft: put(draft, derived.projection.to_bytes()))
-        replace_table(folder / PATIENTS, patients)
-        writer = PartWriter(folder, derived.recipe, source.manifest.licence, Options().part_items)
-        for block in projected(derived):
-            writer.add(block)
-        writer.flush()
-        failed = pa.concat_tables([failures_of(source), failure_table(writer.failures)])
-        name = f"failures-{uuid4().hex}.parquet" if failed.num_rows else None
-        if name:
-            replace_table(folder / name, failed)
-        manifest = Manifest(
-            version=before.version + 1 if before else 1,
-            key=derived.recipe.key,
-            recipe=derived.recipe,
-            licence=source.manifest.licence,
-            created=datetime.now(UTC).isoformat(timespec="microseconds"),
-            parts=tuple(writer.parts),
-            asked=source.manifest.asked,
-            written=source.manifest.asked - failed.num_rows,
-            failed=failed.num_rows,
-            failures=name,
-            provenance={
-                "machine": f"{platform.machine()} {platform.system()}",
-                "cxremb": VERSION,
-                "trained_on": PATIENTS,
-                "projection": WEIGHTS,
-                **made_of,
-                **about,
-            },
-        )
-        publish(manifest, folder)
-    return Store(folder, manifest), True
-
-
-def projected(derived: Derived) -> Iterator[Block]:
-    """Every row of the source in its first pooling, of all texts and not only of the one that was aligned."""
-    source = derived.source
     rows = source.table()
-    rows = rows.filter(pc.equal(rows["pooling"], source.pooling))
-    for start in range(0, rows.num_rows, ROWS_AT_ONCE):
-        block = rows.slice(start, ROWS_AT_ONCE)
-        columns = (block[name].to_pylist() for name in ("item_id", "study_id", "section", "content"))
-        groups = [
-            (Item(item, study, section, content, ""),) for item, study, section, content in zip(*columns, strict=True)
-        ]
-        yield Block(groups, {POOLING: derived.projection(halves(block["embedding"], source.dim))})
+    rows = rows.filter(pc.equal(rows["pooling"], source.pooling))  # of all texts, not only of the one that was aligned
+    columns = (rows[name].to_pylist() for name in ("item_id", "study_id", "section", "content"))
+    items = [Item(item, study, section, content, "") for item, study, section, content in zip(*columns, strict=True)]
+    failures = list(failures_of(source))
+    replace_file(folder / WEIGHTS, lambda draft: put(draft, derived.projection.to_bytes()))
+    replace_table(folder / PATIENTS, patients)
+    log = Log()
+
+    def write(plan: StorePlan) -> None:
+        """What the plan lacks, projected."""
+        log.failures.extend(failures)
+        writer = PartWriter(folder, derived.recipe, source.manifest.licence, Machine().part_items, log)
+        lacking = {item.key for item in plan.todo}
+        chosen = [index for index, item in enumerate(items) if item.key in lacking]
+        for start in range(0, len(chosen), ROWS_AT_ONCE):
+            block = chosen[start : start + ROWS_AT_ONCE]
+            vectors = halves(rows["embedding"].take(pa.array(block)), source.dim)
+            writer.add([(items[index],) for index in block], {POOLING: derived.projection(vectors)})
+        writer.flush()
+
+    return update_store(
+        folder,
+        [*items, *(failure.item for failure in failures)],
+        write,
+        recipe=derived.recipe,
+        licence=source.manifest.licence,
+        log=log,
+        about={
+            "trained_on": PATIENTS,
+            "projection": WEIGHTS,
+            "source": source.name,
+            "source_version": source.version,
+            "source_created": source.created,
+            **about,
+        },
+    )
 
 
-def failures_of(source: Store) -> pa.Table:
+def failures_of(source: Store) -> Iterator[Failure]:
     """What the source could not encode. Raises `StoreError` if its list is gone."""
     if source.failure_path is None:
-        return FAILURES.empty_table()
+        return
     try:
-        return pq.ParquetFile(source.failure_path).read()
+        rows = pq.ParquetFile(source.failure_path).read().to_pylist()
     except (OSError, pa.ArrowException) as error:
         raise StoreError(
             f"{source.failure_path}: cannot be read ({error})",
             hint=f"run `cxremb embed --model {source.encoder}` again",
         ) from error
+    for row in rows:  # the content of none is known: no row of a part is ever taken for it
+        item = Item(row["item_id"], row["study_id"], row["section"], "", row["path"] or "")
+        yield Failure(item, row["stage"], row["message"])
 
 
 def put(draft: Path, content: bytes) -> None:

@@ -117,11 +117,11 @@ def step(title: str) -> Iterator[None]:
 
 def embed_both(dataset: "Dataset") -> None:
     """Films through EfficientNet-Lite1, texts through MiniLM, both from installed packages."""
-    from cxremb.embedding.jobfile import Encode
-    from cxremb.embedding.start import Where, run
+    from cxremb.embedding.start import run
+    from cxremb.encoders.base import What
 
     for model in (IMAGE_MODEL, TEXT_MODEL):
-        outcome = run(dataset, Encode(model), Where(precision="auto"), bar)
+        outcome = run(dataset, What(model, precision="auto"), None, bar)
         store = outcome.store
         done = f"re-used as it was, {outcome.asked:,} items"
         if outcome.changed:

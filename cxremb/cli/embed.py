@@ -1,6 +1,8 @@
 """`cxremb embed`: encode a data set."""
 
 from collections import Counter
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,11 +15,10 @@ from cxremb.cli.progress import bar, console, log
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cxremb.embedding.encode import Failure
-    from cxremb.embedding.fill import Filled
-    from cxremb.embedding.job import Outcome
-    from cxremb.embedding.jobfile import Encode
-    from cxremb.embedding.start import Preview, Where
+    from cxremb.embedding.encode import Failure, Log
+    from cxremb.embedding.job import Update
+    from cxremb.embedding.start import Preview
+    from cxremb.encoders.base import Machine, What
     from cxremb.store.dataset import Dataset
 
 WHAT, WHERE, HOW = "What (enters the store's key)", "Where (changes no vector)", "How to go about it"
@@ -62,7 +63,10 @@ def embed(
     batch_size: Annotated[
         int | None, typer.Option(min=1, help="Images in one pass.", show_default="by device", rich_help_panel=WHERE)
     ] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Processes that decode images.", rich_help_panel=WHERE)] = 2,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Processes that decode images.", show_default="usable cores", rich_help_panel=WHERE),
+    ] = None,
     engine: Annotated[str, typer.Option(help="local, or ray: a Ray cluster.", rich_help_panel=WHERE)] = "local",
     ray_workers: Annotated[int, typer.Option(min=1, help="Workers on the cluster.", rich_help_panel=WHERE)] = 2,
     keep_pixels: Annotated[
@@ -86,80 +90,72 @@ def embed(
 
     Example: cxremb embed --model efficientnet_b1
     """
-    from cxremb.embedding.jobfile import Encode, Job, read_job
+    from cxremb.embedding.jobfile import read_job
+    from cxremb.encoders.base import What
+    from cxremb.encoders.table import find_spec
     from cxremb.store.dataset import open_dataset
 
     if (model is None) == (job is None):
         raise typer.BadParameter("give either --model or --job", param_hint="--model")
     if engine not in ("local", "ray"):
         raise typer.BadParameter(f"{engine!r} is neither local nor ray", param_hint="--engine")
-    share = share_of(shard)
-    chosen = read_job(job) if job else Job(None, (Encode(model or "", weights, aspect, scaled_jpeg, xxxx=xxxx),))
-    data = open_dataset(root, dataset or chosen.dataset)
-    check_models(chosen.encodes)
-    log.print(f"loading {', '.join(encode.model for encode in chosen.encodes)} ...", style="dim")
-    from cxremb.embedding.start import Where
+    share = parse_share(shard)
+    named, chosen = read_job(job) if job else (None, [What(model or "", weights, aspect, scaled_jpeg, xxxx=xxxx)])
+    if precision:
+        chosen = [replace(what, precision=precision) for what in chosen]
+    data = open_dataset(root, dataset or named)
+    for what in chosen:
+        find_spec(what.model)  # an unknown name is an error before anything heavy is loaded
+    log.print(f"loading {', '.join(what.model for what in chosen)} ...", style="dim")
+    from cxremb.encoders.machine import choose_machine
 
-    where = Where(
-        devices=tuple(device.split(",")),
-        precision=precision,
-        runtime=runtime,
+    machine = choose_machine(
+        device.split(","),
+        engine=runtime,
         compiled=compiled,
         batch_size=batch_size,
         workers=workers,
         keep_pixels=keep_pixels,
         ray_workers=ray_workers if engine == "ray" else 0,
     )
-    told = [encode_one(data, encode, where, (share, dry_run, fmt)) for encode in chosen.encodes]
+    done = [encode_one(data, what, machine, share=share, dry_run=dry_run, fmt=fmt) for what in chosen]
     if fmt is not Format.table:
-        write(told if job else told[0], fmt)
+        write(done if job else done[0], fmt)
 
 
-def check_models(encodes: "tuple[Encode, ...]") -> None:
-    """Raise for an unknown name before anything heavy is loaded."""
-    from cxremb.encoders.table import find_spec
-
-    for encode in encodes:
-        find_spec(encode.model)
-
-
-def share_of(told: str | None) -> tuple[int, int] | None:
+def parse_share(text: str | None) -> tuple[int, int] | None:
     """`3/8` as (3, 8). Raises `BadParameter` for anything else."""
-    if told is None:
+    if text is None:
         return None
-    number, _, of = told.partition("/")
+    number, _, of = text.partition("/")
     if not (number.isdigit() and of.isdigit() and int(number) < int(of)):
-        raise typer.BadParameter(f"{told!r} is no share: 0/8 is the first of eight", param_hint="--shard")
+        raise typer.BadParameter(f"{text!r} is no share: 0/8 is the first of eight", param_hint="--shard")
     return int(number), int(of)
 
 
 def encode_one(
-    data: "Dataset", encode: "Encode", where: "Where", how: tuple[tuple[int, int] | None, bool, Format]
+    data: "Dataset", what: "What", machine: "Machine", *, share: tuple[int, int] | None, dry_run: bool, fmt: Format
 ) -> dict[str, Any]:
     """One store: preview it, write a share of it, or bring it up to date; shown here, or left to --format."""
-    from functools import partial
-
-    from cxremb.embedding.fill import Shard
     from cxremb.embedding.start import preview, run, run_share
 
-    share, dry_run, fmt = how
     try:
         if dry_run:
-            found = preview(data, encode, where)
-            told, view = vars(found), partial(show_preview, found)
+            found = preview(data, what, machine)
+            record, view = vars(found), partial(show_preview, found)
         elif share:
-            filled = run_share(data, encode, where, Shard(*share), bar)
-            told = {"share": list(share), "encoded": filled.encoded, "failed": len(filled.failures)}
-            view = partial(show_share, filled, share)
+            done = run_share(data, what, machine, share=share, progress=bar)
+            record = {"share": list(share), "encoded": done.encoded, "failed": len(done.failures)}
+            view = partial(show_share, done, share)
         else:
-            outcome = run(data, encode, where, bar)
-            told, view = told_of(outcome), partial(show, data, outcome)
+            update = run(data, what, machine, bar)
+            record, view = describe_update(update), partial(show, data, update)
     except KeyboardInterrupt:
         log.print("stopped: what is finished is kept; run the same command to go on from there")
         raise typer.Exit(130) from None
     if fmt is Format.table:
         view()
-    return told
+    return record
 
 
 def show_preview(found: "Preview") -> None:
@@ -179,58 +175,58 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
-def show_share(filled: "Filled", share: tuple[int, int]) -> None:
+def show_share(done: "Log", share: tuple[int, int]) -> None:
     """What one share came to."""
-    console.print(f"share {share[0]}/{share[1]}: {filled.encoded:,} encoded, {len(filled.failures):,} failed")
+    console.print(f"share {share[0]}/{share[1]}: {done.encoded:,} encoded, {len(done.failures):,} failed")
     console.print("  not committed: run the same command without --shard when all shares are done")
 
 
-def told_of(outcome: "Outcome") -> dict[str, Any]:
+def describe_update(update: "Update") -> dict[str, Any]:
     """What the job did, for programs."""
-    store = outcome.store
+    store = update.store
     return {
         "store": store.name,
         "xxxx": store.xxxx if store.modality == "text" else None,
         "version": store.version,
-        "asked": outcome.asked,
-        "reused": outcome.reused,
-        "added": outcome.added,
-        "failed": len(outcome.failures),
-        "encoded": outcome.encoded,
-        "truncated": outcome.clock.counts.get("truncated", 0),
-        "seconds": round(outcome.seconds, 2),
-        "stages": {stage: round(seconds, 2) for stage, seconds in outcome.clock.seconds.items()},
-        "notes": list(outcome.notes),
+        "asked": update.asked,
+        "reused": update.reused,
+        "added": update.added,
+        "failed": len(update.failures),
+        "encoded": update.encoded,
+        "truncated": update.counts.get("truncated", 0),
+        "seconds": round(update.seconds, 2),
+        "stages": {stage: round(seconds, 2) for stage, seconds in update.stages.items()},
+        "notes": list(update.notes),
         "folder": str(store.folder),
     }
 
 
-def show(data: "Dataset", outcome: "Outcome") -> None:
+def show(data: "Dataset", update: "Update") -> None:
     """Say what the job did, and what to type next."""
-    store, counts = outcome.store, outcome.clock.counts
+    store, counts = update.store, update.counts
     edited = "" if store.xxxx == "keep" else f", texts with xxxx={store.xxxx}"
     console.print(
         f"[bold]{store.name}[/] version {store.version}, {store.dim} dimensions{edited}, in {store.folder}",
         soft_wrap=True,
     )
-    if not outcome.changed:
+    if not update.changed:
         console.print(
-            f"  nothing to do: all {outcome.asked:,} items are as they were" + (" (re-used)" if outcome.reused else "")
+            f"  nothing to do: all {update.asked:,} items are as they were" + (" (re-used)" if update.reused else "")
         )
     else:
-        same = outcome.added - outcome.encoded
+        same = update.added - update.encoded
         shared = f" ({same:,} share their content with another)" if same > 0 else ""
         console.print(
-            f"  {outcome.asked:,} asked = {outcome.reused:,} re-used + {outcome.added:,} new{shared}"
-            f" + {len(outcome.failures):,} failed, {outcome.seconds:.1f} s{stages(outcome)}"
+            f"  {update.asked:,} asked = {update.reused:,} re-used + {update.added:,} new{shared}"
+            f" + {len(update.failures):,} failed, {update.seconds:.1f} s{stages(update)}"
         )
-    for note in outcome.notes:
+    for note in update.notes:
         console.print(f"  {note}", style="yellow", markup=False, soft_wrap=True)
     if truncated := counts.get("truncated", 0):
         console.print(f"  [yellow]{truncated:,} texts are longer than the encoder reads and were cut[/]")
     if fits := counts.get("batch_size_that_fits", 0):
         console.print(f"  [yellow]the device ran out of memory: {fits} images in one pass is what fits[/]")
-    show_failures(outcome.failures)
+    show_failures(update.failures)
     console.print(f"next: {next_step(data, store.modality)}", style="dim", markup=False, highlight=False)
 
 
@@ -247,8 +243,8 @@ def show_failures(failures: "Sequence[Failure]") -> None:
 
 def next_step(data: "Dataset", modality: str) -> str:
     """What to type after a store of `modality`: the other one, if it can be made, and what reads both."""
+    from cxremb.embedding.choose import embeddable, usual_stores
     from cxremb.encoders.weights import suggested
-    from cxremb.store.choose import embeddable, usual_stores
 
     other = {"image": "text", "text": "image"}[modality]
     if not embeddable(data, other):
@@ -257,7 +253,7 @@ def next_step(data: "Dataset", modality: str) -> str:
     return f"{first}cxremb train fusion, cxremb ablate"
 
 
-def stages(outcome: "Outcome") -> str:
+def stages(update: "Update") -> str:
     """Which stage the others waited for."""
-    spent = {stage: seconds for stage, seconds in outcome.clock.seconds.items() if seconds >= 1}
+    spent = {stage: seconds for stage, seconds in update.stages.items() if seconds >= 1}
     return f" ({', '.join(f'{stage} {seconds:.0f} s' for stage, seconds in spent.items())})" if spent else ""

@@ -1,10 +1,11 @@
 """`cxremb refresh`: encode again what the data set has changed since; fine-tune the image branch first if asked."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cxremb.cli.embed import show, told_of
+from cxremb.cli.embed import describe_update, show
 from cxremb.cli.options import DEFAULT_ROOT, DatasetName, Root
 from cxremb.cli.output import AsFormat, Format, write
 from cxremb.cli.progress import bar, console, log
@@ -12,9 +13,9 @@ from cxremb.cli.progress import bar, console, log
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from cxremb.embedding.start import Where
+    from cxremb.encoders.base import Machine
     from cxremb.store.dataset import Dataset
-    from cxremb.training.finetune import Tuned
+    from cxremb.training.finetune import FineTune, Tuned
 
 TUNING = "With --finetune"
 
@@ -42,7 +43,9 @@ def refresh(
         int | None, typer.Option(help="Order and augmentation.", show_default="0", rich_help_panel=TUNING)
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda[:n] or mps; several: cuda:0,cuda:1.")] = "auto",
-    workers: Annotated[int, typer.Option(min=1, help="Processes that decode images.")] = 2,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes that decode images.", show_default="usable cores")
+    ] = None,
     root: Root = DEFAULT_ROOT,
     dataset: DatasetName = None,
     fmt: AsFormat = Format.table,
@@ -57,38 +60,37 @@ def refresh(
     """
     from cxremb.store.dataset import open_dataset
 
-    place = {"label_set": label_set, "fold": fold, "seed": seed}
-    options = {"epochs": epochs, "learning_rate": learning_rate, "batch_size": batch_size}
-    if not finetune and (
-        idle := [name for name, given in {"split": split, **place, **options}.items() if given is not None]
-    ):
-        raise typer.BadParameter("needs --finetune", param_hint=f"--{idle[0].replace('_', '-')}")
+    changes: dict[str, Any] = {"label_set": label_set, "fold": fold, "seed": seed}
+    options: dict[str, Any] = {"epochs": epochs, "learning_rate": learning_rate, "batch_size": batch_size}
+    given = [name for name, value in {"split": split, **changes, **options}.items() if value is not None]
+    if given and not finetune:
+        raise typer.BadParameter("needs --finetune", param_hint=f"--{given[0].replace('_', '-')}")
     if finetune and model is None:
         raise typer.BadParameter("name the image encoder, such as efficientnet_b1", param_hint="--model")
     data = open_dataset(root, dataset)
-    from cxremb.embedding.start import Where
+    from cxremb.encoders.machine import choose_machine
 
-    where = Where(devices=tuple(device.split(",")), workers=workers)
+    machine = choose_machine(device.split(","), workers=workers)
     try:
         if finetune:
-            tune(data, model or "", split, (given(place), given(options)), where, fmt)
+            from cxremb.training.finetune import RECIPE, FineTune
+
+            set_options = {name: value for name, value in options.items() if value is not None}
+            set_changes = {name: value for name, value in changes.items() if value is not None}
+            plan = FineTune(**set_changes, options=replace(RECIPE, **set_options))
+            tune(data, model or "", plan, split=split or "grouped-5fold", machine=machine, fmt=fmt)
         else:
-            renew(data, model, where, fmt)
+            renew(data, model, machine, fmt=fmt)
     except KeyboardInterrupt:
         log.print("stopped: what is finished is kept; run the same command to go on from there")
         raise typer.Exit(130) from None
 
 
-def given(options: dict[str, Any]) -> dict[str, Any]:
-    """Those that the user set."""
-    return {name: value for name, value in options.items() if value is not None}
-
-
-def renew(data: "Dataset", model: str | None, where: "Where", fmt: Format) -> None:
+def renew(data: "Dataset", model: str | None, machine: "Machine", *, fmt: Format) -> None:
     """Bring one store, or the newest of each encoder, up to date."""
-    from cxremb.embedding.start import asked_for, differences, newest_of_each, run
+    from cxremb.embedding.choose import embeddable
+    from cxremb.embedding.start import differences, newest_of_each, run, what_of
     from cxremb.encoders.weights import suggested
-    from cxremb.store.choose import embeddable
     from cxremb.store.reader import list_stores, open_store
 
     stores = [open_store(data, model)] if model else newest_of_each(list_stores(data))
@@ -98,45 +100,34 @@ def renew(data: "Dataset", model: str | None, where: "Where", fmt: Format) -> No
             f"{data.name}: no store yet; make one with `cxremb embed --model {suggested(modality)}`", markup=False
         )
         raise typer.Exit(1)
-    told = []
+    done = []
     for store in stores:
-        outcome = run(data, asked_for(store), where, bar)
-        told.append(told_of(outcome))
+        update = run(data, what_of(store), machine, bar)
+        done.append(describe_update(update))
         if fmt is not Format.table:
             continue
-        show(data, outcome)
-        if outcome.store.name != store.name:
-            why = "; ".join(differences(store, outcome.store))
+        show(data, update)
+        if update.store.name != store.name:
+            why = "; ".join(differences(store, update.store))
             console.print(f"  a new store: {why}. {store.name} stays", style="yellow", markup=False, soft_wrap=True)
     if fmt is not Format.table:
-        write(told[0] if model else told, fmt)
+        write(done[0] if model else done, fmt)
 
 
-def tune(
-    data: "Dataset",
-    model: str,
-    split: str | None,
-    asked: tuple[dict[str, Any], dict[str, Any]],
-    where: "Where",
-    fmt: Format,
-) -> None:
-    """Fine-tune, embed with the new weights, and say what became of either. asked: (place, options)."""
-    from dataclasses import replace
-
+def tune(data: "Dataset", model: str, plan: "FineTune", *, split: str, machine: "Machine", fmt: Format) -> None:
+    """Fine-tune, embed with the new weights, and say what became of either."""
     from cxremb.splits import choose_split
-    from cxremb.training.finetune import RECIPE, FineTune, refresh_finetuned
+    from cxremb.training.finetune import refresh_finetuned
 
-    place, options = asked
-    plan = FineTune(**place, options=replace(RECIPE, **options))
-    folds = choose_split(data, plan.label_set, split or "grouped-5fold")
-    done = refresh_finetuned(data, model, folds, plan=plan, where=where, progress=bar)
+    folds = choose_split(data, plan.label_set, split)
+    done = refresh_finetuned(data, model, folds, plan=plan, machine=machine, progress=bar)
     show_tuned(done.tuned, log if fmt is not Format.table else console)
     if fmt is not Format.table:
-        write(told_of(done.outcome), fmt)
+        write(describe_update(done.update), fmt)
     else:
-        show(data, done.outcome)
+        show(data, done.update)
         console.print(
-            f"[dim]next: cxremb train image --image-model {done.outcome.store.name} --split {folds.title}"
+            f"[dim]next: cxremb train image --image-model {done.update.store.name} --split {folds.title}"
             f" --fold {plan.fold}[/]",
             soft_wrap=True,
         )

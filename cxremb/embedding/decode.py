@@ -15,38 +15,22 @@ from cxremb.errors import ImageError
 from cxremb.processes import Workers
 
 FEW = 200  # films below which starting processes costs more than it saves
+Files = Sequence[tuple[str, str]]  # the files that hold one content, each with the SHA-256 it had when it was added
+Answer = images.Grey | ImageError  # a film, or why it could not be decoded
 
 
-@dataclass(frozen=True)
-class Task:
-    """One content: the files that hold it, each with the SHA-256 it had when it was added."""
-
-    files: Sequence[tuple[str, str]]
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """Why a film could not be decoded: the stage (read, decode, content) and the message."""
-
-    stage: str
-    message: str
-
-
-Answer = images.Grey | Refusal
-
-
-def decode(task: Task, frame: images.Frame) -> Answer:
-    """The first of the task's files that decodes and still is what was added; else what is wrong with the first."""
-    refusals = []
-    for path, content in task.files:
+def decode(files: Files, frame: images.Frame) -> Answer:
+    """The first of the files that decodes and still is what was added; else what is wrong with the first."""
+    errors = []
+    for path, content in files:
         try:
-            film = images.decode_file(Path(path), frame.least)
-            if film.sha256 == content:
-                return images.fit(film.pixels, frame)
-            refusals.append(Refusal("read", f"{path}: changed since it was added"))
+            pixels, digest = images.decode_file(Path(path), frame.least)
+            if digest == content:
+                return images.resize(pixels, frame)
+            errors.append(ImageError(f"{path}: changed since it was added", stage="read"))
         except ImageError as error:
-            refusals.append(Refusal(error.stage, str(error)))
-    return refusals[0]
+            errors.append(ImageError(str(error), error.hint, error.stage))  # without what raised it, and its memory
+    return errors[0]
 
 
 @dataclass
@@ -65,44 +49,44 @@ class Decoders:
         """A pool."""
         return Workers(workers, step_back) if self.processes else ThreadPoolExecutor(workers)
 
-    def run(self, tasks: Iterable[Task], limit: int) -> Iterator[Answer]:
-        """The answer to each task, in order; at most `limit` are under way or waiting, so memory stays flat."""
-        waiting: deque[tuple[Task, Future[Answer]]] = deque()
-        for task in tasks:
-            waiting.append((task, self.submit(task)))
+    def run(self, films: Iterable[Files], limit: int) -> Iterator[Answer]:
+        """The answer for each film, in order; at most `limit` are under way or waiting, so memory stays flat."""
+        waiting: deque[tuple[Files, Future[Answer]]] = deque()
+        for files in films:
+            waiting.append((files, self.submit(files)))
             if len(waiting) >= limit:
                 yield self.answer(waiting)
         while waiting:
             yield self.answer(waiting)
 
-    def submit(self, task: Task) -> Future[Answer]:
-        """The task under way; in a new pool if the old one has broken."""
-        work = partial(decode, task, self.frame)
+    def submit(self, files: Files) -> Future[Answer]:
+        """The files under way; in a new pool if the old one has broken."""
+        work = partial(decode, files, self.frame)
         try:
             return self.pool.submit(work)
         except BrokenProcessPool:
             self.pool = self.start(self.workers)
             return self.pool.submit(work)
 
-    def answer(self, waiting: deque[tuple[Task, Future[Answer]]]) -> Answer:
+    def answer(self, waiting: deque[tuple[Files, Future[Answer]]]) -> Answer:
         """The oldest answer. If its worker was killed it is decoded alone, and the others are handed out again."""
-        task, future = waiting.popleft()
+        files, future = waiting.popleft()
         try:
             return future.result()
         except BrokenProcessPool:
             again = [(other, self.submit(other) if lost(old) else old) for other, old in waiting]
             waiting.clear()
             waiting.extend(again)
-            return self.alone(task)
+            return self.alone(files)
 
-    def alone(self, task: Task) -> Answer:
+    def alone(self, files: Files) -> Answer:
         """The answer of a process of its own. If that one dies too, the film is to blame."""
         with self.start(1) as pool:
             try:
-                return pool.submit(decode, task, self.frame).result()
+                return pool.submit(decode, files, self.frame).result()
             except BrokenProcessPool:
                 reason = "the process that decoded it was killed; memory may have run out, or the file is malicious"
-                return Refusal("decode", f"{task.files[0][0]}: {reason}")
+                return ImageError(f"{files[0][0]}: {reason}")
 
     def close(self) -> None:
         """Stop the workers; what nobody has asked for yet is dropped."""

@@ -1,38 +1,27 @@
 """Items in, blocks of vectors out: films decoded ahead of the network, texts sorted by length."""
 
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from cxremb import images
-from cxremb.embedding.decode import FEW, Answer, Decoders, Refusal, Task
-from cxremb.embedding.pixels import PixelCache, open_pixels
-from cxremb.embedding.plan import Item
-from cxremb.encoders.base import ImageEncoder, TextEncoder, Vectors
-from cxremb.encoders.batches import token_batches
-from cxremb.errors import EncoderError
+from cxremb.embedding.decode import FEW, Answer, Decoders
+from cxremb.embedding.pixels import open_pixels
+from cxremb.embedding.plan import Group, Item
+from cxremb.encoders.base import ImageEncoder, Machine, TextEncoder, Vectors
+from cxremb.errors import EncoderError, ImageError
 from cxremb.types import Progress, unwatched
 
-Group = tuple[Item, ...]  # items of equal content: encoded once, stored for each
+Block = tuple[Sequence[Group], Vectors]  # some groups and their vectors, in the same order
 TEXTS_AT_ONCE = 4096  # tokenised together to learn their lengths
+WASTE = 1.05  # tokens forwarded / real tokens, at most, in any batch
 NO_WORD = "no word is left to encode: the text holds nothing beside the marks of removed words"
-
-
-@dataclass(frozen=True)
-class Options:
-    """WHERE-side settings: none of them changes a vector."""
-
-    batch_size: int = 8  # on a CPU; a larger one falls out of its caches and runs at little more than half the speed
-    workers: int = 2  # processes that decode
-    token_budget: int = 1024  # tokens in one batch of texts, padding included
-    part_items: int = 4096  # groups in one part: what a stopped run can lose at most
-    keep_pixels: bool = False  # keep decoded films under `cache/` for the next encoder
 
 
 @dataclass(frozen=True)
@@ -45,11 +34,15 @@ class Failure:
 
 
 @dataclass
-class Clock:
-    """Seconds by stage, and counts that the manifest keeps."""
+class Log:
+    """What a job has done so far, and who watches it."""
 
-    seconds: dict[str, float] = field(default_factory=dict)
-    counts: dict[str, int] = field(default_factory=dict)
+    progress: Progress = unwatched
+    seconds: dict[str, float] = field(default_factory=dict)  # by stage
+    counts: dict[str, int] = field(default_factory=dict)  # that the manifest keeps
+    failures: list[Failure] = field(default_factory=list)
+    encoded: int = 0  # contents that went through the network
+    notes: list[str] = field(default_factory=list)  # of encoders in other processes
 
     @contextmanager
     def measure(self, stage: str) -> Iterator[None]:
@@ -64,110 +57,133 @@ class Clock:
         """Add `n` to the count of `what`."""
         self.counts[what] = self.counts.get(what, 0) + n
 
+    def fail(self, group: Group, stage: str, message: str) -> None:
+        """A failure of each item of a group."""
+        self.failures.extend(Failure(item, stage, message) for item in group)
+
     def waiting_for(self) -> str:
         """The stage that has taken most of the time so far; the others wait for it."""
         return max(self.seconds, key=lambda stage: self.seconds[stage]) if self.seconds else "start"
 
-
-@dataclass(frozen=True)
-class Work:
-    """How a job goes about it, and who watches."""
-
-    options: Options
-    clock: Clock
-    cache: Path  # the data set's folder of derived files
-    progress: Progress = unwatched
-
-
-@dataclass(frozen=True)
-class Block:
-    """Vectors of some groups, in their order, and the items that failed on the way."""
-
-    groups: Sequence[Group]
-    vectors: Vectors
-    failures: Sequence[Failure] = ()
+    def add(self, other: "Log") -> None:
+        """Take up what another process did. Seconds are summed over workers: they are work, not waiting."""
+        for stage, seconds in other.seconds.items():
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
+        for what, n in other.counts.items():
+            self.count(what, n)
+        self.failures.extend(other.failures)
+        self.encoded += other.encoded
+        self.notes = list(dict.fromkeys((*self.notes, *other.notes)))
 
 
-def encode_films(groups: Sequence[Group], encoder: ImageEncoder, work: Work) -> Iterator[Block]:
-    """Blocks of at most `batch_size` groups. A film that cannot be decoded fails alone."""
-    clock, size = work.clock, work.options.batch_size
-    with closing(films_of(groups, encoder.frame, work)) as films:
-        watched = work.progress(films, len(groups), lambda: f"encoding images, waiting for {clock.waiting_for()}")
+def encode_groups(
+    groups: Sequence[Group], encoder: ImageEncoder | TextEncoder, machine: Machine, *, log: Log, cache: Path
+) -> Iterable[Block]:
+    """The blocks of either kind of encoder; none, and no network built, when there is nothing to do."""
+    if not groups:
+        return ()
+    if encoder.recipe.modality == "image":
+        return encode_films(groups, cast(ImageEncoder, encoder), machine, log=log, cache=cache)
+    return encode_texts(groups, cast(TextEncoder, encoder), machine, log=log)
+
+
+def encode_films(
+    groups: Sequence[Group], encoder: ImageEncoder, machine: Machine, *, log: Log, cache: Path
+) -> Iterator[Block]:
+    """Blocks of at most `batch_size` groups. A film that cannot be decoded fails alone.
+
+    cache: the data set's folder of derived files.
+    """
+    size = machine.batch_size
+    with closing(films_of(groups, encoder.frame, machine, log=log, cache=cache)) as films:
+        watched = log.progress(films, len(groups), lambda: f"encoding images, waiting for {log.waiting_for()}")
         while True:
-            with clock.measure("decode"):  # time spent waiting for it
+            with log.measure("decode"):  # time spent waiting for it
                 batch = list(islice(watched, size))
             if not batch:
                 return
-            good = [(group, film) for group, film in batch if not isinstance(film, Refusal)]
-            failures = [
-                Failure(item, film.stage, film.message)
-                for group, film in batch
-                if isinstance(film, Refusal)
-                for item in group
-            ]
-            with clock.measure("forward"):
-                vectors, size = forward(encoder.encode, [film for _, film in good], np.stack, size)
-            if size < work.options.batch_size:
-                clock.counts["batch_size_that_fits"] = size
-            yield Block([group for group, _ in good], vectors, failures)
+            good = [(group, film) for group, film in batch if not isinstance(film, ImageError)]
+            for group, film in batch:
+                if isinstance(film, ImageError):
+                    log.fail(group, film.stage, str(film))
+            with log.measure("forward"):
+                vectors, size = forward(encoder.encode, [film for _, film in good], np.stack, size=size)
+            if size < machine.batch_size:
+                log.counts["batch_size_that_fits"] = size
+            yield [group for group, _ in good], vectors
 
 
-def films_of(groups: Sequence[Group], frame: images.Frame, work: Work) -> Generator[tuple[Group, Answer], None, None]:
+def films_of(
+    groups: Sequence[Group], frame: images.Frame, machine: Machine, *, log: Log, cache: Path
+) -> Generator[tuple[Group, Answer], None, None]:
     """Each group with its film, in order: from the pixel cache where it is there, else decoded, and kept if asked."""
-    kept = open_pixels(work.cache, frame)
+    kept = open_pixels(cache, frame)
     missing = [group for group in groups if group[0].content not in kept]
-    work.clock.count("films_from_pixel_cache", len(groups) - len(missing))
-    workers = work.options.workers
-    decoders = Decoders(frame, workers, processes=len(missing) >= FEW)
+    log.count("films_from_pixel_cache", len(groups) - len(missing))
+    decoders = Decoders(frame, machine.workers, processes=len(missing) >= FEW)
     try:
-        tasks = (Task([(item.source, item.content) for item in group]) for group in missing)
-        answers = decoders.run(tasks, limit=4 * max(work.options.batch_size, workers))
+        files = ([(item.source, item.content) for item in group] for group in missing)
+        answers = decoders.run(files, limit=4 * max(machine.batch_size, machine.workers))
         for group in groups:
             content = group[0].content
-            answer = kept.film(content) if content in kept else next(answers)
-            if work.options.keep_pixels and not isinstance(answer, Refusal):
-                keep(kept, content, answer)
+            there = content in kept
+            answer = kept.film(content) if there else next(answers)
+            if machine.keep_pixels and not there and not isinstance(answer, ImageError):
+                kept.keep(content, answer)
             yield group, answer
         kept.flush()
     finally:
         decoders.close()
 
 
-def keep(cache: PixelCache, content: str, film: images.Grey) -> None:
-    """Put a film into the cache, unless it came from there."""
-    if content not in cache:
-        cache.keep(content, film)
-
-
-def encode_texts(groups: Sequence[Group], encoder: TextEncoder, work: Work) -> Iterator[Block]:
+def encode_texts(groups: Sequence[Group], encoder: TextEncoder, machine: Machine, *, log: Log) -> Iterator[Block]:
     """Blocks under the token budget, longest texts last, so that next to nothing is padding.
 
     A text of no tokens is a failure: it has no vector, as if it were not there, and is counted.
     """
-    clock = work.clock
-    with clock.measure("tokenise"):
+    with log.measure("tokenise"):
         full = [
             length
             for start in range(0, len(groups), TEXTS_AT_ONCE)
             for length in encoder.lengths([group[0].source for group in groups[start : start + TEXTS_AT_ONCE]])
         ]
     lengths = [min(length, encoder.max_tokens) for length in full]
-    clock.count("truncated", sum(length > encoder.max_tokens for length in full))
-    if wordless := [group for group, length in zip(groups, full, strict=True) if not length]:
-        yield Block([], {}, [Failure(item, "text", NO_WORD) for group in wordless for item in group])
+    log.count("truncated", sum(length > encoder.max_tokens for length in full))
+    for group, length in zip(groups, full, strict=True):
+        if not length:
+            log.fail(group, "text", NO_WORD)
     there = [index for index, length in enumerate(full) if length]
     order = sorted(there, key=lambda index: (lengths[index], groups[index][0].content))
-    watched = work.progress(order, len(order), lambda: "encoding texts")
-    for batch in token_batches(watched, lengths, work.options.token_budget):
-        clock.count("tokens", sum(lengths[index] for index in batch))
-        clock.count("tokens_forwarded", len(batch) * lengths[batch[-1]])
-        with clock.measure("forward"):
-            vectors, _ = forward(encoder.encode, [groups[index][0].source for index in batch], list, len(batch))
-        yield Block([groups[index] for index in batch], vectors)
+    watched = log.progress(order, len(order), lambda: "encoding texts")
+    for batch in token_batches(watched, lengths, machine.token_budget):
+        log.count("tokens", sum(lengths[index] for index in batch))
+        log.count("tokens_forwarded", len(batch) * lengths[batch[-1]])
+        with log.measure("forward"):
+            vectors, _ = forward(encoder.encode, [groups[index][0].source for index in batch], list, size=len(batch))
+        yield [groups[index] for index in batch], vectors
+
+
+def token_batches(order: Iterable[int], lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
+    """`order` (indices of texts, ascending by length) cut into batches, each index once.
+
+    A batch is padded to its longest text. Its padded size stays within `budget` tokens, unless it is a single text,
+    and within `WASTE` times its real tokens, so that a job cannot waste more than that either.
+    """
+    batch: list[int] = []
+    real = 0
+    for index in order:
+        padded = lengths[index] * (len(batch) + 1)
+        if batch and (padded > budget or padded > WASTE * (real + lengths[index])):
+            yield batch
+            batch, real = [], 0
+        batch.append(index)
+        real += lengths[index]
+    if batch:
+        yield batch
 
 
 def forward(
-    encode: Callable[[Any], Vectors], batch: Sequence[Any], pack: Callable[[Sequence[Any]], Any], size: int
+    encode: Callable[[Any], Vectors], batch: Sequence[Any], pack: Callable[[Sequence[Any]], Any], *, size: int
 ) -> tuple[Vectors, int]:
     """(vectors of the batch, the batch size to go on with), in halves if the device runs out of memory.
 

@@ -1,10 +1,12 @@
-"""Encode a data set once: plan, let an engine write what is missing, commit one new version."""
+"""Bring a store up to date: plan, let somebody write what is missing, commit one new version."""
 
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -12,38 +14,36 @@ from uuid import uuid4
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cxremb.embedding.encode import Clock, Failure, Options, Work
-from cxremb.embedding.fill import Filled, fill, salvage
-from cxremb.embedding.parts import PartWriter
-from cxremb.embedding.plan import Plan, make_plan, wanted_items
-from cxremb.encoders.base import ImageEncoder, TextEncoder
+from cxremb.embedding.encode import Failure, Log
+from cxremb.embedding.engines import Engine, fill
+from cxremb.embedding.parts import PartWriter, salvage
+from cxremb.embedding.plan import Item, StorePlan, current_plan, refuse_newer, wanted_items
+from cxremb.encoders.base import ImageEncoder, Machine, TextEncoder
 from cxremb.errors import StoreError, VersionTaken
 from cxremb.store.dataset import Dataset
 from cxremb.store.files import replace_table, writing
 from cxremb.store.layout import FAILURES
-from cxremb.store.manifest import Manifest, latest_manifest, publish
+from cxremb.store.manifest import Manifest, Recipe, publish
 from cxremb.store.reader import Store
 from cxremb.types import Progress, unwatched
 from cxremb.version import VERSION
 
 TRIES = 5  # versions that other writers may publish before this one gives up
 
-# (store folder, plan, encoder, work) -> what was done. An engine writes parts for the plan's `todo`, and commits none.
-Engine = Callable[[Path, Plan, ImageEncoder | TextEncoder, Work], Filled]
-
 
 @dataclass(frozen=True)
-class Outcome:
-    """What a job did, in items: asked = reused + added + failed. `encoded` counts contents sent to the network."""
+class Update:
+    """What became of a store, in items: asked = reused + added + failed."""
 
     store: Store
     asked: int
     reused: int
     added: int
-    encoded: int
+    encoded: int  # contents that went through the network
     failures: Sequence[Failure]
     seconds: float
-    clock: Clock
+    stages: Mapping[str, float]  # seconds by stage
+    counts: Mapping[str, int]
     changed: bool  # whether a new version was written
     notes: Sequence[str] = ()  # what the user should know of this run
 
@@ -51,74 +51,140 @@ class Outcome:
 def embed(
     dataset: Dataset,
     encoder: ImageEncoder | TextEncoder,
-    options: Options | None = None,
+    machine: Machine | None = None,
+    *,
     progress: Progress = unwatched,
     about: Mapping[str, Any] | None = None,
     engine: Engine = fill,
-) -> Outcome:
+) -> Update:
     """Bring the store of `encoder` over `dataset` up to date. `about` goes into the version's provenance.
 
-    Stopped at any moment it leaves the old version in force, and finished parts for the next run to take up. If
-    another writer publishes first, its version is read and this one's parts are taken up on top of it.
+    Stopped at any moment it leaves the old version in force, and finished parts for the next run to take up.
     Raises `StoreError` if nothing could be encoded at all; the failures are committed first, as rows.
     """
     folder = dataset.paths.embeddings / encoder.recipe.store
-    work = Work(options or Options(), Clock(), dataset.paths.cache, progress)
-    with writing(folder):
-        for left in reversed(range(TRIES)):
-            try:
-                outcome = bring_up_to_date(dataset, encoder, work, about or {}, engine)
-                break
-            except VersionTaken:
-                if not left:
-                    raise
-    if not outcome.store.manifest.written:
+    log = Log(progress)
+    update = update_store(
+        folder,
+        wanted_items(dataset, encoder.recipe.modality),
+        lambda plan: engine(folder, plan, encoder, machine=machine or Machine(), log=log),
+        recipe=encoder.recipe,
+        licence=encoder.licence,
+        log=log,
+        about=about or {},
+        notes=encoder.notes,
+    )
+    if not update.store.manifest.written:
         raise StoreError(
-            f"none of {outcome.asked} items could be encoded; the first: {outcome.failures[0].message}",
+            f"none of {update.asked} items could be encoded; the first: {update.failures[0].message}",
             hint='mend the files and embed again; every failure: cxremb sql "from failures"',
         )
-    return outcome
+    return update
 
 
-def bring_up_to_date(
-    dataset: Dataset, encoder: ImageEncoder | TextEncoder, work: Work, about: Mapping[str, Any], engine: Engine
-) -> Outcome:
-    """One attempt. Raises `VersionTaken` if another writer published the version that this one had prepared."""
+def update_store(
+    folder: Path,
+    items: Sequence[Item],
+    write: Callable[[StorePlan], None],
+    *,
+    recipe: Recipe,
+    licence: str,
+    log: Log,
+    about: Mapping[str, Any],
+    notes: Sequence[str] = (),
+) -> Update:
+    """The store in `folder` with a vector or a failure for each of `items`: every version of a store comes from here.
+
+    write: writes parts for a plan's `todo`, and logs what it could not do. about: goes into the provenance; a version
+    that was made of another `source_version` than the one in force is published even if its parts are the same.
+    If another writer publishes first, its version is read and this one's parts are taken up on top of it.
+    Raises `VersionTaken` if that happens again and again, `StoreError` if the folder cannot be written.
+    """
     start = time.perf_counter()
-    folder = dataset.paths.embeddings / encoder.recipe.store
-    items = wanted_items(dataset, encoder.recipe.modality)
-    manifest = latest_manifest(folder)
-    plan = make_plan(items, folder, manifest)
-    if plan.mixed:
-        salvage(plan, PartWriter(folder, encoder.recipe, encoder.licence, work.options.part_items))
-        plan = make_plan(items, folder, manifest)
-    todo = len(plan.todo)
-    filled = engine(folder, plan, encoder, work) if todo else Filled(clock=work.clock)
-    if todo:
-        plan = make_plan(items, folder, manifest)
-    refuse_unexplained(plan, filled)
-    changed = manifest is None or has_changed(folder, manifest, plan, filled)
-    if changed:
-        manifest = next_version(encoder, manifest, plan, filled, about)
-        manifest = commit(folder, manifest, filled.failures)
-    assert manifest is not None  # `changed` is true when it was
-    return Outcome(
+    attempt = partial(attempt_update, folder, items, write, recipe=recipe, licence=licence, log=log, about=about)
+    with writing(folder):
+        for _ in range(TRIES - 1):
+            with suppress(VersionTaken):
+                manifest, todo, changed = attempt()
+                break
+        else:
+            manifest, todo, changed = attempt()
+    return Update(
         store=Store(folder, manifest),
-        asked=plan.asked,
-        reused=plan.asked - todo,
-        added=todo - len(filled.failures),
-        encoded=filled.encoded,
-        failures=filled.failures,
+        asked=len(items),
+        reused=len(items) - todo,
+        added=todo - len(log.failures),
+        encoded=log.encoded,
+        failures=tuple(log.failures),
         seconds=time.perf_counter() - start,
-        clock=filled.clock,
+        stages=log.seconds,
+        counts=log.counts,
         changed=changed,
-        notes=tuple(dict.fromkeys((*filled.notes, *encoder.notes))),
+        notes=tuple(dict.fromkeys((*log.notes, *notes))),
     )
 
 
-def refuse_unexplained(plan: Plan, filled: Filled) -> None:
-    """Raises `StoreError` if an item has neither a vector nor a failure: it must not go missing in silence."""
-    failed = {failure.item.key for failure in filled.failures}
+def attempt_update(
+    folder: Path,
+    items: Sequence[Item],
+    write: Callable[[StorePlan], None],
+    *,
+    recipe: Recipe,
+    licence: str,
+    log: Log,
+    about: Mapping[str, Any],
+) -> tuple[Manifest, int, bool]:
+    """(the version in force, items that were to do, whether it is new). Raises `VersionTaken` if another was first."""
+    log.failures.clear()
+    log.encoded = 0
+    before, plan = current_plan(items, folder)
+    if plan.mixed:
+        salvage(plan, PartWriter(folder, recipe, licence, len(items), log))
+        before, plan = current_plan(items, folder)
+    todo = len(plan.todo)
+    if todo:
+        write(plan)
+        _, plan = current_plan(items, folder)
+        refuse_newer(folder, before)
+        refuse_unexplained(plan, log)
+    failures = failure_table(log.failures)
+    if before and not is_news(folder, before, plan, failures=failures, about=about):
+        return before, todo, False
+    version = before.version + 1 if before else 1
+    manifest = Manifest(
+        version=version,
+        key=recipe.key,
+        recipe=recipe,
+        licence=licence,
+        created=datetime.now(UTC).isoformat(timespec="microseconds"),
+        parts=plan.parts,
+        asked=plan.asked,
+        written=plan.asked - failures.num_rows,
+        failed=failures.num_rows,
+        # two writers may race for one version: each has a file of failures of its own
+        failures=f"failures-{version:06d}-{uuid4().hex[:8]}.parquet" if failures.num_rows else None,
+        provenance={
+            "machine": f"{platform.machine()} {platform.system()}",
+            "cxremb": VERSION,
+            "seconds": {stage: round(seconds, 2) for stage, seconds in log.seconds.items()},
+            "counts": log.counts,
+            **about,
+        },
+    )
+    if manifest.failures:
+        replace_table(folder / manifest.failures, failures)
+    publish(manifest, folder)
+    return manifest, todo, True
+
+
+def refuse_unexplained(plan: StorePlan, log: Log) -> None:
+    """Raises `StoreError` if an item has neither a vector nor a failure: it must not go missing in silence.
+
+    What failed here and has a vector all the same, since another writer could encode it, is no failure.
+    """
+    missing = {item.key for item in plan.todo}
+    log.failures[:] = [failure for failure in log.failures if failure.item.key in missing]
+    failed = {failure.item.key for failure in log.failures}
     if lost := [item for item in plan.todo if item.key not in failed]:
         raise StoreError(
             f"{len(lost)} of {plan.asked} items have neither a vector nor a failure, such as {lost[0].item_id}",
@@ -126,53 +192,14 @@ def refuse_unexplained(plan: Plan, filled: Filled) -> None:
         )
 
 
-def has_changed(folder: Path, manifest: Manifest, plan: Plan, filled: Filled) -> bool:
-    """Whether a new version would differ: other parts, or other failures than last time."""
-    if {part.file for part in plan.parts} != {part.file for part in manifest.parts}:
+def is_news(folder: Path, before: Manifest, plan: StorePlan, *, failures: pa.Table, about: Mapping[str, Any]) -> bool:
+    """Whether a new version would differ: other parts, other failures, or made of another version of its source."""
+    if {part.file for part in plan.parts} != {part.file for part in before.parts}:
         return True
-    old = pq.read_table(folder / manifest.failures) if manifest.failures else FAILURES.empty_table()
-    return not old.equals(failure_table(filled.failures))
-
-
-def next_version(
-    encoder: ImageEncoder | TextEncoder,
-    manifest: Manifest | None,
-    plan: Plan,
-    filled: Filled,
-    about: Mapping[str, Any],
-) -> Manifest:
-    """The version after `manifest`, not yet published."""
-    version = manifest.version + 1 if manifest else 1
-    # two writers may race for one version: each has a file of failures of its own
-    failures = f"failures-{version:06d}-{uuid4().hex[:8]}.parquet" if filled.failures else None
-    provenance = {
-        "machine": f"{platform.machine()} {platform.system()}",
-        "cxremb": VERSION,
-        "seconds": {stage: round(seconds, 2) for stage, seconds in filled.clock.seconds.items()},
-        "counts": filled.clock.counts,
-        **about,
-    }
-    return Manifest(
-        version=version,
-        key=encoder.recipe.key,
-        recipe=encoder.recipe,
-        licence=encoder.licence,
-        created=datetime.now(UTC).isoformat(timespec="microseconds"),
-        parts=plan.parts,
-        asked=plan.asked,
-        written=plan.asked - len(filled.failures),
-        failed=len(filled.failures),
-        failures=failures,
-        provenance=provenance,
-    )
-
-
-def commit(folder: Path, manifest: Manifest, failures: Sequence[Failure]) -> Manifest:
-    """Publish the version. Raises `VersionTaken` if another writer published it first."""
-    if manifest.failures:
-        replace_table(folder / manifest.failures, failure_table(failures))
-    publish(manifest, folder)
-    return manifest
+    if any(about.get(name) != before.provenance.get(name) for name in ("source", "source_version", "source_created")):
+        return True
+    old = pq.read_table(folder / before.failures) if before.failures else FAILURES.empty_table()
+    return not old.equals(failures)
 
 
 def failure_table(failures: Sequence[Failure]) -> pa.Table:

@@ -1,8 +1,12 @@
-"""Blocks of vectors into immutable part files."""
+"""Blocks of vectors into immutable part files, by a thread beside the network."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import numpy as np
@@ -11,12 +15,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from cxremb.embedding.encode import Block, Failure, Group
-from cxremb.embedding.plan import Item, describe_part
+from cxremb.embedding.encode import Block, Log
+from cxremb.embedding.plan import Group, Item, StorePlan, rows_of
 from cxremb.encoders.base import Vectors
 from cxremb.store.files import replace_table
 from cxremb.store.layout import embedding_schema
 from cxremb.store.manifest import Part, Recipe
+
+AHEAD = 8  # blocks that may wait for the writer; more would let memory grow on a slow disk
 
 
 @dataclass
@@ -27,22 +33,20 @@ class PartWriter:
     recipe: Recipe
     licence: str
     part_items: int
-    parts: list[Part] = field(default_factory=list)
-    failures: list[Failure] = field(default_factory=list)
+    log: Log
     waiting: list[tuple[Item, Mapping[str, NDArray[np.float16]]]] = field(default_factory=list)
 
-    def add(self, block: Block) -> None:
+    def add(self, groups: Sequence[Group], vectors: Vectors) -> None:
         """Take a block in. A vector that float16 cannot hold, or that is all zero, is a failure and not a row."""
-        self.failures.extend(block.failures)
         with np.errstate(over="ignore"):
-            stored = {pooling: values.astype(np.float16) for pooling, values in block.vectors.items()}
-        for index, group in enumerate(block.groups):
-            vectors = {pooling: values[index] for pooling, values in stored.items()}
-            if all(np.isfinite(vector).all() and vector.any() for vector in vectors.values()):
-                self.waiting.extend((item, vectors) for item in group)
+            stored = {pooling: values.astype(np.float16) for pooling, values in vectors.items()}
+        for index, group in enumerate(groups):
+            row = {pooling: values[index] for pooling, values in stored.items()}
+            if all(np.isfinite(vector).all() and vector.any() for vector in row.values()):
+                self.waiting.extend((item, row) for item in group)
             else:
                 message = "the encoder gave a vector that is not finite in float16, or all zero"
-                self.failures.extend(Failure(item, "forward", message) for item in group)
+                self.log.fail(group, "forward", message)
         if len(self.waiting) >= self.part_items:
             self.flush()
 
@@ -55,8 +59,7 @@ class PartWriter:
     def write(self, table: pa.Table) -> None:
         """Put a table of rows into a part of its own."""
         if table.num_rows:
-            path = replace_table(self.folder / f"part-{uuid4().hex}.parquet", table.cast(self.schema))
-            self.parts.append(describe_part(path))
+            replace_table(self.folder / f"part-{uuid4().hex}.parquet", table.cast(self.schema))
 
     def table(self) -> pa.Table:
         """The waiting rows: one per item and pooling."""
@@ -81,6 +84,49 @@ class PartWriter:
         return embedding_schema(self.recipe.dim, about)
 
 
+@contextmanager
+def written_beside(writer: PartWriter) -> Iterator[Callable[[Sequence[Group], Vectors], None]]:
+    """A function that hands a block to the writer, which runs in a thread: the network does not wait for the disk.
+
+    It raises what went wrong with an earlier block. Whatever ends the work, what is finished is written.
+    """
+    waiting: deque[Future[None]] = deque()
+    errors: list[Exception] = []
+
+    def attempt(write: Callable[..., None], *block: Any) -> None:
+        if not errors:  # one draft that could not be written is enough: what is open takes room even when it is removed
+            try:
+                write(*block)
+            except Exception as error:  # raised below, where the blocks come from
+                errors.append(error)
+
+    with ThreadPoolExecutor(1, "part writer") as thread:
+
+        def put(groups: Sequence[Group], vectors: Vectors) -> None:
+            if errors:
+                raise errors[0]
+            waiting.append(thread.submit(attempt, writer.add, groups, vectors))
+            if len(waiting) > AHEAD:
+                waiting.popleft().result()
+
+        try:
+            yield put
+        finally:
+            thread.submit(attempt, writer.flush)
+    if errors:
+        raise errors[0]
+
+
+def salvage(plan: StorePlan, writer: PartWriter) -> None:
+    """Write the wanted rows of mixed files as parts of their own, each row once."""
+    missing = {item.key: item.content for item in plan.todo}
+    for path in plan.mixed:
+        rows = rows_of(pq.ParquetFile(path).read(), missing)
+        writer.write(rows)
+        for key in zip(rows["item_id"].to_pylist(), rows["section"].to_pylist(), strict=True):
+            missing.pop(key, None)
+
+
 def known_blocks(
     folder: Path, parts: Sequence[Part], groups: Sequence[Group], poolings: Sequence[str]
 ) -> Iterator[Block]:
@@ -94,7 +140,7 @@ def known_blocks(
         table = pq.ParquetFile(path).read()
         for content in {*contents.to_pylist()} & set(by_content):
             rows = table.filter(pc.equal(table["content"], content))
-            yield Block([by_content.pop(content)], first_vectors(rows, poolings))
+            yield [by_content.pop(content)], first_vectors(rows, poolings)
 
 
 def first_vectors(rows: pa.Table, poolings: Sequence[str]) -> Vectors:

@@ -8,10 +8,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cxremb.errors import DataError
+from cxremb.errors import DataError, VersionTaken
 from cxremb.store.dataset import Dataset
 from cxremb.store.files import sha256_of
-from cxremb.store.manifest import Manifest, Part, manifest_paths, read_manifest
+from cxremb.store.manifest import Manifest, Part, latest_manifest, manifest_paths, read_manifest
 from cxremb.store.texts import report_texts
 
 Key = tuple[str, str]  # (item_id, section)
@@ -33,8 +33,11 @@ class Item:
         return self.item_id, self.section
 
 
+Group = tuple[Item, ...]  # items of equal content: encoded once, stored for each
+
+
 @dataclass(frozen=True)
-class Plan:
+class StorePlan:
     """asked = in `kept` + in `adopted` + `todo`. Of each file in `mixed` some rows are wanted, and others are not."""
 
     asked: int
@@ -67,7 +70,8 @@ def image_items(dataset: Dataset) -> Iterator[Item]:
     columns = (dataset.images[name].to_pylist() for name in ("image_id", "study_id", "sha256", "path"))
     for image_id, study_id, content, path in zip(*columns, strict=True):
         if path is not None:
-            yield Item(image_id, study_id, "image", content, path)
+            unread = content or hashlib.sha256(path.encode()).hexdigest()  # no digest, as the file could not be read
+            yield Item(image_id, study_id, "image", unread, path)
 
 
 def text_items(dataset: Dataset) -> Iterator[Item]:
@@ -76,7 +80,34 @@ def text_items(dataset: Dataset) -> Iterator[Item]:
         yield Item(study_id, study_id, name, hashlib.sha256(text.encode()).hexdigest(), text)
 
 
-def make_plan(items: Sequence[Item], folder: Path, manifest: Manifest | None) -> Plan:
+def group_by_content(items: Sequence[Item]) -> list[Group]:
+    """Items of equal content together, in the order of their first."""
+    groups: dict[str, list[Item]] = {}
+    for item in items:
+        groups.setdefault(item.content, []).append(item)
+    return [tuple(group) for group in groups.values()]
+
+
+def current_plan(items: Sequence[Item], folder: Path) -> tuple[Manifest | None, StorePlan]:
+    """The version in force, if there is one, and the plan that follows from it and the parts that no version lists.
+
+    Raises `VersionTaken` if another writer has published while it was made: parts that were in no version when the one
+    in force was read are in none of what a plan looks at, once the next version lists them.
+    """
+    manifest = latest_manifest(folder)
+    plan = make_plan(items, folder, manifest)
+    refuse_newer(folder, manifest)
+    return manifest, plan
+
+
+def refuse_newer(folder: Path, manifest: Manifest | None) -> None:
+    """Raises `VersionTaken` if `manifest` is no longer the version in force."""
+    now = len(manifest_paths(folder)) and int(manifest_paths(folder)[-1].stem)
+    if now != (manifest.version if manifest else 0):
+        raise VersionTaken(f"{folder}: another writer published version {now}", hint="run the command again")
+
+
+def make_plan(items: Sequence[Item], folder: Path, manifest: Manifest | None) -> StorePlan:
     """The plan for `items`, given the store's current version and the parts that no version lists.
 
     So a job writes its parts first and takes them up from here, whoever wrote them: itself, a job that was stopped,
@@ -102,7 +133,7 @@ def make_plan(items: Sequence[Item], folder: Path, manifest: Manifest | None) ->
             for key in wanted:
                 del missing[key]
     todo = tuple(item for item in items if item.key in missing)
-    return Plan(len(items), todo, tuple(kept), tuple(adopted), tuple(mixed))
+    return StorePlan(len(items), todo, tuple(kept), tuple(adopted), tuple(mixed))
 
 
 def orphans(folder: Path) -> list[Path]:

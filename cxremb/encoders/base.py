@@ -1,6 +1,7 @@
-"""What an encoder is to the embed job, and how one is made from its table entry."""
+"""What an encoder is to the embed job, what is asked of it, the machine it runs on, and how one is made."""
 
 import importlib
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,37 +14,55 @@ from cxremb.encoders.table import find_spec
 from cxremb.errors import EncoderError
 from cxremb.images import ASPECTS, Frame
 from cxremb.store.manifest import Recipe
-from cxremb.store.texts import KEEP, WAYS
+from cxremb.store.texts import KEEP, MARKS, MASK, RULES, WAYS, edited
 
 Vectors = Mapping[str, NDArray[np.float32]]  # pooling -> (n, dim)
 
 
 @dataclass(frozen=True)
-class Runtime:
-    """WHERE an encoder runs. `precision` is fp32, bf16 or fp16; of it only the class (full or half) enters the key.
+class What:
+    """What is encoded, and how: all of it enters the store's key, so it is no matter of the machine."""
 
-    engine: torch; openvino; or auto: openvino if its vectors agree with torch's on the first batch.
-    """
+    model: str  # see `find_spec`
+    weights: Path | None = None  # a file or folder in place of a package or the hub; in a job file, relative to it
+    aspect: str = "squash"  # of images, as is `scaled_jpeg`: see `images.Frame`
+    scaled_jpeg: bool = False
+    precision: str = "full"  # full, half; until `settle` has turned it into one of them also fp32, bf16, fp16 or auto
+    xxxx: str = KEEP  # of texts: what becomes of the marks of removed words, see `store.texts`
 
-    device: str = "cpu"
-    precision: str = "fp32"
-    engine: str = "torch"
-    compile: bool = False  # through torch.compile
-    why: tuple[str, ...] = field(default=(), compare=False)  # what was chosen for the user, and what speaks for it
+    def __post_init__(self) -> None:
+        """The store remembers where the weights were, and is asked for again from another folder."""
+        if self.weights is not None:
+            object.__setattr__(self, "weights", self.weights.absolute())
+
+
+def usable_cores() -> int:
+    """The processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where encoders run, once it is resolved (`encoders.machine`): no vector depends on it, but for half precision."""
+
+    devices: tuple[str, ...] = ("cpu",)  # several: one process for each
+    precision: str = "fp32"  # of the arithmetic, or bf16 or fp16; of it the class alone, full or half, enters the key
+    engine: str = "torch"  # or openvino; or auto: openvino if its vectors agree with torch's on the first batch
+    compiled: bool = False  # through torch.compile
+    batch_size: int = 32  # films handed over at once; a CPU cuts them up again, as its caches like it
+    token_budget: int = 1024  # tokens in one batch of texts, padding included
+    workers: int = field(default_factory=usable_cores)  # processes that decode films
+    part_items: int = 4096  # groups in one part: what a stopped run can lose at most
+    keep_pixels: bool = False  # keep decoded films under `cache/` for the next encoder
+    ray_workers: int = 0  # on a Ray cluster; 0: here
+
+    @property
+    def device(self) -> str:
+        return self.devices[0]
 
     @property
     def precision_class(self) -> str:
         return "full" if self.precision == "fp32" else "half"
-
-    @property
-    def batch_size(self) -> int:
-        """Films worth handing over at once. A CPU cuts them up again, as its caches like it."""
-        return 32 if self.device == "cpu" else 128
-
-    @property
-    def token_budget(self) -> int:
-        """Tokens of one batch of texts. On a CPU the activations of more fall out of its caches."""
-        return 1024 if self.device == "cpu" else 16_384
 
 
 class ImageEncoder(Protocol):
@@ -76,34 +95,54 @@ class TextEncoder(Protocol):
         ...
 
 
-def load_encoder(
-    name: str,
-    weights: Path | None = None,
-    runtime: Runtime | None = None,
-    aspect: str = "squash",
-    scaled_jpeg: bool = False,
-    xxxx: str = KEEP,
-) -> "ImageEncoder | TextEncoder":
-    """The encoder called `name`, with its recipe known and its weights found but not yet loaded.
+def load_encoder(what: What, machine: Machine | None = None) -> ImageEncoder | TextEncoder:
+    """The encoder that is asked for, with its recipe known and its weights found but not yet loaded.
 
-    name: see `find_spec`. weights: a file or folder to use instead of a package or the hub. aspect, scaled_jpeg: of
-    images, see `images.Frame`. xxxx: of texts, what becomes of the marks of removed words, see `store.marks`.
-    Raises `EncoderError`.
+    machine: the plain one if left out, a CPU in float32. Raises `EncoderError`.
     """
-    for what, given, known in (("aspect", aspect, ASPECTS), ("xxxx", xxxx, WAYS)):
+    for name, given, known in (("aspect", what.aspect, ASPECTS), ("xxxx", what.xxxx, WAYS)):
         if given not in known:
-            raise EncoderError(f"unknown {what} {given!r}", hint=f"choose one of {', '.join(known)}")
-    spec = replace(find_spec(name), aspect=aspect, scaled_jpeg=scaled_jpeg)
+            raise EncoderError(f"unknown {name} {given!r}", hint=f"choose one of {', '.join(known)}")
+    spec = find_spec(what.model)
     module, function = spec.build.split(":")
     load = getattr(importlib.import_module(module), function)
-    encoder: ImageEncoder | TextEncoder = load(name, spec, weights, runtime or Runtime())
-    return encoder if xxxx == KEEP else without_marks(encoder, xxxx)
-
-
-def without_marks(encoder: ImageEncoder | TextEncoder, xxxx: str) -> TextEncoder:
-    """The encoder, made to read edited texts. Raises `EncoderError` for one of films."""
-    from cxremb.encoders.edited import EditedTexts
-
+    encoder: ImageEncoder | TextEncoder = load(what, spec, machine or Machine())
+    if what.xxxx == KEEP:
+        return encoder
     if encoder.recipe.modality != "text":
         raise EncoderError(f"{encoder.recipe.encoder} reads no texts, so no XXXX", hint="leave --xxxx out")
-    return EditedTexts(cast(TextEncoder, encoder), xxxx)
+    return EditedTexts(cast(TextEncoder, encoder), what.xxxx)
+
+
+class EditedTexts:
+    """Any text encoder, made to read texts whose marks of removed words are dropped or masked.
+
+    The recipe says so, and all else of it is the encoder's own.
+    """
+
+    def __init__(self, encoder: TextEncoder, way: str) -> None:
+        """way: drop or mask. Raises `EncoderError` if it is to be masked and the encoder has no `mask_token`."""
+        token: str | None = getattr(encoder, "mask_token", None) if way == MASK else ""
+        if token is None:
+            raise EncoderError(
+                f"{encoder.recipe.encoder} has no mask token to put in place of XXXX", hint="use --xxxx drop"
+            )
+        self.encoder, self.way, self.token = encoder, way, token
+        how = {"way": way, "rules": RULES, **({"token": token} if token else {})}
+        self.recipe = replace(encoder.recipe, input={**encoder.recipe.input, MARKS: how})
+        self.licence, self.max_tokens, self.notes = encoder.licence, encoder.max_tokens, encoder.notes
+
+    def lengths(self, texts: Sequence[str]) -> list[int]:
+        """Tokens of each text as it is read; 0 where no word is left."""
+        read = self.read(texts)
+        there = [text for text in read if text]
+        known = iter(self.encoder.lengths(there) if there else ())  # a tokeniser cannot read no text at all
+        return [next(known) if text else 0 for text in read]
+
+    def encode(self, texts: Sequence[str]) -> Vectors:
+        """The encoder's vectors of the texts as they are read. None of them may be of length 0."""
+        return self.encoder.encode(self.read(texts))
+
+    def read(self, texts: Sequence[str]) -> list[str]:
+        """The texts as the encoder gets them."""
+        return [edited(text, self.way, self.token) for text in texts]

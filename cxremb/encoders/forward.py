@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from cxremb import images
-from cxremb.encoders.base import Runtime, Vectors
+from cxremb.encoders.base import Machine, Vectors
 from cxremb.encoders.machine import native_bf16
 from cxremb.errors import EncoderError
 from cxremb.store.manifest import Recipe
@@ -30,14 +30,14 @@ class TorchForward:
     rows: at most so many in one pass, 0 for no limit.
     """
 
-    def __init__(self, module: torch.nn.Module, runtime: Runtime, rows: int = 0) -> None:
-        self.runtime = runtime
+    def __init__(self, module: torch.nn.Module, machine: Machine, rows: int = 0) -> None:
+        self.machine = machine
         self.rows = rows
         module = module.eval().requires_grad_(False)
-        if runtime.precision != "fp32":
-            halve(module, half_type(runtime))
-        module = module.to(runtime.device).to(memory_format=torch.channels_last)
-        self.module: Any = torch.compile(module) if runtime.compile else module
+        if machine.precision != "fp32":
+            halve(module, half_type(machine))
+        module = module.to(machine.device).to(memory_format=torch.channels_last)
+        self.module: Any = torch.compile(module) if machine.compiled else module
 
     @torch.inference_mode()
     def __call__(self, *inputs: NDArray[Any]) -> list[NDArray[np.float32]]:
@@ -50,19 +50,19 @@ class TorchForward:
 
     def once(self, inputs: Arrays) -> list[NDArray[np.float32]]:
         """One pass."""
-        device, half = self.runtime.device, self.runtime.precision != "fp32"
+        device, half = self.machine.device, self.machine.precision != "fp32"
         tensors = [torch.from_numpy(np.ascontiguousarray(array)) for array in inputs]
         if device.startswith("cuda"):  # pinned pages are copied while the device computes
             tensors = [tensor.pin_memory().to(device, non_blocking=True) for tensor in tensors]
         else:
             tensors = [tensor.to(device) for tensor in tensors]
-        with torch.autocast(device.split(":")[0], dtype=half_type(self.runtime), enabled=half):
+        with torch.autocast(device.split(":")[0], dtype=half_type(self.machine), enabled=half):
             return [vectors.float().cpu().numpy() for vectors in self.module(*tensors)]
 
 
-def half_type(runtime: Runtime) -> torch.dtype:
+def half_type(machine: Machine) -> torch.dtype:
     """The torch type of a runtime's half precision."""
-    return torch.float16 if runtime.precision == "fp16" else torch.bfloat16
+    return torch.float16 if machine.precision == "fp16" else torch.bfloat16
 
 
 def halve(module: torch.nn.Module, half: torch.dtype) -> None:
@@ -73,25 +73,25 @@ def halve(module: torch.nn.Module, half: torch.dtype) -> None:
 
 
 def choose_forward(
-    module: torch.nn.Module, runtime: Runtime, probes: Sequence[Arrays], notes: list[str], rows: int = 0
+    module: torch.nn.Module, machine: Machine, probes: Sequence[Arrays], notes: list[str], rows: int = 0
 ) -> Forward:
     """`module` through the runtime's engine.
 
     probes: inputs to compare OpenVINO with torch on, the first of them real. Where they differ, `auto` takes torch and
     adds a note that says so. Raises `EncoderError` if OpenVINO was asked for by name and cannot be used.
     """
-    if runtime.engine == "torch":
-        return TorchForward(module, runtime, rows)
-    forward, reason = agreeing_openvino(module, runtime, probes, rows)
-    if forward is None and runtime.engine == "openvino":
+    if machine.engine == "torch":
+        return TorchForward(module, machine, rows)
+    forward, reason = agreeing_openvino(module, machine, probes, rows)
+    if forward is None and machine.engine == "openvino":
         raise EncoderError(f"openvino cannot run this encoder ({reason})", hint="use --runtime torch")
     if reason:
         notes.append(f"{'openvino in float32' if forward else 'torch, not openvino,'} is used: {reason}")
-    return forward or TorchForward(module, runtime, rows)
+    return forward or TorchForward(module, machine, rows)
 
 
 def agreeing_openvino(
-    module: torch.nn.Module, runtime: Runtime, probes: Sequence[Arrays], rows: int
+    module: torch.nn.Module, machine: Machine, probes: Sequence[Arrays], rows: int
 ) -> tuple[Forward | None, str]:
     """OpenVINO if its vectors agree with torch's in float32, and what spoke against it or its half precision.
 
@@ -103,9 +103,9 @@ def agreeing_openvino(
     reason = ""
     try:
         model = convert(module, probes[0], one_by_one=bool(rows))
-        full = TorchForward(module, Runtime(runtime.device), rows)
+        full = TorchForward(module, Machine((machine.device,)), rows)
         wanted = [full(*probe) for probe in probes]
-        first = runtime.precision if native_bf16("cpu") else "fp32"  # openvino computes in what the hardware has
+        first = machine.precision if native_bf16("cpu") else "fp32"  # openvino computes in what the hardware has
         for precision in dict.fromkeys((first, "fp32")):
             forward = OpenVinoForward(model, precision, one_by_one=bool(rows))
             agreement = min(
@@ -165,12 +165,12 @@ class FilmEncoder:
     """A frozen image network; `build` makes it on the first call of `encode`."""
 
     def __init__(
-        self, recipe: Recipe, frame: images.Frame, licence: str, runtime: Runtime, build: Callable[[], FilmNet]
+        self, recipe: Recipe, frame: images.Frame, licence: str, machine: Machine, build: Callable[[], FilmNet]
     ) -> None:
         self.recipe = recipe
         self.frame = frame
         self.licence = licence
-        self.runtime = runtime
+        self.machine = machine
         self.build = build
         self.notes: list[str] = []
         self.forward: Forward | None = None
@@ -178,8 +178,8 @@ class FilmEncoder:
     def encode(self, films: NDArray[np.uint8]) -> Vectors:
         """The vectors by pooling, (n, dim) each, for films of shape (n, side, side)."""
         if self.forward is None:
-            rows = CPU_ROWS if self.runtime.device == "cpu" else 0
-            self.forward = choose_forward(self.build(), self.runtime, [(films[:CPU_ROWS],)], self.notes, rows)
+            rows = CPU_ROWS if self.machine.device == "cpu" else 0
+            self.forward = choose_forward(self.build(), self.machine, [(films[:CPU_ROWS],)], self.notes, rows)
         return dict(zip(self.recipe.poolings, self.forward(films), strict=True))
 
 

@@ -2,48 +2,76 @@
 
 import os
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 
 import torch
 
-from cxremb.encoders.base import Runtime
+from cxremb.encoders.base import Machine, usable_cores
 from cxremb.errors import EncoderError, reason
 
-PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+PRECISIONS = ("auto", "fp32", "bf16", "fp16", "full", "half")  # as `What` has them
 ENGINES = ("auto", "torch", "openvino")
 SIDE = 768  # of the matrices that are multiplied: large enough to tell, some milliseconds each
 WITHOUT_BF16 = {"SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX512_CORE", "AVX512_CORE_VNNI"}  # oneDNN's names
 FASTER = 1.2  # times that bfloat16 must be faster than float32 to be worth its rounding
 
 
-def choose_runtime(
-    device: str = "auto", precision: str = "fp32", engine: str = "auto", compiled: bool = False
-) -> Runtime:
-    """The runtime for what the user asked; its `why` says what `auto` came to and what speaks for it.
+def choose_machine(
+    devices: Sequence[str] = ("auto",),
+    *,
+    engine: str = "auto",
+    compiled: bool = False,
+    batch_size: int | None = None,
+    workers: int | None = None,
+    keep_pixels: bool = False,
+    ray_workers: int = 0,
+) -> Machine:
+    """The machine for what the user asked; what is left out follows from the device. It computes in float32.
 
-    `auto` precision is bf16 where the hardware has it and a small product is measurably faster in it. `auto` engine is
-    openvino on a CPU where it is installed; its vectors are compared with torch's when the encoder is first used.
-    Raises `EncoderError` for a device or engine that is not here, or a precision it cannot do.
+    `auto` engine is openvino on a CPU where it is installed; its vectors are compared with torch's when the encoder is
+    first used. Raises `EncoderError` for a device or engine that is not here.
+    """
+    refuse_unknown("runtime", engine, ENGINES)
+    first = best_device() if devices[0] == "auto" else devices[0]
+    check_device(first)
+    if engine == "auto":
+        engine, _ = installed_engine(first, compiled)
+    if engine == "openvino":
+        refuse_openvino(first, compiled)
+    on_cpu = first == "cpu"
+    return Machine(
+        devices=(first, *devices[1:]),
+        engine=engine,
+        compiled=compiled,
+        batch_size=batch_size or (32 if on_cpu else 128),
+        token_budget=1024 if on_cpu else 16_384,  # on a CPU the activations of more fall out of its caches
+        workers=workers or usable_cores(),
+        keep_pixels=keep_pixels,
+        ray_workers=ray_workers,
+    )
+
+
+def with_precision(machine: Machine, precision: str) -> Machine:
+    """The machine, computing in this: fp32 or full; half as its device has it; bf16; fp16; or auto, which is measured.
+
+    `auto` is bf16 where the hardware has it and a small product is measurably faster in it. Raises `EncoderError` for
+    a precision that the machine cannot do.
     """
     refuse_unknown("precision", precision, PRECISIONS)
-    refuse_unknown("runtime", engine, ENGINES)
-    found = best_device() if device == "auto" else device
-    check_device(found)
-    why = [f"device {found}: the fastest that torch sees"] if device == "auto" else []
     if precision == "auto":
-        precision, reason = measured_precision(found)
-        why.append(f"precision {precision}: {reason}")
-    if engine == "auto":
-        engine, reason = installed_engine(found, compiled)
-        why.append(f"runtime {reason}")
-    refuse_mixtures(found, precision, engine, compiled)
-    return Runtime(found, precision, engine, compiled, tuple(why))
+        precision, _ = measured_precision(machine.device)
+    elif precision in {"full", "half"}:
+        precision = "fp32" if precision == "full" else half_precision(machine.device)
+    if precision == "fp16" and machine.device == "cpu":
+        raise EncoderError("fp16 is not for CPUs", hint="use --precision bf16 or fp32")
+    return replace(machine, precision=precision)
 
 
 def half_precision(device: str) -> str:
     """The half precision of a device: bf16, or fp16 on a GPU that multiplies in no other."""
-    found = best_device() if device == "auto" else device
-    return "fp16" if found.startswith("cuda") and not native_bf16(found) else "bf16"
+    return "fp16" if device.startswith("cuda") and not native_bf16(device) else "bf16"
 
 
 def refuse_unknown(what: str, given: str, known: tuple[str, ...]) -> None:
@@ -52,19 +80,14 @@ def refuse_unknown(what: str, given: str, known: tuple[str, ...]) -> None:
         raise EncoderError(f"unknown {what} {given!r}", hint=f"choose one of {', '.join(known)}")
 
 
-def refuse_mixtures(device: str, precision: str, engine: str, compiled: bool) -> None:
-    """Raises `EncoderError` for choices that exclude each other."""
-    if precision == "fp16" and device == "cpu":
-        raise EncoderError("fp16 is not for CPUs", hint="use --precision bf16 or fp32")
-    if engine == "openvino":
-        if device != "cpu":
-            raise EncoderError(f"openvino runs on the CPU, not on {device}", hint="use --device cpu or --runtime torch")
-        if compiled:
-            raise EncoderError("--compile is torch's own", hint="leave it out, or use --runtime torch")
-        if not openvino_version():
-            raise EncoderError(
-                "openvino is not installed", hint='pip install "cxremb[openvino]", or use --runtime torch'
-            )
+def refuse_openvino(device: str, compiled: bool) -> None:
+    """Raises `EncoderError` if OpenVINO cannot be used."""
+    if device != "cpu":
+        raise EncoderError(f"openvino runs on the CPU, not on {device}", hint="use --device cpu or --runtime torch")
+    if compiled:
+        raise EncoderError("--compile is torch's own", hint="leave it out, or use --runtime torch")
+    if not openvino_version():
+        raise EncoderError("openvino is not installed", hint='pip install "cxremb[openvino]", or use --runtime torch')
 
 
 def best_device() -> str:
@@ -106,8 +129,8 @@ def native_bf16(device: str) -> bool:
         return False
     if device != "cpu" or not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         return False
-    told: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # an older torch does not tell
-    return told.get("architecture") != "x86_64" or bool(told["avx512_bf16"] or told["amx_bf16"])
+    has: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # an older torch does not tell
+    return has.get("architecture") != "x86_64" or bool(has["avx512_bf16"] or has["amx_bf16"])
 
 
 def product_seconds(device: str, dtype: torch.dtype, repeats: int = 7) -> float:

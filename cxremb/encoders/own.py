@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from cxremb.encoders.base import ImageEncoder, Runtime, TextEncoder
+from cxremb.encoders.base import ImageEncoder, Machine, TextEncoder, What
 from cxremb.encoders.table import EncoderSpec, short_name
 from cxremb.errors import EncoderError
 from cxremb.store.manifest import Recipe
@@ -17,13 +17,14 @@ from cxremb.store.manifest import Recipe
 NEEDED = {"image": ("frame", "encode"), "text": ("max_tokens", "lengths", "encode")}
 
 
-def load(name: str, spec: EncoderSpec, weights: Path | None, runtime: Runtime) -> ImageEncoder | TextEncoder:
-    """What the function returns, called with (weights, runtime); the SHA-256 of its source file enters the key.
+def load(what: What, spec: EncoderSpec, machine: Machine) -> ImageEncoder | TextEncoder:
+    """What the function returns, called with (weights, machine); the SHA-256 of its source file enters the key.
 
     Raises `EncoderError` if there is no such function or it returns no encoder.
     """
+    name = what.model
     function = find_function(name)
-    encoder = function(weights, runtime)
+    encoder = function(what.weights, machine)
     recipe = getattr(encoder, "recipe", None)
     if not isinstance(recipe, Recipe) or recipe.modality not in NEEDED:
         raise EncoderError(
@@ -44,7 +45,7 @@ def load(name: str, spec: EncoderSpec, weights: Path | None, runtime: Runtime) -
     return found
 
 
-def find_function(name: str) -> Callable[[Path | None, Runtime], Any]:
+def find_function(name: str) -> Callable[[Path | None, Machine], Any]:
     """The function that `name` means; its module may lie in the current folder. Raises `EncoderError`."""
     module, attribute = name.split(":")
     here = str(Path.cwd())
@@ -59,9 +60,9 @@ def find_function(name: str) -> Callable[[Path | None, Runtime], Any]:
         sys.path.remove(here)
     if not callable(function):
         raise EncoderError(
-            f"{name} is no function", hint="name a function of (weights, runtime) that returns an encoder"
+            f"{name} is no function", hint="name a function of (weights, machine) that returns an encoder"
         )
-    found: Callable[[Path | None, Runtime], Any] = function
+    found: Callable[[Path | None, Machine], Any] = function
     return found
 
 

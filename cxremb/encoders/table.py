@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from cxremb.errors import EncoderError, did_you_mean, name_list
 
 TIMM = "cxremb.encoders.timm_image:load"
-HUB = "cxremb.encoders.hf:load"
-TEXT = "cxremb.encoders.hf_text:load"
-IMAGE = "cxremb.encoders.hf_image:load"
+HUB = "cxremb.encoders.hf:load_any"
+TEXT = "cxremb.encoders.hf:load_text"
+IMAGE = "cxremb.encoders.hf:load_image"
 OWN = "cxremb.encoders.own:load"
 TINY = "cxremb.encoders.tiny"
 APACHE, MIT = "Apache-2.0", "MIT"
@@ -23,7 +23,7 @@ XRV_TAIL = "densenet121-d121-tw-lr001-rot45-tr15-sc15-seed0-best.pt"
 class EncoderSpec:
     """What a short name stands for. `build` is imported on use; `package` is one that carries the weights."""
 
-    build: str  # "module:function", called with (name, spec, weights, runtime)
+    build: str  # "module:function", called with (what, spec, machine)
     model: str  # full timm tag, or ORG/MODEL on the Hugging Face hub
     modality: str  # image or text; "" until the model's own configuration is read
     dim: int  # 0 until then
@@ -37,8 +37,6 @@ class EncoderSpec:
     channels: int = 3
     mean: float | None = None  # of pixels in 0 to 1; None: the model's own, for each channel
     std: float | None = None
-    aspect: str = "squash"  # how a film comes into the square; the user's choice
-    scaled_jpeg: bool = False  # likewise
     bert: bool = False  # load the body as a plain BERT: its own classes would be code from the repository
 
     @property

@@ -3,7 +3,6 @@
 from dataclasses import replace
 from difflib import get_close_matches
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import timm
@@ -11,7 +10,7 @@ import torch
 from timm.models import get_pretrained_cfg
 
 from cxremb import images
-from cxremb.encoders.base import Runtime
+from cxremb.encoders.base import Machine, What
 from cxremb.encoders.forward import FilmEncoder, FilmNet, film_input, pool_average
 from cxremb.encoders.state import load_backbone, read_state
 from cxremb.encoders.table import TOKENS, EncoderSpec, short_name
@@ -20,15 +19,16 @@ from cxremb.errors import EncoderError, name_list
 from cxremb.store.manifest import Recipe
 
 
-def load(name: str, spec: EncoderSpec, weights: Path | None, runtime: Runtime) -> FilmEncoder:
+def load(what: What, spec: EncoderSpec, machine: Machine) -> FilmEncoder:
     """The encoder for a timm entry of the table, or for `timm:NAME.TAG`. Raises `EncoderError`."""
+    name = what.model
     if not spec.dim:
         name, spec = resolve(spec)
-    found = locate_file(name, spec, weights)
+    found = locate_file(name, spec, what.weights)
     config = get_pretrained_cfg(spec.model)
     mean = config.mean if spec.mean is None else (spec.mean,) * spec.channels
     std = config.std if spec.std is None else (spec.std,) * spec.channels
-    frame = images.Frame(spec.side, spec.aspect, spec.scaled_jpeg)
+    frame = images.Frame(spec.side, what.aspect, what.scaled_jpeg)
     recipe = Recipe(
         encoder=short_name(name),
         model=spec.model,
@@ -37,7 +37,7 @@ def load(name: str, spec: EncoderSpec, weights: Path | None, runtime: Runtime) -
         dim=spec.dim,
         poolings=spec.poolings,
         input=film_input(frame, mean, std),
-        precision=runtime.precision_class,
+        precision=machine.precision_class,
     )
 
     def build() -> FilmNet:
@@ -46,7 +46,7 @@ def load(name: str, spec: EncoderSpec, weights: Path | None, runtime: Runtime) -
         pool = partial(pool_tokens, prefix=network.num_prefix_tokens) if spec.poolings == TOKENS else pool_average
         return FilmNet(network, pool, mean, std)
 
-    return FilmEncoder(recipe, frame, spec.licence, runtime, build)
+    return FilmEncoder(recipe, frame, spec.licence, machine, build)
 
 
 def resolve(spec: EncoderSpec) -> tuple[str, EncoderSpec]:

@@ -2,14 +2,13 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cxremb import images
-from cxremb.encoders.base import Runtime, Vectors
+from cxremb.encoders.base import Machine, Vectors, What
 from cxremb.encoders.table import EncoderSpec
 from cxremb.errors import EncoderError
 from cxremb.store.manifest import Recipe
@@ -20,12 +19,12 @@ WORDS = 4096  # hash buckets
 class TinyImage:
     """Every film's 64 x 64 pixels through one fixed Gaussian projection."""
 
-    def __init__(self, name: str, spec: EncoderSpec, runtime: Runtime) -> None:
-        self.frame = images.Frame(spec.side, spec.aspect, spec.scaled_jpeg)
+    def __init__(self, what: What, spec: EncoderSpec) -> None:
+        self.frame = images.Frame(spec.side, what.aspect, what.scaled_jpeg)
         self.licence = spec.licence
         self.notes: list[str] = []
         self.projection = fixed_projection(spec.side**2, spec.dim)
-        self.recipe = tiny_recipe(name, spec, self.projection, {**self.frame.recipe, "decoder": images.RECIPE})
+        self.recipe = tiny_recipe(what.model, spec, self.projection, {**self.frame.recipe, "decoder": images.RECIPE})
 
     def encode(self, films: NDArray[np.uint8]) -> Vectors:
         """{"avg": (n, dim)} for films of shape (n, side, side)."""
@@ -40,11 +39,11 @@ class TinyText:
 
     max_tokens = 10_000
 
-    def __init__(self, name: str, spec: EncoderSpec, runtime: Runtime) -> None:
+    def __init__(self, what: What, spec: EncoderSpec) -> None:
         self.licence = spec.licence
         self.notes: list[str] = []
         self.projection = fixed_projection(WORDS, spec.dim)
-        self.recipe = tiny_recipe(name, spec, self.projection, {"lower_case": True, "buckets": WORDS})
+        self.recipe = tiny_recipe(what.model, spec, self.projection, {"lower_case": True, "buckets": WORDS})
 
     def lengths(self, texts: Sequence[str]) -> list[int]:
         """Words of each text."""
@@ -56,22 +55,22 @@ class TinyText:
         return {"mean": np.stack([row.mean(axis=0) for row in rows]), "first": np.stack([row[0] for row in rows])}
 
 
-def load_image(name: str, spec: EncoderSpec, weights: Path | None, runtime: Runtime) -> TinyImage:
+def load_image(what: What, spec: EncoderSpec, machine: Machine) -> TinyImage:
     """The `tiny` image encoder."""
-    refuse(weights, name)
-    return TinyImage(name, spec, runtime)
+    refuse_weights(what)
+    return TinyImage(what, spec)
 
 
-def load_text(name: str, spec: EncoderSpec, weights: Path | None, runtime: Runtime) -> TinyText:
+def load_text(what: What, spec: EncoderSpec, machine: Machine) -> TinyText:
     """The `tiny_text` encoder."""
-    refuse(weights, name)
-    return TinyText(name, spec, runtime)
+    refuse_weights(what)
+    return TinyText(what, spec)
 
 
-def refuse(weights: Path | None, name: str) -> None:
+def refuse_weights(what: What) -> None:
     """Raises `EncoderError` if somebody gave weights that would be ignored."""
-    if weights is not None:
-        raise EncoderError(f"{name} has no weights to load", hint="leave out --weights")
+    if what.weights is not None:
+        raise EncoderError(f"{what.model} has no weights to load", hint="leave out --weights")
 
 
 def fixed_projection(inputs: int, dim: int) -> NDArray[np.float32]:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cxremb.embedding.start import asked_for
-from cxremb.encoders.base import Runtime, load_encoder
+from cxremb.embedding.start import what_of
+from cxremb.encoders.base import Machine, load_encoder
 from cxremb.errors import DataError, EncoderError, TrainError
 from cxremb.features import Features, Inputs, load_features
 from cxremb.store.dataset import Dataset
@@ -145,22 +145,22 @@ def encoder_of(store: Store) -> tuple["FilmEncoder", list[str]]:
     """The encoder of a store in float32, and what must be said. Raises `EncoderError` if it is another by now."""
     from cxremb.encoders.forward import FilmEncoder
 
-    encode, recipe = asked_for(store), store.manifest.recipe
+    what, recipe = what_of(store), store.manifest.recipe
 
-    def load(runtime: Runtime) -> "FilmEncoder":
-        found = load_encoder(encode.model, encode.weights, runtime, encode.aspect, encode.scaled_jpeg)
+    def load(machine: Machine) -> "FilmEncoder":
+        found = load_encoder(what, machine)
         if not isinstance(found, FilmEncoder):
-            raise EncoderError(f"{encode.model} is no torch network that could be exported", "leave --with-encoder out")
+            raise EncoderError(f"{what.model} is no torch network that could be exported", "leave --with-encoder out")
         return found
 
     half = recipe.precision == "half"
-    if load(Runtime(precision="bf16" if half else "fp32")).recipe.key != store.manifest.key:
+    if load(Machine(precision="bf16" if half else "fp32")).recipe.key != store.manifest.key:
         raise EncoderError(
-            f"{encode.model} is not what {store.name} was made with: its weights or its preprocessing have changed",
+            f"{what.model} is not what {store.name} was made with: its weights or its preprocessing have changed",
             hint=f"make a new store with `cxremb refresh --model {store.encoder}`, and train on it",
         )
     note = f"{store.name} was encoded in half precision; the file computes in float32, so probabilities differ a little"
-    return load(Runtime()), [note] if half else []
+    return load(Machine()), [note] if half else []
 
 
 def films_of_rows(

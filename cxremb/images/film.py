@@ -1,7 +1,6 @@
 """A file into a film: which decoder its first bytes ask for, and one kind of error for all of them."""
 
 import hashlib
-from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image as PilImage
@@ -22,16 +21,8 @@ RECIPE = {
 HEAD = 132  # bytes that tell the formats apart
 
 
-@dataclass(frozen=True)
-class Film:
-    """One decoded film: `pixels` is uint8 of shape (height, width); `sha256` is of the file's bytes."""
-
-    pixels: Grey
-    sha256: str
-
-
-def decode_file(path: Path, least: int | None = None) -> Film:
-    """The film in `path`. least: as `Frame.least`.
+def decode_file(path: Path, least: int | None = None) -> tuple[Grey, str]:
+    """(the film in `path`, uint8 of shape (height, width); the SHA-256 of the file). least: as `Frame.least`.
 
     Raises `ImageError`, naming the file and the stage: read, decode or content.
     """
@@ -42,7 +33,7 @@ def decode_file(path: Path, least: int | None = None) -> Film:
             f"{path}: cannot be read ({error.strerror})", "restore the file, then embed again", "read"
         ) from error
     pixels = decode_bytes(content, str(path), least)
-    return Film(pixels, hashlib.sha256(content).hexdigest())
+    return pixels, hashlib.sha256(content).hexdigest()
 
 
 def decode_bytes(content: bytes, name: str, least: int | None = None) -> Grey:

@@ -42,7 +42,7 @@ class Frame:
         }
 
 
-def fit(pixels: Grey, frame: Frame) -> Grey:
+def resize(pixels: Grey, frame: Frame) -> Grey:
     """(side, side): the film in its frame."""
     picture = PilImage.fromarray(pixels)
     width, height = picture.size
@@ -65,4 +65,4 @@ def fit(pixels: Grey, frame: Frame) -> Grey:
 
 def squash(pixels: Grey, side: int) -> Grey:
     """(side, side): both axes resized, so that no lung apex or base is cut off."""
-    return fit(pixels, Frame(side))
+    return resize(pixels, Frame(side))

@@ -64,10 +64,12 @@ def replace_table(path: Path, table: pa.Table) -> Path:
     Dictionary encoding is off for embeddings alone: it doubles the time to read float lists and saves nothing.
     """
     dictionary = [name for name in table.schema.names if name != "embedding"]
-    return replace_file(
-        path,
-        lambda draft: pq.write_table(table, draft, compression="zstd", use_dictionary=dictionary),
-    )
+
+    def write(draft: Path) -> None:
+        with draft.open("wb") as file:  # closed whatever happens: a draft that is open takes room even when removed
+            pq.write_table(table, file, compression="zstd", use_dictionary=dictionary)
+
+    return replace_file(path, write)
 
 
 def publish_text(path: Path, text: str) -> Path:

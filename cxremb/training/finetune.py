@@ -10,11 +10,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from cxremb.embedding.job import Outcome
-from cxremb.embedding.jobfile import Encode
-from cxremb.embedding.seen import Lesson, read_lesson, seen_by
-from cxremb.embedding.start import Where, asked_for, run
-from cxremb.encoders.base import Runtime, load_encoder
+from cxremb.embedding.job import Update
+from cxremb.embedding.start import run, what_of
+from cxremb.embedding.trained_on import TuningPatients, read_weights, weights_trained_on
+from cxremb.encoders.base import Machine, What, load_encoder
 from cxremb.encoders.table import TIMM, find_spec, short_name
 from cxremb.errors import EncoderError, StoreError, TrainError
 from cxremb.features import Features, Inputs, load_features
@@ -66,7 +65,7 @@ class FineTuning:
     dataset: Dataset
     plan: FineTune
     split: StoredSplit
-    encode: Encode
+    what: What
     encoder: "FilmEncoder"
     features: Features
     films: Films
@@ -89,7 +88,7 @@ class Refreshed:
     """Fine-tuned weights, and the job that embedded with them."""
 
     tuned: Tuned
-    outcome: Outcome
+    update: Update
 
 
 def refresh_finetuned(
@@ -98,7 +97,7 @@ def refresh_finetuned(
     split: StoredSplit,
     *,
     plan: FineTune,
-    where: Where,
+    machine: Machine,
     progress: Progress = unwatched,
 ) -> Refreshed:
     """The image encoder `model` fine-tuned on one fold of `split`, and its store.
@@ -108,9 +107,9 @@ def refresh_finetuned(
     patients of both. Raises as `finetune` and `embedding.start.run`.
     """
     store = base_store(dataset, model)
-    tuned = finetune(dataset, store, split, plan=plan, progress=progress, device=where.devices[0])
-    encode = replace(asked_for(store), weights=tuned.path.resolve())
-    return Refreshed(tuned, run(dataset, encode, where, progress))
+    tuned = finetune(dataset, store, split, plan=plan, progress=progress, device=machine.device)
+    what = replace(what_of(store), weights=tuned.path.resolve())
+    return Refreshed(tuned, run(dataset, what, machine, progress))
 
 
 def base_store(dataset: Dataset, model: str) -> Store:
@@ -157,26 +156,23 @@ def open_finetuning(
     dataset: Dataset, store: Store, split: StoredSplit, *, plan: FineTune, progress: Progress = unwatched
 ) -> FineTuning:
     """All that a fine-tuning reads, checked. Films are decoded into the pixel cache where they are not in it."""
-    encode = asked_for(store)
-    refuse_untrainable(encode.model, store)
+    what = what_of(store)
+    refuse_untrainable(what.model, store)
     if "val" not in fold_parts(split.table, 0, plan.fold).values():
         raise TrainError(
             f"fold {plan.fold} of split {split.title} has no val part, and fine-tuning chooses its epoch there",
             hint="choose another --split",
         )
-    runtime = Runtime()  # the network is moved to its device by the loop
-    encoder = cast(
-        "FilmEncoder", load_encoder(encode.model, encode.weights, runtime, encode.aspect, encode.scaled_jpeg)
-    )
+    encoder = cast("FilmEncoder", load_encoder(what, Machine()))  # the network is moved to its device by the loop
     recipe = PixelRecipe(encoder.frame.side, encoder.frame.aspect, augment=plan.augment)
     features, films = load_films(dataset, Inputs(plan.label_set), recipe, progress=progress, frame=encoder.frame)
     vectors = load_features(dataset, ("image",), Inputs(plan.label_set, image_model=store.name))
     key = key_of(dataset, split, plan, digests=(features.digest, vectors.digest), start=encoder.recipe)
-    if seen := seen_by(encode.weights, dataset.name):
+    if seen := weights_trained_on(what.weights, dataset.name):
         features = replace(features, seen={"image": seen}, stores={"image": store.name})
     head = Plan("image", options=plan.options, folds=(plan.fold,))
     parts = parts_of_plan(features, split, head, blocks=("image",))[0, plan.fold]
-    return FineTuning(dataset, plan, split, encode, encoder, features, films, vectors, parts, key)
+    return FineTuning(dataset, plan, split, what, encoder, features, films, vectors, parts, key)
 
 
 def refuse_untrainable(model: str, store: Store) -> None:
@@ -233,10 +229,10 @@ def save(tuning: FineTuning, trained: "TrainedNetwork", seconds: float) -> Tuned
     from safetensors.torch import save as to_bytes
 
     dataset, recipe = tuning.dataset, tuning.encoder.recipe
-    lesson = lesson_of(tuning)
+    patients = trained_on(tuning)
     network = cast(Any, trained.network).base.network
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in network.state_dict().items()}
-    content = to_bytes(tensors, lesson.metadata)
+    content = to_bytes(tensors, patients.metadata)
     digest = hashlib.sha256(content).hexdigest()
     path = dataset.paths.weights / f"{recipe.encoder}@{digest[:12]}.safetensors"
 
@@ -250,7 +246,7 @@ def save(tuning: FineTuning, trained: "TrainedNetwork", seconds: float) -> Tuned
         "weights": path.name,
         "weights_sha256": digest,
         "model": recipe.model,
-        "start": {"weights": str(tuning.encode.weights or ""), "weights_sha256": recipe.weights_sha256},
+        "start": {"weights": str(tuning.what.weights or ""), "weights_sha256": recipe.weights_sha256},
         "licence": tuning.encoder.licence,
         "dataset": dataset.name,
         "dataset_licence": dataset.descriptor.get("licence"),
@@ -260,7 +256,7 @@ def save(tuning: FineTuning, trained: "TrainedNetwork", seconds: float) -> Tuned
         "task": tuning.features.task,
         "labels": list(tuning.features.labels),
         "rows": {part: int((tuning.parts == part).sum()) for part in ("train", "val")},
-        "patients": {"train": len(lesson.train), "val": len(lesson.val)},
+        "patients": {"train": len(patients.train), "val": len(patients.val)},
         "left_out": dict(tuning.features.left_out),
         "notes": list(tuning.features.notes),
         "epoch": trained.epoch,
@@ -274,14 +270,14 @@ def save(tuning: FineTuning, trained: "TrainedNetwork", seconds: float) -> Tuned
     return Tuned(path, record)
 
 
-def lesson_of(tuning: FineTuning) -> Lesson:
+def trained_on(tuning: FineTuning) -> TuningPatients:
     """Whom the new weights have seen: train and val of this fold, and whoever the old ones had seen here."""
     patients = tuning.features.patient_ids
     train, val = (set(patients[tuning.parts == part].tolist()) for part in ("train", "val"))
-    before = read_lesson(tuning.encode.weights)
+    before = read_weights(tuning.what.weights)
     if before and before.dataset == tuning.dataset.name:
         train, val = train | set(before.train), val | set(before.val)
-    return Lesson(tuning.dataset.name, tuning.split.title, tuning.plan.fold, sorted(train), sorted(val - train))
+    return TuningPatients(tuning.dataset.name, tuning.split.title, tuning.plan.fold, sorted(train), sorted(val - train))
 
 
 def find_tuned(dataset: Dataset, key: str) -> Tuned | None:

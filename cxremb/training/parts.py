@@ -127,7 +127,7 @@ def refuse_seen(features: Features, blocks: Sequence[str], parts: Parts, where: 
     judged = tested | watched
     for block in blocks:
         seen = features.seen.get(block)
-        if seen is None or not (shared := (tested & seen.patients) | (watched & (seen.patients - seen.watched))):
+        if seen is None or not (shared := (tested & seen.patients) | (watched & (seen.patients - seen.epoch_only))):
             continue
         fold = "" if seen.fold is None else f" --fold {seen.fold}"
         same = f"use the split it was fine-tuned with: --split {seen.split}{fold}"

@@ -12,12 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
-from cxremb.embedding.decode import Refusal
-from cxremb.embedding.encode import Clock, Group, Work, films_of
-from cxremb.embedding.encode import Options as Where
+from cxremb.embedding.encode import Log, films_of
 from cxremb.embedding.pixels import PixelCache, frame_name, open_pixels
-from cxremb.embedding.plan import image_items
-from cxremb.errors import DataError, TrainError
+from cxremb.embedding.plan import Group, image_items
+from cxremb.encoders.base import Machine
+from cxremb.errors import DataError, ImageError, TrainError
 from cxremb.features import Features, Inputs, load_features
 from cxremb.images import Frame
 from cxremb.store.dataset import Dataset
@@ -105,11 +104,11 @@ def find_films(
     missing = [group for content, group in groups.items() if content not in cache]
     failures = {}
     if missing:
-        work = Work(Where(keep_pixels=True), Clock(), dataset.paths.cache)
-        with closing(films_of(missing, frame, work)) as films:
+        machine = Machine(keep_pixels=True)
+        with closing(films_of(missing, frame, machine, log=Log(), cache=dataset.paths.cache)) as films:
             for group, answer in progress(films, len(missing), "decoding films"):
-                if isinstance(answer, Refusal):
-                    failures[group[0].content] = answer.message
+                if isinstance(answer, ImageError):
+                    failures[group[0].content] = str(answer)
     return contents, failures
 
 

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cxremb.embedding.seen import seen_by
+from cxremb.embedding.trained_on import weights_trained_on
 from cxremb.errors import TrainError
 from cxremb.features import Features, Inputs
 from cxremb.predictions import joined
@@ -81,7 +81,7 @@ def open_source(
     start = find_start(find_network(plan.arm), weights, pretrained=pretrained)
     features, films = load_films(dataset, inputs, plan.pixels, progress=progress)
     notes = [*features.notes, *([start.note] if start.note else [])]
-    seen = seen_by(start.path, dataset.name)
+    seen = weights_trained_on(start.path, dataset.name)
     return NetworkSource(replace(features, notes=notes, seen={"image": seen} if seen else {}), films, start)
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from cxremb.encoders.machine import native_bf16
 from cxremb.errors import StoreError, TrainError
-from cxremb.images import Frame, Grey, fit
+from cxremb.images import Frame, Grey, resize
 from cxremb.training.data import BINARY
 from cxremb.training.heads import NetworkSpec
 from cxremb.training.loop import Predicted, one_thread, predicted
@@ -102,7 +102,7 @@ class Networks:
         if model is not None and model not in self.networks:
             raise TrainError(f"{self.run.folder}: no model {model!r}", hint=f"it has {', '.join(self.networks)}")
         recipe = self.job.recipe
-        framed = np.stack([fit(film, Frame(recipe.side, recipe.aspect)) for film in films])
+        framed = np.stack([resize(film, Frame(recipe.side, recipe.aspect)) for film in films])
         rows = np.arange(len(framed))
         cleaned = Films(recipe, None, [], rows, clean(framed, recipe))
         task = self.run.record.task

@@ -1,10 +1,7 @@
-"""Which store of a modality is read: the one asked for or the newest, and whom its encoder was fine-tuned on."""
+"""Which store of a modality is read: the one that is named, else the newest; and what to type where there is none."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-
-import pyarrow as pa
-import pyarrow.parquet as pq
+from dataclasses import replace
 
 from cxremb.encoders.weights import suggested
 from cxremb.errors import StoreError
@@ -18,16 +15,6 @@ WITHOUT = {  # what to type on a data set that lacks a modality
     "image": "`cxremb train text` or `cxremb ablate --text-only`",
     "text": "`cxremb train image` or `cxremb ablate --image-only`",
 }
-
-
-@dataclass(frozen=True)
-class TuningPatients:
-    """The patients whose films or reports an encoder was fine-tuned on."""
-
-    patients: frozenset[str]
-    split: str | None  # the split whose train and val part they are, if the encoder says so
-    fold: int | None = None
-    watched: frozenset[str] = frozenset()  # of the patients, those on whom only the epoch was chosen: its val part
 
 
 def choose_stores(
@@ -133,28 +120,3 @@ def check_text(dataset: Dataset, store: Store, text: str) -> None:
             f"{store.name} holds no text called {text!r}; it has {', '.join(store.sections)}",
             hint=embed_hint(store, store.xxxx) if late else "name one of them with --text",
         )
-
-
-def fine_tuned_on(store: Store) -> TuningPatients | None:
-    """Whom the encoder was fine-tuned on; None for one that was not.
-
-    The manifest's provenance names the file, under `trained_on`; its column is `patient_id`, another may say which
-    `part` a patient was in, and its metadata may name the `split` and the `fold`. Raises `StoreError` if that file is
-    gone: then nobody knows whom the encoder has not seen.
-    """
-    if not (name := store.manifest.provenance.get("trained_on")):
-        return None
-    path = store.folder / str(name)
-    try:
-        table = pq.read_table(path)
-        patients = table["patient_id"].to_pylist()
-    except (OSError, KeyError, pa.ArrowException) as error:
-        raise StoreError(
-            f"{path}: cannot be read, and it lists the patients that {store.name} was fine-tuned on",
-            hint=f"restore the file, or fine-tune again with `cxremb refresh --model {store.encoder} --finetune`",
-        ) from error
-    about = table.schema.metadata or {}
-    split, fold = about.get(b"split"), about.get(b"fold")
-    parts = table["part"].to_pylist() if "part" in table.column_names else [""] * len(patients)
-    watched = frozenset(patient for patient, part in zip(patients, parts, strict=True) if part == "val")
-    return TuningPatients(frozenset(patients), split.decode() if split else None, int(fold) if fold else None, watched)

@@ -1,4 +1,4 @@
-"""Bad luck while embedding: killed, interrupted, no disk, no memory, a race. Nothing committed is lost or wrong."""
+"""Faults while embedding: killed, interrupted, no disk, no memory, a race. Nothing committed is lost or wrong."""
 
 import os
 import signal
@@ -7,6 +7,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -15,14 +16,11 @@ import torch
 from conftest import collection, save_film
 
 from cxremb.catalog import add_collection
-from cxremb.embedding import fill as filling
-from cxremb.embedding.encode import Options
-from cxremb.embedding.engines import Call, fill_share
-from cxremb.embedding.fill import Shard, fill
+from cxremb.embedding import engines
+from cxremb.embedding.engines import fill, fill_share
 from cxremb.embedding.job import embed
-from cxremb.embedding.jobfile import Encode
 from cxremb.embedding.plan import orphans
-from cxremb.encoders.base import Runtime, load_encoder
+from cxremb.encoders.base import Machine, What, load_encoder
 from cxremb.errors import EncoderError, StoreError, VersionTaken
 from cxremb.store.check import check_store
 from cxremb.store.dataset import Dataset, open_dataset
@@ -32,11 +30,10 @@ from cxremb.store.reader import Store, open_store
 SCRIPT = """
 import sys, pathlib
 from cxremb.store.dataset import open_dataset
-from cxremb.encoders.base import load_encoder
+from cxremb.encoders.base import Machine, What, load_encoder
 from cxremb.embedding.job import embed
-from cxremb.embedding.encode import Options
 print("ready", flush=True)
-embed(open_dataset(pathlib.Path(sys.argv[1])), load_encoder("tiny"), Options(batch_size=2, part_items=5))
+embed(open_dataset(pathlib.Path(sys.argv[1])), load_encoder(What("tiny")), Machine(batch_size=2, part_items=5))
 print("done", flush=True)
 """
 
@@ -53,6 +50,18 @@ def start(root: Path) -> "subprocess.Popen[str]":
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
     return process
+
+
+def interrupted_at(count: int) -> Any:
+    """A progress that stands for Ctrl-C after so many items."""
+
+    def progress(items: Any, total: int, what: object) -> Any:
+        for number, item in enumerate(items):
+            if number == count:
+                raise KeyboardInterrupt
+            yield item
+
+    return progress
 
 
 @pytest.mark.slow
@@ -74,24 +83,18 @@ def test_killed_again_and_again(tmp_path: Path) -> None:
         if kills >= 20:
             break
     assert kills >= 20
-    outcome = embed(open_dataset(tmp_path / "root"), load_encoder("tiny"))
+    outcome = embed(open_dataset(tmp_path / "root"), load_encoder(What("tiny")))
     other = add_collection(collection(tmp_path / "films", 200), tmp_path / "other").dataset
-    assert rows(outcome.store) == rows(embed(other, load_encoder("tiny")).store)
+    assert rows(outcome.store) == rows(embed(other, load_encoder(What("tiny"))).store)
     assert [problem for problem in check_store(outcome.store.folder) if not problem.harmless] == []
 
 
 def test_interrupted_it_writes_what_is_finished(small: Dataset) -> None:
-    def interrupt(items: object, total: int, what: object) -> object:
-        for count, item in enumerate(items):  # type: ignore[arg-type]
-            if count == 17:
-                raise KeyboardInterrupt
-            yield item
-
     with pytest.raises(KeyboardInterrupt):
-        embed(small, load_encoder("tiny"), Options(batch_size=4, part_items=1000), interrupt)  # type: ignore[arg-type]
+        embed(small, load_encoder(What("tiny")), Machine(batch_size=4, part_items=1000), progress=interrupted_at(17))
     folder = next(small.paths.embeddings.glob("*@*"))
     assert latest_manifest(folder) is None
-    outcome = embed(small, load_encoder("tiny"))
+    outcome = embed(small, load_encoder(What("tiny")))
     assert outcome.reused >= 16
     assert len(rows(outcome.store)) == 24
 
@@ -111,12 +114,12 @@ def test_a_full_disk(tmp_path: Path) -> None:
         ballast = disk / "ballast"
         ballast.write_bytes(b"x" * max(used.f_bavail * used.f_frsize - 40_000, 0))
         with pytest.raises(StoreError, match=r"cannot be written .*No space left on device") as caught:
-            embed(data, load_encoder("tiny"), Options(part_items=50))
+            embed(data, load_encoder(What("tiny")), Machine(part_items=50))
         assert "free space" in caught.value.hint
         folder = next(data.paths.embeddings.glob("*@*"))
         assert not list(folder.glob(".*.parquet"))  # no draft takes the room that is left
         ballast.unlink()
-        outcome = embed(data, load_encoder("tiny"), Options(part_items=50))
+        outcome = embed(data, load_encoder(What("tiny")), Machine(part_items=50))
         assert len(rows(outcome.store)) == 600
         assert [problem for problem in check_store(folder) if not problem.harmless] == []
     finally:
@@ -125,7 +128,7 @@ def test_a_full_disk(tmp_path: Path) -> None:
 
 def test_a_root_that_is_a_file_system_to_read_from(tmp_path: Path) -> None:
     data = add_collection(collection(tmp_path / "films"), tmp_path / "root").dataset
-    outcome = embed(data, load_encoder("tiny"))
+    outcome = embed(data, load_encoder(What("tiny")))
     bound = subprocess.run(
         f"mount --bind {tmp_path}/root {tmp_path}/root && mount -o remount,ro,bind {tmp_path}/root",
         shell=True,
@@ -139,13 +142,13 @@ def test_a_root_that_is_a_file_system_to_read_from(tmp_path: Path) -> None:
             outcome.store
         )  # no cache, and no error
         with pytest.raises(StoreError, match="cannot be written"):
-            embed(data, load_encoder("tiny_text"))
+            embed(data, load_encoder(What("tiny_text")))
     finally:
         subprocess.run(["umount", tmp_path / "root"], check=True)
 
 
 def test_a_device_that_runs_out_of_memory_gets_smaller_batches(small: Dataset) -> None:
-    plain = load_encoder("tiny")
+    plain = load_encoder(What("tiny"))
     seen = []
 
     class Small:
@@ -159,7 +162,7 @@ def test_a_device_that_runs_out_of_memory_gets_smaller_batches(small: Dataset) -
                 raise torch.OutOfMemoryError("CUDA out of memory")
             return plain.encode(films)
 
-    outcome = embed(small, Small(), Options(batch_size=16))  # type: ignore[arg-type]
+    outcome = embed(small, Small(), Machine(batch_size=16))  # type: ignore[arg-type]
     assert seen[:3] == [16, 8, 4]
     assert max(seen[2:]) == 4
     assert outcome.store.manifest.provenance["counts"]["batch_size_that_fits"] == 4
@@ -169,7 +172,7 @@ def test_a_device_that_runs_out_of_memory_gets_smaller_batches(small: Dataset) -
 
 
 def test_a_device_that_holds_nothing_says_so(small: Dataset) -> None:
-    plain = load_encoder("tiny")
+    plain = load_encoder(What("tiny"))
 
     class Full:
         recipe, licence, frame, notes = plain.recipe, plain.licence, plain.frame, plain.notes
@@ -191,8 +194,8 @@ def test_a_film_that_changes_and_one_that_vanishes_during_the_job(small: Dataset
                 paths[21].unlink()
             yield item
 
-    options = Options(batch_size=1, workers=1)
-    failures = embed(small, load_encoder("tiny"), options, meddle).failures  # type: ignore[arg-type]
+    options = Machine(batch_size=1, workers=1)
+    failures = embed(small, load_encoder(What("tiny")), options, progress=meddle).failures  # type: ignore[arg-type]
     assert [(failure.stage, failure.item.source) for failure in failures] == [
         ("read", str(paths[20])),
         ("read", str(paths[21])),
@@ -204,16 +207,48 @@ def test_who_comes_second_takes_up_its_own_parts(small: Dataset) -> None:
     half = replace(small)
     object.__setattr__(half, "images", small.images.slice(0, 12))
 
-    def slower(folder: object, plan: object, encoder: object, work: object) -> object:
-        filled = fill(folder, plan, encoder, work)  # type: ignore[arg-type]
+    def slower(folder: object, *args: object, **kwargs: object) -> None:
+        fill(folder, *args, **kwargs)  # type: ignore[arg-type]
         if not manifest_paths(folder):  # type: ignore[arg-type]
-            embed(half, load_encoder("tiny"))
-        return filled
+            embed(half, load_encoder(What("tiny")))
 
-    outcome = embed(small, load_encoder("tiny"), Options(part_items=3), engine=slower)  # type: ignore[arg-type]
+    outcome = embed(small, load_encoder(What("tiny")), Machine(part_items=3), engine=slower)  # type: ignore[arg-type]
     assert outcome.store.version == 2
     assert len(rows(outcome.store)) == 24
     assert check_store(outcome.store.folder) == [] or all(p.harmless for p in check_store(outcome.store.folder))
+
+
+@pytest.mark.parametrize("moment", ["while this one writes", "while this one plans"])
+def test_parts_that_another_writer_has_published_meanwhile_are_not_missed(
+    small: Dataset, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    """A stopped job left parts that this one counts on, and another writer takes them up in a version of its own."""
+
+    with pytest.raises(KeyboardInterrupt):
+        embed(small, load_encoder(What("tiny")), Machine(batch_size=4, part_items=4), progress=interrupted_at(16))
+    half = replace(small)
+    object.__setattr__(half, "images", small.images.slice(0, 12))
+    folder = next(small.paths.embeddings.glob("*@*"))
+
+    def overtake() -> None:
+        monkeypatch.undo()
+        if not manifest_paths(folder):
+            assert not embed(half, load_encoder(What("tiny"))).encoded
+
+    def slower(*args: object, **kwargs: object) -> None:
+        fill(*args, **kwargs)  # type: ignore[arg-type]
+        overtake()
+
+    def late(folder: Path) -> list[Path]:
+        overtake()
+        return orphans(folder)
+
+    if moment == "while this one plans":
+        monkeypatch.setattr("cxremb.embedding.plan.orphans", late)
+    update = embed(small, load_encoder(What("tiny")), engine=slower)
+    assert (update.store.version, update.asked, len(update.failures)) == (2, 24, 0)
+    assert len(rows(update.store)) == 24
+    assert check_store(folder) == [] or all(problem.harmless for problem in check_store(folder))
 
 
 @pytest.mark.slow
@@ -225,7 +260,7 @@ def test_two_processes_at_once(tmp_path: Path) -> None:
         assert process.returncode == 0
     store = open_store(data, "tiny")
     other = add_collection(collection(tmp_path / "films", 60), tmp_path / "other").dataset
-    assert rows(store) == rows(embed(other, load_encoder("tiny")).store)
+    assert rows(store) == rows(embed(other, load_encoder(What("tiny"))).store)
     assert [problem for problem in check_store(store.folder) if not problem.harmless] == []
 
 
@@ -238,9 +273,9 @@ def test_who_is_overtaken_every_time_gives_up(small: Dataset, monkeypatch: pytes
 
     monkeypatch.setattr("cxremb.embedding.job.publish", overtaken)
     with pytest.raises(VersionTaken):
-        embed(small, load_encoder("tiny"))
+        embed(small, load_encoder(What("tiny")))
     monkeypatch.undo()
-    outcome = embed(small, load_encoder("tiny"))
+    outcome = embed(small, load_encoder(What("tiny")))
     assert (len(tried), outcome.reused, outcome.encoded) == (5, 24, 0)  # its parts are there all the same
 
 
@@ -249,55 +284,58 @@ def test_shares_are_written_anywhere_and_committed_once(tmp_path: Path) -> None:
     data = add_collection(collection(tmp_path / "films", 40), tmp_path / "root").dataset
     bad = Path(data.images["path"][3].as_py())
     bad.write_bytes(b"damaged")
-    call = Call(tmp_path / "root", "small", Encode("tiny"), Runtime(), Options())
-    shares = [fill_share(call, Shard(number, 3)) for number in range(3)]
+    shares = [
+        fill_share(tmp_path / "root", "small", What("tiny"), machine=Machine(), share=(number, 3))
+        for number in range(3)
+    ]
     folder = next(data.paths.embeddings.glob("*@*"))
     assert latest_manifest(folder) is None
     assert sum(share.encoded for share in shares) == 79  # 80 films, one of them twice
     assert len(orphans(folder)) == 3
     assert sum(len(share.failures) for share in shares) == 1
-    outcome = embed(data, load_encoder("tiny"))
+    outcome = embed(data, load_encoder(What("tiny")))
     assert (outcome.asked, outcome.reused, outcome.encoded, len(outcome.failures)) == (80, 79, 1, 1)
 
 
 @pytest.mark.slow
 def test_devices_write_the_same_store(tmp_path: Path) -> None:
     """Two processes, as for two GPUs."""
-    compare_engine(tmp_path, "Devices(call, ['cpu', 'cpu'])")
+    compare_engine(tmp_path, "fill_on_devices", "Machine(devices=('cpu', 'cpu'))")
 
 
 @pytest.mark.slow
 def test_ray_writes_the_same_store(tmp_path: Path) -> None:
     """A local cluster of two workers."""
     pytest.importorskip("ray")
-    compare_engine(tmp_path, "RayCluster(call, 2)", "import ray; ray.init(num_cpus=2, include_dashboard=False)")
+    compare_engine(
+        tmp_path, "fill_on_ray", "Machine(ray_workers=2)", "import ray; ray.init(num_cpus=2, include_dashboard=False)"
+    )
 
 
 ENGINE = """
 import sys, pathlib
-from cxremb.embedding.encode import Options
-from cxremb.embedding.engines import Call, Devices, RayCluster
+from functools import partial
+from cxremb.embedding.engines import fill_on_devices, fill_on_ray
 from cxremb.embedding.job import embed
-from cxremb.embedding.jobfile import Encode
-from cxremb.encoders.base import Runtime, load_encoder
+from cxremb.encoders.base import Machine, What, load_encoder
 from cxremb.store.dataset import open_dataset
 if __name__ == "__main__":
     {before}
-    root = pathlib.Path(sys.argv[1])
-    call = Call(root, "small", Encode("tiny"), Runtime(), Options())
-    print(embed(open_dataset(root), load_encoder("tiny"), engine={engine}).encoded)
+    engine = partial({engine}, what=What("tiny"))
+    data = open_dataset(pathlib.Path(sys.argv[1]))
+    print(embed(data, load_encoder(What("tiny")), {machine}, engine=engine).encoded)
 """
 
 
-def compare_engine(tmp_path: Path, engine: str, before: str = "pass") -> None:
+def compare_engine(tmp_path: Path, engine: str, machine: str, before: str = "pass") -> None:
     """The store that an engine writes, in a process of its own, against that of the plain job; one film is damaged."""
     films = tmp_path / "films"
-    plain = embed(add_collection(collection(films, 40), tmp_path / "plain").dataset, load_encoder("tiny"))
+    plain = embed(add_collection(collection(films, 40), tmp_path / "plain").dataset, load_encoder(What("tiny")))
     data = add_collection(collection(films, 40), tmp_path / "root").dataset
     Path(data.images["path"][3].as_py()).write_bytes(b"damaged")
     script = tmp_path / "script.py"
-    script.write_text(ENGINE.format(engine=engine, before=before))
-    here = os.pathsep.join([str(Path(filling.__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
+    script.write_text(ENGINE.format(engine=engine, machine=machine, before=before))
+    here = os.pathsep.join([str(Path(engines.__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(
         [sys.executable, script, tmp_path / "root"],
         capture_output=True,
