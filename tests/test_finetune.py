@@ -164,10 +164,10 @@ def test_whom_the_epoch_was_chosen_on_may_be_val_again_and_not_test(tuned_data):
     split, store = split_of(data), done.update.store
     features = load_features(data, ("image",), Inputs("bright", image_model=store.name))
     seen = features.seen["image"]
-    assert seen.watched == patients_of(data, 0)["val"]
+    assert seen.epoch_only == patients_of(data, 0)["val"]
     assert seen.patients == patients_of(data, 0)["val"] | patients_of(data, 0)["train"]
-    only_val = replace(features, seen={"image": replace(seen, patients=seen.watched)})
-    hit = next(fold for fold in range(1, 5) if patients_of(data, fold)["test"] & seen.watched)
+    only_val = replace(features, seen={"image": replace(seen, train=())})
+    hit = next(fold for fold in range(1, 5) if patients_of(data, fold)["test"] & seen.epoch_only)
     with pytest.raises(TrainError, match="fine-tuned on"):
         fit_run(FitJob(data, only_val, split, Plan("image", options=HEAD, folds=(hit,))))
 
