@@ -77,7 +77,7 @@ def installed_requirements(name: str) -> list[str]:
 
 
 def applies(one: Requirement, environment: Mapping[str, str], extra: str) -> bool:
-    """Whether a requirement counts in `environment`, for what is asked with `extra`."""
+    """Whether a requirement counts in `environment`, for what a package asks with `extra`."""
     return one.marker is None or one.marker.evaluate({**environment, "extra": extra})
 
 
@@ -89,21 +89,21 @@ def pins() -> dict[str, str]:
 
 def missing(wanted: Mapping[str, str], tags: tuple[str, ...], python: str) -> Iterator[str]:
     """What pip says of each package that has no wheel. No tags: for this machine."""
-    left = dict(wanted)
-    while left:
+    remaining = dict(wanted)
+    while remaining:
         with tempfile.TemporaryDirectory() as folder:
             words = ["--dry-run", "--quiet", "--no-deps", "--ignore-installed", "--only-binary", ":all:"]
             if tags:
                 words += ["--target", folder, "--python-version", python]
                 words += [word for tag in tags for word in ("--platform", tag)]
-            command = [sys.executable, "-m", "pip", "install", *words, *left.values()]
+            command = [sys.executable, "-m", "pip", "install", *words, *remaining.values()]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode == 0:
             return
         named = re.search(r"No matching distribution found for ([\w.-]+)", done.stderr)
-        if named is None or canonicalize_name(named[1]) not in left:
+        if named is None or canonicalize_name(named[1]) not in remaining:
             raise SystemExit(done.stderr)
-        yield left.pop(canonicalize_name(named[1]))
+        yield remaining.pop(canonicalize_name(named[1]))
 
 
 def main() -> None:
@@ -116,20 +116,20 @@ def main() -> None:
         targets = [
             (
                 f"{system}, Python {python}",
-                {**here, **asked, "python_version": python, "python_full_version": f"{python}.0"},
+                {**here, **markers, "python_version": python, "python_full_version": f"{python}.0"},
                 tags,
                 python,
             )
-            for system, (asked, tags) in SYSTEMS.items()
+            for system, (markers, tags) in SYSTEMS.items()
             for python in PYTHONS
         ]
     pinned, complete = pins(), True
     for name, environment, tags, python in targets:
-        wanted = {package: pinned.get(package, asked) for package, asked in needed(environment).items()}
+        wanted = {package: pinned.get(package, wish) for package, wish in needed(environment).items()}
         lacking = list(missing(wanted, tags, python))
         complete = complete and not lacking
-        said = f"no wheel of {', '.join(lacking)}" if lacking else "wheels only"
-        print(f"{name}: {len(wanted)} packages, {said}", flush=True)
+        answer = f"no wheel of {', '.join(lacking)}" if lacking else "wheels only"
+        print(f"{name}: {len(wanted)} packages, {answer}", flush=True)
     sys.exit(0 if complete else 1)
 
 

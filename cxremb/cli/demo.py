@@ -181,10 +181,10 @@ def draw_ablation(result: "Ablation", path: "Path") -> "Path":
     from cxremb.report.figures import Bar, picture
     from cxremb.store.files import replace_text
 
-    made = [(control.name, control.row) for control in result.controls if control.row is not None]
+    judged = [(control.name, control.row) for control in result.controls if control.row is not None]
     arms, controls = (
         [Bar(name, row.auroc.value, row.auroc.low, row.auroc.high) for name, row in rows]
-        for rows in ([(row.arm, row) for row in result.rows], made)
+        for rows in ([(row.arm, row) for row in result.rows], judged)
     )
     subtitle = f"normal or abnormal, {result.patients:,} patients of IU X-ray; below, in grey, what must not win"
     replace_text(path, picture("Real reports, simulated films", subtitle, arms, controls))

@@ -69,8 +69,10 @@ def forest(bars: Sequence[Bar], measure: str, chance: float) -> str:
     marks.append(path([(chance, 0), (chance, frame.y[1])], frame, "chance"))
     for index, bar in enumerate(bars):
         marks += forest_row(frame, bar, len(bars) - index - 0.5, f"line{index % COLOURS}")
-    said = "; ".join(f"{bar.name} {estimate(bar)}" for bar in bars)
-    return svg(frame, f"{measure} per arm with 95% intervals", f"{said}. The dashed line is chance, {chance}.", marks)
+    figures = "; ".join(f"{bar.name} {estimate(bar)}" for bar in bars)
+    return svg(
+        frame, f"{measure} per arm with 95% intervals", f"{figures}. The dashed line is chance, {chance}.", marks
+    )
 
 
 def forest_row(frame: Frame, bar: Bar, height: float, colour: str) -> Iterator[str]:
@@ -102,9 +104,9 @@ def picture(title: str, subtitle: str, arms: Sequence[Bar], controls: Sequence[B
         control = index >= len(arms)
         row = "".join(forest_row(frame, bar, len(rows) - index - 0.5, GREY if control else f"line{index % GREY_LINE}"))
         marks.append(f'<g class="quiet">{row}</g>' if control else row)
-    spoken = "; ".join(f"{bar.name} {estimate(bar)}" for bar in rows)
+    figures = "; ".join(f"{bar.name} {estimate(bar)}" for bar in rows)
     style = Path(__file__).with_name("drawings.css").read_text(encoding="utf-8")
-    return svg(frame, title, f"{subtitle}. {spoken}.", [f"<style>{style}</style>", *marks])
+    return svg(frame, title, f"{subtitle}. {figures}.", [f"<style>{style}</style>", *marks])
 
 
 def loss_curves(arm: str, curves: Mapping[str, Sequence[Point]], top: float) -> str:
@@ -118,8 +120,8 @@ def loss_curves(arm: str, curves: Mapping[str, Sequence[Point]], top: float) -> 
             x, y = frame.at(points[0])
             marks.append(f'<circle class="dot line{index}" cx="{x:.1f}" cy="{y:.1f}" r="3"/>')
         marks += key_entry(frame, index, len(curves), name, high=True)
-    said = [f"{name} {points[0][1]:.3f} to {points[-1][1]:.3f}" for name, points in curves.items() if points]
-    return svg(frame, f"Loss of the {arm} arm", f"Mean over folds by epoch: {', '.join(said) or 'none'}.", marks)
+    changes = [f"{name} {points[0][1]:.3f} to {points[-1][1]:.3f}" for name, points in curves.items() if points]
+    return svg(frame, f"Loss of the {arm} arm", f"Mean over folds by epoch: {', '.join(changes) or 'none'}.", marks)
 
 
 def key_entry(frame: Frame, index: int, of: int, name: str, high: bool = False) -> Iterator[str]:
@@ -173,15 +175,15 @@ def estimate(bar: Bar) -> str:
     """`0.812 (0.790 to 0.833)`, or what is missing."""
     if bar.value is None:
         return "undefined"
-    told = f"{bar.value:.3f}" + ("" if bar.low is None else f" ({bar.low:.3f} to {bar.high:.3f})")
-    return told.replace("-", "\N{MINUS SIGN}")
+    text = f"{bar.value:.3f}" + ("" if bar.low is None else f" ({bar.low:.3f} to {bar.high:.3f})")
+    return text.replace("-", "\N{MINUS SIGN}")
 
 
 def svg(frame: Frame, title: str, description: str, marks: Sequence[str]) -> str:
     """The drawing, with a title and a description for those who hear it."""
-    told = f"<title>{escape(title)}</title><desc>{escape(description)}</desc>"
+    head = f"<title>{escape(title)}</title><desc>{escape(description)}</desc>"
     size = f'viewBox="0 0 {frame.width} {frame.height}" width="{frame.width}" height="{frame.height}"'
     spoken = escape(f"{title}. {description}", quote=True)
     return (
-        f'<svg role="img" aria-label="{spoken}" {size} xmlns="http://www.w3.org/2000/svg">{told}{"".join(marks)}</svg>'
+        f'<svg role="img" aria-label="{spoken}" {size} xmlns="http://www.w3.org/2000/svg">{head}{"".join(marks)}</svg>'
     )
