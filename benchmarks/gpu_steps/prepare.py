@@ -1,0 +1,79 @@
+"""What the other steps read: films, reports, labels, and random weights of the real architectures. No download."""
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+from PIL import Image as PilImage
+
+from gpu_steps import package, weights
+from gpu_steps.setting import Findings, Setting, need, rounded
+
+SYLLABLES = ("ba", "cor", "den", "fi", "ga", "hil", "lo", "mar", "nod", "pul", "ra", "sis", "tho", "vas", "xi", "zon")
+TOKENS = 66, 0.45  # the median length of a report of IU X-ray, and how far lengths spread (of their logarithm)
+CORES = os.cpu_count() or 1
+
+
+def run(setting: Setting) -> Findings:
+    """Weights, then a data set of films at the network's size with reports and labels, then large films as files."""
+    yield "weights", weights.write_film_weights(setting)
+    yield "text_weights", weights.write_text_weights(setting, words())
+    need("duckdb")
+    sizes = setting.sizes
+    side = package.film_side(setting)
+    n, shape = sizes.films, (side, side)
+    paths = draw(setting.folder / "films", "jpg", n, shape, setting.quick)
+    package.add_films(setting, "films", paths, list(reports(n)), labels(n))
+    yield "films", n
+    for kind, ending in (("png", "png"), ("jpeg", "jpg")):
+        paths = draw(setting.folder / kind, ending, sizes.large, sizes.large_shape, setting.quick)
+        package.add_films(setting, kind, paths)
+        size = sum(path.stat().st_size for path in paths) / len(paths)
+        yield kind, {"films": len(paths), "shape": sizes.large_shape, "bytes_each": rounded(size)}
+
+
+def words() -> list[str]:
+    """A vocabulary of 4,096 words."""
+    return [a + b + c for a in SYLLABLES for b in SYLLABLES for c in SYLLABLES]
+
+
+def reports(n: int) -> Iterator[str]:
+    """Texts as long as real ones."""
+    random, vocabulary = np.random.default_rng(1), np.array(words())
+    for _ in range(n):
+        length = int(np.clip(random.lognormal(np.log(TOKENS[0]), TOKENS[1]), 8, 400))
+        yield " ".join(random.choice(vocabulary, length))
+
+
+def labels(n: int) -> list[int]:
+    """0 or 1 by number, as `draw_one` draws the films: those of 1 are brighter on the right."""
+    return [number % 2 for number in range(n)]
+
+
+def draw(folder: Path, ending: str, n: int, shape: tuple[int, int], quick: bool) -> list[Path]:
+    """So many films as files, drawn by all cores."""
+    folder.mkdir()
+    paths = [folder / f"{number:05d}.{ending}" for number in range(n)]
+    one = partial(draw_one, shape=shape)
+    if quick:  # starting processes takes longer
+        for number, path in enumerate(paths):
+            one(number, path)
+    else:
+        with ProcessPoolExecutor(CORES, get_context("spawn")) as pool:
+            list(pool.map(one, range(n), paths, chunksize=32))
+    return paths
+
+
+def draw_one(number: int, path: Path, shape: tuple[int, int]) -> None:
+    """A film of smooth noise with a detector's grain."""
+    random = np.random.default_rng(number)
+    coarse = PilImage.fromarray(random.integers(20, 200, (13, 11), dtype=np.uint8))
+    film = np.asarray(coarse.resize(shape[::-1], PilImage.Resampling.BICUBIC)).astype(np.float32)
+    film += 2 * random.standard_normal(shape, dtype=np.float32)
+    film[:, shape[1] // 2 :] += 40 * (number % 2)
+    quality = {"quality": 90} if path.suffix == ".jpg" else {}
+    PilImage.fromarray(np.clip(film, 0, 255).astype(np.uint8)).save(path, **quality)
