@@ -8,7 +8,7 @@ DEV := .venv/.dev
 # What torch, oneDNN and this package may use of a processor: what most laptops and hosted runners have.
 AVX2 := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2
 
-.PHONY: help env demo test test-slow test-avx2 lint types tests wheels format clean
+.PHONY: help env demo test test-slow test-avx2 lint types tests wheels format gpu clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 11
@@ -53,6 +53,9 @@ wheels: env ## whether every package that is installed is there as a wheel, for 
 format: env ## rewrite the code in its own style
 	$(BIN)/python -m ruff check --fix .
 	$(BIN)/python -m ruff format .
+
+gpu: ## check and time all that runs on a GPU: no environment, no network; PYTHON=, WHEELS=folder, RESULTS=file
+	$(PYTHON) benchmarks/gpu.py $(if $(WHEELS),--wheels "$(WHEELS)") $(if $(RESULTS),--out "$(RESULTS)")
 
 clean: ## remove the environment and the caches, never a store
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info

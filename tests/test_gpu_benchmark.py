@@ -84,7 +84,8 @@ def test_a_step_that_fails_hangs_or_dies_stops_no_other(device: str, tmp_path: P
     (tmp_path / "run.py").write_text(
         "import json, sys\n"
         f"sys.path[:0] = [{str(BENCHMARKS)!r}, {str(tmp_path)!r}]\n"
-        "import gpu\nfrom pathlib import Path\nfrom gpu_steps.running import Step\nfrom gpu_steps.setting import Setting\n"
+        "from pathlib import Path\n"
+        "import gpu\nfrom gpu_steps.running import Step\nfrom gpu_steps.setting import Setting\n"
         "if __name__ == '__main__':\n"
         "    steps = [Step(name, f'trial:{name}', 1 if name == 'late' else 60)\n"
         "             for name in ('good', 'wrong', 'failing', 'late', 'dying', 'skipping')]\n"
@@ -125,7 +126,6 @@ def test_an_unknown_step_is_refused() -> None:
 
 def test_make_gpu_takes_the_python_it_is_given_and_makes_no_environment() -> None:
     project = BENCHMARKS.parent
-    done = subprocess.run(
-        ["make", "-n", "gpu", "PYTHON=some python", "WHEELS=my wheels"], capture_output=True, text=True, check=True, cwd=project
-    )  # fmt: skip
+    words = ["make", "-n", "gpu", "PYTHON=some python", "WHEELS=my wheels"]
+    done = subprocess.run(words, capture_output=True, text=True, check=True, cwd=project)
     assert done.stdout.split("\n")[0].rstrip() == 'some python benchmarks/gpu.py --wheels "my wheels"'

@@ -32,5 +32,5 @@ def bare_rate(setting: Setting, encoder: Any, batch: tuple[torch.Tensor, ...], e
     with torch.inference_mode(), package.arithmetic(encoder):
         seconds = setting.seconds(lambda: package.network_of(encoder)(*batch), least=1.0)
     found = len(batch[0]) / seconds
-    share = setting.share(found * each, f"{encoder.runtime.precision}_operations")
+    share = setting.share(found * each, f"{encoder.machine.precision}_operations")
     return {"a_second": rounded(found), "of_products": share}

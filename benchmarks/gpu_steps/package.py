@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cxremb.encoders.base import Runtime, load_encoder
+from cxremb.encoders.base import Machine, What, load_encoder
 from cxremb.encoders.forward import least_cosine
 from cxremb.training.data import Member, Rows, Trained
 from cxremb.training.heads import HEADS
@@ -35,14 +35,23 @@ __all__ = ["CORES", "HEADS", "LABELS", "TEXT_MODEL", "Job", "Member", "Rows", "T
 
 def film_encoder(setting: Setting, precision: str, *, compiled: bool = False, device: str = "") -> Any:
     """The encoder of films with the random weights, on the device."""
-    runtime = Runtime(device or setting.device, precision, "torch", compiled)
-    return load_encoder(film_model(setting), film_weights(setting), runtime)
+    what = What(film_model(setting), film_weights(setting))
+    return load_encoder(what, machine_of(setting, precision, compiled=compiled, device=device))
 
 
 def text_encoder(setting: Setting, precision: str, *, compiled: bool = False, device: str = "") -> Any:
     """The encoder of texts with the random weights, on the device."""
-    runtime = Runtime(device or setting.device, precision, "torch", compiled)
-    return load_encoder(TEXT_MODEL, text_weights(setting), runtime)
+    what = What(TEXT_MODEL, text_weights(setting))
+    return load_encoder(what, machine_of(setting, precision, compiled=compiled, device=device))
+
+
+def machine_of(setting: Setting, precision: str, *, compiled: bool = False, device: str = "") -> Machine:
+    """Where an encoder runs."""
+    sizes = setting.sizes
+    return Machine(
+        (device or setting.device,), precision, "torch", compiled, sizes.film_batch, sizes.token_budget,
+        CORES, sizes.part_items,
+    )  # fmt: skip
 
 
 def bare_film_network(setting: Setting) -> torch.nn.Module:
@@ -53,8 +62,7 @@ def bare_film_network(setting: Setting) -> torch.nn.Module:
 
 def bare_text_network(setting: Setting) -> torch.nn.Module:
     """The network from ids and mask (n, length) to vectors."""
-    from cxremb.encoders.hf_body import load_body, read_config
-    from cxremb.encoders.hf_text import TextNet
+    from cxremb.encoders.hf import TextNet, load_body, read_config
 
     folder = text_weights(setting)
     return TextNet(load_body(folder, read_config(folder))).eval().requires_grad_(False).to(setting.device)
@@ -67,9 +75,9 @@ def network_of(encoder: Any) -> Any:
 
 def arithmetic(encoder: Any) -> torch.autocast:
     """The arithmetic that an encoder computes in."""
-    runtime = encoder.runtime
-    kind = torch.float16 if runtime.precision == "fp16" else torch.bfloat16
-    return torch.autocast(torch.device(runtime.device).type, kind, enabled=runtime.precision != "fp32")
+    machine = encoder.machine
+    kind = torch.float16 if machine.precision == "fp16" else torch.bfloat16
+    return torch.autocast(torch.device(machine.device).type, kind, enabled=machine.precision != "fp32")
 
 
 def film_side(setting: Setting) -> int:
@@ -134,18 +142,13 @@ class Job:
 
 def embed(setting: Setting, name: str, encoder: Any, *, batch: int | None = None, keep_pixels: bool = False) -> Job:
     """Bring the store of an encoder that is built already up to date, decoding on all cores."""
-    from cxremb.embedding.encode import Options
     from cxremb.embedding.job import embed as run
 
-    sizes = setting.sizes
-    options = Options(
-        batch_size=batch or sizes.film_batch, workers=CORES, token_budget=sizes.token_budget,
-        part_items=sizes.part_items, keep_pixels=keep_pixels,
-    )  # fmt: skip
-    done = run(data_set(setting, name), encoder, options)
-    stages = {stage: round(seconds, 3) for stage, seconds in done.clock.seconds.items()}
-    counts = dict(done.clock.counts)
-    return Job(done.asked, done.reused, done.encoded, len(done.failures), done.seconds, stages, counts, done.store)
+    machine = replace(encoder.machine, batch_size=batch or setting.sizes.film_batch, keep_pixels=keep_pixels)
+    done = run(data_set(setting, name), encoder, machine)
+    stages = {stage: round(seconds, 3) for stage, seconds in done.stages.items()}
+    counts, failed = dict(done.counts), len(done.failures)
+    return Job(done.asked, done.reused, done.encoded, failed, done.seconds, stages, counts, done.store)
 
 
 def forget(store: Any) -> None:
@@ -178,12 +181,12 @@ def cached_films(setting: Setting, name: str, some: Sequence[Any]) -> NDArray[np
 
 def decode_all(setting: Setting, name: str) -> Iterable[Any]:
     """Every film of a data set, decoded by all cores as a job does it, and nothing else."""
-    from cxremb.embedding.decode import Decoders, Task
+    from cxremb.embedding.decode import Decoders
 
     decoders = Decoders(film_encoder(setting, "fp32", device="cpu").frame, CORES, processes=not setting.quick)
     try:
-        tasks = [Task([(item.source, item.content)]) for item in items(setting, name, "image")]
-        yield from decoders.run(tasks, 4 * setting.sizes.film_batch)
+        films = ([(item.source, item.content)] for item in items(setting, name, "image"))
+        yield from decoders.run(films, 4 * setting.sizes.film_batch)
     finally:
         decoders.close()
 
