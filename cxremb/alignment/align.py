@@ -17,7 +17,7 @@ from cxremb.splits import LEAKY, StoredSplit
 from cxremb.store.dataset import Dataset
 from cxremb.store.reader import PROJECTED, Store
 from cxremb.store.texts import text_role
-from cxremb.types import Progress, unwatched
+from cxremb.types import PARTS, Progress, unwatched
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def align(
         reused=not (image.changed or text.changed),
         fitted=fitted,
         retrieval=found,
-        pairs={part: len(pairs.rows(part)) for part in ("train", "val", "test")},
+        pairs={part: len(pairs.rows(part)) for part in PARTS},
         test_patients=len(pairs.patients("test")),
         left_out=pairs.left_out,
         told=f"{describe_text(inputs.text, role)}; split {split.title}, fold {fold}",

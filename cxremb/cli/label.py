@@ -12,7 +12,7 @@ from cxremb.cli.options import DEFAULT_ROOT, DatasetName, Root
 from cxremb.cli.output import AsFormat, Format, write
 
 
-class Task(StrEnum):
+class LabelTask(StrEnum):
     """What a head learns from a label set."""
 
     binary = "binary"
@@ -26,7 +26,7 @@ def label(
     file: Annotated[Path | None, typer.Option(help="Table with the columns study_id, label, value.")] = None,
     means: Annotated[str, typer.Option(help="What it says, in one sentence.")] = "",
     task: Annotated[
-        Task | None, typer.Option(help="What it is for, if not what the rows look like.", show_default=False)
+        LabelTask | None, typer.Option(help="What it is for, if not what the rows look like.", show_default=False)
     ] = None,
     dataset: DatasetName = None,
     root: Root = DEFAULT_ROOT,

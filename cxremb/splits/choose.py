@@ -13,10 +13,9 @@ import pyarrow.compute as pc
 from cxremb.errors import SplitError, did_you_mean, name_list
 from cxremb.labels import Labels, read_labels
 from cxremb.splits.folds import classes_lacking
-from cxremb.splits.spec import BUILT_IN, DEFAULT, IMAGE_SPLIT, KEY_LENGTH, METHOD, STANDARD, SplitSpec
-from cxremb.splits.stored import StoredSplit, read_about, read_split, shared_patients, store_split, stored_split
+from cxremb.splits.spec import BUILT_IN, DEFAULT, IMAGE_SPLIT, KEY_LENGTH, METHOD, STANDARD, SplitSpec, fold_table
+from cxremb.splits.stored import StoredSplit, read_about, read_split, shared_patients, store_once, stored_split
 from cxremb.store.dataset import Dataset
-from cxremb.store.layout import SPLITS
 from cxremb.types import EXAMPLES, PARTS, Note
 
 LEAKY_MEANS = "A model can then score by recognising the patient, so its figures say nothing about new patients."
@@ -64,20 +63,12 @@ def image_split(dataset: Dataset, label_set: str, seed: int = 0) -> StoredSplit:
     columns = {name: images[name] for name in ("patient_id", "study_id", "image_id")}
     record = [METHOD, IMAGE_SPLIT, seed, *(column.to_pylist() for column in columns.values())]
     key = hashlib.sha256(json.dumps(record).encode()).hexdigest()[:KEY_LENGTH]
-    path = dataset.paths.splits / f"{IMAGE_SPLIT}@{key}.parquet"
-    if path.is_file():
-        return read_split(path)
     parts = np.full(n, "train", dtype="<U5")
     parts[np.random.default_rng(seed).permutation(n)[: -(-n // 5)]] = "test"  # the odd image is tested
-    rows = {
-        "split": pa.repeat(IMAGE_SPLIT, n),
-        "repeat": pa.repeat(0, n),
-        "fold": pa.repeat(0, n),
-        **columns,
-        "part": pa.array(parts),
-    }
     means = f"80:20 by image at random, without a validation part, seed {seed}"
-    return store_split(StoredSplit(IMAGE_SPLIT, key, path, pa.table(rows).cast(SPLITS), means, by_image=True))
+    path = dataset.paths.splits / f"{IMAGE_SPLIT}@{key}.parquet"
+    table = fold_table(IMAGE_SPLIT, columns, parts)
+    return store_once(StoredSplit(IMAGE_SPLIT, key, path, table, means, by_image=True))
 
 
 def new_split(dataset: Dataset, label_set: str, spec: SplitSpec) -> StoredSplit:

@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from cxremb.errors import DataError, SplitError
 from cxremb.labels import Labels
 from cxremb.splits.group import Numbers, group_numbers, repeated_texts
-from cxremb.splits.spec import KEY_LENGTH, LINKS, METHOD, SplitSpec
-from cxremb.store.layout import SPLITS
+from cxremb.splits.spec import KEY_LENGTH, LINKS, METHOD, SplitSpec, fold_table
 from cxremb.types import EXAMPLES, PARTS, Note
 
 CEILING = 2**61  # whole numbers below it add up without overflow
@@ -78,33 +77,19 @@ def make_split(cohort: Cohort, spec: SplitSpec) -> tuple[pa.Table, tuple[Note, .
     """
     marks = indicators(cohort.values, cohort.task)
     refuse_impossible(cohort, marks, spec)
+    ids = {"patient_id": cohort.patient_ids, "study_id": cohort.study_ids}
     tables, lacking = [], set()
     for repeat in range(spec.repeats):
         bins = balanced_bins(cohort.groups, marks, spec.bins, seed=spec.seed + repeat)
         for fold in spec.fold_numbers:
             parts = part_names(bins, fold, spec.bins)
             lacking |= labels_lacking(cohort, parts, f"repeat {repeat}, fold {fold}")
-            tables.append(fold_table(cohort, parts, spec.name, repeat=repeat, fold=fold))
+            tables.append(fold_table(spec.name, ids, parts, repeat=repeat, fold=fold))
     notes = []
     if rare := [name for name in cohort.names if name in lacking]:
         hint = "they have no figure where that part is judged: leave rare labels out, or ask for fewer folds"
         notes.append(Note("labels without a positive study in some part", len(rare), rare[:EXAMPLES], hint))
     return pa.concat_tables(tables), tuple(notes)
-
-
-def fold_table(cohort: Cohort, parts: NDArray[np.str_], name: str, *, repeat: int, fold: int) -> pa.Table:
-    """One fold as rows of `SPLITS`, by study_id."""
-    n = len(parts)
-    columns = {
-        "split": pa.repeat(name, n),
-        "repeat": pa.repeat(repeat, n),
-        "fold": pa.repeat(fold, n),
-        "patient_id": pa.array(cohort.patient_ids, pa.string()),
-        "study_id": pa.array(cohort.study_ids, pa.string()),
-        "image_id": pa.nulls(n, pa.string()),
-        "part": pa.array(parts),
-    }
-    return pa.table(columns).cast(SPLITS)
 
 
 def refuse_impossible(cohort: Cohort, marks: Numbers, spec: SplitSpec) -> None:

@@ -13,10 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cxremb.errors import DataError, SplitError, name_list
-from cxremb.splits.spec import BUILT_IN, KEY_LENGTH, METHOD, check_name
-from cxremb.splits.stored import StoredSplit, read_split, store_split
+from cxremb.splits.spec import BUILT_IN, KEY_LENGTH, METHOD, check_name, fold_table
+from cxremb.splits.stored import StoredSplit, store_once
 from cxremb.store.dataset import Dataset
-from cxremb.store.layout import SPLITS
 from cxremb.tablefile import open_bytes, open_table
 from cxremb.types import EXAMPLES, PARTS, Note, part_named
 
@@ -71,23 +70,12 @@ def store_published(
     refuse_unknown(given.parts, items[what], name)
     placed = {item: known_part(part, name) for item, part in sorted(given.parts.items())}
     rows = items.filter(pc.is_in(items[what], value_set=pa.array(placed, pa.string()))).sort_by(what)
-    n = rows.num_rows
-    columns = {
-        "split": pa.repeat(name, n),
-        "repeat": pa.repeat(0, n),
-        "fold": pa.repeat(0, n),
-        "patient_id": rows["patient_id"],
-        "study_id": rows["study_id"],
-        "image_id": rows["image_id"] if given.by_image else pa.nulls(n, pa.string()),
-        "part": pa.array([placed[item] for item in rows[what].to_pylist()], pa.string()),
-    }
-    table = pa.table(columns).cast(SPLITS)
+    ids = {column: rows[column] for column in dict.fromkeys(("patient_id", "study_id", what))}
+    table = fold_table(name, ids, pa.array([placed[item] for item in rows[what].to_pylist()], pa.string()))
     record = json.dumps([METHOD, table.to_pydict(), [note.count for note in given.notes]])
     key = hashlib.sha256(record.encode()).hexdigest()[:KEY_LENGTH]
     path = dataset.paths.splits / f"{name}@{key}.parquet"
-    if path.is_file():
-        return read_split(path)
-    return store_split(StoredSplit(name, key, path, table, means, by_image=given.by_image, notes=given.notes))
+    return store_once(StoredSplit(name, key, path, table, means, by_image=given.by_image, notes=given.notes))
 
 
 def refuse_unknown(parts: Mapping[str, str], known: pa.ChunkedArray, name: str) -> None:

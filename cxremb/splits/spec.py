@@ -1,10 +1,14 @@
-"""What a split is asked to be: folds or a hold-out, what must stay together, and the seed."""
+"""What a split is to be: folds or a hold-out, what must stay together, and the seed; and how a fold is written."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import pyarrow as pa
+
 from cxremb.errors import SplitError
+from cxremb.store.layout import SPLITS
 
 METHOD = 2  # enters every key: raise it whenever the same input would give other folds
 KEY_LENGTH = 12
@@ -74,6 +78,14 @@ def check_name(name: str) -> None:
     """Raises `SplitError` unless `name` can name a split: it becomes part of a file's name, before an @."""
     if not re.fullmatch(r"\w[\w.-]*", name, flags=re.ASCII):
         raise SplitError(f"{name!r} cannot name a split", hint="use letters, digits, _ - and .")
+
+
+def fold_table(name: str, ids: Mapping[str, Any], parts: Any, *, repeat: int = 0, fold: int = 0) -> pa.Table:
+    """One fold as rows of `SPLITS`, in the order given. ids: column -> n ids, image_id only where rows are images."""
+    n = len(parts)
+    given = {"split": pa.repeat(name, n), "repeat": pa.repeat(repeat, n), "fold": pa.repeat(fold, n), "part": parts}
+    table = pa.table({"image_id": pa.nulls(n, pa.string()), **given, **ids})
+    return table.select(SPLITS.names).cast(SPLITS)
 
 
 DEFAULT = SplitSpec()

@@ -94,6 +94,11 @@ def store_split(split: StoredSplit) -> StoredSplit:
     return split
 
 
+def store_once(split: StoredSplit) -> StoredSplit:
+    """The split, read if the same was stored before, else written."""
+    return read_split(split.path) if split.path.is_file() else store_split(split)
+
+
 def read_split(path: Path) -> StoredSplit:
     """A stored split. Raises `StoreError` if the file is not one."""
     about = read_about(path)
