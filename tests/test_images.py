@@ -2,7 +2,11 @@
 
 import hashlib
 import io
+import struct
+import subprocess
+import sys
 import tempfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +17,7 @@ from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
 
 from cxremb.errors import ImageError
-from cxremb.images import Frame, decode_bytes, decode_file, image_size, resize
+from cxremb.images import Frame, decode_bytes, decode_file, image_size, picture, resize
 
 RAMP = np.arange(256, dtype=np.uint8).reshape(16, 16)
 
@@ -163,8 +167,8 @@ def test_the_digest_is_of_the_file_and_the_size_of_its_header(tmp_path: Path) ->
         (tmp_path / name).write_bytes(content)
         assert image_size(tmp_path / name) == (30, 20)
     (tmp_path / "c.png").write_bytes(encoded(PilImage.fromarray(RAMP)))
-    film = decode_file(tmp_path / "c.png")
-    assert film.sha256 == hashlib.sha256((tmp_path / "c.png").read_bytes()).hexdigest()
+    _, digest = decode_file(tmp_path / "c.png")
+    assert digest == hashlib.sha256((tmp_path / "c.png").read_bytes()).hexdigest()
     with pytest.raises(ImageError, match="cannot be read"):
         decode_file(tmp_path / "nowhere.png")
 
@@ -347,3 +351,107 @@ def test_real_films(real_data: Path) -> None:
     for path in paths:
         expected = np.asarray(PilImage.open(path).convert("L"))
         np.testing.assert_array_equal(decode_file(path)[0], expected)
+
+
+def png(pixels: np.ndarray, colour: int, *, interlaced: bool = False, extra: bytes = b"") -> bytes:
+    """A PNG written by hand: (height, width, channels) of uint8 or uint16. extra: chunks before the pixels."""
+    height, width, _ = pixels.shape
+    depth = 8 * pixels.dtype.itemsize
+    passes = [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)]
+    parts = [pixels[y::dy, x::dx] for x, y, dx, dy in passes] if interlaced else [pixels]
+    lines = b"".join(b"\0" + row.astype(f">u{depth // 8}").tobytes() for part in parts if part.size for row in part)
+    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, int(interlaced))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        [chunk(b"IHDR", header), extra, chunk(b"IDAT", zlib.compress(lines)), chunk(b"IEND", b"")]
+    )
+
+
+def chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+@pytest.fixture(params=["wuffs", "opencv", "pillow"])
+def decoder(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Each decoder of plain PNGs in turn, where it is installed."""
+    pytest.importorskip({"wuffs": "pywuffs", "opencv": "cv2", "pillow": "PIL"}[request.param])
+    decode = getattr(picture, f"decode_by_{request.param}")
+    monkeypatch.setattr(picture, "png_decoder", lambda: decode)
+    return str(request.param)
+
+
+@pytest.mark.parametrize("interlaced", [False, True])
+@pytest.mark.parametrize("colour", [0, 2])
+def test_plain_pngs_have_the_same_pixels_by_every_decoder(decoder: str, colour: int, interlaced: bool) -> None:
+    pixels = np.random.default_rng(colour).integers(0, 256, (47, 61, 1 + colour), dtype=np.uint8)
+    weights = np.array([19595, 38470, 7471]) if colour else np.array([65536])
+    luma = ((pixels.astype(np.int64) * 0x101) @ weights + 0x8000) >> 24
+    np.testing.assert_array_equal(decode_bytes(png(pixels, colour, interlaced=interlaced), "x.png"), luma)
+    if colour:
+        grey = np.repeat(pixels[:, :, :1], 3, axis=2)
+        np.testing.assert_array_equal(decode_bytes(png(grey, 2, interlaced=interlaced), "x.png"), pixels[:, :, 0])
+
+
+@pytest.mark.parametrize(
+    ("kind", "colour", "channels", "extra"),
+    [
+        (np.uint16, 2, 3, b""),
+        (np.uint8, 4, 2, b""),
+        (np.uint8, 6, 4, b""),
+        (np.uint8, 0, 1, chunk(b"tRNS", b"\0\7")),
+        (np.uint8, 2, 3, chunk(b"tRNS", b"\0\7\0\7\0\7")),
+        (np.uint8, 3, 1, chunk(b"PLTE", bytes(range(256)) * 3) + chunk(b"tRNS", bytes(range(200)))),
+    ],
+)
+def test_other_pngs_are_read_by_pillow_whatever_is_installed(
+    decoder: str, kind: type, colour: int, channels: int, extra: bytes
+) -> None:
+    pixels = np.random.default_rng(1).integers(0, np.iinfo(kind).max, (29, 37, channels)).astype(kind)
+    content = png(pixels, colour, extra=extra)
+    with PilImage.open(io.BytesIO(content)) as opened:
+        expected = np.asarray(opened.convert("RGBA").convert("RGB").convert("L"))
+    np.testing.assert_array_equal(decode_bytes(content, "x.png"), expected)
+
+
+def test_a_damaged_png_is_found_by_every_decoder(decoder: str) -> None:
+    content = png(np.random.default_rng(2).integers(0, 256, (200, 200, 1), dtype=np.uint8), 0)
+    flipped = bytearray(content)
+    flipped[content.find(b"IDAT") + 5000] ^= 1  # one pixel: without the checksum a film like any other
+    for bad, words in (
+        (bytes(flipped), "wrong checksum in IDAT"),
+        (content[: len(content) // 2], "not a readable image"),
+        (content[:-16] + b"\0\0\0\0" + content[-12:], "wrong checksum in IDAT"),
+        (content[:30], "not a readable image"),
+    ):
+        with pytest.raises(ImageError, match=words) as caught:
+            decode_bytes(bad, "x.png")
+        assert caught.value.stage == "decode"
+    np.testing.assert_array_equal(decode_bytes(content[:-12], "x.png"), decode_bytes(content, "x.png"))  # no IEND
+
+
+def test_a_jpeg_has_the_same_pixels_without_simplejpeg(monkeypatch: pytest.MonkeyPatch) -> None:
+    colour = np.kron(
+        np.random.default_rng(3).integers(0, 256, (20, 25, 3), dtype=np.uint8), np.ones((8, 8, 1), np.uint8)
+    )
+    contents = [encoded(PilImage.fromarray(colour), "JPEG"), encoded(PilImage.fromarray(colour[:, :, 0]), "JPEG")]
+    expected = [decode_bytes(content, "x.jpg") for content in contents]
+    monkeypatch.setitem(sys.modules, "simplejpeg", None)
+    for content, pixels in zip(contents, expected, strict=True):
+        np.testing.assert_array_equal(decode_bytes(content, "x.jpg"), pixels)
+    with pytest.raises(ImageError, match="needs simplejpeg"):
+        decode_bytes(contents[0], "x.jpg", 20)
+
+
+def test_the_package_decodes_without_its_fast_decoders() -> None:
+    """In a process of its own: nothing of them is imported before it is used."""
+    content = png(np.random.default_rng(4).integers(0, 256, (9, 9, 1), dtype=np.uint8), 0)
+    script = (
+        "import sys\n"
+        "for name in ('pywuffs', 'cv2', 'simplejpeg', 'pydicom', 'openvino'):\n"
+        "    sys.modules[name] = None\n"
+        "import importlib.util\n"
+        "from cxremb.images import decode_bytes\n"
+        "from cxremb.embedding import start\n"
+        f"print(decode_bytes({content!r}, 'x.png').sum())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == str(decode_bytes(content, "x.png").sum()), done.stderr
