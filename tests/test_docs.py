@@ -8,7 +8,7 @@ ROOT = Path(__file__).parent.parent
 LONGEST = 120
 GENERATED = {"docs/commands.md"}
 # These are being rewritten: take one out of the list when its lines are short.
-LATER = {f"docs/{name}.md" for name in ("ablation", "align", "architecture", "controls", "datasets", "embedding")} | {
+LATER = {f"docs/{name}.md" for name in ("ablation", "align", "architecture", "controls", "embedding")} | {
     *(f"docs/{name}.md" for name in ("evaluation", "export", "networks", "sql", "training")),
     "stores/README.md",
 }
