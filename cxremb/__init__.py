@@ -3,6 +3,7 @@
 The names below are all there is; the command line calls the same functions. Nothing heavy is imported before its use.
 
     add             a collection of films, reports or both, read and kept as a data set
+    embed           films or texts of a data set, encoded once into a store
     open_store      a store's vectors
     load_features   vectors and labels as aligned arrays
     train           a head on stored vectors, or a network from pixels: a run
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from cxremb.version import VERSION as __version__  # noqa: N811 - the name that every package gives it
 
 if TYPE_CHECKING:
-    from cxremb.api.data import add, load_features, open_store, sql
+    from cxremb.api.data import add, embed, load_features, open_store, sql
     from cxremb.api.runs import ablate, compare, evaluate, load, train
     from cxremb.errors import CxrembError
     from cxremb.training.estimator import HeadClassifier
@@ -33,6 +34,7 @@ __all__ = [
     "ablate",
     "add",
     "compare",
+    "embed",
     "evaluate",
     "load",
     "load_features",
@@ -42,7 +44,7 @@ __all__ = [
 ]
 
 PLACES = {
-    **dict.fromkeys(("add", "load_features", "open_store", "sql"), "cxremb.api.data"),
+    **dict.fromkeys(("add", "embed", "load_features", "open_store", "sql"), "cxremb.api.data"),
     **dict.fromkeys(("ablate", "compare", "evaluate", "load", "train"), "cxremb.api.runs"),
     "CxrembError": "cxremb.errors",
     "HeadClassifier": "cxremb.training.estimator",

@@ -69,7 +69,7 @@ class Features(Tabular):
     y: NDArray[np.float64]  # (n, k) 0 or 1; NaN where missing, never in a whole row
     labels: tuple[str, ...]  # (k,)
     task: str  # binary, multiclass (one-hot) or multilabel
-    stores: Mapping[str, str]  # modality -> `Store.told`, such as "encoder@key12 v3"
+    stores: Mapping[str, str]  # modality -> `Store.title`, such as "encoder@key12 v3"
     left_out: Mapping[str, int]  # reason -> rows; a row counts under the first reason that holds
     label_set: str
     label_version: str = ""
@@ -192,7 +192,7 @@ def load_features(dataset: Dataset, modalities: Sequence[str], inputs: Inputs | 
         y=y[kept],
         labels=labels.names,
         task=labels.task,
-        stores={modality: store.told for modality, store in stores.items()},
+        stores={modality: store.title for modality, store in stores.items()},
         left_out=left_out,
         label_set=labels.label_set,
         label_version=labels.version,

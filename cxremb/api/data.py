@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from cxremb.api.places import data_set, store_root
 from cxremb.catalog import Added, add_collection
 from cxremb.datasets.table import read as read_table
-from cxremb.errors import DataError, StoreError, did_you_mean
+from cxremb.errors import DataError, EncoderError, StoreError, did_you_mean
 from cxremb.features import Features, Inputs
 from cxremb.features import load_features as assemble
 from cxremb.store.dataset import list_datasets, open_dataset
@@ -20,6 +20,9 @@ from cxremb.types import Collection, Progress, unwatched
 
 if TYPE_CHECKING:
     import duckdb
+
+    from cxremb.embedding.job import Update
+    from cxremb.encoders.base import Machine, What
 
 # kind -> its reader, and which of the reader's parameters is the path; the rest are options
 KINDS: Mapping[str, tuple[str, str]] = {
@@ -32,6 +35,7 @@ KINDS: Mapping[str, tuple[str, str]] = {
     "dicom": ("cxremb.datasets.dicom:read", "folder"),
 }
 
+ENGINES = ("local", "ray")  # who encodes
 PATHS = ("images", "reports", "projections")  # options that are paths
 
 
@@ -68,6 +72,81 @@ def add(
     found = read(**{key: Path(value) if key in PATHS and value is not None else value for key, value in given.items()})
     collection: Collection = found if isinstance(found, Collection) else read_table(found)
     return add_collection(replace(collection, name=name or collection.name), store_root(root), progress)
+
+
+def embed(
+    model: "str | What",
+    *,
+    weights: str | Path | None = None,
+    aspect: str = "squash",
+    scaled_jpeg: bool = False,
+    xxxx: str = "keep",
+    precision: str | None = None,
+    device: str = "auto",
+    runtime: str = "auto",
+    compiled: bool = False,
+    batch_size: int | None = None,
+    workers: int | None = None,
+    engine: str = "local",
+    ray_workers: int = 2,
+    keep_pixels: bool = False,
+    dataset: str | None = None,
+    root: str | Path | None = None,
+    progress: Progress = unwatched,
+) -> "Update":
+    """What became of the store: every film or report text that is new or changed is encoded, once.
+
+    model: an encoder of `cxremb models`, or what `read_job` found in a job file. The options are those of `cxremb
+    embed`. Raises `EncoderError` for an unknown encoder, device or engine, `StoreError` if nothing could be encoded.
+    """
+    from cxremb.embedding.start import run
+    from cxremb.encoders.base import What
+    from cxremb.encoders.table import find_spec
+
+    what = model
+    if not isinstance(what, What):
+        what = What(what, None if weights is None else Path(weights), aspect, scaled_jpeg, xxxx=xxxx)
+    find_spec(what.model)  # an unknown name is an error before anything heavy is loaded
+    if precision:
+        what = replace(what, precision=precision)
+    machine = machine_for(
+        device=device,
+        runtime=runtime,
+        compiled=compiled,
+        batch_size=batch_size,
+        workers=workers,
+        engine=engine,
+        ray_workers=ray_workers,
+        keep_pixels=keep_pixels,
+    )
+    return run(data_set(dataset, root), what, machine, progress)
+
+
+def machine_for(
+    *,
+    device: str = "auto",
+    runtime: str = "auto",
+    compiled: bool = False,
+    batch_size: int | None = None,
+    workers: int | None = None,
+    engine: str = "local",
+    ray_workers: int = 2,
+    keep_pixels: bool = False,
+) -> "Machine":
+    """The machine that these words of `cxremb embed` ask for. Raises `EncoderError` for what is not here."""
+    from cxremb.encoders.machine import choose_machine
+
+    if engine not in ENGINES:
+        raise EncoderError(f"no engine {engine!r}", hint=f"choose one of {', '.join(ENGINES)}")
+    return choose_machine(
+        device.split(","),
+        engine=runtime,
+        compiled=compiled,
+        batch_size=batch_size,
+        workers=workers,
+        keep_pixels=keep_pixels,
+        ray_workers=ray_workers if engine == "ray" else 0,
+    )
 
 
 def open_store(

@@ -13,12 +13,12 @@ from cxremb.cli.output import AsFormat, Format, write
 from cxremb.cli.progress import bar, console, log
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from cxremb.embedding.encode import Failure, Log
     from cxremb.embedding.job import Update
     from cxremb.embedding.start import Preview
-    from cxremb.encoders.base import Machine, What
+    from cxremb.encoders.base import What
     from cxremb.store.dataset import Dataset
 
 WHAT, WHERE, HOW = "What (enters the store's key)", "Where (changes no vector)", "How to go about it"
@@ -107,18 +107,17 @@ def embed(
     for what in chosen:
         find_spec(what.model)  # an unknown name is an error before anything heavy is loaded
     log.print(f"loading {', '.join(what.model for what in chosen)} ...", style="dim")
-    from cxremb.encoders.machine import choose_machine
-
-    machine = choose_machine(
-        device.split(","),
-        engine=runtime,
-        compiled=compiled,
-        batch_size=batch_size,
-        workers=workers,
-        keep_pixels=keep_pixels,
-        ray_workers=ray_workers if engine == "ray" else 0,
-    )
-    done = [encode_one(data, what, machine, share=share, dry_run=dry_run, fmt=fmt) for what in chosen]
+    place: dict[str, Any] = {
+        "device": device,
+        "runtime": runtime,
+        "compiled": compiled,
+        "batch_size": batch_size,
+        "workers": workers,
+        "engine": engine,
+        "ray_workers": ray_workers,
+        "keep_pixels": keep_pixels,
+    }
+    done = [encode_one(data, what, place, share=share, dry_run=dry_run, fmt=fmt) for what in chosen]
     if fmt is not Format.table:
         write(done if job else done[0], fmt)
 
@@ -134,21 +133,29 @@ def parse_share(text: str | None) -> tuple[int, int] | None:
 
 
 def encode_one(
-    data: "Dataset", what: "What", machine: "Machine", *, share: tuple[int, int] | None, dry_run: bool, fmt: Format
+    data: "Dataset",
+    what: "What",
+    place: "Mapping[str, Any]",
+    *,
+    share: tuple[int, int] | None,
+    dry_run: bool,
+    fmt: Format,
 ) -> dict[str, Any]:
     """One store: preview it, write a share of it, or bring it up to date; shown here, or left to --format."""
-    from cxremb.embedding.start import preview, run, run_share
+    from cxremb.api.data import embed as encode
+    from cxremb.api.data import machine_for
+    from cxremb.embedding.start import preview, run_share
 
     try:
         if dry_run:
-            found = preview(data, what, machine)
+            found = preview(data, what, machine_for(**place))
             record, view = vars(found), partial(show_preview, found)
         elif share:
-            done = run_share(data, what, machine, share=share, progress=bar)
+            done = run_share(data, what, machine_for(**place), share=share, progress=bar)
             record = {"share": list(share), "encoded": done.encoded, "failed": len(done.failures)}
             view = partial(show_share, done, share)
         else:
-            update = run(data, what, machine, bar)
+            update = encode(what, **place, dataset=data.name, root=data.paths.root, progress=bar)
             record, view = describe_update(update), partial(show, data, update)
     except KeyboardInterrupt:
         log.print("stopped: what is finished is kept; run the same command to go on from there")

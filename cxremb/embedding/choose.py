@@ -61,7 +61,7 @@ def no_store(dataset: Dataset, modality: str) -> StoreError:
             f"{dataset.name} has no {modality} store yet", hint=f"run `cxremb embed --model {suggested(modality)}`"
         )
     return StoreError(
-        f"{dataset.name} has no store of texts as they are written; it has {', '.join(one.told for one in edited)}",
+        f"{dataset.name} has no store of texts as they are written; it has {', '.join(one.title for one in edited)}",
         hint=f"{embed_hint(edited[0], KEEP)}, or name one in full with --text-model",
     )
 

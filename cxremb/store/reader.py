@@ -19,6 +19,7 @@ from cxremb.store.dataset import Dataset, open_dataset
 from cxremb.store.files import replace_file, replace_table
 from cxremb.store.manifest import Manifest, latest_manifest, manifest_paths, read_manifest
 from cxremb.store.texts import KEEP, place, way_of
+from cxremb.tabular import Tabular
 
 if TYPE_CHECKING:
     import torch
@@ -71,7 +72,7 @@ PROJECTED = "projected_from"  # in the recipe's input of the stores that `align`
 
 
 @dataclass(frozen=True)
-class Store:
+class Store(Tabular):
     """One version of one encoder's vectors over one data set."""
 
     folder: Path
@@ -81,6 +82,15 @@ class Store:
     def open(root: Path, encoder: str, dataset: str | None = None, version: int | None = None) -> "Store":
         """A store under `root`; `dataset` may be left out while there is only one. Raises as `open_store` does."""
         return open_store(open_dataset(root, dataset), encoder, version)
+
+    def shown(self) -> pa.Table:
+        """In a notebook: how much there is of what."""
+        counts = {"rows": self.rows, "dimensions": self.dim, "failed": self.failed}
+        return pa.Table.from_pylist([{"sections": ", ".join(self.sections), **counts, "created": self.created}])
+
+    def heading(self) -> str:
+        """Its name and version."""
+        return self.title
 
     @property
     def name(self) -> str:
@@ -109,8 +119,8 @@ class Store:
         return way_of(self.manifest.recipe.input)
 
     @property
-    def told(self) -> str:
-        """Its name, its version, and that its texts were edited if they were: as runs and captions say it."""
+    def title(self) -> str:
+        """Its name, its version, and that its texts were edited if they were: as runs and captions have it."""
         return f"{self.name} v{self.version}" + ("" if self.xxxx == KEEP else f" xxxx={self.xxxx}")
 
     @property
@@ -256,7 +266,7 @@ def open_store(dataset: Dataset, encoder: str, version: int | None = None) -> St
     for store in stores:
         if encoder == store.name or (encoder == store.encoder and store.xxxx == KEEP):
             return store if version is None else store.at(version)
-    known = name_list(store.told for store in stores) or "nothing yet"
+    known = name_list(store.title for store in stores) or "nothing yet"
     near = did_you_mean(encoder, [name for store in stores for name in (store.encoder, store.name)])
     raise StoreError(
         f"{dataset.name} has no store of {encoder!r}; it has {known}",
