@@ -40,7 +40,7 @@ def test_the_commands_run_one_after_the_other(cxremb: object, tmp_path: Path) ->
 
 def test_every_command_of_the_first_steps_is_there() -> None:
     said = {" ".join(words[:2]) for words in commands()}
-    assert {"data fetch", "data show", "audit", "embed --model", "train fusion", "ablate"} <= said
+    assert {"data fetch", "audit", "embed --model", "train fusion", "ablate"} <= said
 
 
 def test_the_table_is_what_the_demo_printed() -> None:
@@ -63,5 +63,5 @@ def test_the_picture_has_the_figures_of_the_table() -> None:
 
 
 def test_it_is_short_and_says_what_is_simulated() -> None:
-    assert len(README.splitlines()) <= 90
+    assert len(README.splitlines()) <= 85
     assert "**Its films are simulated**" in README
