@@ -11,7 +11,7 @@ from planted import write_store
 from safetensors.numpy import load_file
 
 from cxremb.alignment.align import Aligned, align
-from cxremb.alignment.project import Options, Vectors, fit
+from cxremb.alignment.project import AlignOptions, PairVectors, fit
 from cxremb.alignment.retrieval import retrieval
 from cxremb.embedding.start import newest_of_each
 from cxremb.encoders.weights import suggested
@@ -28,7 +28,7 @@ from cxremb.store.sql import query
 from cxremb.training.fit import FitJob, Plan, fit_run
 from cxremb.training.presets import find_preset
 
-QUICK = Options(dim=16, epochs=60, learning_rate=5e-3)
+QUICK = AlignOptions(dim=16, epochs=60, learning_rate=5e-3)
 LATENT, IMAGE_DIM, TEXT_DIM = 12, 24, 20
 TEXTS = "findings+impression"
 
@@ -121,8 +121,10 @@ def best_recall(x: np.ndarray, t: np.ndarray, noise: float) -> float:
 def test_a_planted_signal_is_found_nearly_as_well_as_can_be(noise: float) -> None:
     x, t = two_sides(3400, noise)
     numbers = np.arange(3400)
-    vectors = Vectors(x.astype(np.float32), t.astype(np.float32), numbers)
-    fitted = fit(vectors, numbers[:2600], numbers[2600:3000], Options(dim=16, epochs=80, learning_rate=5e-3))
+    vectors = PairVectors(x.astype(np.float32), t.astype(np.float32), numbers)
+    fitted = fit(
+        vectors, numbers[:2600], numbers[2600:3000], options=AlignOptions(dim=16, epochs=80, learning_rate=5e-3)
+    )
     held = numbers[3000:]
     best = best_recall(x[held], t[held], noise)
     found, back = retrieval(fitted.image(x[held]), fitted.text(t[held]), held, held.astype(str))
@@ -223,13 +225,13 @@ def test_intervals_resample_patients_and_each_text_counts_once() -> None:
 def test_the_loss_shares_the_answer_among_equal_texts() -> None:
     import torch
 
-    from cxremb.alignment.project import Batch, contrastive
+    from cxremb.alignment.project import PairBatch, contrastive
 
     random = np.random.default_rng(2)
     x, t = (random.standard_normal((6, 3)).astype(np.float32) for _ in range(2))
     texts = np.array([0, 1, 0, 2, 2, 0])
     weights = {"image": torch.eye(3), "text": torch.eye(3), "log_scale": torch.tensor(1.5)}
-    found = contrastive(Batch(torch.from_numpy(x), torch.from_numpy(t), torch.from_numpy(texts)), weights)
+    found = contrastive(PairBatch(torch.from_numpy(x), torch.from_numpy(t), torch.from_numpy(texts)), weights)
     logits = np.exp(1.5) * unit(x).astype(float) @ unit(t).astype(float).T
     total = 0.0
     for table in (logits, logits.T):
@@ -296,7 +298,7 @@ def test_the_same_seed_gives_the_same_vectors_and_reuses_the_stores(
     there = align(twin, choose_split(twin, "normal_abnormal"), options=QUICK)
     assert there.image.name == aligned.image.name
     assert there.image.table().equals(aligned.image.table())
-    other = align(twin, choose_split(twin, "normal_abnormal"), options=Options(dim=16, epochs=3, seed=1))
+    other = align(twin, choose_split(twin, "normal_abnormal"), options=AlignOptions(dim=16, epochs=3, seed=1))
     assert other.image.name != aligned.image.name
 
 
@@ -304,7 +306,7 @@ def test_it_does_not_align_its_own_stores_unless_asked(dataset: Dataset, split: 
     assert "efficientnet_b1@" in aligned.image.manifest.recipe.model
     again = align(dataset, split, options=QUICK)  # the newest image store is now its own
     assert "efficientnet_b1@" in again.image.manifest.recipe.model
-    named = align(dataset, split, Inputs(image_model=aligned.image.name), options=Options(dim=8, epochs=1))
+    named = align(dataset, split, Inputs(image_model=aligned.image.name), options=AlignOptions(dim=8, epochs=1))
     assert aligned.image.name in named.image.manifest.recipe.model
 
 
@@ -336,7 +338,7 @@ def test_caveats_and_leaks_are_told(dataset: Dataset, aligned: Aligned) -> None:
     assert aligned.caveats == ("simulated images",)
     assert open_store(dataset, aligned.image.name).manifest.provenance["caveats"] == ["simulated images"]
     leaky = choose_split(dataset, "normal_abnormal", "image-80-20", allow_leaky=True)
-    found = align(dataset, leaky, options=Options(dim=8, epochs=2))
+    found = align(dataset, leaky, options=AlignOptions(dim=8, epochs=2))
     assert found.caveats == ("simulated images", LEAKY)
 
 
@@ -359,7 +361,7 @@ def test_what_cannot_be_aligned(tmp_path: Path, cxremb: object) -> None:
     with pytest.raises(TrainError, match=r"2 of .* vectors of broken@.* no number|1 of .* vectors of broken@"):
         align(dataset, split, options=QUICK)
     with pytest.raises(TrainError, match="epochs"):
-        Options(epochs=0)
+        AlignOptions(epochs=0)
     call = ["align", "--root", tmp_path]
     result = cxremb(*call, "--text-model", "biobert", "--text", "pre-read")  # type: ignore[operator]
     assert (result.code, "no text called 'pre-read'" in result.err) == (1, True), result.err
@@ -414,7 +416,7 @@ def test_failures_of_the_source_are_carried_over(tmp_path: Path) -> None:
     replace_table(source.folder / "failures-x.parquet", pa.Table.from_pylist([row], schema=FAILURES))
     more = {"asked": source.manifest.asked + 1, "failed": 1, "failures": "failures-x.parquet"}
     publish(replace(source.manifest, version=2, **more), source.folder)
-    store = align(dataset, choose_split(dataset, "normal_abnormal"), options=Options(dim=8, epochs=1)).image
+    store = align(dataset, choose_split(dataset, "normal_abnormal"), options=AlignOptions(dim=8, epochs=1)).image
     assert (store.manifest.asked, store.failed) == (more["asked"], 1)
     assert check_store(store.folder) == []
     assert query(tmp_path, "from failures").num_rows == 2

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from cxremb.alignment.pairs import Pairs, load_pairs
-from cxremb.alignment.project import Fitted, Options, Reals, Vectors, fit
+from cxremb.alignment.project import AlignOptions, Fitted, PairVectors, Reals, fit
 from cxremb.alignment.publish import Derived, publish_derived
 from cxremb.alignment.retrieval import Direction, retrieval
 from cxremb.features import Inputs, caveats, describe_text
@@ -51,19 +51,20 @@ def align(
     dataset: Dataset,
     split: StoredSplit,
     inputs: Inputs | None = None,
+    *,
     fold: int = 0,
-    options: Options | None = None,
+    options: AlignOptions | None = None,
     progress: Progress = unwatched,
 ) -> Aligned:
     """Both projections, learned on train, stopped by val, judged on test of one fold, and the two stores they make.
 
     The figures are of the vectors as stored, in float16. Raises as `load_pairs`, `fit` and `publish_derived`.
     """
-    inputs, options = inputs or Inputs(), options or Options()
+    inputs, options = inputs or Inputs(), options or AlignOptions()
     start = time.perf_counter()
     pairs = load_pairs(dataset, split, inputs, fold)
-    vectors = Vectors(pairs.images, pairs.reports, pairs.texts)
-    fitted = fit(vectors, pairs.rows("train"), pairs.rows("val"), options, progress)
+    vectors = PairVectors(pairs.images, pairs.reports, pairs.texts)
+    fitted = fit(vectors, pairs.rows("train"), pairs.rows("val"), options=options, progress=progress)
     found = judged(pairs, fitted)
     said = (*caveats(("image",), None, bool(dataset.descriptor["simulated"])), *((LEAKY,) if split.leaky else ()))
     role = text_role(dataset.reports, inputs.text)

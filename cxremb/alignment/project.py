@@ -29,7 +29,7 @@ Reals = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Options:
+class AlignOptions:
     """How to learn."""
 
     dim: int = 128
@@ -47,7 +47,7 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Vectors:
+class PairVectors:
     """n pairs as the stores have them. texts: equal numbers are equal texts."""
 
     image: Reals  # (n, image dim)
@@ -87,7 +87,7 @@ class Projection:
 
 
 @dataclass(frozen=True)
-class Epoch:
+class AlignEpoch:
     """The loss at the end of an epoch; val is None where the split has no val part."""
 
     number: int
@@ -103,17 +103,21 @@ class Fitted:
     text: Projection
     temperature: float
     epoch: int
-    history: tuple[Epoch, ...]
+    history: tuple[AlignEpoch, ...]
 
 
 def fit(
-    vectors: Vectors, train: Places, val: Places, options: Options | None = None, progress: Progress = unwatched
+    vectors: PairVectors,
+    train: Places,
+    val: Places,
+    options: AlignOptions | None = None,
+    progress: Progress = unwatched,
 ) -> Fitted:
     """The projections with the least loss on `val`; those of the last epoch if `val` is empty.
 
     train, val: row numbers. The same seed gives the same projections. Raises `TrainError` if the loss diverges.
     """
-    options = options or Options()
+    options = options or AlignOptions()
     dice = torch.Generator().manual_seed(options.seed)
     scaling = {side: moments(getattr(vectors, side)[train]) for side in ("image", "text")}
     learned, watched = (batch_of(vectors, rows, scaling) for rows in (train, val))
@@ -123,12 +127,12 @@ def fit(
         {"params": [weights["log_scale"]], "weight_decay": 0.0},
     ]
     optimiser = torch.optim.AdamW(groups, lr=options.learning_rate)
-    history: list[Epoch] = []
+    history: list[AlignEpoch] = []
     best, kept = np.inf, (0, weights)
     for number in progress(range(1, options.epochs + 1), options.epochs, "align"):
         loss = one_epoch(learned, weights, optimiser, options, dice)
         judged = mean_loss(watched, weights, options) if len(val) else None
-        history.append(Epoch(number, loss, judged))
+        history.append(AlignEpoch(number, loss, judged))
         if not isfinite(loss + (judged or 0)):
             raise TrainError(f"the loss of epoch {number} is no number", hint="check the stores: `cxremb store check`")
         if judged is None or judged < best:
@@ -141,16 +145,16 @@ def fit(
 
 
 @dataclass(frozen=True)
-class Batch:
+class PairBatch:
     """Standardised pairs."""
 
     image: Tensor  # (n, image dim)
     text: Tensor  # (n, text dim)
     texts: Tensor  # (n,)
 
-    def take(self, rows: Tensor) -> "Batch":
+    def take(self, rows: Tensor) -> "PairBatch":
         """Some of them."""
-        return Batch(self.image[rows], self.text[rows], self.texts[rows])
+        return PairBatch(self.image[rows], self.text[rows], self.texts[rows])
 
 
 def moments(values: Reals) -> tuple[Tensor, Tensor]:
@@ -158,13 +162,13 @@ def moments(values: Reals) -> tuple[Tensor, Tensor]:
     return column_moments(torch.from_numpy(values))
 
 
-def batch_of(vectors: Vectors, rows: Places, scaling: Mapping[str, tuple[Tensor, Tensor]]) -> Batch:
+def batch_of(vectors: PairVectors, rows: Places, scaling: Mapping[str, tuple[Tensor, Tensor]]) -> PairBatch:
     """The rows, standardised."""
     image, text = (
         torch.from_numpy(getattr(vectors, side)[rows]).sub_(mean).div_(scale).clamp_(-LIMIT, LIMIT)
         for side, (mean, scale) in scaling.items()
     )
-    return Batch(image, text, torch.from_numpy(vectors.texts[rows]))
+    return PairBatch(image, text, torch.from_numpy(vectors.texts[rows]))
 
 
 def projection(scaling: tuple[Tensor, Tensor], weight: Tensor) -> Projection:
@@ -187,10 +191,10 @@ def copied(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def one_epoch(
-    pairs: Batch,
+    pairs: PairBatch,
     weights: Mapping[str, Tensor],
     optimiser: torch.optim.Optimizer,
-    options: Options,
+    options: AlignOptions,
     dice: torch.Generator,
 ) -> float:
     """The mean loss of one pass. Batches are of equal size: none is so small that it compares with nobody."""
@@ -208,7 +212,7 @@ def one_epoch(
 
 
 @torch.no_grad()
-def mean_loss(pairs: Batch, weights: Mapping[str, Tensor], options: Options) -> float:
+def mean_loss(pairs: PairBatch, weights: Mapping[str, Tensor], options: AlignOptions) -> float:
     """The loss over batches that are the same in every epoch; rows spread over them, as films of a patient are near."""
     n = len(pairs.texts)
     batches = max(1, n // options.batch)
@@ -216,7 +220,7 @@ def mean_loss(pairs: Batch, weights: Mapping[str, Tensor], options: Options) -> 
     return sum(float(contrastive(pairs.take(rows), weights)) * len(rows) for rows in parts) / n
 
 
-def contrastive(pairs: Batch, weights: Mapping[str, Tensor]) -> Tensor:
+def contrastive(pairs: PairBatch, weights: Mapping[str, Tensor]) -> Tensor:
     """The mean cross entropy of finding the text of each film and the film of each text; equal texts share it."""
     image, text = (normalize(getattr(pairs, side) @ weights[side]) for side in ("image", "text"))
     logits = image @ text.T * weights["log_scale"].exp()

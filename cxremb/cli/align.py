@@ -40,7 +40,7 @@ def align(
     Example: cxremb align --dim 128
     """
     from cxremb.alignment.align import align as run_align
-    from cxremb.alignment.project import Options
+    from cxremb.alignment.project import AlignOptions
     from cxremb.cli.progress import bar, log
     from cxremb.features import Inputs
     from cxremb.splits import choose_split
@@ -49,7 +49,8 @@ def align(
     collection = open_dataset(root, dataset)
     inputs = Inputs(label_set, image_model, text_model, text)
     folds = choose_split(collection, label_set, split, allow_leaky=allow_leaky)
-    aligned = run_align(collection, folds, inputs, fold, Options(dim=dim, epochs=epochs, seed=seed), bar)
+    options = AlignOptions(dim=dim, epochs=epochs, seed=seed)
+    aligned = run_align(collection, folds, inputs, fold=fold, options=options, progress=bar)
     if fmt is not Format.table:
         write(aligned.record(), fmt)
         return

@@ -38,10 +38,10 @@ def export(
     path = to or Path(f"{found.run_id}.onnx")
     if path.exists() and not force:
         raise StoreError(f"{path} exists already", hint="name another file with --to, or add --force to replace it")
-    from cxremb.export.subject import Wanted
+    from cxremb.export.subject import ExportChoice
     from cxremb.export.write import export_run
 
-    done = export_run(collection, found, path, Wanted(fold, with_encoder), bar)
+    done = export_run(collection, found, path, ExportChoice(fold, with_encoder), bar)
     if fmt is not Format.table:
         told = {"file": str(done.path), "difference": done.difference, "rows": done.rows, "notes": list(done.notes)}
         write(told | {"models": list(done.models), "inputs": dict(done.inputs)}, fmt)

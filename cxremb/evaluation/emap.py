@@ -20,7 +20,7 @@ PairLogits = Callable[[Rows, Rows], Reals]  # (a,) image rows, (b,) text rows ->
 
 
 @dataclass(frozen=True)
-class Projection:
+class EmapResult:
     """The logits of m rows, each with its own image and text, as they are and at their additive best.
 
     `note` says if rows were drawn because there were too many.
@@ -32,7 +32,7 @@ class Projection:
     note: str = ""
 
 
-def emap(logits_of: PairLogits, n: int, *, block: int = BLOCK, most: int = MOST, seed: int = 0) -> Projection:
+def emap(logits_of: PairLogits, n: int, *, block: int = BLOCK, most: int = MOST, seed: int = 0) -> EmapResult:
     """The model's logits of n rows and those of its best additive approximation over all pairings.
 
     logits_of: (a,) image rows and (b,) text rows -> (a, b, k) logits of every image with every text; called with
@@ -55,7 +55,7 @@ def emap(logits_of: PairLogits, n: int, *, block: int = BLOCK, most: int = MOST,
     of_image, of_text = np.concatenate(by_image), np.asarray(by_text) / m
     additive = of_image + of_text - of_image.mean(axis=0)
     note = f"{m:,} of {n:,} rows, drawn with seed {seed}: all pairings of more would take too long" if m < n else ""
-    return Projection(rows, np.concatenate(actual), additive, note)
+    return EmapResult(rows, np.concatenate(actual), additive, note)
 
 
 def interaction_share(full: float, additive: float, best_single: float) -> float | None:

@@ -21,7 +21,7 @@ AVERAGES = "figures averaged over the classes (macro, weighted) come from no sin
 
 
 @dataclass(frozen=True)
-class Known:
+class KnownCounts:
     """What is known of an evaluation set. pairs: what its earlier rows left; None before the first."""
 
     sizes: range
@@ -74,7 +74,7 @@ def reproduce(
     rows: Sequence[Published], n: range | None = None, positives: int | None = None, cut_off: bool | None = None
 ) -> Recovered:
     """As `recover`, for rows that share n and the number of positives: each row narrows both."""
-    known = Known(range(1, LARGEST_N + 1) if n is None else n, positives)
+    known = KnownCounts(range(1, LARGEST_N + 1) if n is None else n, positives)
     check_known(rows, known)
     for cut in (False, True) if cut_off is None else (cut_off,):
         shared = overlap(find_cone(row, cut_off=cut).prevalence for row in rows)  # spares most pairs of a long table
@@ -84,7 +84,7 @@ def reproduce(
     raise inconsistent(rows, known, cut_off or False)
 
 
-def check_known(rows: Sequence[Published], known: Known) -> None:
+def check_known(rows: Sequence[Published], known: KnownCounts) -> None:
     """Raise `DataError` on what no evaluation set can have."""
     if not rows or not known.sizes or known.sizes[0] < 1:
         raise DataError(f"{len(rows)} rows, n in {known.sizes}", hint="give at least one row, and n of 1 or more")
@@ -92,7 +92,7 @@ def check_known(rows: Sequence[Published], known: Known) -> None:
         raise DataError(f"{known.positives} positives of n = {known.sizes[-1]:,}", hint="positives go from 0 to n")
 
 
-def narrowed(rows: Sequence[Published], known: Known, cut_off: bool) -> list[list[Pair]]:
+def narrowed(rows: Sequence[Published], known: KnownCounts, cut_off: bool) -> list[list[Pair]]:
     """After each row, the pairs that fit it and all rows before it; ends with the first row that leaves none.
 
     Raises `DataError` if more than `MOST` matrices fit the last row.
@@ -109,13 +109,13 @@ def narrowed(rows: Sequence[Published], known: Known, cut_off: bool) -> list[lis
     return history
 
 
-def fits(row: Published, known: Known, cut_off: bool) -> Iterator[Confusion]:
+def fits(row: Published, known: KnownCounts, cut_off: bool) -> Iterator[Confusion]:
     """The matrices that fit a row, by n and positives."""
     cone = find_cone(row, cut_off=cut_off)
     return (m for pair in known.inside(cone) for m in points(cone, pair) if row.fits(m, cut_off))
 
 
-def list_matrices(row: Published, known: Known, cut_off: bool) -> list[Confusion]:
+def list_matrices(row: Published, known: KnownCounts, cut_off: bool) -> list[Confusion]:
     """The matrices that fit a row, by n, then by distance. Raises `DataError` if they are more than `MOST`."""
     found = at_most(fits(row, known, cut_off), row)
     return sorted(found, key=lambda matrix: (matrix.n, row.misfit(matrix), matrix))
@@ -130,7 +130,7 @@ def at_most(items: Iterable[T], row: Published) -> list[T]:
     return listed
 
 
-def inconsistent(rows: Sequence[Published], known: Known, cut_off: bool) -> DataError:
+def inconsistent(rows: Sequence[Published], known: KnownCounts, cut_off: bool) -> DataError:
     """The error for the first row that leaves nothing: what comes closest, and by how much it misses.
 
     Figures that contradict each other are told at once: nothing comes close, whatever n is.
@@ -175,7 +175,7 @@ def told_miss(matrix: Confusion, name: str, value: Printed) -> str:
     return f"{name} {got} (off by {replace(value, digits=abs(got.digits - value.digits))})"
 
 
-def doubt(row: Published, known: Known, cut_off: bool) -> str:
+def doubt(row: Published, known: KnownCounts, cut_off: bool) -> str:
     """Which single figures may be misprints, each with what would do in its place; empty where none is enough."""
     found = []
     for name, value in row.figures.items():
@@ -185,7 +185,7 @@ def doubt(row: Published, known: Known, cut_off: bool) -> str:
     return f"it fits {' or '.join(found)}: look for a misprint there; " if found else ""
 
 
-def closest(row: Published, known: Known) -> Confusion:
+def closest(row: Published, known: KnownCounts) -> Confusion:
     """The matrix whose largest distance from a printed figure, in units of its last decimal, is smallest.
 
     Rounding is loosened to where fractional cells would fit, and from there until whole ones do. Of those as

@@ -33,7 +33,7 @@ Arrays = Mapping[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
-class Wanted:
+class ExportChoice:
     """What of a run is to be exported. fold: the models of that fold alone; all of them if left out."""
 
     fold: int | None = None
@@ -51,7 +51,7 @@ class Graph:
     notes: Sequence[str] = ()
 
 
-def open_graph(dataset: Dataset, run: Run, wanted: Wanted, progress: Progress) -> Graph:
+def open_graph(dataset: Dataset, run: Run, wanted: ExportChoice, progress: Progress) -> Graph:
     """The models of a run, and rows to check them on."""
     from cxremb.export.graph import Heads, masked_blocks
 

@@ -11,7 +11,7 @@ from typing import Any, cast
 import numpy as np
 
 from cxremb.errors import TrainError
-from cxremb.export.subject import Graph, Wanted, open_graph
+from cxremb.export.subject import ExportChoice, Graph, open_graph
 from cxremb.store.dataset import Dataset
 from cxremb.store.files import replace_file
 from cxremb.training.runs import Run
@@ -34,7 +34,7 @@ class Exported:
 
 
 def export_run(
-    dataset: Dataset, run: Run, path: Path, wanted: Wanted | None = None, progress: Progress = unwatched
+    dataset: Dataset, run: Run, path: Path, wanted: ExportChoice | None = None, progress: Progress = unwatched
 ) -> Exported:
     """The run's models in the ONNX file `path`: the mean of their probabilities, (n, k), labels in their order.
 
@@ -44,7 +44,7 @@ def export_run(
     are gone or have changed; nothing is written then.
     """
     require_onnx()
-    wanted = wanted or Wanted()
+    wanted = wanted or ExportChoice()
     graph = open_graph(dataset, run, wanted, progress)
     found: list[float] = []
 

@@ -25,7 +25,7 @@ class Bar:
 
 
 @dataclass(frozen=True)
-class Frame:
+class Chart:
     """Where data coordinates lie on the drawing, in pixels. `x` and `y` are (low, high) of the data."""
 
     width: int
@@ -47,7 +47,7 @@ class Frame:
 
 def roc_curves(curves: Mapping[str, Sequence[Point]]) -> str:
     """ROC curves by name, each a path of (1 - specificity, sensitivity), over the diagonal of a guess."""
-    frame = Frame(410, 390, (0, 1), (0, 1))
+    frame = Chart(410, 390, (0, 1), (0, 1))
     ticks = [0, 0.25, 0.5, 0.75, 1]
     marks = [*axes(frame, ticks, ticks, "1 − specificity", "sensitivity"), path([(0, 0), (1, 1)], frame, "chance")]
     for index, (name, points) in enumerate(curves.items()):
@@ -64,7 +64,7 @@ def forest(bars: Sequence[Bar], measure: str, chance: float) -> str:
     low, high = min([chance, *known]), max([chance, *known])
     pad = max(0.05 * (high - low), 0.01)
     left = max(72, *(16 + 8 * len(bar.name) for bar in bars)) if bars else 72  # room for the longest name
-    frame = Frame(460, 64 + 34 * len(bars), (low - pad, high + pad), (0, max(len(bars), 1)), left=left, right=150)
+    frame = Chart(460, 64 + 34 * len(bars), (low - pad, high + pad), (0, max(len(bars), 1)), left=left, right=150)
     marks = axes(frame, round_ticks(*frame.x), [], measure, "")
     marks.append(path([(chance, 0), (chance, frame.y[1])], frame, "chance"))
     for index, bar in enumerate(bars):
@@ -75,7 +75,7 @@ def forest(bars: Sequence[Bar], measure: str, chance: float) -> str:
     )
 
 
-def forest_row(frame: Frame, bar: Bar, height: float, colour: str) -> Iterator[str]:
+def forest_row(frame: Chart, bar: Bar, height: float, colour: str) -> Iterator[str]:
     """One estimate at `height` of the plot: name, interval, point, figures. colour: a class of drawings.css."""
     _, y = frame.at((frame.x[0], height))
     yield label(frame.left - 8, y + 4, bar.name, "end")
@@ -95,7 +95,7 @@ def picture(title: str, subtitle: str, arms: Sequence[Bar], controls: Sequence[B
     rows = [*arms, *controls]
     low = math.floor(10 * min([0.4, *(bar.low for bar in rows if bar.low is not None)])) / 10
     left = 24 + 8 * max([len(bar.name) for bar in rows], default=0)
-    frame = Frame(720, 110 + 27 * len(rows), (low, 1), (0, max(len(rows), 1)), left=left, right=170, top=64)
+    frame = Chart(720, 110 + 27 * len(rows), (low, 1), (0, max(len(rows), 1)), left=left, right=170, top=64)
     marks = [f'<rect class="paper" width="{frame.width}" height="{frame.height}"/>']
     marks += [f'<g class="title">{label(16, 26, title)}</g>', label(16, 46, subtitle)]
     marks += axes(frame, round_ticks(low, 1), [], "AUROC, with 95% intervals; dashed: chance", "")
@@ -112,7 +112,7 @@ def picture(title: str, subtitle: str, arms: Sequence[Bar], controls: Sequence[B
 def loss_curves(arm: str, curves: Mapping[str, Sequence[Point]], top: float) -> str:
     """Loss per epoch on the rows of each named part. `top`: the end of the axis, so that several figures compare."""
     last = max([x for points in curves.values() for x, _ in points], default=1)
-    frame = Frame(285, 230, (0, max(last, 1)), (0, top or 1))
+    frame = Chart(285, 230, (0, max(last, 1)), (0, top or 1))
     marks = axes(frame, round_ticks(*frame.x), round_ticks(*frame.y), "epoch", "loss")
     for index, (name, points) in enumerate(curves.items()):
         marks.append(path(points, frame, f"line line{index}", DASHES[index]))
@@ -124,7 +124,7 @@ def loss_curves(arm: str, curves: Mapping[str, Sequence[Point]], top: float) -> 
     return svg(frame, f"Loss of the {arm} arm", f"Mean over folds by epoch: {', '.join(changes) or 'none'}.", marks)
 
 
-def key_entry(frame: Frame, index: int, of: int, name: str, high: bool = False) -> Iterator[str]:
+def key_entry(frame: Chart, index: int, of: int, name: str, high: bool = False) -> Iterator[str]:
     """One line of the key, bottom right where ROC curves leave room, or top right."""
     x = frame.width - frame.right - 112
     y = frame.top + 14 + 18 * index if high else frame.height - frame.bottom - 12 - 18 * (of - 1 - index)
@@ -133,7 +133,7 @@ def key_entry(frame: Frame, index: int, of: int, name: str, high: bool = False) 
     yield label(x + 34, y + 4, name)
 
 
-def axes(frame: Frame, across: Sequence[float], up: Sequence[float], x_name: str, y_name: str) -> list[str]:
+def axes(frame: Chart, across: Sequence[float], up: Sequence[float], x_name: str, y_name: str) -> list[str]:
     """Grid lines with their numbers, and the names of both axes."""
     marks = []
     for value in across:
@@ -158,7 +158,7 @@ def round_ticks(low: float, high: float) -> list[float]:
     return [round(n * step, 9) for n in range(first, int(high / step + 1e-9) + 1)]
 
 
-def path(points: Sequence[Point], frame: Frame, kind: str, dash: str = "") -> str:
+def path(points: Sequence[Point], frame: Chart, kind: str, dash: str = "") -> str:
     """A line through data points."""
     if not points:
         return ""
@@ -179,7 +179,7 @@ def estimate(bar: Bar) -> str:
     return text.replace("-", "\N{MINUS SIGN}")
 
 
-def svg(frame: Frame, title: str, description: str, marks: Sequence[str]) -> str:
+def svg(frame: Chart, title: str, description: str, marks: Sequence[str]) -> str:
     """The drawing, with a title and a description for those who hear it."""
     head = f"<title>{escape(title)}</title><desc>{escape(description)}</desc>"
     size = f'viewBox="0 0 {frame.width} {frame.height}" width="{frame.width}" height="{frame.height}"'
