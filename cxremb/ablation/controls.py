@@ -9,7 +9,7 @@ from scipy.special import ndtri, stdtrit
 from cxremb.ablation.arms import parse_arms
 from cxremb.ablation.compare import ArmResult, auroc_of, row_of
 from cxremb.ablation.guesses import (
-    Known,
+    GuessInput,
     Predict,
     by_look_up,
     by_words,
@@ -190,16 +190,16 @@ def guess_run(reference: FitJob, name: str) -> Run:
     return finish_run(job, guess_all(job, guess()))
 
 
-def guess_of(reference: FitJob, name: str) -> tuple[Known, Callable[[], Predict], Sequence[str]]:
+def guess_of(reference: FitJob, name: str) -> tuple[GuessInput, Callable[[], Predict], Sequence[str]]:
     """(what it reads, its rule, which modalities that makes it read)."""
     dataset, features = reference.dataset, reference.features
     facts = {"length": length_of, "metadata": metadata_of}
     if name == "tf-idf":
         texts = texts_of(dataset, features)
-        return Known(texts), lambda: by_words(features, texts), ("text",)
+        return GuessInput(texts), lambda: by_words(features, texts), ("text",)
     if name in facts:
         known = facts[name](dataset, reference.split, features)
         return known, lambda: by_look_up(features, known.fact), ("text",) if name == "length" else ()
     if name == "patient":
-        return Known(), lambda: by_look_up(features, None), ()
-    return Known(), lambda: majority(features), ()
+        return GuessInput(), lambda: by_look_up(features, None), ()
+    return GuessInput(), lambda: majority(features), ()

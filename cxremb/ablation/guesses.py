@@ -35,7 +35,7 @@ Predict = Callable[[Parts, NDArray[np.int64]], Reals]  # parts of a fold, m rows
 
 
 @dataclass(frozen=True)
-class Known:
+class GuessInput:
     """What a guess may read of n rows: their texts, or facts; and a digest of it, which enters the run's key."""
 
     texts: tuple[str, ...] = ()
@@ -58,19 +58,19 @@ def texts_of(dataset: Dataset, features: Features) -> tuple[str, ...]:
     return tuple(texts.get(study, "") for study in features.study_ids.tolist())
 
 
-def length_of(dataset: Dataset, split: StoredSplit, features: Features) -> Known:
+def length_of(dataset: Dataset, split: StoredSplit, features: Features) -> GuessInput:
     """How many words that text has."""
     words = np.array([len(text.split()) for text in texts_of(dataset, features)], dtype=np.float64)
-    return Known(fact=Fact("words in the text", items_of(features, {}), words[:, None]))
+    return GuessInput(fact=Fact("words in the text", items_of(features, {}), words[:, None]))
 
 
-def metadata_of(dataset: Dataset, split: StoredSplit, features: Features) -> Known:
+def metadata_of(dataset: Dataset, split: StoredSplit, features: Features) -> GuessInput:
     """View, width, height and aspect of the film (of a study: its first), and which sections are empty."""
     subject = subject_of(dataset, split, features)
     facts = [views(subject), image_sizes(subject), report_facts(subject)["empty sections"]]
     there = [fact.numbers for fact in facts if isinstance(fact, Fact) and fact.numbers is not None]
     numbers = np.column_stack(there) if there else np.zeros((len(features.y), 1))
-    return Known(fact=Fact("view, size, empty sections", subject.rows, numbers))
+    return GuessInput(fact=Fact("view, size, empty sections", subject.rows, numbers))
 
 
 def subject_of(dataset: Dataset, split: StoredSplit, features: Features) -> AuditSubject:

@@ -91,8 +91,8 @@ class Ablation(Tabular):
         for one in self.fusing:
             if one.skipped:
                 skipped.setdefault(one.skipped, []).append(one.arm)
-        told = [one.words for one in self.fusing if not one.skipped]
-        return (*told, *(f"Whether {', '.join(arms)} fuses: not measured, {why}" for why, arms in skipped.items()))
+        measured = [one.words for one in self.fusing if not one.skipped]
+        return (*measured, *(f"Whether {', '.join(arms)} fuses: not measured, {why}" for why, arms in skipped.items()))
 
     @property
     def controls_in_words(self) -> tuple[str, ...]:
@@ -106,20 +106,20 @@ class Ablation(Tabular):
     def averaged(self) -> str:
         """Over what figures are means, in words."""
         many = {"repeats": self.repeats, "seeds": self.seeds}
-        told = " and ".join(f"{count} {what}" for what, count in many.items() if count > 1)
-        return f", figures averaged over {told}" if told else ""
+        means = " and ".join(f"{count} {what}" for what, count in many.items() if count > 1)
+        return f", figures averaged over {means}" if means else ""
 
     @property
     def called(self) -> str:
         """How a row comes to be called positive, in words."""
         own = "at each fold's own threshold, of the best sensitivity + specificity on its validation rows"
-        told = own if self.threshold == CHOSEN else "at a threshold of 0.5"
+        threshold = own if self.threshold == CHOSEN else "at a threshold of 0.5"
         if self.task != "binary":
             many = (
                 "accuracy that of the likeliest class" if self.task == "multiclass" else "cells at a threshold of 0.5"
             )
             return f"Macro means over the labels, {many}; {COLUMNS}"
-        return f"Accuracy and F1 {told}; {COLUMNS}"
+        return f"Accuracy and F1 {threshold}; {COLUMNS}"
 
     @property
     def corrected(self) -> str:

@@ -17,7 +17,7 @@ BOTH = ("image", "text")
 
 
 @dataclass(frozen=True)
-class Wanted:
+class ArmInputs:
     """What one arm reads: arms that want the same share one set of vectors."""
 
     inputs: Inputs
@@ -52,7 +52,7 @@ def paired_features(dataset: Dataset, arms: Sequence[Arm], base: Inputs) -> dict
     return {arm: paired[want] for arm, want in wanted.items()}
 
 
-def wanted_by(dataset: Dataset, arm: Arm, base: Inputs, unit: str) -> Wanted:
+def wanted_by(dataset: Dataset, arm: Arm, base: Inputs, unit: str) -> ArmInputs:
     """What the arm reads. Raises `StoreError` for an encoder, or for edited texts, without a store."""
     views = (arm.get("views") or "all") if base.views == "all" else base.views
     unit = "study" if arm.head.kind == "attention" else base.unit or unit
@@ -66,15 +66,15 @@ def wanted_by(dataset: Dataset, arm: Arm, base: Inputs, unit: str) -> Wanted:
         inputs = replace(inputs, **{f"{modality}_model": encoder})
     if (xxxx := arm.get(MARKS) or KEEP) != KEEP:
         inputs = replace(inputs, text_model=edited_store(dataset, inputs.text_model, xxxx).name)
-    return Wanted(inputs, arm.get("pooling"))
+    return ArmInputs(inputs, arm.get("pooling"))
 
 
-def all_views(want: Wanted) -> Wanted:
+def all_views(want: ArmInputs) -> ArmInputs:
     """The same, lateral films included."""
     return replace(want, inputs=replace(want.inputs, views="all"))
 
 
-def load(dataset: Dataset, want: Wanted, reads: Sequence[str]) -> Features:
+def load(dataset: Dataset, want: ArmInputs, reads: Sequence[str]) -> Features:
     """The vectors that are wanted, on all rows that have them."""
     features = load_features(dataset, reads, want.inputs)
     if want.pooling is None:
@@ -90,14 +90,16 @@ def load(dataset: Dataset, want: Wanted, reads: Sequence[str]) -> Features:
     return replace(features, blocks={**features.blocks, **blocks}, pooling={**features.pooling, **pooling})
 
 
-def pooled_block(features: Features, store: Store, want: Wanted) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+def pooled_block(
+    features: Features, store: Store, want: ArmInputs
+) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
     """(n, dim) of another pooling: a store has all its poolings of every item."""
     ids = features.study_ids if store.modality == "text" else features.item_ids
     matrix = store.load(want.inputs.text if store.modality == "text" else "image", want.pooling)
     return gather(matrix, matrix.rows(ids.tolist()))
 
 
-def kept_rows(whole: Mapping[Wanted, Features]) -> dict[str, set[str]]:
+def kept_rows(whole: Mapping[ArmInputs, Features]) -> dict[str, set[str]]:
     """Unit -> the ids that all have: studies of every arm, and films of the arms whose rows are films."""
     studies = set.intersection(*(set(features.study_ids.tolist()) for features in whole.values()))
     films = [set(features.item_ids.tolist()) for features in whole.values() if features.unit == "image"]
@@ -114,7 +116,7 @@ def restricted(features: Features, shared: Mapping[str, set[str]]) -> Features:
     return features if mask.all() else features.take(mask)
 
 
-def reasons(whole: Mapping[Wanted, Features], first: Features) -> dict[str, int]:
+def reasons(whole: Mapping[ArmInputs, Features], first: Features) -> dict[str, int]:
     """Reason -> rows of the first arm that another arm cannot use; a row counts under the first that holds."""
     remaining = np.ones(len(first.item_ids), dtype=np.bool_)
     counts = {}

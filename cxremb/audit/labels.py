@@ -208,14 +208,13 @@ def suspected(subject: AuditSubject) -> Finding:
 
 def out_of_fold(run: Run) -> list[tuple[str, NDArray[np.int64], NDArray[np.float64], list[str]]]:
     """(label, y, chance, study ids) of each label: test predictions, the mean over a study's rows."""
-    table = run.prediction_rows
-    table = table.filter(pc.equal(table["part"], "test"))
-    grouped = table.group_by(["label", "study_id"]).aggregate([("y_true", "mean"), ("y_prob", "mean")])
-    found = []
-    for label in grouped["label"].unique().to_pylist():
-        rows = grouped.filter(pc.and_(pc.equal(grouped["label"], label), pc.is_finite(grouped["y_true_mean"])))
-        y = np.round(rows["y_true_mean"].to_numpy()).astype(np.int64)
-        found.append((label, y, rows["y_prob_mean"].to_numpy(), rows["study_id"].to_pylist()))
+    test, found = run.predictions(), []
+    for label in test.labels:
+        own = test.of_label(label)
+        studies, which = np.unique(own.studies, return_inverse=True)
+        rows = np.bincount(which)
+        y, chance = (np.bincount(which, weights=column[:, 0]) / rows for column in (own.y, own.prob))
+        found.append((label, np.round(y).astype(np.int64), chance, studies.tolist()))
     return found
 
 

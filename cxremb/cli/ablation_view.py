@@ -42,31 +42,31 @@ def show_ablation(result: "Ablation", fmt: PaperFormat = PaperFormat.table) -> N
 
 def headings(reference: str | None) -> list[str]:
     """The names of the columns."""
-    told = reference if reference and len(reference) < LONG else "reference"  # the caption names it too
-    gap = [f"- {told}", "p"] if reference else []
+    name = reference if reference and len(reference) < LONG else "reference"  # the caption names it too
+    gap = [f"- {name}", "p"] if reference else []
     return ["arm", "n", "AUROC", *gap, "acc", "F1", "sp@.95", "ECE", "s"]
 
 
 def cells(row: "ArmResult", reference: str | None) -> list[str]:
     """What a reader sees of one arm."""
     figures = [row.accuracy.value, row.f1.value, row.specificity, row.ece]
-    told = [*(short(figure) for figure in figures), f"{row.seconds:.0f}"]
+    others = [*(short(figure) for figure in figures), f"{row.seconds:.0f}"]
     start = [row.title, f"{row.n:,}", span(row.auroc.value, row.auroc.low, row.auroc.high)]
     if reference is None:
-        return [*start, *told]
+        return [*start, *others]
     if row.difference is None:
-        return [*start, "reference", "", *told]
+        return [*start, "reference", "", *others]
     gap = row.difference
     p = "-" if row.holm is None else "<.001" if row.holm < 0.001 else bare(row.holm)
-    return [*start, span(gap.value, gap.low, gap.high, sign="+"), p, *told]
+    return [*start, span(gap.value, gap.low, gap.high, sign="+"), p, *others]
 
 
 def control_cells(control: "ControlResult", reference: str | None) -> list[str]:
     """What a reader sees of one control, in the columns of the arms; it is compared with no arm in figures."""
     if control.row is None:
         return [control.name, "", "not made", *[""] * (len(headings(reference)) - 3)]
-    told = cells(replace(control.row, arm=control.name, difference=None), reference)
-    return [told[0], *("" if cell == "reference" else cell for cell in told[1:])]
+    first, *others = cells(replace(control.row, arm=control.name, difference=None), reference)
+    return [first, *("" if cell == "reference" else cell for cell in others)]
 
 
 def show_table(result: "Ablation") -> None:
@@ -92,8 +92,8 @@ def show_table(result: "Ablation") -> None:
     for line in result.caption:
         typer.echo(line)
     reused = [row.arm for row in result.rows if row.reused]
-    told = f"; re-used: {', '.join(reused)}" if reused else ""
-    typer.echo(f"{result.seconds:.1f} s{told}")
+    reused_arms = f"; re-used: {', '.join(reused)}" if reused else ""
+    typer.echo(f"{result.seconds:.1f} s{reused_arms}")
     names = ", ".join(f"'{row.run_id}'" for row in result.rows)
     typer.echo(f'Ask: cxremb sql "select * from metrics where run_id in ({names})"')
 
@@ -107,9 +107,9 @@ def broken(name: str) -> str:
 
 def whole_cells(row: "ArmResult", reference: str | None) -> list[str]:
     """As `cells`, with the intervals of accuracy and F1: a page is wider than a terminal."""
-    told = cells(row, reference)
-    told[-5:-3] = [span(figure.value, figure.low, figure.high) for figure in (row.accuracy, row.f1)]
-    return told
+    found = cells(row, reference)
+    found[-5:-3] = [span(figure.value, figure.low, figure.high) for figure in (row.accuracy, row.f1)]
+    return found
 
 
 def as_markdown(result: "Ablation") -> str:
@@ -143,7 +143,7 @@ def as_latex(result: "Ablation") -> str:
 
 def latex_row(row: list[str]) -> str:
     """One line of a tabular. A bracket first in a line would be taken for an option of the break before it."""
-    return " & ".join("{" + told + "}" if (told := latex(cell)).startswith("[") else told for cell in row) + r" \\"
+    return " & ".join("{" + text + "}" if (text := latex(cell)).startswith("[") else text for cell in row) + r" \\"
 
 
 def latex(text: str) -> str:

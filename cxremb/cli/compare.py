@@ -41,22 +41,26 @@ def compare(
 
 
 def show_comparison(found: "Comparison") -> None:
-    """What differs in what was asked, the figures with their differences, and the conclusion."""
+    """What differs in what was requested, the figures with their differences, and the conclusion."""
     from rich.markup import escape
 
     from cxremb.cli.run_view import number, plain_table, show_table
 
     if found.differs:
-        asked = plain_table(("", f"A  {found.a}", f"B  {found.b}"))
+        requested = plain_table(("", f"A  {found.a}", f"B  {found.b}"))
         for name, both in found.differs.items():
-            asked.add_row(name.replace("_", " "), *(escape(words(value)) for value in both))
-        show_table(asked)
+            requested.add_row(name.replace("_", " "), *(escape(words(value)) for value in both))
+        show_table(requested)
     table = plain_table((f"test, {found.label}", "A", "B", "A - B", "p"))
     for name, pair in found.figures.items():
-        table.add_row(name, number(pair.a), number(pair.b), escape(gap(pair.difference)), p_told(pair.difference.p))
-    table.add_row("auroc, DeLong", "", "", escape(gap(found.delong)), p_told(found.delong.p))
+        table.add_row(name, number(pair.a), number(pair.b), escape(gap(pair.difference)), p_in_words(pair.difference.p))
+    table.add_row("auroc, DeLong", "", "", escape(gap(found.delong)), p_in_words(found.delong.p))
     table.add_row(
-        "right alone, studies", str(found.mcnemar.only_a), str(found.mcnemar.only_b), "McNemar", p_told(found.mcnemar.p)
+        "right alone, studies",
+        str(found.mcnemar.only_a),
+        str(found.mcnemar.only_b),
+        "McNemar",
+        p_in_words(found.mcnemar.p),
     )
     show_table(table)
     typer.echo(f"\n{found.conclusion}")
@@ -81,7 +85,7 @@ def gap(found: "Difference | AreaDifference") -> str:
     return f"{found.value:+.4f}{span}"
 
 
-def p_told(p: float | None) -> str:
+def p_in_words(p: float | None) -> str:
     """Three decimals, or a dash where there is none."""
     return "-" if p is None else "<.001" if p < 0.001 else f"{p:.3f}"
 

@@ -30,9 +30,14 @@ BASELINES = {
 
 def write_run(run: "Run", fmt: Format) -> None:
     """All of a run but its predictions as JSON, or its test figures as CSV."""
-    told = {**run.record.to_dict(), "reused": run.reused, "folder": str(run.folder), "history": run.history.to_pylist()}
-    told |= {"test": figures_of(run), "test_by_label": {label: figures_of(run, label) for label in labels_of(run)}}
-    write(told, fmt, figure_rows(told["test_by_label"]))
+    found = {
+        **run.record.to_dict(),
+        "reused": run.reused,
+        "folder": str(run.folder),
+        "history": run.history.to_pylist(),
+    }
+    found |= {"test": figures_of(run), "test_by_label": {label: figures_of(run, label) for label in labels_of(run)}}
+    write(found, fmt, figure_rows(found["test_by_label"]))
 
 
 def figure_rows(by_label: Mapping[str, Mapping[str, Mapping[str, float | None]]]) -> list[dict[str, Any]]:
@@ -86,13 +91,13 @@ def show_test(run: "Run") -> None:
     which = "folds" if len(record.folds) > 1 else "fold"
     leaky = " (LEAKY)" if record.leaky else ""
     over = f", {run.label} over {len(record.labels)} labels" if len(record.labels) > 1 else ""
-    names = {name: told for name, told in BASELINES.items() if name in figures}
+    names = {name: words for name, words in BASELINES.items() if name in figures}
     typer.echo(
         f"\nTest, {which} {', '.join(map(str, record.folds))}{leaky}: {items:,} {record.unit} rows of "
         f"{patients:,} patients{over}\n"
         f"  AUROC {span(figures['auroc'])}, accuracy {span(figures['accuracy'])}, F1 {span(figures['f1'])}\n"
         f"  {interval_in_words(run, figures)}; without looking: "
-        + ", ".join(f"{told} {number(figures[name]['value'])}" for name, told in names.items())
+        + ", ".join(f"{words} {number(figures[name]['value'])}" for name, words in names.items())
     )
     if over:
         show_table(label_table(run))

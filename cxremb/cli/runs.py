@@ -30,7 +30,7 @@ def ls(root: Root = DEFAULT_ROOT, dataset: DatasetName = None, fmt: AsFormat = F
 
     runs = list_runs(open_dataset(root, dataset))
     if fmt is not Format.table:
-        write([told(run) for run in runs], fmt)
+        write([as_dict(run) for run in runs], fmt)
         return
     if not runs:
         log.print("no run yet; make one with `cxremb train fusion`", markup=False)
@@ -91,7 +91,9 @@ def show_listing(runs: "Sequence[Run]") -> None:
     table.columns[0].min_width = max(len(run.run_id) for run in runs)  # an id is there to be copied
     table.columns[-1].no_wrap = True
     for run in runs:
-        marks = "".join(str(place).translate(RAISED) for place, told in enumerate(caveats, 1) if told in run.caveats)
+        marks = "".join(
+            str(place).translate(RAISED) for place, caveat in enumerate(caveats, 1) if caveat in run.caveats
+        )
         named = f"{run.run_id}\n[dim]{escape(data_of(run))}[/]"
         table.add_row(named, escape(arm_of(run)), escape(area(run)) + marks)
     to = page()
@@ -123,7 +125,7 @@ def area(run: "Run") -> str:
     return f"{value:.3f}" if low is None or high is None else f"{value:.3f} [{low:.3f}, {high:.3f}]"
 
 
-def told(run: "Run") -> dict[str, Any]:
+def as_dict(run: "Run") -> dict[str, Any]:
     """A run for JSON: its record and the main figures of its test rows."""
     from cxremb.cli.run_view import figures_of
 

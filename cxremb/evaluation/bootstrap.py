@@ -55,8 +55,8 @@ class Resampling:
 
     def __post_init__(self) -> None:
         if self.resamples < 1 or not 0 < self.level < 1:
-            told = f"{self.resamples} resamples at level {self.level}"
-            raise DataError(told, hint="ask for 1000 resamples at level 0.95")
+            given = f"{self.resamples} resamples at level {self.level}"
+            raise DataError(given, hint="ask for 1000 resamples at level 0.95")
 
 
 def resampled(metric: str, y: Reals, prob: Reals, called: Flags, *, clusters: Rows, c: int) -> Statistic:

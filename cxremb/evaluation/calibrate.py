@@ -47,8 +47,8 @@ def fit_temperature(y: Reals, logits: Reals, task: str) -> Calibration:
         return excess(y, logits, task, slope=float(np.exp(steepness)))
 
     if pull(-STEEPEST) >= 0 or pull(STEEPEST) <= 0:
-        told = "no temperature fits: the validation rows are all answered rightly, or no better than by chance"
-        raise DataError(told, hint="leave the probabilities as they are, or use larger folds")
+        problem = "no temperature fits: the validation rows are all answered rightly, or no better than by chance"
+        raise DataError(problem, hint="leave the probabilities as they are, or use larger folds")
     return Calibration("temperature", float(np.exp(brentq(pull, -STEEPEST, STEEPEST, xtol=1e-12))), 0.0)
 
 

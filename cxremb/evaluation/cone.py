@@ -113,8 +113,8 @@ def possible_pairs(prevalence: Span, sizes: Iterable[int], positives: int | None
     """Each n with each number of positives that the span leaves it."""
     low, high = prevalence
     for n in sizes:
-        left = range(ceil(low * n), floor(high * n) + 1)
-        yield from ((n, p) for p in left if positives is None or p == positives)
+        others = range(ceil(low * n), floor(high * n) + 1)
+        yield from ((n, p) for p in others if positives is None or p == positives)
 
 
 def points(cone: Cone, pair: Pair) -> Iterator[Confusion]:

@@ -106,14 +106,14 @@ def remarks(matrices: Sequence[Confusion]) -> list[str]:
         ("accuracy", majority_accuracy, "that of always answering the larger class"),
         ("f1", all_positive_f1, 'that of always answering "positive"'),
     )
-    said = []
-    for name, rival, told in rivals:
+    lines = []
+    for name, rival, meaning in rivals:
         pairs = [(matrix.figure(name) or Fraction(0), rival(matrix)) for matrix in matrices]
         if pairs and all(ours <= theirs for ours, theirs in pairs):
             word = "below" if all(ours < theirs for ours, theirs in pairs) else "no better than"
             ours, theirs = (spread([pair[side] for pair in pairs]) for side in (0, 1))
-            said.append(f"{name} {ours} is {word} {told}, {theirs}")
-    return said
+            lines.append(f"{name} {ours} is {word} {meaning}, {theirs}")
+    return lines
 
 
 def spread(values: Sequence[Fraction | float]) -> str:

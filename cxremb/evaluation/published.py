@@ -35,7 +35,7 @@ class Printed:
         """Whether above / below rounds to this; a tie goes either way. 0 / 0 is printed as 0, as by scikit-learn."""
         return 2 * abs(above * 10**self.decimals - self.digits * below) <= below if below else self.digits == 0
 
-    def cuts(self, above: int, below: int) -> bool:
+    def truncates(self, above: int, below: int) -> bool:
         """Whether above / below starts with these decimals."""
         return 0 <= above * 10**self.decimals - self.digits * below < below if below else self.digits == 0
 
@@ -61,7 +61,7 @@ class Published:
     def fits(self, matrix: Confusion, cut_off: bool = False) -> bool:
         """Whether the matrix gives every printed figure, rounded to the nearest or cut off."""
         return all(
-            (value.cuts if cut_off else value.rounds)(*matrix.parts(name)) for name, value in self.figures.items()
+            (value.truncates if cut_off else value.rounds)(*matrix.parts(name)) for name, value in self.figures.items()
         )
 
     def roundings(self, matrix: Confusion) -> list[str]:

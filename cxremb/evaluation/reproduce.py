@@ -76,11 +76,12 @@ def reproduce(
     """As `recover`, for rows that share n and the number of positives: each row narrows both."""
     known = KnownCounts(range(1, LARGEST_N + 1) if n is None else n, positives)
     check_known(rows, known)
-    for cut in (False, True) if cut_off is None else (cut_off,):
-        shared = overlap(find_cone(row, cut_off=cut).prevalence for row in rows)  # spares most pairs of a long table
-        if pairs := narrowed(rows, replace(known, prevalence=shared), cut)[-1]:
+    for truncated in (False, True) if cut_off is None else (cut_off,):
+        # what all rows allow spares most pairs of a long table
+        shared = overlap(find_cone(row, cut_off=truncated).prevalence for row in rows)
+        if pairs := narrowed(rows, replace(known, prevalence=shared), truncated)[-1]:
             known = replace(known, pairs=pairs)
-            return Recovered(list(rows), pairs, [list_matrices(row, known, cut) for row in rows], cut)
+            return Recovered(list(rows), pairs, [list_matrices(row, known, truncated) for row in rows], truncated)
     raise inconsistent(rows, known, cut_off or False)
 
 
@@ -133,21 +134,21 @@ def at_most(items: Iterable[T], row: Published) -> list[T]:
 def inconsistent(rows: Sequence[Published], known: KnownCounts, cut_off: bool) -> DataError:
     """The error for the first row that leaves nothing: what comes closest, and by how much it misses.
 
-    Figures that contradict each other are told at once: nothing comes close, whatever n is.
+    Figures that contradict each other are reported at once: nothing comes close, whatever n is.
     """
     if wrong := next((row for row in rows if contradictory(row, cut_off)), None):
-        told = f"no matrix gives {told_row(wrong, cut_off)}, whatever n is: the figures contradict each other"
-        return DataError(f"{named(wrong)}{told}", hint=f"{doubt(wrong, known, cut_off)}{AVERAGES}")
+        problem = f"no matrix gives {describe_row(wrong, cut_off)}, whatever n is: the figures contradict each other"
+        return DataError(f"{named(wrong)}{problem}", hint=f"{doubt(wrong, known, cut_off)}{AVERAGES}")
     history = narrowed(rows, known, cut_off)
     row, rest = rows[len(history) - 1], f" with {known}"
     if len(history) > 1:
         known = replace(known, pairs=history[-2])
         rest = f" with the n and the positives of the {len(history) - 1} rows before it"
     matrix = closest(row, known)
-    told = f"{named(row)}no matrix gives {told_row(row, cut_off)}{rest}; the closest is {matrix}"
+    problem = f"{named(row)}no matrix gives {describe_row(row, cut_off)}{rest}; the closest is {matrix}"
     misses = [miss for name, value in row.figures.items() if (miss := told_miss(matrix, name, value))]
     misprint = doubt(row, known, cut_off)
-    return DataError(f"{told}: {', '.join(misses) or 'which gives it rounded'}", hint=f"{misprint}{AVERAGES}")
+    return DataError(f"{problem}: {', '.join(misses) or 'which gives it rounded'}", hint=f"{misprint}{AVERAGES}")
 
 
 def contradictory(row: Published, cut_off: bool) -> bool:
@@ -162,7 +163,7 @@ def named(row: Published) -> str:
     return f"{row.name}: " if row.name else ""
 
 
-def told_row(row: Published, cut_off: bool) -> str:
+def describe_row(row: Published, cut_off: bool) -> str:
     """The row in words."""
     return f"{row}{' cut off' * cut_off}"
 

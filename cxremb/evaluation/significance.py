@@ -51,8 +51,8 @@ def mcnemar(
     only_a, only_b = int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum())
     n, positives = len(truth), int(truth.sum())
     if min(positives, n - positives) < FEWEST:
-        told = f"only {positives} positive and {n - positives} negative studies: a test needs {FEWEST} of each"
-        return McNemar(n, only_a, only_b, None, told)
+        counts = f"only {positives} positive and {n - positives} negative studies: a test needs {FEWEST} of each"
+        return McNemar(n, only_a, only_b, None, counts)
     return McNemar(n, only_a, only_b, min(1.0, 2 * float(bdtr(min(only_a, only_b), only_a + only_b, 0.5))))
 
 
@@ -99,8 +99,8 @@ def fold_difference(gaps: ArrayLike, train_rows: int, test_rows: int, level: flo
     """
     values = checked_gaps(gaps)
     if train_rows < 1 or test_rows < 1 or not 0 < level < 1:
-        told = f"{train_rows} training rows, {test_rows} test rows, level {level}"
-        raise DataError(told, hint="give the rows of one fold, and 0.95")
+        counts = f"{train_rows} training rows, {test_rows} test rows, level {level}"
+        raise DataError(counts, hint="give the rows of one fold, and 0.95")
     j = len(values)
     if j < 2:
         return Difference(float(values[0]) if j else None, None, None, None, reason=f"{j} folds have no spread")

@@ -186,7 +186,7 @@ def page_from_runs(root: Path, dataset: str, run_ids: Sequence[str], title: str)
         facts=data_facts(root, collection),
         arms=arms,
         curves={row.title: curve for row in arms if (curve := roc_points(runs[row.arm].predictions()))},
-        baselines=tuple((told, first.metric(name)[0]) for name, told in BASELINES.items()),
+        baselines=tuple((words, first.metric(name)[0]) for name, words in BASELINES.items()),
         history=tuple(epoch for arm, run in runs.items() for epoch in mean_history(arm, run.history)),
         examples=tuple(ask(root, question, text, run_ids) for question, text in EXAMPLES.items()),
         caveats=caveats_of(runs),
