@@ -116,13 +116,13 @@ def write_predictions(dataset: Dataset, sure: float = 0.95) -> str:
     """A run that knows what each study is, and is `sure` of it."""
     rows = [
         {"unit": "study", "item_id": row["study_id"], "study_id": row["study_id"], "patient_id": row["study_id"],
-         "repeat": 0, "fold": 0, "part": "test", "label": "sick", "y_true": row["value"],
+         "repeat": 0, "fold": 0, "seed": 0, "part": "test", "label": "sick", "y_true": row["value"],
          "y_prob": sure if int(row["study_id"][1:]) % 2 else 1 - sure, "y_logit": 0.0}
         for row in dataset.labels.to_pylist() if row["label_set"] == "sick"
     ]  # fmt: skip
     run = write_run(
         dataset,
-        RunRecord("", "text", "sick", "sick", key="0" * 64),
+        RunRecord("", "text", "sick", "sick", key="0" * 64, labels=("sick",)),
         history=HISTORY.empty_table(),
         predictions=pa.Table.from_pylist(rows, schema=PREDICTIONS),
         metrics=METRICS.empty_table(),
