@@ -7,8 +7,9 @@ from uuid import uuid4
 
 import numpy as np
 import pyarrow as pa
+from written import write_dataset
 
-from cxremb.store.dataset import Dataset, write_dataset
+from cxremb.store.dataset import Dataset
 from cxremb.store.files import replace_table, sha256_of
 from cxremb.store.layout import IMAGES, LABEL_SOURCE, LABELS, REPORTS, STUDIES, DatasetPaths, embedding_schema
 from cxremb.store.manifest import Manifest, Part, Recipe, publish

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from planted import write_store
 from safetensors.numpy import load_file
+from written import write_dataset
 
 from cxremb.alignment.align import Aligned, align
 from cxremb.alignment.project import AlignOptions, PairVectors, fit
@@ -20,7 +21,7 @@ from cxremb.features import Inputs, load_features
 from cxremb.splits import LEAKY, StoredSplit, choose_split, fold_parts
 from cxremb.store.check import check_store
 from cxremb.store.clean import collect
-from cxremb.store.dataset import Dataset, write_dataset
+from cxremb.store.dataset import Dataset
 from cxremb.store.files import replace_table, sha256_of
 from cxremb.store.layout import IMAGES, LABEL_SOURCE, LABELS, REPORTS, STUDIES, DatasetPaths
 from cxremb.store.reader import list_stores, open_store

@@ -9,6 +9,7 @@ from planted import Planted, plant, planted_tables, write_store
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss, roc_auc_score
+from written import write_dataset
 
 from cxremb.ablation.compare import ArmResult
 from cxremb.ablation.controls import CONTROLS, DRAWS, ControlResult, one_control, run_controls
@@ -19,7 +20,7 @@ from cxremb.evaluation.bootstrap import Interval
 from cxremb.features import Features, Inputs, load_features
 from cxremb.splits import choose_split, new_split
 from cxremb.splits.spec import SplitSpec
-from cxremb.store.dataset import Dataset, write_dataset
+from cxremb.store.dataset import Dataset
 from cxremb.store.layout import REPORTS, DatasetPaths
 from cxremb.training.bundle import load_bundle
 from cxremb.training.fit import FitJob, Plan, fit, rows_of

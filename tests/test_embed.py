@@ -162,6 +162,18 @@ def test_one_bad_film_becomes_a_failure_row(tmp_path: Path, damage: object, stag
     assert (mended.added, len(mended.failures), mended.store.manifest.failures) == (1, 0, None)
 
 
+def test_files_that_could_not_be_read_when_they_were_added_fail_each_for_itself(tmp_path: Path) -> None:
+    whole = collection(tmp_path / "films")
+    gone = [whole.images[index] for index in (3, 5)]
+    for image in gone:
+        image.path.unlink()
+    data = add_collection(whole, tmp_path / "root").dataset
+    assert data.images["sha256"].null_count == 2
+    failures = embed(data, load_encoder(What("tiny"))).failures
+    assert [(failure.item.item_id, failure.stage) for failure in failures] == [(one.image_id, "read") for one in gone]
+    assert all(one.path.name in failure.message for one, failure in zip(gone, failures, strict=True))
+
+
 def test_a_file_that_changed_or_vanished_since_it_was_added(small: Dataset) -> None:
     paths = [Path(path) for path in small.images["path"].to_pylist()]
     save_film(paths[4], 77)

@@ -7,14 +7,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 from planted import FOUND, KINDS, Planted, plant, write_store
+from written import write_dataset
 
 from cxremb.encoders.weights import suggested
 from cxremb.errors import CxrembError, DataError, StoreError
 from cxremb.features import Inputs, caveats, load_features
-from cxremb.store.dataset import Dataset, write_dataset
+from cxremb.store.dataset import Dataset
 from cxremb.store.files import replace_table
 from cxremb.store.layout import BEFORE_READING, LABEL_SOURCE
-from cxremb.store.manifest import publish, successor
+from cxremb.store.manifest import publish
 from cxremb.store.reader import open_store
 
 SMALL = Planted(studies=30, image=1.0, text=1.0)
@@ -244,7 +245,10 @@ def test_a_choice_that_there_is_not_lists_those_there_are(wrong):
 
 def test_whom_an_encoder_was_fine_tuned_on_is_read_and_a_lost_list_is_an_error(dataset):
     store = open_store(dataset, "efficientnet_b1")
-    publish(successor(store.manifest, provenance={"trained_on": "patients.parquet"}), store.folder)
+    publish(
+        replace(store.manifest, version=store.manifest.version + 1, provenance={"trained_on": "patients.parquet"}),
+        store.folder,
+    )
     with pytest.raises(StoreError, match=r"patients\.parquet") as caught:
         load_features(dataset, ("image",))
     assert "--finetune" in caught.value.hint

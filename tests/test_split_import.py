@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 import typer
 from typer.testing import CliRunner
+from written import write_dataset
 
 from cxremb.cli.split import split as command
 from cxremb.errors import CxrembError, DataError, SplitError
@@ -25,7 +26,7 @@ from cxremb.splits import (
     store_published,
     stored_split,
 )
-from cxremb.store.dataset import Dataset, write_dataset
+from cxremb.store.dataset import Dataset
 from cxremb.store.layout import IMAGES, LABELS, REPORTS, STUDIES, DatasetPaths
 
 Shown = dict[str, tuple[str, list[str]]]  # study -> patient, images

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from written import write_dataset
 
 from cxremb.errors import CxrembError, DataError, SplitError, StoreError
 from cxremb.labels import Labels
@@ -19,7 +20,7 @@ from cxremb.splits import DEFAULT, HOLDOUT, SplitSpec, StoredSplit, fold_parts, 
 from cxremb.splits.folds import balanced_bins, form_cohort, indicators, make_split, part_names
 from cxremb.splits.group import repeated_texts
 from cxremb.splits.stored import is_leaky
-from cxremb.store.dataset import Dataset, write_dataset
+from cxremb.store.dataset import Dataset
 from cxremb.store.layout import (
     BEFORE_READING,
     IMAGES,

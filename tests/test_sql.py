@@ -17,11 +17,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from planted import Planted, plant, write_store
+from written import write_dataset
 
 from cxremb.cli import sql as command
 from cxremb.errors import QueryError, StoreError
 from cxremb.store import layout
-from cxremb.store.dataset import Dataset, write_dataset
+from cxremb.store.dataset import Dataset
 from cxremb.store.files import replace_table, replace_text, sha256_of
 from cxremb.store.manifest import Manifest, Part, Recipe, publish
 from cxremb.store.reader import list_stores

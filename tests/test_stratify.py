@@ -12,11 +12,12 @@ from made_runs import Desk, desk, made_run, noisy
 from planted import Planted, plant, planted_tables, write_store
 from scipy.optimize import minimize_scalar
 from sklearn.metrics import log_loss, recall_score, roc_auc_score, roc_curve
+from written import write_dataset
 
 from cxremb.calibrated import AS_IS, CALIBRATED, calibration_report, store_reliability
 from cxremb.cli.evaluate import show_thresholds
 from cxremb.errors import DataError, QueryError
-from cxremb.store.dataset import Dataset, write_dataset
+from cxremb.store.dataset import Dataset
 from cxremb.store.layout import LABELS, REPORTS, DatasetPaths
 from cxremb.stratify import stratify
 from cxremb.training.runs import Run

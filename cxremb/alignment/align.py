@@ -32,7 +32,7 @@ class Aligned:
     pairs: Mapping[str, int]  # part -> films with a text
     test_patients: int
     left_out: Mapping[str, int]
-    told: str  # which text, which split
+    description: str  # which text, which split
     caveats: tuple[str, ...]
     notes: tuple[str, ...]
     seconds: float
@@ -66,14 +66,14 @@ def align(
     vectors = PairVectors(pairs.images, pairs.reports, pairs.texts)
     fitted = fit(vectors, pairs.rows("train"), pairs.rows("val"), options=options, progress=progress)
     found = judged(pairs, fitted)
-    said = (*caveats(("image",), None, bool(dataset.descriptor["simulated"])), *((LEAKY,) if split.leaky else ()))
+    marked = (*caveats(("image",), None, bool(dataset.descriptor["simulated"])), *((LEAKY,) if split.leaky else ()))
     role = text_role(dataset.reports, inputs.text)
     about = {
         "split": split.title,
         "fold": fold,
         "text": inputs.text,
         "text_role": role,
-        "caveats": said,
+        "caveats": marked,
         "options": asdict(options),
         "seconds": {"align": round(time.perf_counter() - start, 2)},
         **learned(fitted, found),
@@ -101,8 +101,8 @@ def align(
         pairs={part: len(pairs.rows(part)) for part in PARTS},
         test_patients=len(pairs.patients("test")),
         left_out=pairs.left_out,
-        told=f"{describe_text(inputs.text, role)}; split {split.title}, fold {fold}",
-        caveats=said,
+        description=f"{describe_text(inputs.text, role)}; split {split.title}, fold {fold}",
+        caveats=marked,
         notes=(*pairs.notes, *val_note(pairs)),
         seconds=time.perf_counter() - start,
     )

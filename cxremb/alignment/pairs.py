@@ -100,9 +100,9 @@ def refuse_few(pairs: Pairs, where: str) -> None:
     """Raises `TrainError` if there is too little to learn from, or nothing to test on."""
     train = pairs.rows("train")
     if len(train) < FEWEST_PAIRS:
-        told = "".join(f"; {count:,} {reason}" for reason, count in pairs.left_out.items())
+        reasons = "".join(f"; {count:,} {reason}" for reason, count in pairs.left_out.items())
         raise TrainError(
-            f"{where} has {len(train)} training pairs of a film and a text, {FEWEST_PAIRS} are the least{told}",
+            f"{where} has {len(train)} training pairs of a film and a text, {FEWEST_PAIRS} are the least{reasons}",
             hint='embed more of the data set; see: cxremb sql "select store, section, count(*) from embeddings '
             'group by all"',
         )

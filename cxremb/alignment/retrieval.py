@@ -42,7 +42,7 @@ class Direction:
 
 
 @dataclass(frozen=True)
-class Asked:
+class Queries:
     """The queries of one way, all of one set of candidates. A query may have several right answers."""
 
     ranks: Reals  # (q,) of the first right answer
@@ -64,14 +64,14 @@ def retrieval(image: Unit, text: Unit, texts: Places, patients: Ids, seed: int =
     candidates = means(text, text_of, len(first))
     numbers = np.arange(len(first))
     clusters = cluster_numbers(patients, len(patients))
-    by_film = Asked(
+    by_film = Queries(
         ranks=ranks(image, candidates, text_of, numbers),
         right=np.ones_like(text_of),
         weights=np.ones(len(text_of)),
         clusters=clusters,
         candidates=len(first),
     )
-    by_text = Asked(
+    by_text = Queries(
         ranks=ranks(candidates, image, numbers, text_of)[text_of],
         right=copies[text_of],
         weights=1 / copies[text_of],
@@ -110,51 +110,51 @@ def ranks(queries: Unit, candidates: Unit, wanted: Places, kinds: Places) -> Rea
     return found
 
 
-def figures(asked: Asked, seed: int) -> dict[str, Figure]:
+def figures(queries: Queries, seed: int) -> dict[str, Figure]:
     """Recall at each depth and the median rank, with 95% intervals over patients and the level of chance."""
-    guessed = chance(asked)
+    guessed = chance(queries)
     statistics: dict[str, Callable[[Reals], Reals]] = {
-        f"recall@{depth}": partial(recall, asked, depth) for depth in DEPTHS
+        f"recall@{depth}": partial(recall, queries, depth) for depth in DEPTHS
     }
-    statistics["median_rank"] = partial(median_rank, asked)
-    patients = int(asked.clusters.max()) + 1
+    statistics["median_rank"] = partial(median_rank, queries)
+    patients = int(queries.clusters.max()) + 1
     reason = f"only {patients} patients: an interval needs {FEWEST}" if patients < FEWEST else None
-    found = intervals(list(statistics.values()), asked.clusters, Resampling(seed=seed), reason=reason)
+    found = intervals(list(statistics.values()), queries.clusters, Resampling(seed=seed), reason=reason)
     return {
         name: Figure(float(interval.value or 0.0), interval.low, interval.high, guessed[name], interval.reason)
         for name, interval in zip(statistics, found, strict=True)
     }
 
 
-def recall(asked: Asked, depth: int, counts: Reals) -> Reals:
+def recall(queries: Queries, depth: int, counts: Reals) -> Reals:
     """(b,) the share of queries with a right answer among the first `depth`. counts: (b, c) of each patient."""
     c = counts.shape[1]
-    hits = np.bincount(asked.clusters, asked.weights * (asked.ranks <= depth), minlength=c)
-    share: Reals = counts @ hits / (counts @ np.bincount(asked.clusters, asked.weights, minlength=c))
+    hits = np.bincount(queries.clusters, queries.weights * (queries.ranks <= depth), minlength=c)
+    share: Reals = counts @ hits / (counts @ np.bincount(queries.clusters, queries.weights, minlength=c))
     return share
 
 
-def median_rank(asked: Asked, counts: Reals) -> Reals:
+def median_rank(queries: Queries, counts: Reals) -> Reals:
     """(b,) the weighted median of the ranks: midway where exactly half of the weight lies on either side."""
-    order = np.argsort(asked.ranks, kind="stable")
-    sums = np.cumsum(counts[:, asked.clusters[order]] * asked.weights[order], axis=1)
+    order = np.argsort(queries.ranks, kind="stable")
+    sums = np.cumsum(counts[:, queries.clusters[order]] * queries.weights[order], axis=1)
     half, slack = sums[:, -1:] / 2, 1e-9 * sums[:, -1:]  # shares such as 1/3 do not add up to the last bit
     low, high = ((sums < half - slack).sum(axis=1), (sums <= half + slack).sum(axis=1))
-    middle: Reals = (asked.ranks[order][low] + asked.ranks[order][high]) / 2
+    middle: Reals = (queries.ranks[order][low] + queries.ranks[order][high]) / 2
     return middle
 
 
-def chance(asked: Asked) -> dict[str, float]:
+def chance(queries: Queries) -> dict[str, float]:
     """The figures of an order at random. With m right ones of N, the first r hold none: C(N - m, r) / C(N, r)."""
-    n, total = asked.candidates, asked.weights.sum()
+    n, total = queries.candidates, queries.weights.sum()
     within = np.zeros(n + 1)  # share of queries with a right answer among the first r
     r = np.arange(n + 1)
-    for m in np.unique(asked.right):
+    for m in np.unique(queries.right):
         possible = r <= n - m
         at = r[possible]
         missed = gammaln(n - m + 1) - gammaln(n - m - at + 1) - gammaln(n + 1) + gammaln(n - at + 1)
         none = np.zeros(n + 1)
         none[possible] = np.exp(missed)
-        within += asked.weights[asked.right == m].sum() / total * (1 - none)
-    told = {f"recall@{depth}": float(within[min(depth, n)]) for depth in DEPTHS}
-    return told | {"median_rank": float(np.argmax(within >= 0.5 - 1e-9))}
+        within += queries.weights[queries.right == m].sum() / total * (1 - none)
+    expected = {f"recall@{depth}": float(within[min(depth, n)]) for depth in DEPTHS}
+    return expected | {"median_rank": float(np.argmax(within >= 0.5 - 1e-9))}

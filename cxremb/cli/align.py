@@ -82,7 +82,7 @@ def show(aligned: "Aligned") -> None:
         console.print(f"  {caveat}", style="yellow", highlight=False, soft_wrap=True)
     if aligned.left_out:
         typer.echo("  left out: " + ", ".join(f"{n:,} {why}" for why, n in aligned.left_out.items()))
-    typer.echo(f"\n{aligned.told}; {aligned.seconds:.1f} s")
+    typer.echo(f"\n{aligned.description}; {aligned.seconds:.1f} s")
     for store in (aligned.image, aligned.text):
         typer.echo(f"Store: {store.name}, {store.rows:,} rows of {store.dim}{' (there already)' * aligned.reused}")
     typer.echo("Ask: cxremb sql \"from nearest('align_image', 'ID of a film')\"")
@@ -91,11 +91,11 @@ def show(aligned: "Aligned") -> None:
 def lines(direction: "Direction") -> list[tuple[str, ...]]:
     """The figures, their intervals below, and what chance gives."""
     found = list(direction.figures.items())
-    told = [number(name, figure.value) for name, figure in found]
+    cells = [number(name, figure.value) for name, figure in found]
     chance = [number(name, figure.chance) for name, figure in found]
     counts = (f"{direction.queries:,}", f"{direction.candidates:,}")
     return [
-        (direction.name, *counts, *told),
+        (direction.name, *counts, *cells),
         ("  95% interval", "", "", *(interval(name, figure) for name, figure in found)),
         ("  by chance", "", "", *chance),
     ]

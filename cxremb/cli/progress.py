@@ -38,12 +38,12 @@ def bar(items: Iterable[T], total: int | None, what: str | Callable[[], str]) ->
 
     Where stderr is no terminal (a log file), one line at the end instead.
     """
-    told: Callable[[], str] = what if callable(what) else lambda: what
+    describe: Callable[[], str] = what if callable(what) else lambda: what
     if not log.is_terminal:
         done = 0
         for done, item in enumerate(items, 1):  # noqa: B007
             yield item
-        log.print(f"{told()}: {done:,} done")
+        log.print(f"{describe()}: {done:,} done")
         return
     columns = (
         SpinnerColumn(),
@@ -56,7 +56,7 @@ def bar(items: Iterable[T], total: int | None, what: str | Callable[[], str]) ->
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=log) as progress:
-        task = progress.add_task(told(), total=total)
+        task = progress.add_task(describe(), total=total)
         for item in items:
             yield item
-            progress.update(task, advance=1, description=told())
+            progress.update(task, advance=1, description=describe())

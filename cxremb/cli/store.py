@@ -87,8 +87,8 @@ def show(name: Name, root: Root = DEFAULT_ROOT, dataset: DatasetName = None, fmt
         return
     console.print(f"[bold]{store.name}[/]", highlight=False)
     for key, value in {**asdict(store.manifest.recipe), "licence": store.manifest.licence}.items():
-        told = ", ".join(value) if isinstance(value, tuple) else json.dumps(value) if isinstance(value, dict) else value
-        typer.echo(f"  {key:<16}{told}")
+        text = ", ".join(value) if isinstance(value, tuple) else json.dumps(value) if isinstance(value, dict) else value
+        typer.echo(f"  {key:<16}{text}")
     for manifest in history:
         spent = ", ".join(f"{stage} {s:.1f} s" for stage, s in manifest.provenance.get("seconds", {}).items())
         typer.echo(
@@ -172,14 +172,14 @@ def gc_trainings(data: "Dataset", yes: bool) -> None:
     """What stopped trainings have left: the old ones are freed, the others listed."""
     from cxremb.training.stopped import OLD_DAYS, free, leftovers
 
-    left = leftovers(data)
-    old = [one for one in left if one.old]
+    stopped = leftovers(data)
+    old = [one for one in stopped if one.old]
     typer.echo(
         f"trainings stopped {OLD_DAYS} days ago or more: {len(old):,}, {human(sum(one.size_bytes for one in old))}"
     )
     for one in old if yes else []:
         free(one)
-    for one in left:
+    for one in stopped:
         if not one.old:
             typer.echo(f"  kept, {human(one.size_bytes)}: train the same again to go on, or remove {one.folder}")
 

@@ -79,9 +79,9 @@ def has_store(dataset: Dataset, modality: str, model: str | None = None) -> bool
 
 
 def edited_store(dataset: Dataset, model: str | None, xxxx: str) -> Store:
-    """The twin of the text store that `model` means: the same recipe but for the marks of removed words.
+    """The counterpart of the text store that `model` means: the same recipe but for the marks of removed words.
 
-    model: as in `choose_stores`. Raises `StoreError` with the command that makes the twin.
+    model: as in `choose_stores`. Raises `StoreError` with the command that makes it.
     """
     chosen = choose_stores(dataset, ("text",), {"text": model})[0]["text"]
     wanted = recipe_as_written(chosen)
@@ -102,14 +102,14 @@ def recipe_as_written(store: Store) -> Recipe:
 
 def embed_hint(store: Store, xxxx: str) -> str:
     """What to type for such a store of texts edited so."""
-    told = store.manifest.provenance.get("encode", {})
+    what = store.manifest.provenance.get("encode", {})
     options = {
-        "weights": told.get("weights"),
+        "weights": what.get("weights"),
         "precision": "bf16" if store.manifest.recipe.precision == "half" else None,
         MARKS: xxxx if xxxx != KEEP else None,
     }
     flags = "".join(f" --{name} {value}" for name, value in options.items() if value)
-    return f"run `cxremb embed --model {told.get('model', store.encoder)}{flags}`"
+    return f"run `cxremb embed --model {what.get('model', store.encoder)}{flags}`"
 
 
 def check_text(dataset: Dataset, store: Store, text: str) -> None:

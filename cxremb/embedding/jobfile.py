@@ -1,4 +1,4 @@
-"""Declarative jobs: WHAT to encode, in a TOML file. WHERE it runs is said by the flags of `cxremb embed`."""
+"""Declarative jobs: WHAT to encode, in a TOML file. The flags of `cxremb embed` say WHERE it runs."""
 
 import tomllib
 from collections.abc import Mapping

@@ -98,8 +98,8 @@ def open_pixels(cache: Path, frame: Frame) -> PixelCache:
 
 def frame_name(frame: Frame) -> str:
     """A folder's name that says the frame, and follows from everything that decides a pixel."""
-    told: Mapping[str, object] = {"frame": frame.recipe, "decoder": RECIPE}
-    digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+    decides: Mapping[str, object] = {"frame": frame.recipe, "decoder": RECIPE}
+    digest = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
     return f"{frame.side}-{frame.aspect}-{digest[:8]}"
 
 

@@ -117,15 +117,15 @@ def preview(dataset: Dataset, what: What, machine: Machine) -> Preview:
 
 def what_of(store: Store) -> What:
     """What made a store, so that it can be made again. Raises `EncoderError` if its version does not say."""
-    asked: Mapping[str, Any] | None = store.manifest.provenance.get("encode")
-    if asked is None:
+    recorded: Mapping[str, Any] | None = store.manifest.provenance.get("encode")
+    if recorded is None:
         raise EncoderError(
             f"{store.name}: its version does not say how it was asked for",
             hint=f"run `cxremb embed --model {store.encoder}` with the options it was made with",
         )
-    weights = Path(asked["weights"]) if asked["weights"] else None
+    weights = Path(recorded["weights"]) if recorded["weights"] else None
     # of what was asked for and what was done, the latter: older versions have the former
-    return What(**{**asked, "weights": weights, "precision": store.manifest.recipe.precision})
+    return What(**{**recorded, "weights": weights, "precision": store.manifest.recipe.precision})
 
 
 def differences(old: Store, new: Store) -> list[str]:

@@ -96,7 +96,7 @@ class Draft:
 @contextmanager
 def drafting(paths: DatasetPaths, names: Iterable[str] = TABLES) -> Iterator[Mapping[str, Draft]]:
     """A draft of each table named. What is not published when the block ends is removed, and so are new folders."""
-    made = [folder for folder in (paths.folder, *paths.folder.parents) if not folder.exists()]
+    new_folders = [folder for folder in (paths.folder, *paths.folder.parents) if not folder.exists()]
     drafts: dict[str, Draft] = {}
     try:
         try:
@@ -110,7 +110,7 @@ def drafting(paths: DatasetPaths, names: Iterable[str] = TABLES) -> Iterator[Map
         for draft in drafts.values():
             draft.drop()
         with suppress(OSError):  # not empty: something was published
-            for folder in made:
+            for folder in new_folders:
                 folder.rmdir()
 
 
@@ -144,17 +144,6 @@ class Dataset:
     @cached_property
     def labels(self) -> pa.Table:
         return read_table(self, "labels")
-
-
-def write_dataset(paths: DatasetPaths, tables: Mapping[str, pa.Table], about: Mapping[str, Any]) -> Dataset:
-    """The data set as written.
-
-    tables: one per name in `TABLES`. about: licence, citation, source, notes, simulated, label_sets.
-    """
-    with drafting(paths) as drafts:
-        for name, schema in TABLES.items():
-            drafts[name].extend(tables[name].cast(schema))
-        return commit_dataset(paths, drafts, about)
 
 
 def commit_dataset(

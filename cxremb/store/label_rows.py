@@ -32,11 +32,11 @@ class LabelRows:
 
     def __init__(self, sets: Iterable[tuple[LabelSet, Mapping[str, str]]], write: Write) -> None:
         self.write = write
-        self.sets: dict[str, Tally] = {}
+        self.sets: dict[str, LabelTally] = {}
         for about, extra in sets:
             if about.name in self.sets:
                 raise DataError(f"two label sets are called {about.name!r}", hint="rename one of them")
-            self.sets[about.name] = Tally(about, extra)
+            self.sets[about.name] = LabelTally(about, extra)
 
     def add(self, study_id: str, labels: Mapping[str, Values]) -> None:
         """All labels of one study: label set -> label -> value."""
@@ -62,7 +62,7 @@ class LabelRows:
         return {name: tally.definition() for name, tally in self.sets.items()}
 
 
-class Tally:
+class LabelTally:
     """What is known of one label set so far."""
 
     def __init__(self, about: LabelSet, extra: Mapping[str, str]) -> None:
@@ -88,16 +88,16 @@ class Tally:
             if self.about.labels and label not in self.about.labels:
                 raise self.wrong(study_id, f"{label!r} is no label of it", f"it has {', '.join(self.about.labels)}")
         self.found |= values.keys()
-        said = sorted(values.items())
+        rows = sorted(values.items())
         if self.about.task == "multiclass":
             self.chosen[study_id] = self.choose(study_id, values)
-            said = [(self.chosen[study_id], 1.0)]
+            rows = [(self.chosen[study_id], 1.0)]
         if self.about.task == "binary" and len(self.labels) > 1:
             raise self.wrong(
                 study_id, f"a binary set has one label, not {', '.join(self.labels)}", "define it as multilabel"
             )
-        told = json.dumps([study_id, [(label, int(value)) for label, value in said]])
-        self.sum += int.from_bytes(hashlib.sha256(told.encode()).digest())
+        record = json.dumps([study_id, [(label, int(value)) for label, value in rows]])
+        self.sum += int.from_bytes(hashlib.sha256(record.encode()).digest())
 
     def choose(self, study_id: str, values: Values) -> str:
         """The one label that is 1."""
@@ -119,8 +119,8 @@ class Tally:
             "policy": self.about.policy,
             **self.extra,
         }
-        told = json.dumps([self.about.name, about, self.sum % 2**256], sort_keys=True)
-        return {**about, "version": hashlib.sha256(told.encode()).hexdigest()[:12]}
+        record = json.dumps([self.about.name, about, self.sum % 2**256], sort_keys=True)
+        return {**about, "version": hashlib.sha256(record.encode()).hexdigest()[:12]}
 
 
 def made_here(definition: Mapping[str, Any]) -> bool:
@@ -147,13 +147,15 @@ def own_sets(before: Dataset | None, taken: Collection[str]) -> OwnSets:
     own = {name: definition for name, definition in about.items() if made_here(definition)}
     if before is None or not own:
         return OwnSets()
-    said = {name: f"{name}: {' '.join(about[name][key] for key in MADE_HERE if key in about[name])}" for name in own}
+    described = {
+        name: f"{name}: {' '.join(about[name][key] for key in MADE_HERE if key in about[name])}" for name in own
+    }
     try:
         table = verified(before, "labels")
     except StoreError:
-        lost = [said[name] for name in own]
+        lost = [described[name] for name in own]
         return OwnSets(notes=[Note("own label sets lost: the labels table was damaged", len(lost), lost, MAKE_AGAIN)])
-    gone = [said[name] for name in own if name in taken]
+    gone = [described[name] for name in own if name in taken]
     clash = "own label sets left out: the collection now has one of that name"
     return OwnSets(
         [

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -118,8 +118,3 @@ def latest_manifest(folder: Path) -> Manifest | None:
     """The current version of the store in `folder`, or None before its first commit."""
     paths = manifest_paths(folder)
     return read_manifest(paths[-1]) if paths else None
-
-
-def successor(manifest: Manifest, **changes: Any) -> Manifest:
-    """`manifest` one version on."""
-    return replace(manifest, version=manifest.version + 1, **changes)

@@ -259,9 +259,9 @@ def open_store(dataset: Dataset, encoder: str, version: int | None = None) -> St
     version: an older one, as long as it has not been freed; `biobert:3` says the same. Raises `StoreError`, with the
     command that makes one, if there is none.
     """
-    name, _, told = encoder.rpartition(":")
-    if name and told.isdigit():
-        encoder, version = name, int(told)
+    name, _, suffix = encoder.rpartition(":")
+    if name and suffix.isdigit():
+        encoder, version = name, int(suffix)
     stores = list_stores(dataset)
     for store in stores:
         if encoder == store.name or (encoder == store.encoder and store.xxxx == KEEP):

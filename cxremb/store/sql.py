@@ -26,11 +26,11 @@ CREATE MACRO nearest(encoder, id, k := 10, of := 'image') AS TABLE
 WITH found AS (SELECT dataset, store, section, pooling, embedding FROM {TABLE} JOIN meta.stores USING (dataset, store)
                WHERE item_id = id AND section = of
                QUALIFY rank() OVER (PARTITION BY dataset ORDER BY created DESC, store DESC) = 1),
-     asked AS (FROM found UNION ALL
+     target AS (FROM found UNION ALL
                SELECT error('{NOTHING}' || of || ' of ' || id || ' in ' || encoder), NULL, NULL, NULL, NULL
                WHERE NOT EXISTS (FROM found))
-SELECT dataset, store, item_id, study_id, cosine(them.embedding, asked.embedding) AS cosine
-FROM {TABLE} AS them JOIN asked USING (dataset, store, section, pooling)
+SELECT dataset, store, item_id, study_id, cosine(them.embedding, target.embedding) AS cosine
+FROM {TABLE} AS them JOIN target USING (dataset, store, section, pooling)
 WHERE item_id <> id ORDER BY cosine DESC, item_id LIMIT k
 """
 
@@ -66,7 +66,7 @@ def connect(root: Path) -> duckdb.DuckDBPyConnection:
     except duckdb.Error as error:
         con.close()
         raise StoreError(
-            f"{root}: {said(error)}", hint="restore that file, or delete its folder and make it again"
+            f"{root}: {first_lines(error)}", hint="restore that file, or delete its folder and make it again"
         ) from error
     except BaseException:
         con.close()
@@ -83,7 +83,7 @@ def query(root: Path, text: str) -> pa.Table:
         try:
             return con.sql(reading(con, text)).to_arrow_table()
         except duckdb.Error as error:
-            raise QueryError(said(error), hint=remedy(error, root)) from error
+            raise QueryError(first_lines(error), hint=remedy(error, root)) from error
 
 
 def relation(root: Path, text: str) -> duckdb.DuckDBPyRelation:
@@ -93,7 +93,7 @@ def relation(root: Path, text: str) -> duckdb.DuckDBPyRelation:
         return con.sql(reading(con, text))
     except duckdb.Error as error:
         con.close()
-        raise QueryError(said(error), hint=remedy(error, root)) from error
+        raise QueryError(first_lines(error), hint=remedy(error, root)) from error
 
 
 def reading(con: duckdb.DuckDBPyConnection, text: str) -> str:
@@ -166,7 +166,7 @@ def table_functions(con: duckdb.DuckDBPyConnection) -> set[str]:
     return {name for (name,) in con.execute(names).fetchall()}
 
 
-def said(error: duckdb.Error) -> str:
+def first_lines(error: duckdb.Error) -> str:
     """DuckDB's message without its drawing of the statement."""
     return str(error).split("\n\nLINE ")[0].strip()
 

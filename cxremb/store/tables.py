@@ -93,15 +93,15 @@ def spread(con: duckdb.DuckDBPyConnection, label_set: str) -> dict[str, Any]:
 
 # All that the tables say of an id, in one number: the sum of its rows' 64-bit hashes, whatever order they stand in.
 # Rows belong to the study or, in `images`, to the image.
-SAID = """
-SELECT what, id, sum(row) AS said FROM ({rows}) GROUP BY what, id
+DIGESTS = """
+SELECT what, id, sum(row) AS digest FROM ({rows}) GROUP BY what, id
 """
 CHANGES = """
 WITH before AS ({before}), after AS ({after})
-SELECT what || CASE WHEN before.said IS NULL THEN ' added' WHEN after.said IS NULL THEN ' removed' ELSE ' changed' END
-       AS change, count(*)
+SELECT what || CASE WHEN before.digest IS NULL THEN ' added' WHEN after.digest IS NULL THEN ' removed'
+                    ELSE ' changed' END AS change, count(*)
 FROM before FULL JOIN after USING (what, id)
-WHERE before.said IS DISTINCT FROM after.said
+WHERE before.digest IS DISTINCT FROM after.digest
 GROUP BY change ORDER BY change
 """
 
@@ -115,15 +115,15 @@ def changes(before: Mapping[str, Path], after: Mapping[str, Path]) -> dict[str, 
     old = {f"before_{name}": path for name, path in before.items()}
     new = {f"after_{name}": path for name, path in after.items()}
     with opened({**old, **new}) as con:
-        question = CHANGES.format(before=said("before"), after=said("after"))
+        question = CHANGES.format(before=row_digests("before"), after=row_digests("after"))
         return dict(con.execute(question).fetchall())
 
 
-def said(when: str) -> str:
-    """SQL of what all tables of that time say, per id."""
+def row_digests(when: str) -> str:
+    """SQL of the digests of all tables of that time, per id."""
     rows = (
         f"""SELECT '{"images" if name == "images" else "studies"}' AS what,
         {"image_id" if name == "images" else "study_id"} AS id, hash('{name}', t) AS row FROM {when}_{name} t"""
         for name in TABLES
     )
-    return SAID.format(rows=" UNION ALL ".join(rows))
+    return DIGESTS.format(rows=" UNION ALL ".join(rows))

@@ -188,8 +188,8 @@ def create_vectors(con: duckdb.DuckDBPyConnection, stores: Sequence[tuple[str, S
     """
     by_view: dict[str, list[Store]] = {}
     for _, store in stores:
-        told = "" if store.xxxx == KEEP else f"_{store.xxxx}"
-        by_view.setdefault(encoder_view(store.encoder + told), []).append(store)
+        suffix = "" if store.xxxx == KEEP else f"_{store.xxxx}"
+        by_view.setdefault(encoder_view(store.encoder + suffix), []).append(store)
     con.execute(vectors_view("embeddings", [store for _, store in stores], "FLOAT[]"))
     for name, members in by_view.items():
         dims = {store.dim for store in members}
