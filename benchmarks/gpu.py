@@ -34,18 +34,19 @@ MINUTES = 7.5  # for all steps: one that begins late gets what is left
 STEPS = (
     Step("machine", "gpu_steps.machine:run", 40),
     Step("prepare", "gpu_steps.prepare:run", 90),
+    Step("collections", "gpu_steps.prepare:collections", 60, ("prepare",)),
     Step("embed films", "gpu_steps.embed:films", 150, ("prepare",)),
     Step("embed texts", "gpu_steps.embed:texts", 120, ("prepare",)),
     Step("heads", "gpu_steps.train:heads", 60),
     Step("grid", "gpu_steps.train:grid", 90),
     Step("tests of GPUs", "gpu_steps.suite:run", 90),
-    Step("network from pixels", "gpu_steps.train:network", 60, ("prepare",)),
-    Step("fine-tuning", "gpu_steps.train:finetune", 90, ("prepare", "embed films")),
-    Step("out of memory", "gpu_steps.embed:memory", 60, ("prepare", "embed films")),
-    Step("killed", "gpu_steps.embed:killed", 60, ("prepare", "embed films"), dies=True),
+    Step("network from pixels", "gpu_steps.train:network", 60, ("collections",)),
+    Step("fine-tuning", "gpu_steps.train:finetune", 90, ("collections", "embed films")),
+    Step("out of memory", "gpu_steps.embed:memory", 60, ("collections", "embed films")),
+    Step("killed", "gpu_steps.embed:killed", 60, ("collections", "embed films"), dies=True),
     Step("resumed", "gpu_steps.embed:resumed", 60, ("killed",)),
-    Step("embed files", "gpu_steps.embed:files", 60, ("prepare",)),
-    Step("align", "gpu_steps.train:align", 60, ("prepare",)),
+    Step("embed files", "gpu_steps.embed:files", 60, ("collections",)),
+    Step("align", "gpu_steps.train:align", 60, ("collections",)),
 )
 
 
@@ -77,8 +78,8 @@ def main() -> None:
 
 
 def wanted_steps(only: list[str]) -> list[Step]:
-    """All steps, or the named ones with those they rest on; the first two of them always, as the others read them."""
-    names = {step.name for step in STEPS} if not only else {"machine", "prepare", *only}
+    """All steps, or the named ones with those they rest on; the first three of them always, as the others read them."""
+    names = {step.name for step in STEPS} if not only else {"machine", "prepare", "collections", *only}
     if unknown := names - {step.name for step in STEPS}:
         sys.exit(f"no step called {', '.join(sorted(unknown))}; there are {', '.join(step.name for step in STEPS)}")
     for step in reversed(STEPS):

@@ -61,7 +61,7 @@ def test_every_step_runs_on_a_cpu(tmp_path: Path) -> None:
     assert {name for name, step in steps.items() if step["status"] == "skipped"} == SKIPPED
     assert {step["status"] for name, step in steps.items() if name not in SKIPPED} == {"done"}
     assert all(steps[name]["reason"] for name in SKIPPED)
-    for name in ("embed films", "embed texts"):  # no compiler is tried in a hurry
+    for name in ("embed films", "embed texts"):  # nothing is compiled in a hurry
         assert "takes a minute" in steps[name]["findings"]["compiled bf16"]["skipped"]
     checks = [check for step in steps.values() for check in step.get("checks", []) if not check["target"]]
     assert len(checks) >= 11

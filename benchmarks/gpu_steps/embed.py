@@ -2,14 +2,14 @@
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from gpu_steps import forward, package
-from gpu_steps.setting import Check, Findings, Setting, need, not_compiled, rounded
+from gpu_steps import forward, package, prepare
+from gpu_steps.setting import Check, Findings, Setting, Skip, not_compiled, rounded
 
 FULL, HALF = 0.9999, 0.999  # cosine to the CPU's vectors in float32 that every vector must reach
 SHARE = 0.9  # of the bare forward rate that a job from the pixel cache is to reach
@@ -17,96 +17,92 @@ SHARE = 0.9  # of the bare forward rate that a job from the pixel cache is to re
 
 def films(setting: Setting) -> Findings:
     """From the pixel cache in each precision, and compiled. The first job decodes the films into the cache."""
-    need("duckdb")
-    filled = package.embed(setting, "films", package.film_encoder(setting, "fp32"), keep_pixels=True)
-    yield "filling the cache", describe(filled)
-    package.forget(filled.store)
-    some = package.items(setting, "films", "image", setting.sizes.compared)
-    pixels = package.cached_films(setting, "films", some)
+    if package.collections_there(setting):
+        filled = package.embed(setting, "films", package.film_encoder(setting, "fp32"), keep_pixels=True)
+        yield "filling the cache", describe(filled)
+        package.forget(filled.store)
+    paths = prepare.film_paths(setting, "films")[: setting.sizes.compared]
+    pixels = package.decode(setting, paths)
     wanted = package.film_encoder(setting, "fp32", device="cpu").encode(pixels)["avg"]
-    batch = forward.film_batch(setting)
-    each = forward.operations_each(package.bare_film_network(setting), batch)
-    yield from in_all_ways(setting, package.film_encoder, Known("films", some, pixels, wanted, batch, each))
+    known = Known("films", "image", [path.stem for path in paths], pixels, wanted)
+    yield from in_all_ways(setting, package.film_encoder, known, forward.film_network(setting))
 
 
 def texts(setting: Setting) -> Findings:
     """Reports in each precision, and compiled, where lengths may change from batch to batch."""
-    need("duckdb")
-    some = package.items(setting, "films", "text", setting.sizes.compared)
-    read = [item.source for item in some]
+    read = prepare.reports(setting.sizes.films)[: setting.sizes.compared]
     wanted = package.text_encoder(setting, "fp32", device="cpu").encode(read)["cls"]
-    batch = forward.text_batch(setting)
-    each = forward.operations_each(package.bare_text_network(setting), batch)
-    yield from in_all_ways(
-        setting, package.text_encoder, Known("texts", some, read, wanted, batch, each, forward.LENGTH)
-    )
+    ids = [path.stem for path in prepare.film_paths(setting, "films")[: len(read)]]
+    known = Known("texts", "findings", ids, read, wanted)
+    yield from in_all_ways(setting, package.text_encoder, known, forward.text_network(setting))
 
 
 @dataclass(frozen=True)
 class Known:
-    """What a job's vectors and rate are compared with."""
+    """Items whose vectors the CPU has computed in float32: what those of the device are compared with."""
 
     what: str
-    items: Sequence[Any]
-    inputs: Any  # of those items, as an encoder takes them
-    wanted: Any  # (n, dim) their vectors by the CPU, in float32
-    batch: tuple[Any, ...]  # on the device, for the bare forward pass
-    each: int  # operations of one item of the batch
-    length: int = 1  # tokens of one item of the batch; rates are in tokens then, as texts differ in length
+    section: str
+    ids: Sequence[str]
+    inputs: Any  # as an encoder takes them
+    wanted: Any  # (n, dim)
+
+    def agreement(self, found: Any) -> float:
+        """The least cosine to vectors of the same items."""
+        return package.least_cosine([found], [self.wanted])
 
 
-def in_all_ways(setting: Setting, make: Callable[..., Any], known: Known) -> Findings:
-    """A job in each precision, then one in bf16 compiled; last, each rate as a share of the compiled forward pass."""
+def in_all_ways(setting: Setting, make: Callable[..., Any], known: Known, network: forward.Network) -> Findings:
+    """Each precision, then bf16 compiled; last, the rate of each job as a share of the compiled forward pass."""
     yield "largest cosine between two items", rounded(between(known.wanted))  # what agreement has to be told from
-    yield "operations each", known.each
+    yield "operations each", network.operations
     rates: dict[str, float] = {}
-    compiled = None
-    for precision, through in [*((precision, False) for precision in setting.precisions), ("bf16", True)]:
-        if through and (reason := not_compiled(setting)):
-            yield "compiled bf16", {"skipped": reason}
+    for precision, compiled in [*((precision, False) for precision in setting.precisions), ("bf16", True)]:
+        name = f"{'compiled ' if compiled else ''}{precision}"
+        if compiled and (reason := not_compiled(setting)):
+            yield name, {"skipped": reason}
             continue
-        name = f"{'compiled ' if through else ''}{precision}"
-        encoder = make(setting, precision, compiled=through)
+        encoder = make(setting, precision, compiled=compiled)
         start = time.perf_counter()
-        encoder.encode(known.inputs)
-        built = time.perf_counter() - start
-        bare = forward.bare_rate(setting, encoder, known.batch, known.each)
-        package.forget(package.embed(setting, "films", encoder).store)  # shapes that compiling has not met yet
-        job = package.embed(setting, "films", encoder)
-        done = job.counts.get("tokens_forwarded", job.encoded) / job.seconds
-        share = rounded(done / (bare["a_second"] * known.length))
-        yield name, {"first batch": rounded(built), **describe(job), "forward pass": bare, "of_forward": share}
+        vectors = next(iter(encoder.encode(known.inputs).values()))
+        first = rounded(time.perf_counter() - start)
         least = FULL if precision == "fp32" else HALF
-        found = agreement(job, known.items, known.wanted)
-        yield Check(f"{known.what}, {name}: least cosine to the CPU in fp32", found, least)
-        yield Check(f"{known.what}, {name}: share of the bare forward pass", share, SHARE, target=True)
-        rates[name], compiled = done, bare["a_second"] * known.length if through else None
-        package.forget(job.store)
-    if compiled:
-        yield "of the compiled forward pass", {name: rounded(rate / compiled) for name, rate in rates.items()}
+        yield Check(f"{known.what}, {name}: least cosine to the CPU in fp32", known.agreement(vectors), least)
+        bare = forward.bare_rate(setting, encoder, network)
+        yield f"{name}, forward pass", {"first batch, with building": first, **bare}
+        if not package.collections_there(setting):
+            yield f"{name}, job", {"skipped": "there is no data set"}
+            continue
+        best = bare["a_second"] * network.length
+        rates[name] = yield from one_job(setting, encoder, known, f"{known.what}, {name}", best=best, least=least)
+        if compiled:
+            yield "of the compiled forward pass", {name: rounded(rate / best) for name, rate in rates.items()}
+
+
+def one_job(
+    setting: Setting, encoder: Any, known: Known, title: str, *, best: float, least: float
+) -> Generator[Any, None, float]:
+    """A job with a network that is warm; in the end its rate, in films or tokens. best: that of the forward pass."""
+    if encoder.machine.compiled:  # shapes that compiling has not met yet
+        package.forget(package.embed(setting, "films", encoder).store)
+    job = package.embed(setting, "films", encoder)
+    rate = job.counts.get("tokens_forwarded", job.encoded) / job.seconds
+    share = rounded(rate / best)
+    yield f"{title.split(', ')[1]}, job", {**describe(job), "of_forward": share}
+    yield Check(
+        f"{title}: least cosine of what is stored", known.agreement(job.store.matrix(known.ids, known.section)), least
+    )
+    yield Check(f"{title}: share of the bare forward pass", share, SHARE, target=True)
+    package.forget(job.store)
+    return rate
 
 
 def describe(job: package.Job) -> dict[str, Any]:
     """A job in figures."""
-    found = {
-        "contents": job.encoded,
-        "seconds": rounded(job.seconds),
-        "a_second": rounded(job.rate),
-        "stages": job.stages,
-    }
+    rate = {"contents": job.encoded, "seconds": rounded(job.seconds), "a_second": rounded(job.rate)}
     if tokens := job.counts.get("tokens"):
-        found |= {"tokens": tokens, "padded": rounded(job.counts["tokens_forwarded"] / tokens)}
-    return found
-
-
-def agreement(job: package.Job, some: Sequence[Any], wanted: Any) -> float:
-    """The least cosine between stored vectors and those wanted, item by item."""
-    sections = {item.section for item in some}
-    found = {section: [n for n, item in enumerate(some) if item.section == section] for section in sections}
-    return min(
-        package.least_cosine([job.store.matrix([some[n].item_id for n in rows], section)], [wanted[rows]])
-        for section, rows in found.items()
-    )
+        rate |= {"tokens": tokens, "padded": rounded(job.counts["tokens_forwarded"] / tokens)}
+    return {**rate, "stages": job.stages}
 
 
 def between(vectors: Any) -> float:
@@ -118,17 +114,16 @@ def between(vectors: Any) -> float:
 
 def files(setting: Setting) -> Findings:
     """From PNG and JPEG files in bf16 on all cores: the slower of decoding and the forward pass is the limit."""
-    need("duckdb")
-    encoder, batch = package.film_encoder(setting, "bf16"), forward.film_batch(setting)
+    encoder, network = package.film_encoder(setting, "bf16"), forward.film_network(setting)
     for kind in ("png", "jpeg"):
-        n = len(package.items(setting, kind, "image"))
+        n = len(prepare.film_paths(setting, kind))
         start = time.perf_counter()
         for _ in package.decode_all(setting, kind):
             pass
         decode = n / (time.perf_counter() - start)
         encoder.encode(np.zeros((setting.sizes.film_batch, *[package.film_side(setting)] * 2), np.uint8))
         job = package.embed(setting, kind, encoder)
-        bare = forward.bare_rate(setting, encoder, batch, 0)["a_second"]
+        bare = forward.bare_rate(setting, encoder, network)["a_second"]
         limit = min(decode, bare)
         limits = {"decoding alone, a second": rounded(decode), "forward alone, a second": bare}
         yield kind, {**limits, **describe(job), "of_limit": rounded(job.rate / limit)}
@@ -141,14 +136,11 @@ def memory(setting: Setting) -> Findings:
     """A batch that does not fit is halved until it does; the vectors are the same. A cap stands for a small card."""
     import torch
 
-    from gpu_steps.setting import Skip
-
     if not setting.device.startswith("cuda"):
         raise Skip(f"{setting.device} has no cap on its memory")
-    need("duckdb")
-    some = package.items(setting, "films", "image", setting.sizes.compared)
-    encoder = package.film_encoder(setting, "fp32")
-    wanted = encoder.encode(package.cached_films(setting, "films", some))["avg"]
+    paths = prepare.film_paths(setting, "films")[: setting.sizes.compared]
+    encoder, pixels = package.film_encoder(setting, "fp32"), package.decode(setting, paths)
+    known = Known("films", "image", [path.stem for path in paths], pixels, encoder.encode(pixels)["avg"])
     torch.cuda.empty_cache()
     cap = torch.cuda.memory_reserved() + (1 << 30)  # the weights and 1 GiB: much less than the batch below takes
     torch.cuda.set_per_process_memory_fraction(cap / torch.cuda.get_device_properties(setting.device).total_memory)
@@ -159,7 +151,8 @@ def memory(setting: Setting) -> Findings:
     yield "job", {**describe(job), "cap_bytes": cap, "batch": batch, "batch_that_fits": fits}
     yield Check("the batch was halved", bool(fits and fits < batch))
     yield Check("every film has a vector", job.encoded == job.asked - job.reused and not job.failed)
-    yield Check("least cosine to vectors without the cap", agreement(job, some, wanted), FULL)
+    stored = job.store.matrix(known.ids)
+    yield Check("least cosine to vectors without the cap", known.agreement(stored), FULL)
     package.forget(job.store)
 
 
@@ -169,7 +162,6 @@ def killed(setting: Setting) -> Findings:
     import signal
     import threading
 
-    need("duckdb")
     before = set(package.parts_on_disk(setting, "films"))
 
     def watch() -> None:
@@ -186,7 +178,6 @@ def killed(setting: Setting) -> Findings:
 
 def resumed(setting: Setting) -> Findings:
     """The same job again, in another process: it takes up what the killed one left, and its vectors are the same."""
-    need("duckdb")
     left = json.loads((setting.folder / "killed.json").read_text(encoding="utf-8"))
     encoder = package.film_encoder(setting, "bf16")
     job = package.embed(setting, "films", encoder)
@@ -196,7 +187,8 @@ def resumed(setting: Setting) -> Findings:
     yield Check(
         "something was taken up, and something was left to do", 0 < job.encoded < job.asked == job.reused + job.encoded
     )
-    some = package.items(setting, "films", "image")
-    some = some[:: max(1, len(some) // setting.sizes.compared)]  # of both halves
-    wanted = encoder.encode(package.cached_films(setting, "films", some))["avg"]
-    yield Check("least cosine to vectors computed at once", agreement(job, some, wanted), FULL)
+    paths = prepare.film_paths(setting, "films")
+    paths = paths[:: max(1, len(paths) // setting.sizes.compared)]  # of both halves
+    stored = job.store.matrix([path.stem for path in paths])
+    wanted = encoder.encode(package.decode(setting, paths))["avg"]
+    yield Check("least cosine to vectors computed at once", package.least_cosine([stored], [wanted]), FULL)

@@ -1,5 +1,6 @@
 """The forward pass alone, on inputs that lie on the device: what an embed job can reach at most."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -10,27 +11,34 @@ from gpu_steps.setting import Setting, rounded
 LENGTH = 96  # tokens of each text: as long as a report is on average
 
 
-def film_batch(setting: Setting) -> tuple[torch.Tensor, ...]:
+@dataclass(frozen=True)
+class Network:
+    """A batch that lies on the device, and what one item of it costs."""
+
+    batch: tuple[torch.Tensor, ...]
+    operations: int  # multiplications and additions
+    length: int = 1  # tokens: texts differ in length, so rates of theirs are compared in tokens
+
+
+def film_network(setting: Setting) -> Network:
     """As many films as a job hands over at once, of random pixels."""
     shape = (setting.sizes.film_batch, *[package.film_side(setting)] * 2)
-    return (torch.randint(0, 256, shape, dtype=torch.uint8, device=setting.device),)
+    batch = torch.randint(0, 256, shape, dtype=torch.uint8, device=setting.device)
+    return Network((batch,), package.forward_flops(package.bare_film_network(setting), batch[:1]))
 
 
-def text_batch(setting: Setting) -> tuple[torch.Tensor, ...]:
+def text_network(setting: Setting) -> Network:
     """Ids and mask of as many tokens as a job hands over at once."""
     ids = torch.randint(5, 1000, (max(1, setting.sizes.token_budget // LENGTH), LENGTH), device=setting.device)
-    return ids, torch.ones_like(ids)
+    mask = torch.ones_like(ids)
+    each = package.forward_flops(package.bare_text_network(setting), ids[:1], mask[:1])
+    return Network((ids, mask), each, LENGTH)
 
 
-def operations_each(network: torch.nn.Module, batch: tuple[torch.Tensor, ...]) -> int:
-    """Multiplications and additions of the pass of one item."""
-    return package.forward_flops(network, *(part[:1] for part in batch))
-
-
-def bare_rate(setting: Setting, encoder: Any, batch: tuple[torch.Tensor, ...], each: int) -> dict[str, Any]:
+def bare_rate(setting: Setting, encoder: Any, network: Network) -> dict[str, Any]:
     """Items a second through the very network of an encoder that has encoded, and its share of the rate of products."""
     with torch.inference_mode(), package.arithmetic(encoder):
-        seconds = setting.seconds(lambda: package.network_of(encoder)(*batch), least=1.0)
-    found = len(batch[0]) / seconds
-    share = setting.share(found * each, f"{encoder.machine.precision}_operations")
+        seconds = setting.seconds(lambda: package.network_of(encoder)(*network.batch), least=1.0)
+    found = len(network.batch[0]) / seconds
+    share = setting.share(found * network.operations, f"{encoder.machine.precision}_operations")
     return {"a_second": rounded(found), "of_products": share}

@@ -1,6 +1,7 @@
 """Every call into the package: if it changes its shape, this file follows it and the steps stay as they are."""
 
 import contextlib
+import hashlib
 import io
 import json
 import os
@@ -163,29 +164,28 @@ def parts_on_disk(setting: Setting, name: str) -> list[Path]:
     return sorted(data_set(setting, name).paths.embeddings.glob("*/part-*.parquet"))
 
 
-def items(setting: Setting, name: str, modality: str, most: int | None = None) -> list[Any]:
-    """Each content of a data set once: `item_id`, `section`, `content`, and `source`, the path or the text."""
-    from cxremb.embedding.plan import wanted_items
-
-    found = {item.content: item for item in reversed(wanted_items(data_set(setting, name), modality))}
-    return list(reversed(found.values()))[:most]
+def collections_there(setting: Setting) -> bool:
+    """Whether the data sets could be made."""
+    return (root(setting) / "films").is_dir()
 
 
-def cached_films(setting: Setting, name: str, some: Sequence[Any]) -> NDArray[np.uint8]:
-    """(n, side, side) the films of some items, out of the pixel cache."""
-    from cxremb.embedding.pixels import open_pixels
+def decode(setting: Setting, paths: Sequence[Path]) -> NDArray[np.uint8]:
+    """(n, side, side) the films in some files, in the frame of the encoder."""
+    from cxremb.embedding.decode import decode as decode_one
 
     frame = film_encoder(setting, "fp32", device="cpu").frame
-    return open_pixels(data_set(setting, name).paths.cache, frame).films([item.content for item in some])
+    digests = (hashlib.sha256(path.read_bytes()).hexdigest() for path in paths)
+    return np.stack([decode_one([(str(path), digest)], frame) for path, digest in zip(paths, digests, strict=True)])
 
 
 def decode_all(setting: Setting, name: str) -> Iterable[Any]:
     """Every film of a data set, decoded by all cores as a job does it, and nothing else."""
     from cxremb.embedding.decode import Decoders
+    from cxremb.embedding.plan import wanted_items
 
     decoders = Decoders(film_encoder(setting, "fp32", device="cpu").frame, CORES, processes=not setting.quick)
     try:
-        films = ([(item.source, item.content)] for item in items(setting, name, "image"))
+        films = ([(item.source, item.content)] for item in wanted_items(data_set(setting, name), "image"))
         yield from decoders.run(films, 4 * setting.sizes.film_batch)
     finally:
         decoders.close()

@@ -1,7 +1,6 @@
 """What the other steps read: films, reports, labels, and random weights of the real architectures. No download."""
 
 import os
-from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
@@ -19,21 +18,32 @@ CORES = os.cpu_count() or 1
 
 
 def run(setting: Setting) -> Findings:
-    """Weights, then a data set of films at the network's size with reports and labels, then large films as files."""
+    """Weights, films at the network's size, and large films as files of either kind."""
     yield "weights", weights.write_film_weights(setting)
     yield "text_weights", weights.write_text_weights(setting, words())
-    need("duckdb")
-    sizes = setting.sizes
-    side = package.film_side(setting)
-    n, shape = sizes.films, (side, side)
-    paths = draw(setting.folder / "films", "jpg", n, shape, setting.quick)
-    package.add_films(setting, "films", paths, list(reports(n)), labels(n))
-    yield "films", n
-    for kind, ending in (("png", "png"), ("jpeg", "jpg")):
-        paths = draw(setting.folder / kind, ending, sizes.large, sizes.large_shape, setting.quick)
-        package.add_films(setting, kind, paths)
+    sizes, side = setting.sizes, package.film_side(setting)
+    shapes = {"films": (sizes.films, (side, side)), "png": (sizes.large, sizes.large_shape)}
+    shapes["jpeg"] = shapes["png"]
+    for name, (n, shape) in shapes.items():
+        draw(setting.folder / name, "png" if name == "png" else "jpg", n, shape, setting.quick)
+        paths = film_paths(setting, name)
         size = sum(path.stat().st_size for path in paths) / len(paths)
-        yield kind, {"films": len(paths), "shape": sizes.large_shape, "bytes_each": rounded(size)}
+        yield name, {"films": len(paths), "shape": shape, "bytes_each": rounded(size)}
+
+
+def collections(setting: Setting) -> Findings:
+    """The films as data sets: those of the network's size with a report and a label each, the others as they are."""
+    need("duckdb")
+    n = setting.sizes.films
+    package.add_films(setting, "films", film_paths(setting, "films"), reports(n), labels(n))
+    for kind in ("png", "jpeg"):
+        package.add_films(setting, kind, film_paths(setting, kind))
+    yield "patients", n
+
+
+def film_paths(setting: Setting, name: str) -> list[Path]:
+    """The files that were drawn, in their order; the name of each is its number, and its patient's."""
+    return sorted((setting.folder / name).iterdir())
 
 
 def words() -> list[str]:
@@ -41,12 +51,11 @@ def words() -> list[str]:
     return [a + b + c for a in SYLLABLES for b in SYLLABLES for c in SYLLABLES]
 
 
-def reports(n: int) -> Iterator[str]:
-    """Texts as long as real ones."""
+def reports(n: int) -> list[str]:
+    """Texts as long as real ones; the first of them are the same for any `n`."""
     random, vocabulary = np.random.default_rng(1), np.array(words())
-    for _ in range(n):
-        length = int(np.clip(random.lognormal(np.log(TOKENS[0]), TOKENS[1]), 8, 400))
-        yield " ".join(random.choice(vocabulary, length))
+    lengths = (int(np.clip(random.lognormal(np.log(TOKENS[0]), TOKENS[1]), 8, 400)) for _ in range(n))
+    return [" ".join(random.choice(vocabulary, length)) for length in lengths]
 
 
 def labels(n: int) -> list[int]:
@@ -54,7 +63,7 @@ def labels(n: int) -> list[int]:
     return [number % 2 for number in range(n)]
 
 
-def draw(folder: Path, ending: str, n: int, shape: tuple[int, int], quick: bool) -> list[Path]:
+def draw(folder: Path, ending: str, n: int, shape: tuple[int, int], quick: bool) -> None:
     """So many films as files, drawn by all cores."""
     folder.mkdir()
     paths = [folder / f"{number:05d}.{ending}" for number in range(n)]
@@ -65,7 +74,6 @@ def draw(folder: Path, ending: str, n: int, shape: tuple[int, int], quick: bool)
     else:
         with ProcessPoolExecutor(CORES, get_context("spawn")) as pool:
             list(pool.map(one, range(n), paths, chunksize=32))
-    return paths
 
 
 def draw_one(number: int, path: Path, shape: tuple[int, int]) -> None:

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from gpu_steps import package
 from gpu_steps.package import HEADS, Member, Rows, Trained
-from gpu_steps.setting import Check, Findings, Setting, need, rounded
+from gpu_steps.setting import Check, Findings, Setting, rounded
 
 DIMS = {"image": 1280, "text": 768}
 ARMS = {"fusion": 2, "image": 1, "text": 4}  # shapes of the usual table of seven arms: how many of it have each
@@ -134,7 +134,6 @@ def reference(setting: Setting, rows: Rows, head: str) -> float:
 
 def network(setting: Setting) -> Findings:
     """One epoch of a network from pixels by the command, in mixed precision where the device has it."""
-    need("duckdb")
     preset, name, side = ("medmnist-dense",) * 2 + (28,) if setting.quick else ("custom-cnn", "custom-cnn", 128)
     run = package.command(
         setting, "train", "--preset", preset, "--epochs", "1", "--label-set", package.LABELS, "--dataset", "films",
@@ -151,7 +150,6 @@ def epoch_of(setting: Setting, flops: int, films: int, seconds: float) -> tuple[
 
 def finetune(setting: Setting) -> Findings:
     """One epoch of fine-tuning the encoder of films by the command, from a store that a command made too."""
-    need("duckdb")
     model = package.ready_store(setting, "image")
     done = package.command(
         setting, "refresh", "--finetune", "--model", model, "--epochs", "1", "--label-set", package.LABELS,
@@ -169,7 +167,6 @@ def finetune(setting: Setting) -> Findings:
 
 def align(setting: Setting) -> Findings:
     """Films and reports into one space by the command; it computes on the CPU, whatever else there is."""
-    need("duckdb")
     stores = {modality: package.ready_store(setting, modality) for modality in ("image", "text")}
     start = time.perf_counter()
     done = package.command(
