@@ -17,7 +17,7 @@ from sklearn.metrics import auc, roc_auc_score, roc_curve
 from cxremb.errors import DataError
 from cxremb.features import load_features
 from cxremb.report.curves import CURVE_POINTS, mean_history, roc_points
-from cxremb.report.figures import Bar, Frame, estimate, forest, loss_curves, picture, roc_curves, round_ticks
+from cxremb.report.figures import Bar, Chart, estimate, forest, loss_curves, picture, roc_curves, round_ticks
 from cxremb.report.page import SIMULATED, Page, page_from_runs, render, write_report
 from cxremb.splits import choose_split, stored_split
 from cxremb.training.fit import FitJob, Plan, fit_run
@@ -249,7 +249,7 @@ def test_drawings_are_whole_and_can_be_heard(svg: str) -> None:
 
 
 def test_points_land_where_they_should() -> None:
-    frame = Frame(200, 100, (0, 1), (0, 2), left=20, right=30, top=10, bottom=15)
+    frame = Chart(200, 100, (0, 1), (0, 2), left=20, right=30, top=10, bottom=15)
     assert frame.at((0, 0)) == (20, 85)
     assert frame.at((1, 2)) == (170, 10)
     assert frame.at((0.5, 1)) == (95, 47.5)
