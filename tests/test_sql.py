@@ -627,6 +627,7 @@ def test_query_from_a_file_or_standard_input(root: Path, tmp_path: Path) -> None
     file.write_text("-- what\nselect 42 as answer;\n")
     assert json.loads(run(root, "--file", str(file), "--format", "json").stdout) == [{"answer": 42}]
     assert json.loads(run(root, "--format", "json", input=b"select 42 as answer").stdout) == [{"answer": 42}]
+    assert run(root, "--file", "arms", "--format", "csv").stdout.startswith(b"dataset,arm,label,")
 
 
 def test_a_table_is_whole_when_piped_and_says_what_it_left_out(root: Path) -> None:
