@@ -8,9 +8,9 @@ ROOT = Path(__file__).parent.parent
 LONGEST = 120
 GENERATED = {"docs/commands.md"}
 # These are being rewritten: take one out of the list when its lines are short.
-LATER = {f"docs/{name}.md" for name in ("ablation", "align", "architecture", "controls", "embedding")} | {
-    *(f"docs/{name}.md" for name in ("evaluation", "export", "networks", "sql", "training")),
-    "stores/README.md",
+LATER = {
+    *(f"docs/{name}.md" for name in ("align", "architecture", "embedding", "evaluation", "export", "networks")),
+    *("docs/sql.md", "docs/training.md", "stores/README.md"),
 }
 PAGES = sorted(
     str(path.relative_to(ROOT))
