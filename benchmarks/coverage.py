@@ -82,7 +82,7 @@ def judged(seed: int, resamples: int) -> Iterator[tuple[str, str, str, bool]]:
             yield "rejection", f"{metric}, bootstrap", name, gap.p < 0.05
         area = delong(y, first, clusters)
         yield "coverage", "auroc, DeLong", name, area.low <= TRUTH["auroc"] <= area.high
-        yield "rejection", "auroc, DeLong", name, delong_difference(y, first, second, clusters).p < 0.05
+        yield "rejection", "auroc, DeLong", name, delong_difference(y, first, second, clusters=clusters).p < 0.05
 
 
 def measured(data_sets: int, resamples: int) -> dict[str, dict[str, dict[str, float]]]:

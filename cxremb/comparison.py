@@ -155,7 +155,7 @@ def tests(a: Predictions, b: Predictions) -> tuple[AreaDifference, McNemar]:
     if reason:
         return AreaDifference(None, None, None, None, None, reason), McNemar(0, 0, 0, None, reason)
     y, first, second = a.y[:, 0], a.prob[:, 0], b.prob[:, 0]
-    return delong_difference(y, first, second, a.patients), mcnemar(y, first, second, a.studies)
+    return delong_difference(y, first, second, clusters=a.patients), mcnemar(y, first, second, studies=a.studies)
 
 
 def conclusion(auroc: Pair, same: bool) -> str:

@@ -30,7 +30,7 @@ from cxremb.training.runs import list_runs
 
 def ablate(dataset, arms=ARMS, inputs=None, trial=None, **more) -> Ablation:
     """Without controls, which have tests of their own."""
-    return ablate_all(dataset, arms, inputs, trial or Trial(controls=False, **more))
+    return ablate_all(dataset, arms, inputs, trial=trial or Trial(controls=False, **more))
 
 
 NOISE_AND_SIGNAL = Planted(studies=600, image=0.0, text=1.2, seed=1)

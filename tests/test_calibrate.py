@@ -40,7 +40,7 @@ def test_the_threshold_is_the_best_of_all():
             ("youden", max(found["recall"] + found["specificity"] - 1 for found in tried)),
             ("sensitivity", max(found["specificity"] for found in tried if found["recall"] >= 0.9)),
         ):
-            choice = choose_threshold(y, prob, rule, 0.9)
+            choice = choose_threshold(y, prob, rule, floor=0.9)
             assert choice.reached == pytest.approx(reached, abs=1e-12)
             at = binary_metrics(y, prob, choice.threshold)
             figure = {"f1": at["f1"], "youden": at["recall"] + at["specificity"] - 1, "sensitivity": at["specificity"]}
@@ -56,7 +56,7 @@ def test_applied_to_test_rows():
     at = test.at_thresholds(val, "f1")
     assert (at.threshold == choice.threshold).all()
     assert at.figures()["label 1"] == binary_metrics(test.y[:, 0], test.prob[:, 0], choice.threshold)
-    assert (choice.rule, choose_threshold(y, prob, "sensitivity", 0.9).rule) == ("f1", "sensitivity >= 0.9")
+    assert (choice.rule, choose_threshold(y, prob, "sensitivity", floor=0.9).rule) == ("f1", "sensitivity >= 0.9")
 
 
 def test_equally_good_thresholds_take_the_nearest_to_one_half():

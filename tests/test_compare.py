@@ -67,8 +67,8 @@ def test_every_figure_of_a_known_difference(at, pair):
         assert found.figures[name].b == pytest.approx(figure(bad))
         assert found.figures[name].difference.value == pytest.approx(figure(good) - figure(bad))
     assert found.figures["auroc"].difference.low > 0.1
-    assert found.delong.value == pytest.approx(delong_difference(y, good, bad, patients).value)
-    assert found.delong.error == pytest.approx(delong_difference(y, good, bad, patients).error)
+    assert found.delong.value == pytest.approx(delong_difference(y, good, bad, clusters=patients).value)
+    assert found.delong.error == pytest.approx(delong_difference(y, good, bad, clusters=patients).error)
     studies = at.features.study_ids
     right = [
         np.array([(prob[studies == s].mean() >= 0.5) == y[studies == s][0] for s in np.unique(studies)])

@@ -56,7 +56,7 @@ def test_equal_to_all_pairs(seed, clustered):
         reach = stats.norm.ppf(0.975) * np.sqrt(variance)
         expected = [area, np.sqrt(variance), max(0, area - reach), min(1, area + reach)]
         assert [found.value, found.error, found.low, found.high] == pytest.approx(expected, rel=1e-10)
-    found = delong_difference(y, good, poor, given_clusters, level=0.9)
+    found = delong_difference(y, good, poor, clusters=given_clusters, level=0.9)
     error = np.sqrt(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
     gap, reach = areas[0] - areas[1], stats.norm.ppf(0.95) * error
     expected = [gap, error, gap - reach, gap + reach, 2 * stats.norm.sf(abs(gap) / error)]
@@ -77,7 +77,9 @@ def test_every_row_its_own_cluster_is_delong():
     y, good, poor, _ = made_up(1)
     names = np.array([f"patient {number}" for number in range(len(y))])
     assert astuple(delong(y, good, names)) == pytest.approx(astuple(delong(y, good)))
-    assert astuple(delong_difference(y, good, poor, names)) == pytest.approx(astuple(delong_difference(y, good, poor)))
+    assert astuple(delong_difference(y, good, poor, clusters=names)) == pytest.approx(
+        astuple(delong_difference(y, good, poor))
+    )
 
 
 def test_a_study_copied_fivefold_adds_no_evidence():
@@ -85,14 +87,17 @@ def test_a_study_copied_fivefold_adds_no_evidence():
     patients = np.arange(len(y))
     once = delong_difference(y, good, poor)
     copied = [np.repeat(values, 5) for values in (y, good, poor, patients)]
-    clustered = delong_difference(*copied)
+    clustered = delong_difference(*copied[:3], clusters=copied[3])
     assert [clustered.error, clustered.p] == pytest.approx([once.error, once.p], rel=1e-10)
     assert delong_difference(*copied[:3]).error < 0.5 * once.error  # as if rows were patients
 
 
 def test_order_does_not_matter_and_models_change_sides():
     y, good, poor, patients = made_up(3)
-    one, other = delong_difference(y, good, poor, patients), delong_difference(y, poor, good, patients)
+    one, other = (
+        delong_difference(y, good, poor, clusters=patients),
+        delong_difference(y, poor, good, clusters=patients),
+    )
     assert [one.value, one.low, one.high, one.p] == pytest.approx([-other.value, -other.high, -other.low, other.p])
     shuffled = np.random.default_rng(0).permutation(len(y))
     again = delong(y[shuffled], good[shuffled], patients[shuffled])
@@ -117,7 +122,7 @@ def test_what_does_not_vary():
 def test_too_few_of_anything_bear_no_interval(positives, negatives, patients, told):
     y = np.repeat([1.0, 0.0], [positives, negatives])
     score, clusters = np.random.default_rng(0).random(len(y)), np.arange(len(y)) % patients
-    for found in (delong(y, score, clusters), delong_difference(y, score, -score, clusters)):
+    for found in (delong(y, score, clusters), delong_difference(y, score, -score, clusters=clusters)):
         assert (found.error, found.low, found.high) == (None, None, None)
         assert f"only {told}" in found.reason
         assert (found.value is None) == (positives == 0)

@@ -130,7 +130,7 @@ def marked(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 
 def test_only_the_marks_tell_and_only_their_arm_knows(marked: Dataset) -> None:
     arms = ["text", "text[xxxx=drop]"]
-    found = ablate(marked, arms, Inputs("ill", text="findings"), Trial(reference="text", controls=False))
+    found = ablate(marked, arms, Inputs("ill", text="findings"), trial=Trial(reference="text", controls=False))
     kept, dropped = found.rows
     assert [row.arm for row in found.rows] == arms
     assert kept.auroc.low > 0.95
@@ -147,7 +147,9 @@ def test_only_the_marks_tell_and_only_their_arm_knows(marked: Dataset) -> None:
 
 def test_controls_read_the_text_of_the_reference(marked: Dataset) -> None:
     arms, inputs = ["text[xxxx=drop]", "text"], Inputs("ill", text="findings")
-    as_written, without = (ablate(marked, arms, inputs, Trial(reference=arm)) for arm in ("text", "text[xxxx=drop]"))
+    as_written, without = (
+        ablate(marked, arms, inputs, trial=Trial(reference=arm)) for arm in ("text", "text[xxxx=drop]")
+    )
     for found, best in ((as_written, (0.95, 1)), (without, (0.3, 0.6))):
         auroc = {control.name: control.row.auroc.value for control in found.controls if control.row}
         for name in ("tf-idf", "length"):

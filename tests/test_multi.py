@@ -96,11 +96,11 @@ def test_multilabel_equals_scikit_learn_label_by_label():
 def test_each_label_has_its_own_threshold():
     y, prob = labels(missing=0)
     limits = [0.3, 0.4, 0.6, 0.7]
-    found = multilabel_metrics(y, prob, NAMES, limits)
+    found = multilabel_metrics(y, prob, NAMES, threshold=limits)
     for c, name in enumerate(NAMES):
         assert found[name] == binary_metrics(y[:, c], prob[:, c], limits[c])
     with pytest.raises(DataError, match="4 labels"):
-        multilabel_metrics(y, prob, NAMES, limits[:3])
+        multilabel_metrics(y, prob, NAMES, threshold=limits[:3])
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -87,7 +87,7 @@ def test_the_search_equals_brute_force(seed: int, cut_off: bool) -> None:
     assert set(found) == expected
     assert len(found) == len(expected)
     of_positives = {other for other in expected if other.positives == matrix.positives}
-    assert set(recover(row, sizes, matrix.positives, cut_off)) == of_positives
+    assert set(recover(row, sizes, matrix.positives, cut_off=cut_off)) == of_positives
 
 
 @pytest.mark.parametrize("seed", range(15))

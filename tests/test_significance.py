@@ -20,7 +20,7 @@ def test_mcnemar_equals_statsmodels(seed):
     a, b = (np.clip(0.5 + gap * (y - 0.5) + 0.3 * rng.standard_normal(120), 0, 1) for gap in (0.6, 0.3))
     right_a, right_b = (a >= 0.5) == y, (b >= 0.5) == y
     table = [[np.sum(right_a & right_b), np.sum(right_a & ~right_b)], [np.sum(~right_a & right_b), 0]]
-    found = mcnemar(y, a, b, np.arange(120))
+    found = mcnemar(y, a, b, studies=np.arange(120))
     assert (found.studies, found.only_a, found.only_b) == (120, table[0][1], table[1][0])
     assert found.p == pytest.approx(statsmodels_mcnemar(table, exact=True).pvalue, rel=1e-12)
 
@@ -31,20 +31,21 @@ def test_mcnemar_asks_each_study_once():
     y = (studies % 2).astype(float)
     a, b = rng.random((2, len(y)))
     of_study = [(y[studies == s][0], a[studies == s].mean(), b[studies == s].mean(), s) for s in range(60)]
-    assert mcnemar(y, a, b, studies) == mcnemar(*np.array(of_study).T)
-    assert mcnemar(y, a, b, studies).studies == 60
+    columns = np.array(of_study).T
+    assert mcnemar(y, a, b, studies=studies) == mcnemar(*columns[:3], studies=columns[3])
+    assert mcnemar(y, a, b, studies=studies).studies == 60
 
 
 def test_mcnemar_of_equal_models_and_of_too_few():
     y = np.repeat([1.0, 0.0], 10)
-    assert mcnemar(y, y, y, np.arange(20)).p == 1.0
-    few = mcnemar(y[1:], y[1:], y[1:], np.arange(19))
+    assert mcnemar(y, y, y, studies=np.arange(20)).p == 1.0
+    few = mcnemar(y[1:], y[1:], y[1:], studies=np.arange(19))
     assert (few.p, few.reason) == (None, "only 9 positive and 10 negative studies: a test needs 10 of each")
-    assert mcnemar(y, y, 1 - y, np.zeros(20) + y).p is None  # two studies
+    assert mcnemar(y, y, 1 - y, studies=np.zeros(20) + y).p is None  # two studies
     with pytest.raises(DataError, match="1 studies are both"):
-        mcnemar([1, 0], [0.5, 0.5], [0.5, 0.5], ["s", "s"])
+        mcnemar([1, 0], [0.5, 0.5], [0.5, 0.5], studies=["s", "s"])
     with pytest.raises(DataError, match="no cluster"):
-        mcnemar([1, 0], [0.5, 0.5], [0.5, 0.5], [None, "s"])
+        mcnemar([1, 0], [0.5, 0.5], [0.5, 0.5], studies=[None, "s"])
 
 
 @pytest.mark.parametrize(("successes", "n"), [(0, 1), (1, 1), (0, 10), (10, 10), (3, 7), (557, 580), (1, 7466)])
@@ -127,4 +128,4 @@ def test_exact_p_is_the_share_of_outcomes_as_extreme():
     a, b = y.copy(), y.copy()
     a[:6], b[6:8] = 0, 0
     extreme = sum(min(sum(way), 8 - sum(way)) <= 2 for way in product((0, 1), repeat=8))
-    assert mcnemar(y, a, b, np.arange(20)).p == pytest.approx(extreme / 256)
+    assert mcnemar(y, a, b, studies=np.arange(20)).p == pytest.approx(extreme / 256)

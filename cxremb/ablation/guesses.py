@@ -171,9 +171,9 @@ def by_words(features: Features, texts: tuple[str, ...]) -> Predict:
             return np.tile(shares(features.y[train]), (len(rows), 1))
         X_val, X = (counts.transform([texts[row] for row in part.tolist()]) for part in (val, rows))
         if features.task == MULTICLASS:
-            return chosen_words(known, features.y[train].argmax(axis=1), X_val, features.y[val], X)
+            return chosen_words(known, features.y[train].argmax(axis=1), X_val, targets=features.y[val], X=X)
         columns = [
-            one_label(known, features.y[train, column], X_val, features.y[val, column], X)
+            one_label(known, features.y[train, column], X_val, y_val=features.y[val, column], X=X)
             for column in range(features.y.shape[1])
         ]
         return np.column_stack(columns)
@@ -181,16 +181,16 @@ def by_words(features: Features, texts: tuple[str, ...]) -> Predict:
     return guess
 
 
-def one_label(known: Any, y: Reals, X_val: Any, y_val: Reals, X: Any) -> Reals:
+def one_label(known: Any, y: Reals, X_val: Any, *, y_val: Reals, X: Any) -> Reals:
     """(m,) the chance of one label, learnt where it is known."""
     here, there = np.isfinite(y), np.isfinite(y_val)
     if len(np.unique(y[here])) < 2:
         return np.full(X.shape[0], float(shares(y[here][:, None])[0]))
     targets = np.column_stack([1 - y_val[there], y_val[there]])
-    return np.asarray(chosen_words(known[here], y[here], X_val[there], targets, X)[:, -1])
+    return np.asarray(chosen_words(known[here], y[here], X_val[there], targets=targets, X=X)[:, -1])
 
 
-def chosen_words(known: Any, y: NDArray[Any], X_val: Any, targets: Reals, X: Any) -> Reals:
+def chosen_words(known: Any, y: NDArray[Any], X_val: Any, *, targets: Reals, X: Any) -> Reals:
     """(m, classes) of the strength with the least log loss on val. targets: (v, classes) one-hot."""
     from sklearn.linear_model import LogisticRegression
 

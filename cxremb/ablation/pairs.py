@@ -32,7 +32,7 @@ def pair_logits(job: FitJob, weights: Mapping[str, NDArray[Any]], index: NDArray
     if head.kind == "attention":  # films are pooled without a look at the text
         stacked = {name: value.unsqueeze(0) for name, value in parameters.items()}
         image = pooled(stacked, image, batch.present[head.blocks[0]])
-    sides = (gated_sides if head.kind == "gated" else mlp_sides)(parameters, image[0], text[0], head.blocks)
+    sides = (gated_sides if head.kind == "gated" else mlp_sides)(parameters, image[0], text[0], blocks=head.blocks)
 
     def logits_of(images: NDArray[np.intp], texts: NDArray[np.intp]) -> Reals:
         a, b = torch.from_numpy(images), torch.from_numpy(texts)
@@ -46,15 +46,15 @@ def pair_logits(job: FitJob, weights: Mapping[str, NDArray[Any]], index: NDArray
     return logits_of
 
 
-def halves(weight: Tensor, bias: Tensor, image: Tensor, text: Tensor) -> list[Tensor]:
+def halves(weight: Tensor, bias: Tensor, image: Tensor, *, text: Tensor) -> list[Tensor]:
     """What one layer makes of the image and of the text, (n, units) each: their sum is the layer's output."""
     width = image.shape[1]
     return [image @ weight[:, :width].T + bias, text @ weight[:, width:].T]
 
 
-def mlp_sides(parameters: Parameters, image: Tensor, text: Tensor, _: Any) -> list[Tensor]:
+def mlp_sides(parameters: Parameters, image: Tensor, text: Tensor, *, blocks: Any) -> list[Tensor]:
     """The halves of the first layer."""
-    return halves(parameters["hidden.weight"], parameters["hidden.bias"], image, text)
+    return halves(parameters["hidden.weight"], parameters["hidden.bias"], image, text=text)
 
 
 def mlp_hidden(sides: list[Tensor], images: Tensor, texts: Tensor) -> Tensor:
@@ -62,13 +62,13 @@ def mlp_hidden(sides: list[Tensor], images: Tensor, texts: Tensor) -> Tensor:
     return torch.relu_(sides[0][images].unsqueeze(1) + sides[1][texts])
 
 
-def gated_sides(parameters: Parameters, image: Tensor, text: Tensor, blocks: Any) -> list[Tensor]:
+def gated_sides(parameters: Parameters, image: Tensor, text: Tensor, *, blocks: Any) -> list[Tensor]:
     """Either projection, and the halves of the gate."""
     projected = [
         torch.tanh(block @ parameters[f"{name}.weight"].T + parameters[f"{name}.bias"])
         for name, block in zip(blocks, (image, text), strict=True)
     ]
-    return [*projected, *halves(parameters["gate.weight"], parameters["gate.bias"], image, text)]
+    return [*projected, *halves(parameters["gate.weight"], parameters["gate.bias"], image, text=text)]
 
 
 def gated_hidden(sides: list[Tensor], images: Tensor, texts: Tensor) -> Tensor:

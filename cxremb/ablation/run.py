@@ -35,6 +35,7 @@ def ablate(
     dataset: Dataset,
     arms: Sequence[str] = ARMS,
     inputs: Inputs | None = None,
+    *,
     trial: Trial | None = None,
     progress: Progress = unwatched,
 ) -> Ablation:
@@ -46,7 +47,7 @@ def ablate(
     started = time.perf_counter()
     inputs, trial = inputs or Inputs(), trial or Trial()
     preset = find_preset(trial.preset)
-    chosen, reference = with_reference(dataset, arms, inputs, trial)
+    chosen, reference = with_reference(dataset, arms, inputs, trial=trial)
     features = paired_features(dataset, chosen, inputs)
     split = split_of(dataset, inputs.label_set, trial)
     plan = Plan("", trial.preset, preset.options, trial.folds or split.folds, trial.repeat_numbers, trial.seed_numbers)
@@ -122,7 +123,7 @@ def summary(
 
 
 def with_reference(
-    dataset: Dataset, words: Sequence[str], inputs: Inputs, trial: Trial
+    dataset: Dataset, words: Sequence[str], inputs: Inputs, *, trial: Trial
 ) -> tuple[list[Arm], str | None]:
     """(arms to train, the name of the reference among them or None). Raises `TrainError` as `parse_arms`.
 

@@ -37,7 +37,7 @@ def paired_features(dataset: Dataset, arms: Sequence[Arm], base: Inputs) -> dict
     films. Raises what `load_features` raises, and `DataError` when no row is left.
     """
     reads = tuple(block for block in BOTH if any(block in arm.head.blocks for arm in arms))
-    wanted = {arm: wanted_by(dataset, arm, base, "image" if "image" in reads else "study") for arm in arms}
+    wanted = {arm: wanted_by(dataset, arm, base, unit="image" if "image" in reads else "study") for arm in arms}
     loaded = {want: load(dataset, want, reads) for want in dict.fromkeys(wanted.values())}
     whole = {
         want: loaded[want] if want.inputs.views == "all" else load(dataset, all_views(want), reads) for want in loaded
@@ -52,7 +52,7 @@ def paired_features(dataset: Dataset, arms: Sequence[Arm], base: Inputs) -> dict
     return {arm: paired[want] for arm, want in wanted.items()}
 
 
-def wanted_by(dataset: Dataset, arm: Arm, base: Inputs, unit: str) -> ArmInputs:
+def wanted_by(dataset: Dataset, arm: Arm, base: Inputs, *, unit: str) -> ArmInputs:
     """What the arm reads. Raises `StoreError` for an encoder, or for edited texts, without a store."""
     views = (arm.get("views") or "all") if base.views == "all" else base.views
     unit = "study" if arm.head.kind == "attention" else base.unit or unit

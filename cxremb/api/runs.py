@@ -149,7 +149,7 @@ def ablate(
     )
     words = split_arms(arms) if isinstance(arms, str) else arms
     inputs = Inputs(label_set, image_model, text_model, text)
-    return run_arms(data_set(dataset, root), words, inputs, trial, progress)
+    return run_arms(data_set(dataset, root), words, inputs, trial=trial, progress=progress)
 
 
 @overload

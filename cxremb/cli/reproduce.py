@@ -49,7 +49,7 @@ def reproduce(
     if (table is None) == (not any(texts.values())):
         raise typer.BadParameter("give either figures, such as --accuracy 0.6827, or --table FILE")
     rows = [published(texts)] if table is None else read_table(table)
-    result = recover_all(rows, range(n, n + 1) if n else range(1, largest_n + 1), positives, cut_off)
+    result = recover_all(rows, range(n, n + 1) if n else range(1, largest_n + 1), positives, cut_off=cut_off)
     if fmt is not Format.table:
         found = as_data(result)
         write(found, fmt, [{"row": row["row"], **one} for row in found["rows"] for one in row["matrices"]])

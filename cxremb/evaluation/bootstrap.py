@@ -59,7 +59,7 @@ class Resampling:
             raise DataError(given, hint="ask for 1000 resamples at level 0.95")
 
 
-def resampled(metric: str, y: Reals, prob: Reals, called: Flags, *, clusters: Rows, c: int) -> Statistic:
+def resampled(metric: str, y: Reals, prob: Reals, *, called: Flags, clusters: Rows, c: int) -> Statistic:
     """A metric of `METRICS` of these rows as a function of how often each of c clusters is taken.
 
     Arrays are checked ones, (n,); clusters: (n,) numbers from 0 to c - 1. What needs a sort is sorted here, once.
@@ -96,7 +96,7 @@ def intervals(
     clusters: (n,) numbers from 0 to c - 1. reason: why these rows bear none. A figure over weighted rows becomes one
     over clusters by `lambda counts: figure(counts[:, clusters])`.
     """
-    drawn = replicates(statistics, clusters, resampling, 0 if reason else resampling.resamples)
+    drawn = replicates(statistics, clusters, resampling, resamples=0 if reason else resampling.resamples)
     values = [observed(statistic, clusters) for statistic in statistics]
     return [
         Interval(value, *span(row, resampling.level), *skipped(row, value, reason))
@@ -113,7 +113,7 @@ def differences(
     is never 0 (Davison & Hinkley 1997, section 4.2). A resample counts if the metric is defined for both.
     """
     flat = [statistic for pair in pairs for statistic in pair]
-    drawn = replicates(flat, clusters, resampling, 0 if reason else resampling.resamples)
+    drawn = replicates(flat, clusters, resampling, resamples=0 if reason else resampling.resamples)
     values = [observed(statistic, clusters) for statistic in flat]
     found = []
     for at in range(0, len(flat), 2):
@@ -134,7 +134,7 @@ def observed(statistic: Statistic, clusters: Rows) -> float | None:
     return defined(statistic(np.ones((1, cluster_count(clusters)))))
 
 
-def replicates(statistics: Sequence[Statistic], clusters: Rows, resampling: Resampling, resamples: int) -> Reals:
+def replicates(statistics: Sequence[Statistic], clusters: Rows, resampling: Resampling, *, resamples: int) -> Reals:
     """(statistics, resamples): every figure under the same draws; NaN where undefined."""
     values = np.empty((len(statistics), resamples))
     start = 0

@@ -59,8 +59,8 @@ def find_cone(row: Published, slack: Fraction = Fraction(1), cut_off: bool = Fal
         above, below = (axes(form) for form in RATIOS[name])
         low, high = (Fraction(0), Fraction(1)) if cut_off else (-slack / 2, slack / 2)
         unit = 10**value.decimals
-        whole.append(combine(above, Fraction(1), below, -(value.digits + low) / unit))
-        whole.append(combine(below, (value.digits + high) / unit, above, Fraction(-1)))
+        whole.append(combine(above, Fraction(1), below, other=-(value.digits + low) / unit))
+        whole.append(combine(below, (value.digits + high) / unit, above, other=Fraction(-1)))
     fp, without_fp = eliminate(whole, FP)
     tp, without_tp = eliminate(without_fp, TP)
     share, rest = eliminate(without_tp, POSITIVES)
@@ -79,7 +79,7 @@ def axes(form: Form) -> Form:
     return (tn, fn - tn, tp - fn, fp - tn)
 
 
-def combine(first: Form, times: Fraction, second: Form, other: Fraction) -> Form:
+def combine(first: Form, times: Fraction, second: Form, *, other: Fraction) -> Form:
     """The sum times * first + other * second, as the smallest integers of that direction."""
     sums = [times * a + other * b for a, b in zip(first, second, strict=True)]
     scale = lcm(*(value.denominator for value in sums))
@@ -93,7 +93,7 @@ def eliminate(spaces: Sequence[Form], axis: int) -> tuple[Bounds, list[Form]]:
     shadow = {form for form in spaces if form[axis] == 0}
     lower, upper = ([form for form in spaces if sign * form[axis] > 0] for sign in (1, -1))
     for a in lower:
-        shadow |= {combine(a, Fraction(-b[axis]), b, Fraction(a[axis])) for b in upper}
+        shadow |= {combine(a, Fraction(-b[axis]), b, other=Fraction(a[axis])) for b in upper}
     return Bounds([given(form, axis) for form in lower], [given(form, axis) for form in upper]), sorted(shadow)
 
 

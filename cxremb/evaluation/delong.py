@@ -49,7 +49,7 @@ class Placed:
     negatives: Reals  # (c,)
 
 
-def delong(y_true: ArrayLike, y_score: ArrayLike, clusters: ArrayLike | None = None, level: float = 0.95) -> Area:
+def delong(y_true: ArrayLike, y_score: ArrayLike, clusters: ArrayLike | None = None, *, level: float = 0.95) -> Area:
     """The AUROC and how precisely it is known.
 
     y_true: (n,) 0 or 1. y_score: (n,) finite. clusters: (n,) such as the patient; None takes rows as independent. There
@@ -62,7 +62,7 @@ def delong(y_true: ArrayLike, y_score: ArrayLike, clusters: ArrayLike | None = N
     placed = place(y, score, numbers)
     if reason := why_not(y, numbers):
         return Area(placed.area, None, None, None, reason)
-    spread = variance(y, placed.positives, placed.negatives, numbers)
+    spread = variance(y, placed.positives, placed.negatives, clusters=numbers)
     if spread <= 0:
         return Area(placed.area, None, None, None, PERFECT)
     error = float(np.sqrt(spread))
@@ -74,6 +74,7 @@ def delong_difference(
     y_true: ArrayLike,
     score_a: ArrayLike,
     score_b: ArrayLike,
+    *,
     clusters: ArrayLike | None = None,
     level: float = 0.95,
 ) -> AreaDifference:
@@ -88,7 +89,7 @@ def delong_difference(
     if reason := why_not(y, numbers):
         return AreaDifference(value, None, None, None, None, reason)
     # the difference is itself a mean over pairs, so its variance is that of the differences of the places
-    spread = variance(y, a.positives - b.positives, a.negatives - b.negatives, numbers)
+    spread = variance(y, a.positives - b.positives, a.negatives - b.negatives, clusters=numbers)
     if spread <= 0:
         same = AreaDifference(0.0, 0.0, 0.0, 0.0, 1.0)
         return same if value == 0 else AreaDifference(value, None, None, None, None, PERFECT)
@@ -116,7 +117,7 @@ def share_below(score: Reals, others: Reals) -> Reals:
     return np.asarray((left + right) / (2 * len(others)), dtype=np.float64)
 
 
-def variance(y: Reals, positives: Reals, negatives: Reals, clusters: Rows) -> float:
+def variance(y: Reals, positives: Reals, negatives: Reals, *, clusters: Rows) -> float:
     """What positives, negatives and their sharing a cluster add (Obuchowski 1997). positives, negatives: (c,)."""
     m, n = float(y.sum()), float((1 - y).sum())
     with_positives, with_negatives = (len(np.unique(clusters[y == kind])) for kind in (1, 0))

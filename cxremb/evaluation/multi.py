@@ -34,7 +34,7 @@ def multiclass_metrics(y_true: ArrayLike, y_prob: ArrayLike, names: Sequence[str
 
 
 def multilabel_metrics(
-    y_true: ArrayLike, y_prob: ArrayLike, names: Sequence[str], threshold: ArrayLike = THRESHOLD
+    y_true: ArrayLike, y_prob: ArrayLike, names: Sequence[str], *, threshold: ArrayLike = THRESHOLD
 ) -> dict[str, Figures]:
     """Label -> the figures of the rows that have it, "macro" -> their mean, "micro" -> those of all cells as one.
 

@@ -90,7 +90,7 @@ def logistic_line(x: Reals, target: Reals) -> tuple[float, float] | None:
             whole = np.asarray(np.linalg.solve(curvature, design.T @ (target - fitted)), dtype=np.float64)
         except np.linalg.LinAlgError:  # so nearly separated that every fitted probability is 0 or 1
             return None
-        step = shortened(design, target, line, whole)
+        step = shortened(design, target, line, step=whole)
         line = line + step
         if np.abs(step).max() < CLOSE:
             return float(line[0] / spread), float(line[1] - line[0] * centre / spread)
@@ -105,7 +105,7 @@ def separable(x: Reals, target: Reals) -> bool:
     return bool(ones.min() >= zeros.max() or zeros.min() >= ones.max())
 
 
-def shortened(design: Reals, target: Reals, line: Reals, step: Reals) -> Reals:
+def shortened(design: Reals, target: Reals, line: Reals, *, step: Reals) -> Reals:
     """The Newton step, halved until the likelihood does not fall: from far away a whole one may overshoot."""
     here = log_likelihood(design @ line, target)
     while log_likelihood(design @ (line + step), target) < here - CLOSE * abs(here) and np.abs(step).max() > CLOSE:

@@ -60,18 +60,18 @@ class Recovered:
 
 
 def recover(
-    row: Published, n: range | None = None, positives: int | None = None, cut_off: bool | None = None
+    row: Published, n: range | None = None, positives: int | None = None, *, cut_off: bool | None = None
 ) -> list[Confusion]:
     """Every matrix that fits one row: by n, then by distance from what is printed.
 
     n: sizes to try, by default 1 to `LARGEST_N`. cut_off: figures were cut off rather than rounded; None takes rounding
     unless only cutting off fits. Raises `DataError` if none fits, with the closest, and if more than `MOST` do.
     """
-    return reproduce([row], n, positives, cut_off).matrices[0]
+    return reproduce([row], n, positives, cut_off=cut_off).matrices[0]
 
 
 def reproduce(
-    rows: Sequence[Published], n: range | None = None, positives: int | None = None, cut_off: bool | None = None
+    rows: Sequence[Published], n: range | None = None, positives: int | None = None, *, cut_off: bool | None = None
 ) -> Recovered:
     """As `recover`, for rows that share n and the number of positives: each row narrows both."""
     known = KnownCounts(range(1, LARGEST_N + 1) if n is None else n, positives)

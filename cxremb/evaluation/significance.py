@@ -28,6 +28,7 @@ def mcnemar(
     y_true: ArrayLike,
     prob_a: ArrayLike,
     prob_b: ArrayLike,
+    *,
     studies: ArrayLike,
     threshold: float = THRESHOLD,
 ) -> McNemar:
@@ -90,7 +91,7 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
     return corrected
 
 
-def fold_difference(gaps: ArrayLike, train_rows: int, test_rows: int, level: float = 0.95) -> Difference:
+def fold_difference(gaps: ArrayLike, train_rows: int, test_rows: int, *, level: float = 0.95) -> Difference:
     """The mean difference over the folds of repeated cross-validation, with an interval and p over training runs too.
 
     gaps: (j,) A minus B of every fold of every repeat. Training sets overlap, so folds are no independent evidence and

@@ -43,7 +43,7 @@ def sensitivity(true: Reals, false: Reals, floor: float) -> Reals:
 RULES: dict[str, Rule] = {"f1": f1, "youden": youden, "sensitivity": sensitivity}
 
 
-def choose_threshold(y_true: Reals, y_prob: Reals, rule: str = "youden", floor: float = FLOOR) -> Choice:
+def choose_threshold(y_true: Reals, y_prob: Reals, rule: str = "youden", *, floor: float = FLOOR) -> Choice:
     """The threshold that does best on these rows. y_true, y_prob: (n,), both answers among them.
 
     rule: `f1`, `youden`, or `sensitivity`: the best specificity with a sensitivity of `floor` or more. It lies midway

@@ -213,7 +213,7 @@ class Predictions:
             raise DataError(f"one threshold for a {self.task} task", hint="choose one for each label")
         own = np.full(len(self.items), np.nan)
         for rows, chosen_on in self._with_own(val, "threshold"):
-            own[rows] = choose_threshold(chosen_on.y[:, 0], chosen_on.prob[:, 0], rule, floor).threshold
+            own[rows] = choose_threshold(chosen_on.y[:, 0], chosen_on.prob[:, 0], rule, floor=floor).threshold
         return replace(self, threshold=own)
 
     def calibrated(
@@ -274,7 +274,7 @@ class Predictions:
         if len(self.labels) == 1:
             y, prob = checked_probabilities(self.y[:, 0], self.prob[:, 0])
             called = called_positive(prob, self.threshold)
-            return resampled(metric, y, prob, called, clusters=clusters, c=c)
+            return resampled(metric, y, prob, called=called, clusters=clusters, c=c)
         classes = self.task == MULTICLASS
         if classes and metric in {"mcc", "prevalence"}:
             raise DataError(f"no interval for {metric} of several classes", hint="ask for auroc, accuracy or f1")
@@ -288,8 +288,8 @@ class Predictions:
 
         def of_label(column: int) -> Statistic:
             known = ~np.isnan(y[:, column])
-            own = y[known, column], prob[known, column], called[known, column]
-            return resampled(metric, *own, clusters=clusters[known], c=c)
+            own = {"called": called[known, column], "clusters": clusters[known], "c": c}
+            return resampled(metric, y[known, column], prob[known, column], **own)
 
         return mean_of([of_label(column) for column in both_answers(y)])
 

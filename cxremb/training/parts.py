@@ -61,8 +61,8 @@ def parts_of_plan(
             parts = np.array([place.get(item, "") for item in items.tolist()], dtype=np.str_)
             where = f"fold {fold} of split {split.title}"
             refuse_untrainable(features, parts, where)
-            refuse_absent(features, blocks, parts, where)
-            refuse_seen(features, blocks, parts, where)
+            refuse_absent(features, blocks, parts, where=where)
+            refuse_seen(features, blocks, parts, where=where)
             if not (parts == "val").any() and plan.options.chooses_epoch:
                 raise TrainError(
                     f"{where} has no val part, and preset {plan.preset} chooses its epoch there",
@@ -96,7 +96,7 @@ def refuse_untrainable(features: Features, parts: Parts, where: str) -> None:
         raise TrainError(f"{where} has no test row", hint="embed more of the data set, or choose another --split")
 
 
-def refuse_absent(features: Features, blocks: Sequence[str], parts: Parts, where: str) -> None:
+def refuse_absent(features: Features, blocks: Sequence[str], parts: Parts, *, where: str) -> None:
     """Raises `TrainError` if a modality is there in no training row."""
     for block in blocks:
         if not features.present[block][parts == "train"].any():
@@ -118,7 +118,7 @@ def common_class(features: Features, train: NDArray[np.bool_]) -> str:
     return f"all {train.sum()} training rows have {features.label} = {features.y[train][0, 0]:g}"
 
 
-def refuse_seen(features: Features, blocks: Sequence[str], parts: Parts, where: str) -> None:
+def refuse_seen(features: Features, blocks: Sequence[str], parts: Parts, *, where: str) -> None:
     """Raises `TrainError` if an encoder was fine-tuned on a patient that is to be predicted.
 
     Those on whom only its epoch was chosen may be in val again, where an epoch is chosen; never in test.
