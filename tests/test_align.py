@@ -128,7 +128,7 @@ def test_a_planted_signal_is_found_nearly_as_well_as_can_be(noise: float) -> Non
     )
     held = numbers[3000:]
     best = best_recall(x[held], t[held], noise)
-    found, back = retrieval(fitted.image(x[held]), fitted.text(t[held]), held, held.astype(str))
+    found, back = retrieval(fitted.image(x[held]), fitted.text(t[held]), held, patients=held.astype(str))
     assert 0.2 < best < 0.97  # else nearly anything would do
     assert found.figures["recall@1"].value > best - 0.08  # a cosine cannot use how long the vectors are
     assert back.figures["recall@1"].value > best - 0.08  # a cosine cannot use how long the vectors are
@@ -162,7 +162,7 @@ def test_ranks_as_the_slow_way_has_them_with_ties_and_equal_texts() -> None:
     patients = np.array([f"p{i}" for i in range(12)])
     image = unit(random.integers(0, 3, (12, 3)) + 0.5)  # few directions, so many ties
     text = unit(random.integers(0, 3, (8, 3)) + 0.5)[texts]
-    to_text, to_image = retrieval(image, text, texts, patients)
+    to_text, to_image = retrieval(image, text, texts, patients=patients)
     once = np.unique(texts, return_index=True)[1]
     films = [slow_rank(np.round(text[once] @ image[i], 5), {texts[i]}, random) for i in range(12)]
     by_text = [slow_rank(np.round(image @ text[once[k]], 5), set(np.flatnonzero(texts == k)), random) for k in range(8)]
@@ -179,11 +179,11 @@ def test_equal_texts_are_no_errors_and_a_blind_encoder_gains_nothing() -> None:
     texts = np.repeat(np.arange(20), 3)
     vectors = unit(random.standard_normal((20, 8)))[texts]  # films of equal texts are equal: nothing tells them apart
     patients = np.arange(60).astype(str)
-    for direction in retrieval(vectors, vectors, texts, patients):
+    for direction in retrieval(vectors, vectors, texts, patients=patients):
         assert direction.figures["recall@1"].value == 1
         assert direction.figures["median_rank"].value == 1
     same = unit(np.ones((60, 8)))
-    to_text, to_image = retrieval(same, same, texts, patients)
+    to_text, to_image = retrieval(same, same, texts, patients=patients)
     assert to_text.figures["median_rank"].value == 10.5  # the middle of 20, not the first
     assert to_image.figures["recall@1"].value == 0
     assert to_text.figures["recall@1"].chance == pytest.approx(1 / 20)
@@ -193,7 +193,7 @@ def test_chance_is_that_of_shuffled_orders() -> None:
     random = np.random.default_rng(3)
     texts = np.repeat(np.arange(9), [1, 1, 1, 2, 2, 3, 5, 8, 7])
     vectors = unit(random.standard_normal((30, 4)))
-    _, direction = retrieval(vectors, vectors, texts, np.arange(30).astype(str))
+    _, direction = retrieval(vectors, vectors, texts, patients=np.arange(30).astype(str))
     firsts = []
     for _ in range(4000):
         order = random.permutation(texts)
@@ -209,8 +209,8 @@ def test_intervals_resample_patients_and_each_text_counts_once() -> None:
     texts = np.concatenate([np.zeros(40, int), np.arange(1, 41)])
     image, text = unit(random.standard_normal((80, 6))), unit(random.standard_normal((80, 6)))
     text[:40] = text[0]
-    apart = retrieval(image, text, texts, np.arange(80).astype(str))
-    together = retrieval(image, text, texts, (np.arange(80) // 4).astype(str))
+    apart = retrieval(image, text, texts, patients=np.arange(80).astype(str))
+    together = retrieval(image, text, texts, patients=(np.arange(80) // 4).astype(str))
     for one, other in zip(apart, together, strict=True):
         for name, figure in one.figures.items():
             assert figure.value == pytest.approx(other.figures[name].value)
@@ -218,7 +218,7 @@ def test_intervals_resample_patients_and_each_text_counts_once() -> None:
     scores = image @ text[np.r_[0, 40:80]].T
     slow = [1 + min((scores[:, k] > scores[i, k]).sum() for i in np.flatnonzero(texts == k)) for k in range(41)]
     assert apart[1].figures["recall@10"].value == pytest.approx(np.mean(np.array(slow) <= 10))
-    few = retrieval(image, text, texts, (np.arange(80) // 10).astype(str))[0].figures["recall@1"]
+    few = retrieval(image, text, texts, patients=(np.arange(80) // 10).astype(str))[0].figures["recall@1"]
     assert few.low is None
     assert "8 patients" in (few.reason or "")
 

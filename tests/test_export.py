@@ -18,7 +18,6 @@ from cxremb.encoders.base import Machine, What
 from cxremb.encoders.table import ENCODERS, timm_net
 from cxremb.errors import EncoderError, TrainError
 from cxremb.export import subject, write
-from cxremb.export.subject import ExportChoice
 from cxremb.export.write import export_run
 from cxremb.features import Inputs, load_features
 from cxremb.splits import choose_split, stored_split
@@ -66,7 +65,7 @@ def test_a_file_gives_the_stored_predictions(planted, tmp_path, label_set, arm):
     blocks = ("text",) if "text" in arm else ("image", "text")
     features = load_features(planted, blocks, Inputs(label_set))
     run = fit_run(FitJob(planted, features, stored_split(planted, label_set), Plan(arm, options=QUICK, folds=(0, 1))))
-    done = export_run(planted, run, tmp_path / "one.onnx", ExportChoice(fold=1))
+    done = export_run(planted, run, tmp_path / "one.onnx", fold=1)
     assert (done.models, done.rows) == (["repeat0.fold1.seed0"], min(len(features.y), subject.CHECKED))
     assert done.difference < 1e-5
     rows, wanted = stored(run, features, 1)
@@ -131,7 +130,7 @@ def test_encoder_and_head_on_films_equal_embed_and_predict(filmed, tmp_path):
     dataset, _ = filmed
     features = load_features(dataset, ("image",), Inputs("bright"))
     run = fit_run(FitJob(dataset, features, choose_split(dataset, "bright"), Plan("image", options=QUICK, folds=(0,))))
-    done = export_run(dataset, run, tmp_path / "films.onnx", ExportChoice(with_encoder=True))
+    done = export_run(dataset, run, tmp_path / "films.onnx", with_encoder=True)
     assert done.inputs == {"films": ("n", 64, 64)}
     assert (done.rows, done.notes) == (subject.FILMS_CHECKED, [])
     from PIL import Image
@@ -150,7 +149,7 @@ def test_a_file_that_differs_is_not_put_in_place(planted, tmp_path, monkeypatch)
         FitJob(planted, features, stored_split(planted, "normal_abnormal"), Plan("text", options=QUICK, folds=(0,)))
     )
     wrong = subject.mean_probability
-    monkeypatch.setattr(subject, "mean_probability", lambda *words: wrong(*words) + 2e-4)
+    monkeypatch.setattr(subject, "mean_probability", lambda *words, **named: wrong(*words, **named) + 2e-4)
     with pytest.raises(TrainError, match=r"differs from the run by 0\.0002"):
         export_run(planted, run, tmp_path / "wrong.onnx")
     assert list(tmp_path.iterdir()) == []
@@ -163,9 +162,9 @@ def test_what_cannot_be_exported_says_why(planted, filmed, tmp_path, monkeypatch
     )
     target = tmp_path / "none.onnx"
     with pytest.raises(TrainError, match="reads no films"):
-        export_run(planted, run, target, ExportChoice(with_encoder=True))
+        export_run(planted, run, target, with_encoder=True)
     with pytest.raises(TrainError, match="has no fold 4"):
-        export_run(planted, run, target, ExportChoice(fold=4))
+        export_run(planted, run, target, fold=4)
     monkeypatch.setattr(write, "find_spec", lambda package: None if package == "onnxruntime" else True)
     with pytest.raises(TrainError, match="needs onnxruntime") as caught:
         export_run(planted, run, target)

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from cxremb.alignment.pairs import Pairs, load_pairs
-from cxremb.alignment.project import AlignOptions, Fitted, PairVectors, Reals, fit
+from cxremb.alignment.project import Alignment, AlignOptions, Reals, PairVectors, fit
 from cxremb.alignment.publish import Derived, publish_derived
 from cxremb.alignment.retrieval import Direction, retrieval
 from cxremb.features import Inputs, caveats, describe_text
@@ -27,7 +27,7 @@ class Aligned:
     image: Store
     text: Store
     reused: bool  # both stores were there, made of the same
-    fitted: Fitted
+    fitted: Alignment
     retrieval: tuple[Direction, Direction]  # image to text, text to image; on test rows
     pairs: Mapping[str, int]  # part -> films with a text
     test_patients: int
@@ -62,7 +62,7 @@ def align(
     """
     inputs, options = inputs or Inputs(), options or AlignOptions()
     start = time.perf_counter()
-    pairs = load_pairs(dataset, split, inputs, fold)
+    pairs = load_pairs(dataset, split, inputs, fold=fold)
     vectors = PairVectors(pairs.images, pairs.reports, pairs.texts)
     fitted = fit(vectors, pairs.rows("train"), pairs.rows("val"), options=options, progress=progress)
     found = judged(pairs, fitted)
@@ -108,14 +108,14 @@ def align(
     )
 
 
-def judged(pairs: Pairs, fitted: Fitted) -> tuple[Direction, Direction]:
+def judged(pairs: Pairs, fitted: Alignment) -> tuple[Direction, Direction]:
     """Retrieval among the test rows, by the vectors as they are stored."""
     test = pairs.rows("test")
     image, text = (
         as_stored(projection(vectors[test]))
         for projection, vectors in ((fitted.image, pairs.images), (fitted.text, pairs.reports))
     )
-    return retrieval(image, text, pairs.texts[test], pairs.patient_ids[test])
+    return retrieval(image, text, pairs.texts[test], patients=pairs.patient_ids[test])
 
 
 def as_stored(vectors: Reals) -> Reals:
@@ -132,7 +132,7 @@ def val_note(pairs: Pairs) -> tuple[str, ...]:
     )
 
 
-def learned(fitted: Fitted, found: tuple[Direction, Direction]) -> dict[str, Any]:
+def learned(fitted: Alignment, found: tuple[Direction, Direction]) -> dict[str, Any]:
     """How it went, as plain data."""
     return {
         "epoch": fitted.epoch,

@@ -42,7 +42,7 @@ class Pairs:
         return frozenset(self.patient_ids[np.isin(self.parts, parts)].tolist())
 
 
-def load_pairs(dataset: Dataset, split: StoredSplit, inputs: Inputs, fold: int = 0) -> Pairs:
+def load_pairs(dataset: Dataset, split: StoredSplit, inputs: Inputs, *, fold: int = 0) -> Pairs:
     """The films that have a vector, a text with a vector, and a part in this fold (of repeat 0); no label is needed.
 
     Raises `StoreError` where a store or a text is not there, `SplitError` for an unknown fold, `TrainError` for fewer
@@ -57,7 +57,7 @@ def load_pairs(dataset: Dataset, split: StoredSplit, inputs: Inputs, fold: int =
     place = fold_parts(split.table, 0, fold)
     items = as_text(table["image_id"]) if split.by_image else study_ids
     parts = np.array([place.get(item, "") for item in items.tolist()], dtype=np.str_)
-    texts = text_numbers(dataset, inputs.text, study_ids, stores["text"].xxxx)
+    texts = text_numbers(dataset, inputs.text, study_ids, xxxx=stores["text"].xxxx)
     missing = {
         "no image embedding": film < 0,
         f"no {inputs.text} text": report < 0,
@@ -85,7 +85,7 @@ def load_pairs(dataset: Dataset, split: StoredSplit, inputs: Inputs, fold: int =
     return pairs
 
 
-def text_numbers(dataset: Dataset, name: str, study_ids: Ids, xxxx: str = KEEP) -> Places:
+def text_numbers(dataset: Dataset, name: str, study_ids: Ids, *, xxxx: str = KEEP) -> Places:
     """(n,) the number of each study's text among the normalised ones; -1 without a text, or for one without a word."""
     numbers: dict[str, int] = {}
     of_study = {

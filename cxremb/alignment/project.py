@@ -96,7 +96,7 @@ class AlignEpoch:
 
 
 @dataclass(frozen=True)
-class Fitted:
+class Alignment:
     """The projections of the epoch that was kept."""
 
     image: Projection
@@ -110,18 +110,19 @@ def fit(
     vectors: PairVectors,
     train: Places,
     val: Places,
+    *,
     options: AlignOptions | None = None,
     progress: Progress = unwatched,
-) -> Fitted:
+) -> Alignment:
     """The projections with the least loss on `val`; those of the last epoch if `val` is empty.
 
     train, val: row numbers. The same seed gives the same projections. Raises `TrainError` if the loss diverges.
     """
     options = options or AlignOptions()
-    dice = torch.Generator().manual_seed(options.seed)
-    scaling = {side: moments(getattr(vectors, side)[train]) for side in ("image", "text")}
-    learned, watched = (batch_of(vectors, rows, scaling) for rows in (train, val))
-    weights = initial(scaling, options.dim, dice)
+    chance = torch.Generator().manual_seed(options.seed)
+    scaling = {side: column_moments(torch.from_numpy(getattr(vectors, side)[train])) for side in ("image", "text")}
+    learned, watched = (standardised(vectors, rows, scaling) for rows in (train, val))
+    weights = initial(scaling, options.dim, chance)
     groups: list[dict[str, Any]] = [
         {"params": [weights["image"], weights["text"]], "weight_decay": options.weight_decay},
         {"params": [weights["log_scale"]], "weight_decay": 0.0},
@@ -130,18 +131,21 @@ def fit(
     history: list[AlignEpoch] = []
     best, kept = np.inf, (0, weights)
     for number in progress(range(1, options.epochs + 1), options.epochs, "align"):
-        loss = one_epoch(learned, weights, optimiser, options, dice)
+        loss = one_epoch(learned, weights, optimiser, options=options, chance=chance)
         judged = mean_loss(watched, weights, options) if len(val) else None
         history.append(AlignEpoch(number, loss, judged))
         if not isfinite(loss + (judged or 0)):
             raise TrainError(f"the loss of epoch {number} is no number", hint="check the stores: `cxremb store check`")
         if judged is None or judged < best:
-            best, kept = judged if judged is not None else best, (number, copied(weights))
+            best = best if judged is None else judged
+            kept = number, {name: value.detach().clone() for name, value in weights.items()}
         elif number - kept[0] >= options.patience:
             break
     epoch, final = kept
-    image, text = (projection(scaling[side], final[side]) for side in scaling)
-    return Fitted(image, text, float(torch.exp(-final["log_scale"])), epoch, tuple(history))
+    image, text = (
+        Projection(mean.numpy(), scale.numpy(), final[side].detach().numpy()) for side, (mean, scale) in scaling.items()
+    )
+    return Alignment(image, text, float(torch.exp(-final["log_scale"])), epoch, tuple(history))
 
 
 @dataclass(frozen=True)
@@ -157,12 +161,7 @@ class PairBatch:
         return PairBatch(self.image[rows], self.text[rows], self.texts[rows])
 
 
-def moments(values: Reals) -> tuple[Tensor, Tensor]:
-    """(mean, scale) of each column."""
-    return column_moments(torch.from_numpy(values))
-
-
-def batch_of(vectors: PairVectors, rows: Places, scaling: Mapping[str, tuple[Tensor, Tensor]]) -> PairBatch:
+def standardised(vectors: PairVectors, rows: Places, scaling: Mapping[str, tuple[Tensor, Tensor]]) -> PairBatch:
     """The rows, standardised."""
     image, text = (
         torch.from_numpy(getattr(vectors, side)[rows]).sub_(mean).div_(scale).clamp_(-LIMIT, LIMIT)
@@ -171,36 +170,26 @@ def batch_of(vectors: PairVectors, rows: Places, scaling: Mapping[str, tuple[Ten
     return PairBatch(image, text, torch.from_numpy(vectors.texts[rows]))
 
 
-def projection(scaling: tuple[Tensor, Tensor], weight: Tensor) -> Projection:
-    """A side as it is stored."""
-    mean, scale = scaling
-    return Projection(mean.numpy(), scale.numpy(), weight.detach().numpy())
-
-
-def initial(scaling: Mapping[str, tuple[Tensor, Tensor]], dim: int, dice: torch.Generator) -> dict[str, Tensor]:
+def initial(scaling: Mapping[str, tuple[Tensor, Tensor]], dim: int, chance: torch.Generator) -> dict[str, Tensor]:
     """The parameters to begin with: outputs of variance 1, from inputs of variance 1."""
     weights = {
-        side: torch.randn(len(mean), dim, generator=dice) / len(mean) ** 0.5 for side, (mean, _) in scaling.items()
+        side: torch.randn(len(mean), dim, generator=chance) / len(mean) ** 0.5 for side, (mean, _) in scaling.items()
     }
     return {name: value.requires_grad_() for name, value in (weights | {"log_scale": torch.tensor(START)}).items()}
-
-
-def copied(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The parameters as they are now."""
-    return {name: value.detach().clone() for name, value in weights.items()}
 
 
 def one_epoch(
     pairs: PairBatch,
     weights: Mapping[str, Tensor],
     optimiser: torch.optim.Optimizer,
+    *,
     options: AlignOptions,
-    dice: torch.Generator,
+    chance: torch.Generator,
 ) -> float:
     """The mean loss of one pass. Batches are of equal size: none is so small that it compares with nobody."""
     n = len(pairs.texts)
     total = 0.0
-    for rows in torch.randperm(n, generator=dice).tensor_split(max(1, n // options.batch)):
+    for rows in torch.randperm(n, generator=chance).tensor_split(max(1, n // options.batch)):
         loss = contrastive(pairs.take(rows), weights)
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]

@@ -52,7 +52,7 @@ class Queries:
     candidates: int
 
 
-def retrieval(image: Unit, text: Unit, texts: Places, patients: Ids, seed: int = 0) -> tuple[Direction, Direction]:
+def retrieval(image: Unit, text: Unit, texts: Places, *, patients: Ids, seed: int = 0) -> tuple[Direction, Direction]:
     """(image to text, text to image) of n held-out pairs.
 
     image, text: (n, dim), a film and the text of its study. texts: (n,) equal for texts that say the same. patients:
@@ -65,14 +65,14 @@ def retrieval(image: Unit, text: Unit, texts: Places, patients: Ids, seed: int =
     numbers = np.arange(len(first))
     clusters = cluster_numbers(patients, len(patients))
     by_film = Queries(
-        ranks=ranks(image, candidates, text_of, numbers),
+        ranks=ranks(image, candidates, text_of, kinds=numbers),
         right=np.ones_like(text_of),
         weights=np.ones(len(text_of)),
         clusters=clusters,
         candidates=len(first),
     )
     by_text = Queries(
-        ranks=ranks(candidates, image, numbers, text_of)[text_of],
+        ranks=ranks(candidates, image, numbers, kinds=text_of)[text_of],
         right=copies[text_of],
         weights=1 / copies[text_of],
         clusters=clusters,
@@ -92,7 +92,7 @@ def means(vectors: Unit, groups: Places, count: int) -> Unit:
     return (sums / np.where(lengths > 0, lengths, 1)).astype(np.float32)
 
 
-def ranks(queries: Unit, candidates: Unit, wanted: Places, kinds: Places) -> Reals:
+def ranks(queries: Unit, candidates: Unit, wanted: Places, *, kinds: Places) -> Reals:
     """(q,) the rank of the best right candidate by cosine, from 1; among ties, its mean over their orders.
 
     wanted: (q,) the kind that is right. kinds: (c,), of which every query's is one.

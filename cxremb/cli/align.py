@@ -49,8 +49,9 @@ def align(
     collection = open_dataset(root, dataset)
     inputs = Inputs(label_set, image_model, text_model, text)
     folds = choose_split(collection, label_set, split, allow_leaky=allow_leaky)
-    options = AlignOptions(dim=dim, epochs=epochs, seed=seed)
-    aligned = run_align(collection, folds, inputs, fold=fold, options=options, progress=bar)
+    aligned = run_align(
+        collection, folds, inputs, fold=fold, options=AlignOptions(dim=dim, epochs=epochs, seed=seed), progress=bar
+    )
     if fmt is not Format.table:
         write(aligned.record(), fmt)
         return

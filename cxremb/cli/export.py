@@ -38,13 +38,12 @@ def export(
     path = to or Path(f"{found.run_id}.onnx")
     if path.exists() and not force:
         raise StoreError(f"{path} exists already", hint="name another file with --to, or add --force to replace it")
-    from cxremb.export.subject import ExportChoice
     from cxremb.export.write import export_run
 
-    done = export_run(collection, found, path, ExportChoice(fold, with_encoder), bar)
+    done = export_run(collection, found, path, fold=fold, with_encoder=with_encoder, progress=bar)
     if fmt is not Format.table:
-        told = {"file": str(done.path), "difference": done.difference, "rows": done.rows, "notes": list(done.notes)}
-        write(told | {"models": list(done.models), "inputs": dict(done.inputs)}, fmt)
+        record = {"file": str(done.path), "difference": done.difference, "rows": done.rows, "notes": list(done.notes)}
+        write(record | {"models": list(done.models), "inputs": dict(done.inputs)}, fmt)
         return
     console.print(f"[bold]{done.path}[/], {done.path.stat().st_size / 1e6:,.1f} MB", soft_wrap=True, highlight=False)
     for name, shape in done.inputs.items():

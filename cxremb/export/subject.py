@@ -33,14 +33,6 @@ Arrays = Mapping[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
-class ExportChoice:
-    """What of a run is to be exported. fold: the models of that fold alone; all of them if left out."""
-
-    fold: int | None = None
-    with_encoder: bool = False
-
-
-@dataclass(frozen=True)
 class Graph:
     """What goes into the file, and what it is checked with."""
 
@@ -51,21 +43,22 @@ class Graph:
     notes: Sequence[str] = ()
 
 
-def open_graph(dataset: Dataset, run: Run, wanted: ExportChoice, progress: Progress) -> Graph:
-    """The models of a run, and rows to check them on."""
+def open_graph(dataset: Dataset, run: Run, *, fold: int | None, with_encoder: bool, progress: Progress) -> Graph:
+    """The models of a run, or those of one fold, and rows to check them on."""
     from cxremb.export.graph import Heads, masked_blocks
 
     bundle = load_bundle(run.folder)
-    models = models_of(bundle, wanted.fold)
+    models = models_of(bundle, fold)
     features = some(load_features(dataset, bundle.head.blocks, inputs_of(run)), CHECKED)
     bundle.check_encoders(features.keys)
     stores = {block: open_store(dataset, name.split()[0]) for block, name in features.stores.items()}
-    metadata = metadata_of(dataset, bundle, models, stores)
-    if wanted.with_encoder:
-        return with_encoder(dataset, bundle, (models, metadata), (features, stores), progress)
+    if with_encoder:
+        refuse_filmless(bundle)
+        return open_film_graph(dataset, bundle, models, features=features, stores=stores, progress=progress)
     vectors: dict[str, NDArray[Any]] = {block: features.blocks[block] for block in bundle.head.blocks}
     masks = {f"present_{block}": features.present[block] for block in masked_blocks(bundle)}
-    expected = mean_probability(bundle, models, vectors, features)
+    expected = mean_probability(bundle, models, vectors, features=features)
+    metadata = metadata_of(dataset, bundle, models, stores=stores)
     return Graph(Heads(bundle, models).eval(), vectors | masks, expected, metadata)
 
 
@@ -105,40 +98,46 @@ def some(features: Features, most: int) -> Features:
 
 
 def mean_probability(
-    bundle: Bundle, models: Sequence[str], vectors: Mapping[str, NDArray[np.float32]], features: Features
+    bundle: Bundle, models: Sequence[str], vectors: Mapping[str, NDArray[np.float32]], *, features: Features
 ) -> NDArray[np.float64]:
     """(n, k) by the run's own way of predicting."""
     present = {block: features.present[block] for block in bundle.head.blocks}
     return np.asarray(np.mean([bundle.predict(vectors, present, model).prob for model in models], axis=0))
 
 
-def with_encoder(
-    dataset: Dataset,
-    bundle: Bundle,
-    told: tuple[Sequence[str], Mapping[str, str]],
-    rows: tuple[Features, Mapping[str, Store]],
-    progress: Progress,
-) -> Graph:
-    """The encoder and the heads. told: (models, metadata). rows: (features, store of each block)."""
-    from cxremb.export.graph import FILMS, FilmsAndHeads, Heads, masked_blocks
-
-    (models, metadata), (features, stores) = told, rows
+def refuse_filmless(bundle: Bundle) -> None:
+    """Raises `TrainError` for a run whose rows are not a film each."""
     if "image" not in bundle.head.blocks or bundle.head.kind == "attention":
         what = "reads no films" if "image" not in bundle.head.blocks else "pools the films of a study"
         raise TrainError(
             f"run {bundle.run.run_id} {what}: its encoder cannot go with it", hint="leave --with-encoder out"
         )
+
+
+def open_film_graph(
+    dataset: Dataset,
+    bundle: Bundle,
+    models: Sequence[str],
+    *,
+    features: Features,
+    stores: Mapping[str, Store],
+    progress: Progress,
+) -> Graph:
+    """The image encoder before the heads, and films to check both on."""
+    from cxremb.export.graph import FILMS, FilmsAndHeads, Heads, masked_blocks
+
     encoder, notes = encoder_of(stores["image"])
     features = some(features.take(features.present["image"]), FILMS_CHECKED)
-    features, films = films_of_rows(dataset, features, encoder, progress)
+    features, films = films_of_rows(dataset, features, encoder, progress=progress)
     image = encoder.encode(films)[encoder.recipe.poolings[0]].astype(np.float16).astype(np.float32)
     vectors = {block: features.blocks[block] for block in bundle.head.blocks} | {"image": image}
-    expected = mean_probability(bundle, models, vectors, features)
+    expected = mean_probability(bundle, models, vectors, features=features)
     module = FilmsAndHeads(encoder.build().requires_grad_(False), Heads(bundle, models)).eval()
     others = {block: features.blocks[block] for block in bundle.head.blocks if block != "image"}
     masks = {f"present_{block}": features.present[block] for block in masked_blocks(bundle)}
     frame = {"input": json.dumps(dict(encoder.recipe.input)), "encoder_model": encoder.recipe.model}
-    return Graph(module, {FILMS: films, **others, **masks}, expected, {**metadata, **frame}, notes)
+    metadata = {**metadata_of(dataset, bundle, models, stores=stores), **frame}
+    return Graph(module, {FILMS: films, **others, **masks}, expected, metadata, notes)
 
 
 def encoder_of(store: Store) -> tuple["FilmEncoder", list[str]]:
@@ -164,7 +163,7 @@ def encoder_of(store: Store) -> tuple["FilmEncoder", list[str]]:
 
 
 def films_of_rows(
-    dataset: Dataset, features: Features, encoder: "FilmEncoder", progress: Progress
+    dataset: Dataset, features: Features, encoder: "FilmEncoder", *, progress: Progress
 ) -> tuple[Features, NDArray[np.uint8]]:
     """The rows whose film can be decoded, and their films. Raises `DataError` if there is none."""
     frame = encoder.frame
@@ -177,7 +176,9 @@ def films_of_rows(
     return features.take(kept), films.take(np.arange(len(contents)))
 
 
-def metadata_of(dataset: Dataset, bundle: Bundle, models: Sequence[str], stores: Mapping[str, Store]) -> dict[str, str]:
+def metadata_of(
+    dataset: Dataset, bundle: Bundle, models: Sequence[str], *, stores: Mapping[str, Store]
+) -> dict[str, str]:
     """What the file says of itself: words, and JSON where there is more than one."""
     record = bundle.run.record
     licences = {store.name: store.manifest.licence for store in stores.values()}
@@ -195,5 +196,5 @@ def metadata_of(dataset: Dataset, bundle: Bundle, models: Sequence[str], stores:
         "simulated": record.simulated,
         "licence": {"dataset": dataset.descriptor.get("licence"), "encoders": licences},
     }
-    told = {name: json.dumps(value, ensure_ascii=False) for name, value in lists.items()}
-    return {"cxremb": VERSION, **words, **told}
+    coded = {name: json.dumps(value, ensure_ascii=False) for name, value in lists.items()}
+    return {"cxremb": VERSION, **words, **coded}

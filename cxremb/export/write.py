@@ -11,7 +11,7 @@ from typing import Any, cast
 import numpy as np
 
 from cxremb.errors import TrainError
-from cxremb.export.subject import ExportChoice, Graph, open_graph
+from cxremb.export.subject import Graph, open_graph
 from cxremb.store.dataset import Dataset
 from cxremb.store.files import replace_file
 from cxremb.training.runs import Run
@@ -34,18 +34,24 @@ class Exported:
 
 
 def export_run(
-    dataset: Dataset, run: Run, path: Path, wanted: ExportChoice | None = None, progress: Progress = unwatched
+    dataset: Dataset,
+    run: Run,
+    path: Path,
+    *,
+    fold: int | None = None,
+    with_encoder: bool = False,
+    progress: Progress = unwatched,
 ) -> Exported:
     """The run's models in the ONNX file `path`: the mean of their probabilities, (n, k), labels in their order.
 
+    fold: its models alone; those of all folds if left out.
     Inputs: raw store vectors by block, `image` and `text`; with the encoder `films`, uint8 (n, side, side) as it takes
     them, in place of `image`; and `present_<block>` where rows may lack a block. Raises `TrainError` if the run cannot
     be exported or the file says something else than the run, `StoreError` or `EncoderError` if stores or weights
     are gone or have changed; nothing is written then.
     """
     require_onnx()
-    wanted = wanted or ExportChoice()
-    graph = open_graph(dataset, run, wanted, progress)
+    graph = open_graph(dataset, run, fold=fold, with_encoder=with_encoder, progress=progress)
     found: list[float] = []
 
     def write(draft: Path) -> None:
