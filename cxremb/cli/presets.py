@@ -33,8 +33,8 @@ def show_presets(listing: Sequence[Mapping[str, Any]]) -> None:
         typer.echo(f"  {what(preset)}: {preset['parameters']:,} parameters; for {', '.join(preset['tasks'])} labels")
         typer.echo(f"  {how(preset['options'])}")
         if preset["reported"]:
-            told = ", ".join(f"{name} {value:.4f}" for name, value in preset["reported"].items())
-            typer.echo(f"  reported: {told}\n    ({preset['reported_on']})")
+            figures = ", ".join(f"{name} {value:.4f}" for name, value in preset["reported"].items())
+            typer.echo(f"  reported: {figures}\n    ({preset['reported_on']})")
         for difference in preset["differs"]:
             typer.echo(f"  differs here: {difference}")
     typer.echo("Use one: cxremb train --preset NAME")

@@ -63,9 +63,9 @@ class HeadClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
         Raises `ValueError` for what scikit-learn refuses, `TrainError` for what the head cannot read.
         """
-        vectors, told = validate_data(self, X, y, dtype=np.float32)
-        check_classification_targets(told)
-        self.classes_, codes = np.unique(told, return_inverse=True)
+        vectors, labels = validate_data(self, X, y, dtype=np.float32)
+        check_classification_targets(labels)
+        self.classes_, codes = np.unique(labels, return_inverse=True)
         if len(self.classes_) < 2:
             raise ValueError(f"y holds one class, {self.classes_[0]!r}: there is nothing to tell apart")
         spec, rows = self._spec(), self._rows(vectors, codes)
@@ -87,8 +87,8 @@ class HeadClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if not trained.epoch:
             raise TrainError("the loss is no number after the first epoch", hint="lower learning_rate")
         if trained.diverged:
-            told = f"diverged in epoch {trained.diverged}, epoch {trained.epoch} was kept: lower learning_rate"
-            warnings.warn(told, ConvergenceWarning, stacklevel=2)
+            reason = f"diverged in epoch {trained.diverged}, epoch {trained.epoch} was kept: lower learning_rate"
+            warnings.warn(reason, ConvergenceWarning, stacklevel=2)
         self.weights_, self.epoch_, self.history_ = trained.weights, trained.epoch, trained.history
         return self
 
@@ -102,9 +102,9 @@ class HeadClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
         """(m,) the likeliest class."""
-        told = self.predict_proba(X)
-        last = told.shape[1] == 2  # of two, a tie is called the second, as everywhere here
-        best = (told[:, 1] >= told[:, 0]).astype(np.int64) if last else told.argmax(axis=1)
+        prob = self.predict_proba(X)
+        two = prob.shape[1] == 2  # of two, a tie is called the second, as everywhere here
+        best = (prob[:, 1] >= prob[:, 0]).astype(np.int64) if two else prob.argmax(axis=1)
         return np.asarray(self.classes_[best])
 
     def _spec(self) -> HeadSpec:

@@ -67,9 +67,9 @@ class HeadSpec:
         mixed = perceptron("", self.dim(dims), hidden=self.hidden, outputs=outputs)
         if self.kind == "mlp":
             return mixed
-        seen = dims[self.blocks[0]]  # views are those of the first block
+        film = dims[self.blocks[0]]  # views are those of the first block
         scored: Shapes = {"score.weight": (1, ATTENTION)}  # no bias: a softmax does not see one
-        return join([affine("tanh.", seen, ATTENTION), affine("sigmoid.", seen, ATTENTION), scored, mixed])
+        return join([affine("tanh.", film, ATTENTION), affine("sigmoid.", film, ATTENTION), scored, mixed])
 
     def parameters(self, dims: Mapping[str, int], task: str = BINARY, labels: int = 1) -> int:
         """Trainable parameters, given the width of each block."""
@@ -159,7 +159,14 @@ NETWORKS = {
     "small-resnet": NetworkSpec(residual=(16, 32, 64), dropout=0.3),
     "resnet50": NetworkSpec(base="resnet50"),
     "two-stage": NetworkSpec(base="efficientnet_b0", norm=True, widths=(512,), dropout=0.3),
-    **{f"efficientnet_b{number}": NetworkSpec(base=f"efficientnet_b{number}") for number in range(8)},
+    "efficientnet_b0": NetworkSpec(base="efficientnet_b0"),
+    "efficientnet_b1": NetworkSpec(base="efficientnet_b1"),
+    "efficientnet_b2": NetworkSpec(base="efficientnet_b2"),
+    "efficientnet_b3": NetworkSpec(base="efficientnet_b3"),
+    "efficientnet_b4": NetworkSpec(base="efficientnet_b4"),
+    "efficientnet_b5": NetworkSpec(base="efficientnet_b5"),
+    "efficientnet_b6": NetworkSpec(base="efficientnet_b6"),
+    "efficientnet_b7": NetworkSpec(base="efficientnet_b7"),
     "cnn": NetworkSpec(base="efficientnet_b1", binary_outputs=2),  # the reference baseline: cross entropy over two
 }
 

@@ -53,8 +53,8 @@ def balanced(targets: RowTensors, rows: Tensor) -> Tensor:
 def balanced_weights(targets: RowTensors, rows: Tensor) -> Tensor:
     """(cells, levels) of each class, by how often `rows` have it."""
     counts = class_counts(targets, rows).float()
-    seen = (counts > 0).sum(dim=1, keepdim=True)
-    return torch.where(counts > 0, counts.sum(dim=1, keepdim=True) / (seen * counts.clamp(min=1)), 0.0)
+    classes = (counts > 0).sum(dim=1, keepdim=True)
+    return torch.where(counts > 0, counts.sum(dim=1, keepdim=True) / (classes * counts.clamp(min=1)), 0.0)
 
 
 def cell_losses(logits: Tensor, targets: RowTensors, rows: Tensor) -> Tensor:
@@ -85,14 +85,15 @@ def figures(logits: Tensor, targets: RowTensors, rows: Tensor, *, epoch: int, ph
     called = calls(logits, targets)
     classes = targets.classes[rows]
     right = ((called == classes) & known).sum() / cells.double()
-    asked = range(targets.levels) if targets.task == MULTICLASS else [1]
+    judged = range(targets.levels) if targets.task == MULTICLASS else [1]
     counts = [
         torch.stack([(mask & known).sum(dim=0) for mask in (says & true, says, true)])
-        for says, true in ((called == level, classes == level) for level in asked)
+        for says, true in ((called == level, classes == level) for level in judged)
     ]
-    told = [float((losses * known).sum() / cells), float(right), *torch.cat(counts, dim=1).flatten().tolist()]
-    tp, said, true = np.array(told[2:]).reshape(3, -1)
-    return Epoch(epoch, phase, told[0], told[1], macro(tp, said), macro(tp, true), macro(2 * tp, said + true))
+    loss = float((losses * known).sum() / cells)
+    tp, positive, true = np.array(torch.cat(counts, dim=1).flatten().tolist()).reshape(3, -1)
+    ratios = macro(tp, positive), macro(tp, true), macro(2 * tp, positive + true)
+    return Epoch(epoch, phase, loss, float(right), *ratios)
 
 
 def calls(logits: Tensor, targets: RowTensors) -> Tensor:

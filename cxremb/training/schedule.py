@@ -1,6 +1,6 @@
 """What the next epoch of a training is, from the losses so far alone: so a resumed training goes the same way.
 
-One for heads and networks. A head has one stage at a constant rate, so all it takes from here is when to stop.
+One for heads and networks: a head has one stage at a constant rate, so all that changes with its losses is the end.
 """
 
 import math
@@ -23,13 +23,13 @@ class Step:
     frozen: float  # share of the base's layers
 
 
-def stages_of(options: Options, recipe: PixelRecipe | None = None) -> tuple[Stage, ...]:
+def stages_of(options: Options, recipe: PixelRecipe) -> tuple[Stage, ...]:
     """The stages of a recipe; one, if it names none. None is longer than `options.epochs`."""
-    stages = recipe.stages if recipe and recipe.stages else (Stage(options.epochs, options.learning_rate),)
+    stages = recipe.stages or (Stage(options.epochs, options.learning_rate),)
     return tuple(Stage(min(stage.epochs, options.epochs), stage.learning_rate, stage.frozen) for stage in stages)
 
 
-def next_step(losses: Sequence[float], options: Options, recipe: PixelRecipe | None = None) -> Step | None:
+def next_step(losses: Sequence[float], options: Options, recipe: PixelRecipe) -> Step | None:
     """What comes after epochs with these watched losses; None: nothing, the training is over.
 
     A stage ends after its epochs, or once `patience` of them have brought no lower loss than it had.
@@ -42,6 +42,11 @@ def next_step(losses: Sequence[float], options: Options, recipe: PixelRecipe | N
             return Step(number, not here, learning_rate(here, options.schedule, stage), stage.frozen)
         begin += len(here) if used is None else used
     return None
+
+
+def finished(losses: Sequence[float], options: Options) -> bool:
+    """Whether a training of one stage is over after epochs with these watched losses."""
+    return len(losses) >= options.epochs or epochs_used(losses, options.patience) is not None
 
 
 def epochs_used(losses: Sequence[float], patience: int | None) -> int | None:
