@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from cxremb.alignment.pairs import Pairs, load_pairs
-from cxremb.alignment.project import Alignment, AlignOptions, Reals, PairVectors, fit
+from cxremb.alignment.project import Alignment, AlignOptions, PairVectors, Reals, fit
 from cxremb.alignment.publish import Derived, publish_derived
 from cxremb.alignment.retrieval import Direction, retrieval
 from cxremb.features import Inputs, caveats, describe_text
