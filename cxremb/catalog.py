@@ -208,10 +208,11 @@ def file_facts(image: Image) -> tuple[str | None, str | None, int | None, int | 
     """(absolute path, SHA-256, width, height) of an image's file; null for what cannot be read."""
     if image.path is None:
         return None, None, None, None
-    path = image.path.resolve()
+    path = image.path.absolute()
     try:
+        path = image.path.resolve()
         digest = sha256_of(path)
-    except OSError:
+    except (OSError, RuntimeError):  # not there, not readable, or links that go round
         return str(path), None, None, None
     try:
         return str(path), digest, *image_size(path)

@@ -12,12 +12,17 @@ from conftest import collection, save_film
 
 from cxremb.catalog import add_collection
 from cxremb.embedding import decode as module
-from cxremb.embedding.decode import FEW, Decoders, Files, decode
+from cxremb.embedding.decode import FEW, Answer, Decoders, Files, decode
 from cxremb.errors import ImageError
 from cxremb.images import Frame, decode_file, resize
 from cxremb.store.files import sha256_of
 
 FRAME = Frame(24)
+
+
+def film_of(answer: Answer) -> np.ndarray:
+    assert not isinstance(answer, ImageError), answer
+    return answer.pixels
 
 
 def tasks(folder: Path, n: int) -> list[Files]:
@@ -30,7 +35,7 @@ def test_answers_come_in_order(tmp_path: Path, processes: bool) -> None:
     asked = tasks(tmp_path, 30)
     expected = [resize(decode_file(Path(task[0][0]))[0], FRAME) for task in asked]
     decoders = Decoders(FRAME, 2, processes)
-    answers = list(decoders.run(asked, 7))
+    answers = [film_of(answer) for answer in decoders.run(asked, 7)]
     decoders.close()
     np.testing.assert_array_equal(np.stack(answers), np.stack(expected))
 
@@ -57,7 +62,7 @@ def test_a_copy_stands_in_for_a_file_that_is_gone(tmp_path: Path) -> None:
     first, second = (save_film(tmp_path / name, 1) for name in ("a.png", "b.png"))
     task = [(str(first), sha256_of(first)), (str(second), sha256_of(second))]
     first.unlink()
-    np.testing.assert_array_equal(decode(task, FRAME), resize(decode_file(second)[0], FRAME))
+    np.testing.assert_array_equal(film_of(decode(task, FRAME)), resize(decode_file(second)[0], FRAME))
     second.write_bytes(save_film(tmp_path / "c.png", 2).read_bytes())
     refusal = decode(task, FRAME)
     assert isinstance(refusal, ImageError)
@@ -78,7 +83,7 @@ def test_a_worker_that_is_killed_costs_nothing(tmp_path: Path) -> None:
             for worker in list(decoders.pool._processes):  # type: ignore[attr-defined]
                 os.kill(worker, signal.SIGKILL)
     decoders.close()
-    np.testing.assert_array_equal(np.stack(answers), expected)
+    np.testing.assert_array_equal(np.stack([film_of(answer) for answer in answers]), expected)
 
 
 def test_a_film_that_kills_its_decoder_fails_alone(tmp_path: Path) -> None:
@@ -92,8 +97,8 @@ def test_a_film_that_kills_its_decoder_fails_alone(tmp_path: Path) -> None:
     assert len(refused) == 1
     assert refused[0] is answers[3]
     assert "killer.npy: the process that decoded it was killed" in str(refused[0])
-    expected = np.stack([decode(task, FRAME) for task in asked])
-    np.testing.assert_array_equal(np.stack([*answers[:3], *answers[4:]]), expected)
+    expected = np.stack([film_of(decode(task, FRAME)) for task in asked])
+    np.testing.assert_array_equal(np.stack([film_of(answer) for answer in [*answers[:3], *answers[4:]]]), expected)
 
 
 def test_a_script_without_a_guard_is_run_once(tmp_path: Path) -> None:
@@ -132,9 +137,9 @@ class Killed(Decoders):
 def die_on_killer() -> None:
     plain = module.images.decode_file
 
-    def decode_file(path: Path, least: int | None = None) -> object:
+    def decode_file(path: Path, frame: Frame | None = None) -> object:
         if path.stem == "killer":
             os.kill(os.getpid(), signal.SIGKILL)
-        return plain(path, least)
+        return plain(path, frame)
 
     module.images.decode_file = decode_file  # type: ignore[assignment]

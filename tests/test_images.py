@@ -17,7 +17,8 @@ from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
 
 from cxremb.errors import ImageError
-from cxremb.images import Frame, decode_bytes, decode_file, image_size, picture, resize
+from cxremb.images import Frame, decode_bytes, decode_file, image_size, resize
+from cxremb.images import png as png_module
 
 RAMP = np.arange(256, dtype=np.uint8).reshape(16, 16)
 
@@ -167,8 +168,7 @@ def test_the_digest_is_of_the_file_and_the_size_of_its_header(tmp_path: Path) ->
         (tmp_path / name).write_bytes(content)
         assert image_size(tmp_path / name) == (30, 20)
     (tmp_path / "c.png").write_bytes(encoded(PilImage.fromarray(RAMP)))
-    _, digest = decode_file(tmp_path / "c.png")
-    assert digest == hashlib.sha256((tmp_path / "c.png").read_bytes()).hexdigest()
+    assert decode_file(tmp_path / "c.png").sha256 == hashlib.sha256((tmp_path / "c.png").read_bytes()).hexdigest()
     with pytest.raises(ImageError, match="cannot be read"):
         decode_file(tmp_path / "nowhere.png")
 
@@ -254,7 +254,15 @@ def test_arrays(tmp_path: Path) -> None:
         (npy(np.zeros((3, 4, 5))), "shape \\(3, 4, 5\\): no film"),
         (npy(np.array([["a", "b"]])), "no film"),
         (npy(np.array([[1.0, np.nan]])), "no numbers"),
-        (npy(np.array([[{"code": 1}]], dtype=object)), "not a readable image"),  # never unpickled
+        (npy(np.array([[{"code": 1}]], dtype=object)), "an array of object .* no film"),  # never unpickled
+        (npy(np.zeros((0, 80), np.uint8)), "no pixel in it"),
+        (npy(np.zeros((0, 0), np.uint8)), "no pixel in it"),
+        (npy(np.zeros((80, 0))), "no pixel in it"),
+        (npy(np.zeros((3, 4), complex)), "no film"),
+        (npy(np.zeros((3, 4), [("a", "u1")])), "no film"),
+        (npy(np.array([[1.0, np.inf]])), "no numbers"),
+        (npy(RAMP).replace(b"(16, 16)", b"(1e9, 9)"), "not a readable image"),
+        (npy(RAMP).replace(b"(16, 16), }  ", b"(99999,99999)}"), "pixels, the limit is"),
         (npy(RAMP)[:-10], "not a readable image"),
     ],
 )
@@ -374,8 +382,8 @@ def chunk(kind: bytes, data: bytes) -> bytes:
 def decoder(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Each decoder of plain PNGs in turn, where it is installed."""
     pytest.importorskip({"wuffs": "pywuffs", "opencv": "cv2", "pillow": "PIL"}[request.param])
-    decode = getattr(picture, f"decode_by_{request.param}")
-    monkeypatch.setattr(picture, "png_decoder", lambda: decode)
+    decode = getattr(png_module, f"plain_by_{request.param}")
+    monkeypatch.setattr(png_module, "plain_decoder", lambda: decode)
     return str(request.param)
 
 
@@ -420,7 +428,9 @@ def test_a_damaged_png_is_found_by_every_decoder(decoder: str) -> None:
         (bytes(flipped), "wrong checksum in IDAT"),
         (content[: len(content) // 2], "not a readable image"),
         (content[:-16] + b"\0\0\0\0" + content[-12:], "wrong checksum in IDAT"),
-        (content[:30], "not a readable image"),
+        (content[:30], "ends within IHDR"),
+        (content[:9], "a PNG without header"),
+        (content.replace(content[33:], content[33:][:40]), "ends within IDAT"),
     ):
         with pytest.raises(ImageError, match=words) as caught:
             decode_bytes(bad, "x.png")
@@ -455,3 +465,23 @@ def test_the_package_decodes_without_its_fast_decoders() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.stdout.strip() == str(decode_bytes(content, "x.png").sum()), done.stderr
+
+
+def test_what_is_no_part_of_a_png_may_be_damaged(decoder: str) -> None:
+    """GIMP once wrote a colour profile with a wrong checksum."""
+    pixels = np.random.default_rng(5).integers(0, 256, (30, 40, 1), dtype=np.uint8)
+    content = png(pixels, 0)
+    for kind in (b"iCCP", b"tEXt", b"gAMA"):
+        broken = chunk(kind, b"abc\0\0xyz")[:-1] + b"!"
+        np.testing.assert_array_equal(decode_bytes(content[:33] + broken + content[33:], "x.png"), pixels[:, :, 0])
+
+
+def test_the_checksum_within_a_png_counts_too(decoder: str) -> None:
+    """Chunks written anew around a damaged stream of zlib: only zlib's own checksum is wrong."""
+    pixels = np.random.default_rng(6).integers(0, 256, (30, 40), dtype=np.uint8)
+    stream = bytearray(zlib.compress(b"".join(b"\0" + row.tobytes() for row in pixels), 0))
+    stream[600] ^= 4
+    header = struct.pack(">IIBBBBB", 40, 30, 8, 0, 0, 0, 0)
+    parts = [chunk(b"IHDR", header), chunk(b"IDAT", bytes(stream)), chunk(b"IEND", b"")]
+    with pytest.raises(ImageError, match="not a readable image"):
+        decode_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts), "x.png")

@@ -96,7 +96,7 @@ def film_facts(file: tuple[str, str | None]) -> dict[str, Any] | ImageError:
     """One row of `FACTS`, or why there is none. file: its path, and its SHA-256 when it was added."""
     path, sha256 = file
     try:
-        pixels, digest = decode_file(Path(path))
+        pixels, digest, _ = decode_file(Path(path))
     except ImageError as error:
         return error
     if digest != sha256:

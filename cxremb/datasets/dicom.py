@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cxremb.datasets.tree import NOT_GIVEN, all_files, counted, unknown_patients
-from cxremb.errors import DataError
+from cxremb.errors import DataError, reason
 from cxremb.images.dicom import INSTALL, is_dicom
 from cxremb.store.files import sha256_of
 from cxremb.types import Collection, Image, Note, Study
@@ -85,15 +85,18 @@ def read_headers(folder: Path) -> tuple[list[Header], list[Note]]:
     except ImportError as error:
         raise DataError("DICOM files need pydicom", hint=INSTALL) from error
     headers: list[Header] = []
-    foreign, damaged, imageless = [], [], []
+    foreign, unread, damaged, imageless = [], [], [], []
     for path in all_files(folder):
-        if not starts_as_dicom(path):
-            foreign.append(str(path))
-            continue
         try:
+            if not starts_as_dicom(path):
+                foreign.append(str(path))
+                continue
             header = read_header(path)
+        except OSError as error:
+            unread.append(f"{path} ({error.strerror or reason(error)})")
+            continue
         except Exception as error:  # the file is counted
-            damaged.append(f"{path} ({error or type(error).__name__})")
+            damaged.append(f"{path} ({reason(error)})")
             continue
         if header:
             headers.append(header)
@@ -101,18 +104,16 @@ def read_headers(folder: Path) -> tuple[list[Header], list[Note]]:
             imageless.append(str(path))
     return headers, counted(
         ("files that are not DICOM, left out", foreign, "a DICOM file has DICM at byte 128"),
+        ("files that cannot be read, left out", unread, "mend their permissions, or fetch them again"),
         ("DICOM files whose header cannot be read, left out", damaged, "replace or remove them"),
         ("DICOM objects without an image (reports, DICOMDIR), left out", imageless, ""),
     )
 
 
 def starts_as_dicom(path: Path) -> bool:
-    """Whether the file has the preamble of one. Raises `DataError` if it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            return is_dicom(file.read(HEAD))
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})", hint="mend its permissions") from error
+    """Whether the file has the preamble of one. Raises `OSError` if it cannot be read."""
+    with path.open("rb") as file:
+        return is_dicom(file.read(HEAD))
 
 
 def read_header(path: Path) -> Header | None:

@@ -16,7 +16,7 @@ from cxremb.processes import Workers
 
 FEW = 200  # films below which starting processes costs more than it saves
 Files = Sequence[tuple[str, str]]  # the files that hold one content, each with the SHA-256 it had when it was added
-Answer = images.Grey | ImageError  # a film, or why it could not be decoded
+Answer = images.Film | ImageError  # a film in its frame, or why it could not be decoded
 
 
 def decode(files: Files, frame: images.Frame) -> Answer:
@@ -24,9 +24,9 @@ def decode(files: Files, frame: images.Frame) -> Answer:
     errors = []
     for path, content in files:
         try:
-            pixels, digest = images.decode_file(Path(path), frame.least)
-            if digest == content:
-                return images.resize(pixels, frame)
+            film = images.decode_file(Path(path), frame)
+            if film.sha256 == content:
+                return film
             errors.append(ImageError(f"{path}: changed since it was added", stage="read"))
         except ImageError as error:
             errors.append(ImageError(str(error), error.hint, error.stage))  # without what raised it, and its memory

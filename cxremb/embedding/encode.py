@@ -43,6 +43,7 @@ class Log:
     failures: list[Failure] = field(default_factory=list)
     encoded: int = 0  # contents that went through the network
     notes: list[str] = field(default_factory=list)  # of encoders in other processes
+    film_notes: dict[str, list[str]] = field(default_factory=dict)  # what was noted of films -> the ids of these
 
     @contextmanager
     def measure(self, stage: str) -> Iterator[None]:
@@ -61,6 +62,11 @@ class Log:
         """A failure of each item of a group."""
         self.failures.extend(Failure(item, stage, message) for item in group)
 
+    def note(self, group: Group, notes: Sequence[str]) -> None:
+        """What was noted of the film of a group."""
+        for text in notes:
+            self.film_notes.setdefault(text, []).extend(item.item_id for item in group)
+
     def waiting_for(self) -> str:
         """The stage that has taken most of the time so far; the others wait for it."""
         return max(self.seconds, key=lambda stage: self.seconds[stage]) if self.seconds else "start"
@@ -71,6 +77,8 @@ class Log:
             self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
         for what, n in other.counts.items():
             self.count(what, n)
+        for text, items in other.film_notes.items():
+            self.film_notes.setdefault(text, []).extend(items)
         self.failures.extend(other.failures)
         self.encoded += other.encoded
         self.notes = list(dict.fromkeys((*self.notes, *other.notes)))
@@ -106,8 +114,10 @@ def encode_films(
             for group, film in batch:
                 if isinstance(film, ImageError):
                     log.fail(group, film.stage, str(film))
+                else:
+                    log.note(group, film.notes)
             with log.measure("forward"):
-                vectors, size = forward(encoder.encode, [film for _, film in good], np.stack, size=size)
+                vectors, size = forward(encoder.encode, [film.pixels for _, film in good], np.stack, size=size)
             if size < machine.batch_size:
                 log.counts["batch_size_that_fits"] = size
             yield [group for group, _ in good], vectors
@@ -127,9 +137,9 @@ def films_of(
         for group in groups:
             content = group[0].content
             there = content in kept
-            answer = kept.film(content) if there else next(answers)
+            answer = images.Film(kept.film(content), content) if there else next(answers)
             if machine.keep_pixels and not there and not isinstance(answer, ImageError):
-                kept.keep(content, answer)
+                kept.keep(content, answer.pixels)
             yield group, answer
         kept.flush()
     finally:

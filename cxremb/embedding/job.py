@@ -120,8 +120,13 @@ def update_store(
         stages=log.seconds,
         counts=log.counts,
         changed=changed,
-        notes=tuple(dict.fromkeys((*log.notes, *notes))),
+        notes=tuple(dict.fromkeys((*log.notes, *notes, *film_notes(log)))),
     )
+
+
+def film_notes(log: Log) -> list[str]:
+    """What was noted of films, with how many there are and one of them; the version's provenance has them all."""
+    return [f"{len(items):,} films, such as {items[0]}: {text}" for text, items in sorted(log.film_notes.items())]
 
 
 def attempt_update(
@@ -136,6 +141,7 @@ def attempt_update(
 ) -> tuple[Manifest, int, bool]:
     """(the version in force, items that were to do, whether it is new). Raises `VersionTaken` if another was first."""
     log.failures.clear()
+    log.film_notes.clear()
     log.encoded = 0
     before, plan = current_plan(items, folder)
     if plan.mixed:
@@ -168,6 +174,7 @@ def attempt_update(
             "cxremb": VERSION,
             "seconds": {stage: round(seconds, 2) for stage, seconds in log.seconds.items()},
             "counts": log.counts,
+            **({"film_notes": log.film_notes} if log.film_notes else {}),
             **about,
         },
     )

@@ -1,7 +1,18 @@
 """Bytes to 8-bit grey: the only decoder. PNG, JPEG, TIFF, DICOM and NumPy arrays; every choice it makes is in a key."""
 
-from cxremb.images.film import RECIPE, decode_bytes, decode_file, image_size
+from cxremb.images.film import RECIPE, Film, decode_bytes, decode_file, image_size
 from cxremb.images.frame import ASPECTS, Frame, resize, squash
 from cxremb.images.grey import Grey
 
-__all__ = ["ASPECTS", "RECIPE", "Frame", "Grey", "decode_bytes", "decode_file", "image_size", "resize", "squash"]
+__all__ = [
+    "ASPECTS",
+    "RECIPE",
+    "Film",
+    "Frame",
+    "Grey",
+    "decode_bytes",
+    "decode_file",
+    "image_size",
+    "resize",
+    "squash",
+]

@@ -3,9 +3,9 @@
 import io
 import zipfile
 from pathlib import Path
+from typing import IO
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cxremb.errors import ImageError
 from cxremb.images.grey import Grey, check_size, stretch
@@ -22,30 +22,43 @@ def is_array(content: bytes) -> bool:
 
 def decode_array(content: bytes) -> Grey:
     """The film in the bytes of a .npy, or of a .npz that holds one array. Nothing is ever unpickled."""
-    values = read_array(io.BytesIO(content))
-    check_size(values.size)
+    with open_array(io.BytesIO(content)) as file:
+        raw = io.BytesIO(file.read())  # whole: so that the checksum of an archive is looked at
+    height, width = read_shape(raw)
+    raw.seek(0)
+    values = np.lib.format.read_array(raw, allow_pickle=False).reshape(height, width)
     return values.astype(np.uint8, copy=False) if values.dtype == np.uint8 else stretch(values)
 
 
 def array_size(path: Path) -> tuple[int, int]:
-    """(width, height) of the array in a file."""
+    """(width, height) of the array in a file, from its header."""
     with path.open("rb") as file:
-        height, width = read_array(io.BytesIO(file.read())).shape
+        height, width = read_shape(open_array(file))
     return width, height
 
 
-def read_array(file: io.BytesIO) -> NDArray[np.generic]:
-    """The only array there is. Raises `ImageError` unless it is one, of numbers, with two axes."""
-    if zipfile.is_zipfile(file):
-        with np.load(file, allow_pickle=False) as arrays:
-            if len(arrays.files) != 1:
-                raise ImageError(f"{len(arrays.files)} arrays: a film is one", ONE, "content")
-            values: NDArray[np.generic] = arrays[arrays.files[0]]
-    else:
+def open_array(file: IO[bytes]) -> IO[bytes]:
+    """The .npy that a file is, or that is the only one in it."""
+    if file.read(len(ZIP_MAGIC)) != ZIP_MAGIC:
         file.seek(0)
-        values = np.load(file, allow_pickle=False)
-    if values.ndim == 3 and values.shape[-1] == 1:
-        values = values[:, :, 0]
-    if values.ndim != 2 or values.dtype.kind not in "buif":
-        raise ImageError(f"an array of {values.dtype} and shape {values.shape}: no film", ONE, "content")
-    return values
+        return file
+    file.seek(0)
+    archive = zipfile.ZipFile(file)
+    names = archive.namelist()
+    if len(names) != 1:
+        raise ImageError(f"{len(names)} arrays: a film is one", ONE, "content")
+    return archive.open(names[0])
+
+
+def read_shape(file: IO[bytes]) -> tuple[int, int]:
+    """(height, width) by the header. Raises `ImageError` unless it is of numbers, with two axes, and not too large."""
+    major, _ = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if major == 1 else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read(file)
+    axes = shape[:2] if len(shape) == 3 and shape[2] == 1 else shape
+    if len(axes) != 2 or dtype.kind not in "buif":
+        raise ImageError(f"an array of {dtype} and shape {shape}: no film", ONE, "content")
+    if not min(axes):
+        raise ImageError(f"an array of shape {shape}: no pixel in it", "remove the file", "content")
+    check_size(axes[0] * axes[1])
+    return axes

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image as PilImage
 
 from cxremb.errors import ImageError
-from cxremb.images.grey import Grey, check_size, stretch, to_grey
+from cxremb.images.grey import Decoded, Grey, check_size, stretch, to_grey
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -32,7 +32,7 @@ def dicom_size(path: Path) -> tuple[int, int]:
     return int(tags.Columns), int(tags.Rows)
 
 
-def decode_dicom(content: bytes) -> Grey:
+def decode_dicom(content: bytes) -> Decoded:
     """The film in `content`. Raises `ImageError` for several frames, or a compression without its codec."""
     try:
         import pydicom
@@ -45,9 +45,9 @@ def decode_dicom(content: bytes) -> Grey:
     check_size(int(tags.Rows) * int(tags.Columns))
     stored = pixel_values(tags)
     if stored.ndim == 3:  # a screenshot or a scan, in colour: nothing that a window is made for
-        return np.asarray(PilImage.fromarray(stored).convert("L"))
+        return Decoded(np.asarray(PilImage.fromarray(stored).convert("L")))
     grey = windowed(np.asarray(apply_modality_lut(stored, tags)), tags)
-    return 255 - grey if tags.PhotometricInterpretation == "MONOCHROME1" else grey
+    return Decoded(255 - grey if tags.PhotometricInterpretation == "MONOCHROME1" else grey)
 
 
 def pixel_values(tags: "Dataset") -> NDArray[Any]:

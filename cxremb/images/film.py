@@ -1,15 +1,20 @@
-"""A file into a film: which decoder its first bytes ask for, and one kind of error for all of them."""
+"""A file into a film: which decoder its first bytes ask for, and the one place where what goes wrong is caught."""
 
 import hashlib
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from PIL import Image as PilImage
 from PIL import UnidentifiedImageError
 
-from cxremb.errors import ImageError
+from cxremb.errors import ImageError, reason
 from cxremb.images.array import array_size, decode_array, is_array
 from cxremb.images.dicom import decode_dicom, dicom_size, is_dicom
-from cxremb.images.grey import Grey
+from cxremb.images.frame import Frame, resize
+from cxremb.images.grey import Decoded, Grey
 from cxremb.images.picture import decode_picture
 
 # Part of every image store's key: change what a pixel becomes and these words must change with it.
@@ -19,55 +24,87 @@ RECIPE = {
     "dicom": "modality LUT, VOI LUT or window, MONOCHROME1 inverted",
 }
 HEAD = 132  # bytes that tell the formats apart
+REPLACE = "replace or remove the file"
 
 
-def decode_file(path: Path, least: int | None = None) -> tuple[Grey, str]:
-    """(the film in `path`, uint8 of shape (height, width); the SHA-256 of the file). least: as `Frame.least`.
+class Film(NamedTuple):
+    """A film as a decoder gives it."""
 
-    Raises `ImageError`, naming the file and the stage: read, decode or content.
+    pixels: Grey  # (height, width), or the square of a frame
+    sha256: str  # of the file
+    notes: tuple[str, ...] = ()  # what was done about a header that contradicts its pixels
+
+
+def decode_file(path: Path, frame: Frame | None = None) -> Film:
+    """The film in `path`, in its frame if one is given. Whatever is wrong with it is an `ImageError`, and nothing else.
+
+    The error names the file and the stage: read, decode or content.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ImageError(
-            f"{path}: cannot be read ({error.strerror})", "restore the file, then embed again", "read"
-        ) from error
-    pixels = decode_bytes(content, str(path), least)
-    return pixels, hashlib.sha256(content).hexdigest()
+    with one_error(str(path)):
+        content = read_bytes(path)
+        found = decode(content, path.name, frame.least if frame else None)
+        pixels = resize(found.pixels, frame) if frame else found.pixels
+        return Film(pixels, hashlib.sha256(content).hexdigest(), found.notes)
 
 
 def decode_bytes(content: bytes, name: str, least: int | None = None) -> Grey:
-    """The film in `content`, uint8 (height, width). `name` is used in errors."""
-    if not content:
-        raise ImageError(
-            f"{name}: the file is empty", "fetch it again, or remove it and add the data set again", "read"
-        )
+    """The film in `content`, uint8 (height, width). `name` is used in errors, least: as `Frame.least`."""
+    with one_error(name):
+        return decode(content, name, least).pixels
+
+
+@contextmanager
+def one_error(name: str) -> Iterator[None]:
+    """Anything that is raised inside as an `ImageError` that names the file.
+
+    The one broad `except` of the package: decoders raise anything at all on damaged bytes, and no film stops a job.
+    """
     try:
-        pixels = decode(content, least)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what is odd and no error is taken as it is
+            yield
     except ImageError as error:
         raise ImageError(f"{name}: {error}", error.hint, error.stage) from error
-    except Exception as error:  # decoders raise anything at all on damaged bytes; the caller records the file
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        if isinstance(error, UnidentifiedImageError):
-            reason = "no image format that is known here"
-        raise ImageError(f"{name}: not a readable image ({reason})", "replace or remove the file") from error
-    if pixels.min() == pixels.max():
-        raise ImageError(f"{name}: every pixel is the same", "a blank film carries no signal: remove it", "content")
-    return pixels
+    except MemoryError as error:
+        raise ImageError(f"{name}: takes more memory than there is", "use fewer --workers, or remove it") from error
+    except UnidentifiedImageError as error:
+        raise ImageError(f"{name}: not a readable image (no image format that is known here)", REPLACE) from error
+    except Exception as error:
+        raise ImageError(f"{name}: not a readable image ({reason(error)})", REPLACE) from error
 
 
-def decode(content: bytes, least: int | None) -> Grey:
-    """What the decoder for these bytes makes of them."""
+def read_bytes(path: Path) -> bytes:
+    """What is in the file. Raises `ImageError` if nothing is, or it cannot be read."""
+    try:
+        if not path.is_file() and path.exists():
+            raise ImageError("not a file", "remove it, and add the data set again", "read")
+        return path.read_bytes()
+    except OSError as error:
+        raise ImageError(f"cannot be read ({error.strerror})", "restore the file, then embed again", "read") from error
+    except ValueError as error:  # a path with a zero byte
+        raise ImageError(f"cannot be read ({error})", "add the data set again", "read") from error
+
+
+def decode(content: bytes, name: str, least: int | None) -> Decoded:
+    """What the decoder for these bytes makes of them. Raises `ImageError` for a film without a picture in it."""
+    if not content:
+        raise ImageError("the file is empty", "fetch it again, or remove it and add the data set again", "read")
     if is_dicom(content):
-        return decode_dicom(content)
-    if is_array(content):
-        return decode_array(content)
-    return decode_picture(content, least)
+        found = decode_dicom(content)
+    elif is_array(content):
+        found = Decoded(decode_array(content))
+    else:
+        found = Decoded(decode_picture(content, least))
+    if not found.pixels.size:
+        raise ImageError("no pixel in it", "remove the file", "content")
+    if found.pixels.min() == found.pixels.max():
+        raise ImageError("every pixel is the same", "a blank film carries no signal: remove it", "content")
+    return found
 
 
 def image_size(path: Path) -> tuple[int, int]:
     """(width, height) in pixels from the header alone. Raises `ImageError` if there is none."""
-    try:
+    with one_error(str(path)):
         with path.open("rb") as file:
             head = file.read(HEAD)
         if is_dicom(head):
@@ -76,5 +113,3 @@ def image_size(path: Path) -> tuple[int, int]:
             return array_size(path)
         with PilImage.open(path) as picture:
             return picture.size
-    except Exception as error:  # as in `decode_bytes`: the caller counts the file, embedding records it
-        raise ImageError(f"{path}: no readable image header", "replace or remove the file") from error

@@ -1,6 +1,6 @@
 """Numbers to 8-bit grey, and the largest picture that is taken for a film."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +9,17 @@ from cxremb.errors import ImageError
 
 Grey = NDArray[np.uint8]
 
+
+class Decoded(NamedTuple):
+    """What a decoder makes of a file."""
+
+    pixels: Grey  # (height, width)
+    notes: tuple[str, ...] = ()  # what was done about a header that contradicts its pixels
+
+
 CLIP = (0.5, 99.5)  # percentiles: a burnt-in marker is brighter than any tissue, a collimator edge darker
+LUMA = np.array([19595, 38470, 7471], np.uint32) * 0x101  # of red, green, blue in 16 bits (ITU-R 601), as wuffs has it
+ROWS = 256  # of a coloured film weighted at once: bounds memory
 MAX_PIXELS = 200_000_000  # a 14k x 14k film; anything above is a decompression bomb or not a radiograph
 
 
@@ -27,6 +37,18 @@ def stretch(values: NDArray[Any]) -> Grey:
 def to_grey(scaled: NDArray[np.float64]) -> Grey:
     """Values of 0 to 1 to 0..255, rounded to the nearest; what lies outside is clipped."""
     grey: Grey = (np.clip(scaled, 0.0, 1.0) * 255.0 + 0.5).astype(np.uint8)
+    return grey
+
+
+def luma(colour: NDArray[np.uint8]) -> Grey:
+    """The grey of red, green and blue, (height, width, 3)."""
+    red, green, blue = (colour[:, :, channel] for channel in range(3))
+    if np.array_equal(red, green) and np.array_equal(red, blue):
+        return np.ascontiguousarray(red)
+    grey = np.empty(red.shape, np.uint8)
+    for start in range(0, len(colour), ROWS):
+        weighted = colour[start : start + ROWS].astype(np.uint32) @ LUMA
+        grey[start : start + ROWS] = (weighted + 0x8000) >> 24
     return grey
 
 
