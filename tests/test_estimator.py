@@ -1,7 +1,10 @@
 """The scikit-learn face of the heads."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+from planted import Planted, known_auc, plant
 from simulated_rows import planted
 from sklearn.base import clone
 from sklearn.metrics import roc_auc_score
@@ -109,3 +112,15 @@ def test_one_class_and_nan_are_refused_as_scikit_learn_does():
     X[3, 2] = np.nan
     with pytest.raises(ValueError, match="NaN"):
         HeadClassifier().fit(X, y)
+
+
+def test_the_example_of_the_docs_runs(tmp_path: Path, monkeypatch):
+    page = (Path(__file__).parent.parent / "docs" / "training.md").read_text(encoding="utf-8")
+    [example] = [part.split("```")[0] for part in page.split("```python\n")[1:] if "HeadClassifier" in part]
+    plant(tmp_path, Planted(studies=400, image=1.0, text=1.5))
+    monkeypatch.setenv("CXREMB_STORES", str(tmp_path))
+    names: dict = {}
+    exec(example, names)
+    assert names["scores"].mean() == pytest.approx(known_auc(1.0, 1.5), abs=0.06)
+    assert names["prob"].shape == (len(names["y"]), 2)
+    assert names["model"].validation_rows_ == pytest.approx(len(names["y"]) / INNER, rel=0.2)
