@@ -64,10 +64,10 @@ def test_every_step_runs_on_a_cpu(tmp_path: Path) -> None:
     for name in ("embed films", "embed texts"):  # nothing is compiled in a hurry
         assert "takes a minute" in steps[name]["findings"]["compiled bf16"]["skipped"]
     checks = [check for step in steps.values() for check in step.get("checks", []) if not check["target"]]
-    assert len(checks) >= 11
+    assert len(checks) >= 16
     assert all(check["holds"] for check in checks)
-    agreements = {check["claim"]: check for check in checks if "least cosine to the CPU" in check["claim"]}
-    assert {check["least"] for claim, check in agreements.items() if "fp32:" in claim} == {0.9999}
+    agreements = {check["claim"]: check for check in checks if "least cosine" in check["claim"]}
+    assert {check["least"] for claim, check in agreements.items() if "bf16:" not in claim} == {0.9999}
     assert {check["least"] for claim, check in agreements.items() if "bf16:" in claim} == {0.999}
     for name in ("embed films", "embed texts"):  # vectors of two items are further apart than those of two devices
         assert steps[name]["findings"]["largest cosine between two items"] < 0.99
