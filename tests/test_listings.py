@@ -74,6 +74,7 @@ def test_the_longest_names_stay_whole(dataset, call, width, capsys):
         "arm": "control:label-shuffle",
         "label_set": "normal_abnormal_clean",
         "members": run.record.members * 25,
+        "epochs": run.record.epochs * 25,
         "leaky": True,
     }
     show_listing([replace(run, record=replace(run.record, **long))])

@@ -66,9 +66,9 @@ def show_run(run: "Run", preset: "Preset | None" = None) -> None:
     first = record.members[0]
     own = [row for row in history if all(row[name] == getattr(first, name) for name in ("repeat", "fold", "seed"))]
     if own:
-        show_table(epoch_table(own, first.epoch))
+        show_table(epoch_table(own, record.epochs[0]))
     others = f", the first of {len(record.members)} models" if len(record.members) > 1 else ""
-    kept = f"; * epoch {first.epoch} kept{others}" if own else ": there is nothing to train"
+    kept = f"; * epoch {record.epochs[0]} kept{others}" if own else ": there is nothing to train"
     typer.echo(f"{record.head}, {record.parameters:,} trainable parameters, preset {record.preset}{kept}")
     if own:
         typer.echo(STEPS if record.spec.get("kind") == "linear" else EPOCHS)

@@ -13,6 +13,20 @@ BINARY, MULTICLASS, MULTILABEL = TASKS = ("binary", "multiclass", "multilabel")
 
 
 @dataclass(frozen=True)
+class Place:
+    """Where one model of a run stands."""
+
+    repeat: int
+    fold: int
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """The prefix of its weights, less the dot."""
+        return f"repeat{self.repeat}.fold{self.fold}.seed{self.seed}"
+
+
+@dataclass(frozen=True)
 class Rows:
     """n rows that all members of a training share."""
 

@@ -23,12 +23,13 @@ from cxremb.store.files import replace_file, replace_text, sha256_of
 from cxremb.store.layout import FORMAT_VERSION
 from cxremb.store.manifest import Recipe
 from cxremb.store.reader import Store, list_stores, open_store
+from cxremb.training.data import Place
 from cxremb.training.fit import device_named, member, rows_of
 from cxremb.training.heads import NetworkSpec
 from cxremb.training.options import Augment, Options, PixelRecipe
 from cxremb.training.parts import Parts, parts_of_plan
 from cxremb.training.pixels.films import Films, load_films
-from cxremb.training.plan import Place, Plan
+from cxremb.training.plan import Plan
 from cxremb.training.probe import solved_head
 from cxremb.training.stopped import resumable
 from cxremb.types import Progress, unwatched

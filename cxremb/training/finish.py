@@ -16,12 +16,12 @@ from cxremb.predictions import Predictions, rows_of
 from cxremb.splits import LEAKY
 from cxremb.store.layout import FORMAT_VERSION, HISTORY
 from cxremb.training.card import model_card
-from cxremb.training.data import Trained
+from cxremb.training.data import Place, Trained
 from cxremb.training.heads import HEADS
 from cxremb.training.parts import Parts, judged_rows
-from cxremb.training.plan import FitJob, Place
+from cxremb.training.plan import FitJob
 from cxremb.training.presets import find_preset
-from cxremb.training.record import ModelRecord, RunRecord
+from cxremb.training.record import RunRecord
 from cxremb.training.runs import Run, write_run
 from cxremb.training.scores import metrics_table
 from cxremb.version import VERSION
@@ -144,10 +144,7 @@ def run_record(job: FitJob, result: FitResult) -> RunRecord:
         folds=plan.folds,
         repeats=plan.repeats,
         seeds=plan.seeds,
-        members=tuple(
-            ModelRecord(place.repeat, place.fold, place.seed, place.name, one.epoch)
-            for place, one in result.trained.items()
-        ),
+        members=tuple(result.trained),
         epochs=tuple(one.epoch for one in result.trained.values()),
         parameters=result.parameters,
         unit=features.unit,

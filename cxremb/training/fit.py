@@ -9,11 +9,11 @@ import numpy as np
 from cxremb.errors import TrainError
 from cxremb.features import Features
 from cxremb.predictions import Predictions, joined
-from cxremb.training.data import Member, Rows, Trained
+from cxremb.training.data import Member, Place, Rows, Trained
 from cxremb.training.finish import FitResult, finish_run, key_of, predictions_of_model
 from cxremb.training.heads import HeadSpec
 from cxremb.training.parts import Parts, judged_rows, parts_of_job
-from cxremb.training.plan import FitJob, Place, Plan
+from cxremb.training.plan import FitJob, Plan
 from cxremb.training.runs import Run, find_run
 from cxremb.training.shuffles import Draw, draw_of, shuffled
 from cxremb.types import Progress, unwatched

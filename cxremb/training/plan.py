@@ -9,22 +9,9 @@ from cxremb.errors import TrainError
 from cxremb.features import Features
 from cxremb.splits import StoredSplit
 from cxremb.store.dataset import Dataset
+from cxremb.training.data import Place
 from cxremb.training.heads import HeadSpec, find_head
 from cxremb.training.presets import PRESETS, Options
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where one model of a run stands."""
-
-    repeat: int
-    fold: int
-    seed: int
-
-    @property
-    def name(self) -> str:
-        """The prefix of its weights, less the dot."""
-        return f"repeat{self.repeat}.fold{self.fold}.seed{self.seed}"
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,11 @@ from numpy.typing import NDArray
 
 from cxremb.features import Features
 from cxremb.splits import StoredSplit
+from cxremb.training.data import Place
 from cxremb.training.fit import member, rows_of
 from cxremb.training.heads import find_head
 from cxremb.training.parts import parts_of_plan
-from cxremb.training.plan import Place, Plan
+from cxremb.training.plan import Plan
 
 
 def solved_head(

@@ -5,21 +5,11 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from cxremb.store.layout import FORMAT_VERSION
+from cxremb.training.data import Place
 
 CONTROL = "control:"  # how the arms of `ablation.controls` start: from shuffled labels or vectors, or without a model
 BETWEEN = "; "  # caveats in `note`, which SQL has as one text
 LISTS = ("labels", "stores", "folds", "repeats", "seeds", "epochs", "caveats", "notes")
-
-
-@dataclass(frozen=True)
-class ModelRecord:
-    """One model of a run, and the epoch of it that was kept."""
-
-    repeat: int
-    fold: int
-    seed: int
-    name: str  # the prefix of its weights, such as repeat0.fold0.seed0
-    epoch: int  # 0: a rule, which is not trained
 
 
 @dataclass(frozen=True)
@@ -60,8 +50,8 @@ class RunRecord:
     folds: Sequence[int] = ()
     repeats: Sequence[int] = ()
     seeds: Sequence[int] = ()
-    members: Sequence[ModelRecord] = ()
-    epochs: Sequence[int] = ()  # the one kept, per model
+    members: Sequence[Place] = ()  # its models, in the order of the weights
+    epochs: Sequence[int] = ()  # the one kept of each model; 0: a rule, which is not trained
     parameters: int = 0  # trainable ones of one model
     unit: str = "study"
     rows: int = 0
@@ -91,7 +81,11 @@ class RunRecord:
 
     def to_dict(self) -> dict[str, Any]:
         """As run.json holds it."""
-        return {**asdict(self), "note": self.note}
+        members = [
+            asdict(place) | {"name": place.name, "epoch": epoch}
+            for place, epoch in zip(self.members, self.epochs, strict=True)
+        ]
+        return {**asdict(self), "members": members, "note": self.note}
 
 
 def record_from(found: Mapping[str, Any]) -> RunRecord:
@@ -99,7 +93,7 @@ def record_from(found: Mapping[str, Any]) -> RunRecord:
     known = {one.name for one in fields(RunRecord)}
     values = {name: value for name, value in found.items() if name in known and value is not None}
     values |= {name: tuple(values[name]) for name in LISTS if name in values}
-    values["members"] = tuple(ModelRecord(**one) for one in values.get("members", ()))
+    values["members"] = tuple(Place(one["repeat"], one["fold"], one["seed"]) for one in values.get("members", ()))
     if "caveats" not in found:  # before caveats were a list, they stood in `note` alone
         values["caveats"] = tuple(filter(None, str(found.get("note") or "").split(BETWEEN)))
     if "train_fraction" not in found:  # ... and the share in the name of the arm, as in fusion[train-fraction=0.25]

@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxremb.features import Features
-from cxremb.training.data import Rows
+from cxremb.training.data import Place, Rows
 from cxremb.training.parts import Parts
-from cxremb.training.plan import FitJob, Place
+from cxremb.training.plan import FitJob
 
 Places = NDArray[np.int64]
 Draw = tuple[int, int]  # repeat and seed that one exchange is drawn with

@@ -11,14 +11,14 @@ from cxremb.features import Features, Inputs
 from cxremb.predictions import joined
 from cxremb.splits import StoredSplit
 from cxremb.store.dataset import Dataset
-from cxremb.training.data import Trained
+from cxremb.training.data import Place, Trained
 from cxremb.training.finish import FitResult, finish_run, key_of, predictions_of_model
 from cxremb.training.fit import device_named, member, rows_of
 from cxremb.training.heads import find_network
 from cxremb.training.options import PixelRecipe
 from cxremb.training.parts import judged_rows, parts_of_job
 from cxremb.training.pixels.films import Films, load_films
-from cxremb.training.plan import FitJob, Place, Plan
+from cxremb.training.plan import FitJob, Plan
 from cxremb.training.presets import Preset, find_preset
 from cxremb.training.runs import Run, find_run
 from cxremb.training.stopped import resumable
