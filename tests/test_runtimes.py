@@ -102,17 +102,17 @@ def test_out_of_tolerance_falls_back_to_torch_and_says_so(
     pictures: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small, notes = pictures[:, ::4, ::4], []
-    within = choose_forward(small_net(), Machine(engine="auto"), [(small,)], notes, CPU_ROWS)
+    within = choose_forward(small_net(), Machine(engine="auto"), [(small,)], notes=notes, rows=CPU_ROWS)
     assert not isinstance(within, TorchForward)
     assert notes == []
     monkeypatch.setattr(forward_module, "AGREEMENT", 1.1)
-    run = choose_forward(small_net(), Machine(engine="auto"), [(small,)], notes, CPU_ROWS)
+    run = choose_forward(small_net(), Machine(engine="auto"), [(small,)], notes=notes, rows=CPU_ROWS)
     np.testing.assert_array_equal(run(small), TorchForward(small_net(), Machine(), CPU_ROWS)(small))
     assert len(notes) == 1
     assert "torch, not openvino" in notes[0]
     assert "1.1 is wanted" in notes[0]
     with pytest.raises(EncoderError, match="openvino cannot run this encoder") as caught:
-        choose_forward(small_net(), Machine(engine="openvino"), [(small,)], [], CPU_ROWS)
+        choose_forward(small_net(), Machine(engine="openvino"), [(small,)], notes=[], rows=CPU_ROWS)
     assert "--runtime torch" in caught.value.hint
 
 
@@ -127,7 +127,7 @@ class Unconvertible(torch.nn.Module):
 def test_what_openvino_cannot_convert_falls_back(pictures: np.ndarray) -> None:
     small = pictures[:, :6, :6]
     notes: list[str] = []
-    run = choose_forward(Unconvertible(), Machine(engine="auto"), [(small,)], notes, rows=CPU_ROWS)
+    run = choose_forward(Unconvertible(), Machine(engine="auto"), [(small,)], notes=notes, rows=CPU_ROWS)
     assert isinstance(run, TorchForward)
     assert len(notes) == 1
     assert notes[0].startswith("torch, not openvino")

@@ -74,11 +74,11 @@ def network_of(encoder: Any) -> Any:
     return encoder.forward.module
 
 
-def arithmetic(encoder: Any) -> torch.autocast:
+def arithmetic(encoder: Any) -> contextlib.AbstractContextManager[None]:
     """The arithmetic that an encoder computes in."""
-    machine = encoder.machine
-    kind = torch.float16 if machine.precision == "fp16" else torch.bfloat16
-    return torch.autocast(torch.device(machine.device).type, kind, enabled=machine.precision != "fp32")
+    from cxremb.encoders.device import arithmetic as computed
+
+    return computed(encoder.machine)
 
 
 def film_side(setting: Setting) -> int:

@@ -1,6 +1,7 @@
 """Items in, blocks of vectors out: films decoded ahead of the network, texts sorted by length."""
 
 import time
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -14,11 +15,12 @@ from cxremb import images
 from cxremb.embedding.decode import FEW, Answer, Decoders
 from cxremb.embedding.pixels import open_pixels
 from cxremb.embedding.plan import Group, Item
-from cxremb.encoders.base import ImageEncoder, Machine, TextEncoder, Vectors
+from cxremb.encoders.base import ImageEncoder, Machine, TextEncoder, Vectors, start_encoding
 from cxremb.errors import EncoderError, ImageError
 from cxremb.types import Progress, unwatched
 
 Block = tuple[Sequence[Group], Vectors]  # some groups and their vectors, in the same order
+Started = tuple[Sequence[Group], Sequence[Callable[[], Vectors]]]  # groups, and what waits for their vectors, in parts
 TEXTS_AT_ONCE = 4096  # tokenised together to learn their lengths
 WASTE = 1.05  # tokens forwarded / real tokens, at most, in any batch
 NO_WORD = "no word is left to encode: the text holds nothing beside the marks of removed words"
@@ -102,25 +104,32 @@ def encode_films(
 
     cache: the data set's folder of derived files.
     """
-    size = machine.batch_size
     with closing(films_of(groups, encoder.frame, machine, log=log, cache=cache)) as films:
         watched = log.progress(films, len(groups), lambda: f"encoding images, waiting for {log.waiting_for()}")
-        while True:
-            with log.measure("decode"):  # time spent waiting for it
-                batch = list(islice(watched, size))
-            if not batch:
-                return
-            good = [(group, film) for group, film in batch if not isinstance(film, ImageError)]
-            for group, film in batch:
-                if isinstance(film, ImageError):
-                    log.fail(group, film.stage, str(film))
-                else:
-                    log.note(group, film.notes)
-            with log.measure("forward"):
-                vectors, size = forward(encoder.encode, [film.pixels for _, film in good], np.stack, size=size)
-            if size < machine.batch_size:
-                log.counts["batch_size_that_fits"] = size
-            yield [group for group, _ in good], vectors
+        yield from finished(start_films(watched, encoder, machine, log=log), machine, log)
+
+
+def start_films(
+    films: Iterator[tuple[Group, Answer]], encoder: ImageEncoder, machine: Machine, *, log: Log
+) -> Iterator[Started]:
+    """Each batch as it is started. It is smaller from where the device has run out of memory."""
+    size = machine.batch_size
+    while True:
+        with log.measure("decode"):  # time spent waiting for it
+            batch = list(islice(films, size))
+        if not batch:
+            return
+        good = [(group, film) for group, film in batch if not isinstance(film, ImageError)]
+        for group, film in batch:
+            if isinstance(film, ImageError):
+                log.fail(group, film.stage, str(film))
+            else:
+                log.note(group, film.notes)
+        with log.measure("forward"):
+            waiting, size = start_batch(encoder, [film.pixels for _, film in good], np.stack, size=size)
+        if size < machine.batch_size:
+            log.counts["batch_size_that_fits"] = size
+        yield [group for group, _ in good], waiting
 
 
 def films_of(
@@ -165,12 +174,17 @@ def encode_texts(groups: Sequence[Group], encoder: TextEncoder, machine: Machine
     there = [index for index, length in enumerate(full) if length]
     order = sorted(there, key=lambda index: (lengths[index], groups[index][0].content))
     watched = log.progress(order, len(order), lambda: "encoding texts")
-    for batch in token_batches(watched, lengths, machine.token_budget):
-        log.count("tokens", sum(lengths[index] for index in batch))
-        log.count("tokens_forwarded", len(batch) * lengths[batch[-1]])
-        with log.measure("forward"):
-            vectors, _ = forward(encoder.encode, [groups[index][0].source for index in batch], list, size=len(batch))
-        yield [groups[index] for index in batch], vectors
+
+    def started() -> Iterator[Started]:
+        """Each batch as it is started."""
+        for batch in token_batches(watched, lengths, machine.token_budget):
+            log.count("tokens", sum(lengths[index] for index in batch))
+            log.count("tokens_forwarded", len(batch) * lengths[batch[-1]])
+            with log.measure("forward"):
+                waiting, _ = start_batch(encoder, [groups[index][0].source for index in batch], list, size=len(batch))
+            yield [groups[index] for index in batch], waiting
+
+    yield from finished(started(), machine, log)
 
 
 def token_batches(order: Iterable[int], lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
@@ -192,20 +206,18 @@ def token_batches(order: Iterable[int], lengths: Sequence[int], budget: int) -> 
         yield batch
 
 
-def forward(
-    encode: Callable[[Any], Vectors], batch: Sequence[Any], pack: Callable[[Sequence[Any]], Any], *, size: int
-) -> tuple[Vectors, int]:
-    """(vectors of the batch, the batch size to go on with), in halves if the device runs out of memory.
+def start_batch(
+    encoder: ImageEncoder | TextEncoder, batch: Sequence[Any], pack: Callable[[Sequence[Any]], Any], *, size: int
+) -> tuple[list[Callable[[], Vectors]], int]:
+    """(what waits for the vectors of the batch, the batch size to go on with), in halves if the device lacks memory.
 
     Raises `EncoderError` if it cannot hold a single one.
     """
-    if not batch:
-        return {}, size
-    vectors: list[Vectors] = []
+    waiting: list[Callable[[], Vectors]] = []
     start = 0
     while start < len(batch):
         try:
-            vectors.append(encode(pack(batch[start : start + size])))
+            waiting.append(start_encoding(encoder, pack(batch[start : start + size])))
             start += size
         except Exception as error:
             if type(error).__name__ != "OutOfMemoryError":  # torch's, which only a job that uses torch has imported
@@ -215,4 +227,27 @@ def forward(
                     "the device has not enough memory for one item", hint="choose a smaller model, or --device cpu"
                 ) from error
             size //= 2
-    return {name: np.concatenate([part[name] for part in vectors]) for name in vectors[0]}, size
+    return waiting, size
+
+
+def finished(batches: Iterable[Started], machine: Machine, log: Log) -> Iterator[Block]:
+    """The blocks, in order. On CUDA the next batch is started before one is waited for, so two are under way at most.
+
+    Elsewhere a batch is done when it has been started, and goes on at once: what is stopped then loses least.
+    """
+    ahead = 1 if machine.device.startswith("cuda") else 0
+    under_way: deque[Started] = deque()
+
+    def oldest() -> Block:
+        """The block that was started first."""
+        groups, waiting = under_way.popleft()
+        with log.measure("forward"):
+            parts = [wait() for wait in waiting]
+            return groups, {name: np.concatenate([part[name] for part in parts]) for name in parts[0]} if parts else {}
+
+    for started in batches:
+        under_way.append(started)
+        if len(under_way) > ahead:
+            yield oldest()
+    while under_way:
+        yield oldest()

@@ -2,10 +2,10 @@
 
 import importlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -114,6 +114,15 @@ def load_encoder(what: What, machine: Machine | None = None) -> ImageEncoder | T
     return EditedTexts(cast(TextEncoder, encoder), what.xxxx)
 
 
+def start_encoding(encoder: ImageEncoder | TextEncoder, batch: Any) -> Callable[[], Vectors]:
+    """What waits for the vectors of a batch. An encoder with a method `start` may compute them until then."""
+    if start := getattr(encoder, "start", None):
+        waiting: Callable[[], Vectors] = start(batch)
+        return waiting
+    vectors = encoder.encode(batch)
+    return lambda: vectors
+
+
 class EditedTexts:
     """Any text encoder, made to read texts whose marks of removed words are dropped or masked.
 
@@ -138,6 +147,10 @@ class EditedTexts:
         there = [text for text in read if text]
         known = iter(self.encoder.lengths(there) if there else ())  # a tokeniser cannot read no text at all
         return [next(known) if text else 0 for text in read]
+
+    def start(self, texts: Sequence[str]) -> Callable[[], Vectors]:
+        """What waits for the encoder's vectors of the texts as they are read. None of them may be of length 0."""
+        return start_encoding(self.encoder, self.read(texts))
 
     def encode(self, texts: Sequence[str]) -> Vectors:
         """The encoder's vectors of the texts as they are read. None of them may be of length 0."""

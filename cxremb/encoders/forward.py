@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from cxremb import images
 from cxremb.encoders.base import Machine, Vectors
+from cxremb.encoders.device import Pending, arithmetic, check_compiler, download, half_type, upload
 from cxremb.encoders.machine import native_bf16
 from cxremb.errors import EncoderError
 from cxremb.store.manifest import Recipe
@@ -21,48 +22,67 @@ CPU_ROWS = 8  # films in one pass of torch on a CPU; a larger batch falls out of
 class Forward(Protocol):
     """Input arrays (n, ...) to the network's vectors, one (n, dim) array for each pooling."""
 
+    def start(self, *inputs: NDArray[Any]) -> Pending:
+        """The vectors, on their way."""
+        ...
+
     def __call__(self, *inputs: NDArray[Any]) -> list[NDArray[np.float32]]: ...
 
 
 class TorchForward:
     """The module on its device. In half precision its matrices are kept in it, everything else stays float32.
 
-    rows: at most so many in one pass, 0 for no limit.
+    rows: at most so many in one pass, 0 for no limit. films: all inputs are of one size, so a compiled network is
+    compiled for one shape and a smaller batch is filled up to it; texts are of any length.
     """
 
-    def __init__(self, module: torch.nn.Module, machine: Machine, rows: int = 0) -> None:
+    def __init__(self, module: torch.nn.Module, machine: Machine, rows: int = 0, *, films: bool = True) -> None:
         self.machine = machine
         self.rows = rows
         module = module.eval().requires_grad_(False)
         if machine.precision != "fp32":
             halve(module, half_type(machine))
         module = module.to(machine.device).to(memory_format=torch.channels_last)
-        self.module: Any = torch.compile(module) if machine.compiled else module
+        self.module: Any = module
+        if machine.compiled:
+            check_compiler(machine.device)
+            self.module = torch.compile(module, dynamic=not films)
+        self.pads = machine.compiled and films
+        self.padded = 0  # rows that a smaller batch is filled up to
 
     @torch.inference_mode()
-    def __call__(self, *inputs: NDArray[Any]) -> list[NDArray[np.float32]]:
-        """See `Forward`."""
+    def start(self, *inputs: NDArray[Any]) -> Pending:
+        """See `Forward`. Raises what torch does if the device has not the memory."""
         step = self.rows or len(inputs[0])
         parts = [
             self.once([array[start : start + step] for array in inputs]) for start in range(0, len(inputs[0]), step)
         ]
-        return [np.concatenate(vectors) for vectors in zip(*parts, strict=True)]
+        vectors = parts[0] if len(parts) == 1 else [torch.cat(some) for some in zip(*parts, strict=True)]
+        return download(vectors, self.machine.device)
 
-    def once(self, inputs: Arrays) -> list[NDArray[np.float32]]:
-        """One pass."""
-        device, half = self.machine.device, self.machine.precision != "fp32"
-        tensors = [torch.from_numpy(np.ascontiguousarray(array)) for array in inputs]
-        if device.startswith("cuda"):  # pinned pages are copied while the device computes
-            tensors = [tensor.pin_memory().to(device, non_blocking=True) for tensor in tensors]
-        else:
-            tensors = [tensor.to(device) for tensor in tensors]
-        with torch.autocast(device.split(":")[0], dtype=half_type(self.machine), enabled=half):
-            return [vectors.float().cpu().numpy() for vectors in self.module(*tensors)]
+    def __call__(self, *inputs: NDArray[Any]) -> list[NDArray[np.float32]]:
+        """See `Forward`."""
+        return self.start(*inputs).wait()
+
+    def once(self, inputs: Arrays) -> list[torch.Tensor]:
+        """One pass, on the device."""
+        n = len(inputs[0])
+        if self.pads:
+            inputs = [filled_up(array, self.padded) for array in inputs]
+        try:
+            with arithmetic(self.machine):
+                found = self.module(*(upload(array, self.machine.device) for array in inputs))
+        except torch.cuda.OutOfMemoryError:
+            self.padded = 0  # it is smaller from here on
+            raise
+        self.padded = len(inputs[0])
+        return [vectors[:n] for vectors in found]
 
 
-def half_type(machine: Machine) -> torch.dtype:
-    """The torch type of a runtime's half precision."""
-    return torch.float16 if machine.precision == "fp16" else torch.bfloat16
+def filled_up(array: NDArray[Any], rows: int) -> NDArray[Any]:
+    """The array with its first row again, below, until there are so many."""
+    lacking = rows - len(array)
+    return np.concatenate([array, np.repeat(array[:1], lacking, axis=0)]) if lacking > 0 else array
 
 
 def halve(module: torch.nn.Module, half: torch.dtype) -> None:
@@ -73,21 +93,27 @@ def halve(module: torch.nn.Module, half: torch.dtype) -> None:
 
 
 def choose_forward(
-    module: torch.nn.Module, machine: Machine, probes: Sequence[Arrays], notes: list[str], rows: int = 0
+    module: torch.nn.Module,
+    machine: Machine,
+    probes: Sequence[Arrays],
+    *,
+    notes: list[str],
+    rows: int = 0,
+    films: bool = True,
 ) -> Forward:
-    """`module` through the runtime's engine.
+    """`module` through the machine's engine. rows, films: as of `TorchForward`.
 
     probes: inputs to compare OpenVINO with torch on, the first of them real. Where they differ, `auto` takes torch and
     adds a note that says so. Raises `EncoderError` if OpenVINO was asked for by name and cannot be used.
     """
     if machine.engine == "torch":
-        return TorchForward(module, machine, rows)
+        return TorchForward(module, machine, rows, films=films)
     forward, reason = agreeing_openvino(module, machine, probes, rows)
     if forward is None and machine.engine == "openvino":
         raise EncoderError(f"openvino cannot run this encoder ({reason})", hint="use --runtime torch")
     if reason:
         notes.append(f"{'openvino in float32' if forward else 'torch, not openvino,'} is used: {reason}")
-    return forward or TorchForward(module, machine, rows)
+    return forward or TorchForward(module, machine, rows, films=films)
 
 
 def agreeing_openvino(
@@ -175,12 +201,18 @@ class FilmEncoder:
         self.notes: list[str] = []
         self.forward: Forward | None = None
 
-    def encode(self, films: NDArray[np.uint8]) -> Vectors:
-        """The vectors by pooling, (n, dim) each, for films of shape (n, side, side)."""
+    def start(self, films: NDArray[np.uint8]) -> Callable[[], Vectors]:
+        """What waits for the vectors by pooling, (n, dim) each, for films of shape (n, side, side)."""
         if self.forward is None:
             rows = CPU_ROWS if self.machine.device == "cpu" else 0
-            self.forward = choose_forward(self.build(), self.machine, [(films[:CPU_ROWS],)], self.notes, rows)
-        return dict(zip(self.recipe.poolings, self.forward(films), strict=True))
+            probes = [(films[:CPU_ROWS],)]
+            self.forward = choose_forward(self.build(), self.machine, probes, notes=self.notes, rows=rows)
+        pending = self.forward.start(films)
+        return lambda: dict(zip(self.recipe.poolings, pending.wait(), strict=True))
+
+    def encode(self, films: NDArray[np.uint8]) -> Vectors:
+        """The vectors by pooling, (n, dim) each, for films of shape (n, side, side)."""
+        return self.start(films)()
 
 
 def film_input(frame: images.Frame, mean: Sequence[float], std: Sequence[float]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -208,8 +208,8 @@ class HfTextEncoder:
         """Tokens of each text, special tokens included, before truncation."""
         return [len(ids) for ids in self.tokeniser(list(texts), verbose=False)["input_ids"]]
 
-    def encode(self, texts: Sequence[str]) -> Vectors:
-        """{"cls": (n, dim), "mean": (n, dim)}, padded to the longest of `texts`."""
+    def start(self, texts: Sequence[str]) -> Callable[[], Vectors]:
+        """What waits for {"cls": (n, dim), "mean": (n, dim)} of `texts`, padded to the longest of them."""
         batch = self.tokeniser(
             list(texts), padding=True, truncation=True, max_length=self.max_tokens, return_tensors="np"
         )
@@ -217,9 +217,13 @@ class HfTextEncoder:
         if self.forward is None:
             module = TextNet(load_body(self.weights.path, self.config, self.bert))
             probes = [inputs, longer(inputs, self.max_tokens)]
-            self.forward = choose_forward(module, self.machine, probes, self.notes)
-        cls, mean = self.forward(*inputs)
-        return {"cls": cls, "mean": mean}
+            self.forward = choose_forward(module, self.machine, probes, notes=self.notes, films=False)
+        pending = self.forward.start(*inputs)
+        return lambda: dict(zip(("cls", "mean"), pending.wait(), strict=True))
+
+    def encode(self, texts: Sequence[str]) -> Vectors:
+        """{"cls": (n, dim), "mean": (n, dim)}, padded to the longest of `texts`."""
+        return self.start(texts)()
 
 
 def longer(inputs: Sequence[NDArray[np.int64]], most: int) -> list[NDArray[np.int64]]:

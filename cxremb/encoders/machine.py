@@ -9,12 +9,16 @@ from importlib.metadata import PackageNotFoundError, version
 import torch
 
 from cxremb.encoders.base import Machine, usable_cores
+from cxremb.encoders.device import check_compiler
 from cxremb.errors import EncoderError, reason
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16", "full", "half")  # as `What` has them
 ENGINES = ("auto", "torch", "openvino")
 SIDE = 768  # of the matrices that are multiplied: large enough to tell, some milliseconds each
 WITHOUT_BF16 = {"SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX512_CORE", "AVX512_CORE_VNNI"}  # oneDNN's names
+# Device -> films and tokens of one batch. On a CPU the activations of more fall out of its caches; a large GPU needs
+# that many to be busy, and a job on a small one halves the films until they fit.
+BATCHES = {"cpu": (32, 1024), "cuda": (256, 65_536), "": (128, 16_384)}
 FASTER = 1.2  # times that bfloat16 must be faster than float32 to be worth its rounding
 
 
@@ -40,13 +44,15 @@ def choose_machine(
         engine, _ = installed_engine(first, compiled)
     if engine == "openvino":
         refuse_openvino(first, compiled)
-    on_cpu = first == "cpu"
+    if compiled:
+        check_compiler(first)
+    films, tokens = next(sizes for kind, sizes in BATCHES.items() if first.startswith(kind))
     return Machine(
         devices=(first, *devices[1:]),
         engine=engine,
         compiled=compiled,
-        batch_size=batch_size or (32 if on_cpu else 128),
-        token_budget=1024 if on_cpu else 16_384,  # on a CPU the activations of more fall out of its caches
+        batch_size=batch_size or films,
+        token_budget=tokens,
         workers=workers or usable_cores(),
         keep_pixels=keep_pixels,
         ray_workers=ray_workers,

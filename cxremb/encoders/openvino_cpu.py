@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from cxremb.encoders.device import Pending
 from cxremb.errors import EncoderError
 
 CONVERTING = Lock()  # `warnings.catch_warnings` is not for several threads at once
@@ -49,6 +50,10 @@ class OpenVinoForward:
         }
         self.compiled = openvino.Core().compile_model(model, "CPU", settings)
         self.queue = openvino.AsyncInferQueue(self.compiled)
+
+    def start(self, *inputs: NDArray[Any]) -> Pending:
+        """See `Forward`: it waits here."""
+        return Pending(self(*inputs))
 
     def __call__(self, *inputs: NDArray[Any]) -> list[NDArray[np.float32]]:
         """See `Forward`."""
