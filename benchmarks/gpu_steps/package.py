@@ -175,7 +175,8 @@ def decode(setting: Setting, paths: Sequence[Path]) -> NDArray[np.uint8]:
 
     frame = film_encoder(setting, "fp32", device="cpu").frame
     digests = (hashlib.sha256(path.read_bytes()).hexdigest() for path in paths)
-    return np.stack([decode_one([(str(path), digest)], frame) for path, digest in zip(paths, digests, strict=True)])
+    films: Any = (decode_one([(str(path), digest)], frame) for path, digest in zip(paths, digests, strict=True))
+    return np.stack([film.pixels for film in films])
 
 
 def decode_all(setting: Setting, name: str) -> Iterable[Any]:
