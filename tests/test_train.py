@@ -357,7 +357,8 @@ def test_patients_that_an_encoder_was_fine_tuned_on_are_never_predicted(planted,
     train, val, test = ({patient[s] for s in patient if place[s] == part} for part in ("train", "val", "test"))
 
     def tuned(patients: set[str], split_name: str | None = None):
-        return replace(features, seen={"image": TuningPatients(frozenset(patients), split_name)})
+        record = TuningPatients(dataset.name, split_name, None, sorted(patients), ())
+        return replace(features, seen={"image": record})
 
     plan = Plan("fusion", options=QUICK, folds=(0,))
     for shared, name in ((val, None), (test, "mine@0123"), ({min(test)}, None)):
