@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cxremb.errors import DataError, ImageError, StoreError
+from cxremb.ids import id_notes
 from cxremb.images import image_size
 from cxremb.processes import in_order
 from cxremb.splits import store_published
@@ -18,7 +19,7 @@ from cxremb.store.label_rows import LabelRows, keep_own, own_sets
 from cxremb.store.layout import LABEL_SOURCE, PRE_READ, ROLES, TABLES, DatasetPaths
 from cxremb.store.tables import changes, count
 from cxremb.store.texts import REPORT
-from cxremb.types import PARTS, Collection, Image, Note, NoteCounter, Progress, notes_of, unwatched
+from cxremb.types import EXAMPLES, PARTS, Collection, Image, Note, NoteCounter, Progress, notes_of, unwatched
 
 TAKEN = ("image", REPORT, PRE_READ)  # what a row of a store is of, when it is of no section
 
@@ -63,7 +64,7 @@ def add_collection(collection: Collection, root: Path, progress: Progress = unwa
         notes = write_images(collection.images, index, drafts["images"], progress=progress)
         if not index.studies and not index.images:
             raise DataError(f"{collection.name}: no study and no image in it", hint="check the paths you gave")
-        notes = [*collection.notes, *notes, *own.notes, *keep_own(own, rows, index.studies)]
+        notes = [*collection.notes, *notes, *patient_notes(index), *own.notes, *keep_own(own, rows, index.studies)]
         about = {**description_of(collection, notes), "label_sets": rows.finish()}
         dataset, found = settle(before, paths, drafts, about=about)
     for name, parts in index.parts.items():
@@ -129,6 +130,20 @@ def write_studies(
                     f"study {study.study_id}, split {split!r}: no part is called {part!r}", f"use {', '.join(PARTS)}"
                 )
             index.parts.setdefault(split, {})[study.study_id] = part
+
+
+def patient_notes(index: RecordIndex) -> list[Note]:
+    """Whatever reader they came through: patients in several parts of a published split, and ids that may be one."""
+    notes = id_notes("patient", {patient for study, patient in index.patients.items() if patient != study})
+    for split, placed in index.parts.items():
+        parts: dict[str, set[str]] = {}
+        for study, part in placed.items():
+            parts.setdefault(index.patients[study], set()).add(part)
+        torn = [patient for patient, its in parts.items() if len(its) > 1]
+        what = f"patients in more than one part of the split `{split}`"
+        hint = "results on this split are too good: train with the default split, which keeps patients together"
+        notes += [Note(what, len(torn), torn[:EXAMPLES], hint)] if torn else []
+    return notes
 
 
 def write_images(images: Iterable[Image], index: RecordIndex, draft: Draft, *, progress: Progress) -> list[Note]:

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from cxremb.errors import DataError, did_you_mean, name_list
+from cxremb.ids import find_id
 from cxremb.store.dataset import Dataset, commit_dataset, drafting, verified
 from cxremb.store.label_rows import LabelRows, made_here
 from cxremb.store.sql import query
@@ -102,7 +103,7 @@ def checked(dataset: Dataset, rows: Iterable[Sequence[Any]]) -> list[Row]:
         [row for row in rows if None in row or "" in row], "with a null", "leave a row out where its value is missing"
     )
     known = set(dataset.studies["study_id"].to_pylist())
-    named = [(str(study), str(label), number(value)) for study, label, value in rows]
+    named = [(find_id(str(study), known), str(label), number(value)) for study, label, value in rows]
     refuse(
         [study for study, _, _ in named if study not in known],
         f"of studies that {dataset.name} does not have",

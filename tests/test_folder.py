@@ -3,6 +3,7 @@
 import os
 import re
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from conftest import save_film
@@ -20,7 +21,9 @@ def films(folder: Path, *names: str) -> Path:
 
 
 def notes(collection: Collection) -> dict[str, int]:
-    return {note.what: note.count for note in collection.notes}
+    """Those of the reader, and those that adding any collection gives."""
+    with TemporaryDirectory() as root:
+        return {note.what: note.count for note in add_collection(collection, Path(root)).notes}
 
 
 def labels(collection: Collection) -> dict[str, dict[str, float]]:

@@ -4,6 +4,7 @@ import os
 import shutil
 from collections import Counter
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from conftest import save_film
@@ -31,7 +32,9 @@ def tree(folder: Path, *names: str) -> Path:
 
 
 def notes(collection: Collection) -> dict[str, int]:
-    return {note.what: note.count for note in collection.notes}
+    """Those of the reader, and those that adding any collection gives."""
+    with TemporaryDirectory() as root:
+        return {note.what: note.count for note in add_collection(collection, Path(root)).notes}
 
 
 def test_patient_class_and_kind_from_the_name(tmp_path: Path) -> None:

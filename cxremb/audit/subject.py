@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from cxremb.ids import clean_id, likeness
 from cxremb.labels import Labels
 from cxremb.splits import StoredSplit
 from cxremb.store.dataset import Dataset
@@ -70,7 +71,7 @@ class Items:
     what: str  # in the plural: studies or images
     ids: pa.Array  # (n,)
     study_ids: pa.Array  # (n,)
-    patients: Numbers  # (n,) equal for one patient
+    patients: Numbers  # (n,) equal for one patient, however the id is written
     y: NDArray[np.float64]  # (n, k), NaN where missing
     folds: Sequence[Fold]
 
@@ -117,7 +118,7 @@ def open_subject(dataset: Dataset, split: StoredSplit, labels: Labels) -> AuditS
         what="images" if by_image else "studies",
         ids=ids,
         study_ids=studies,
-        patients=encoded(split.table["patient_id"])[1][first],
+        patients=patient_codes(split.table["patient_id"])[first],
         y=labels_of(labels, studies),
         folds=read_folds(split.table, place, len(ids)),
     )
@@ -126,6 +127,12 @@ def open_subject(dataset: Dataset, split: StoredSplit, labels: Labels) -> AuditS
     images = dataset.images.take(pa.array(known))
     films = rows.take(of_film[known], images["image_id"].combine_chunks(), "images")
     return AuditSubject(dataset, split, labels, rows, films, images)
+
+
+def patient_codes(column: pa.ChunkedArray) -> Numbers:
+    """(n,) equal for one patient, and for ids that may be one: `7` and `7.0` of an older store, `P7` and `p07`."""
+    ids, place = encoded(column)
+    return encoded(pa.array([likeness(clean_id(name)) for name in ids.to_pylist()], pa.string()))[1][place]
 
 
 def read_folds(table: pa.Table, place: Numbers, n: int) -> list[Fold]:

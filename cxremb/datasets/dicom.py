@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from cxremb.datasets.tree import NOT_GIVEN, all_files, counted, unknown_patients
 from cxremb.errors import DataError, reason
+from cxremb.ids import clean_id
 from cxremb.images.dicom import INSTALL, is_dicom
 from cxremb.store.files import sha256_of
 from cxremb.types import Collection, Image, Note, Study
@@ -130,9 +131,9 @@ def read_header(path: Path) -> Header | None:
             return None
         return Header(
             path=path,
-            image_id=text(tags, "SOPInstanceUID"),
-            study_id=text(tags, "StudyInstanceUID") or text(tags, "AccessionNumber"),
-            patient_id=text(tags, "PatientID"),
+            image_id=clean_id(text(tags, "SOPInstanceUID") or "") or None,
+            study_id=clean_id(text(tags, "StudyInstanceUID") or text(tags, "AccessionNumber") or "") or None,
+            patient_id=clean_id(text(tags, "PatientID") or "") or None,
             view=view_of(tags),
             modality=text(tags, "Modality"),
             frames=int(tags.get("NumberOfFrames") or 1),

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
-from cxremb.datasets.tree import NOT_GIVEN, SUFFIXES, counted, image_files, name_images, straddling, unknown_patients
+from cxremb.datasets.tree import NOT_GIVEN, SUFFIXES, counted, image_files, name_images, unknown_patients
 from cxremb.errors import DataError
+from cxremb.ids import clean_id
 from cxremb.types import Collection, Image, LabelSet, Note, Study, part_named
 
 NEGATIVE = ("normal", "negative", "no_finding", "no_findings", "control", "controls", "healthy")
@@ -67,7 +68,7 @@ def read(
         notes=[
             *file_notes(others, ids, paths),
             *location_notes(locations, classes, ids),
-            *patient_notes(pattern, found, studies),
+            *patient_notes(pattern, found, ids),
         ],
         label_sets=[label_set] if label_set else [],
     )
@@ -133,7 +134,7 @@ def find_patient(pattern: re.Pattern[str] | None, relative: PurePath) -> str | N
     if match is None:
         return None
     found = match["patient"] if "patient" in match.re.groupindex else match[1]
-    return found or None
+    return clean_id(found or "") or None
 
 
 def file_notes(others: Sequence[Path], ids: Sequence[str], paths: Sequence[Path]) -> list[Note]:
@@ -168,10 +169,10 @@ def location_notes(locations: Sequence[Location], classes: Sequence[str], ids: S
     )
 
 
-def patient_notes(pattern: re.Pattern[str] | None, found: Sequence[str | None], studies: Sequence[Study]) -> list[Note]:
-    """Whose patient is not known, and who is in several parts."""
+def patient_notes(pattern: re.Pattern[str] | None, found: Sequence[str | None], ids: Sequence[str]) -> list[Note]:
+    """Whose patient is not known."""
     if pattern is None:
-        return [unknown_patients(len(studies))]
-    lost = [study.study_id for study, patient in zip(studies, found, strict=True) if not patient]
+        return [unknown_patients(len(ids))]
+    lost = [name for name, patient in zip(ids, found, strict=True) if not patient]
     hint = "each counts as a patient of its own: leakage through them cannot be ruled out; correct --patient-pattern"
-    return [*counted(("images whose path does not fit the patient pattern", lost, hint)), *straddling(studies)]
+    return counted(("images whose path does not fit the patient pattern", lost, hint))

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from cxremb.errors import DataError
+from cxremb.ids import clean_id
 from cxremb.tablefile import Cells, open_table
 from cxremb.types import Image, Study
 
@@ -112,6 +113,7 @@ def read_rows(path: Path, columns: Sequence[str]) -> list[Cells]:
     table.require(columns, "--reports takes indiana_reports.csv, --projections indiana_projections.csv: swapped?")
     rows = []
     for line, cells in table.rows(columns):
+        cells["uid"] = clean_id(cells["uid"])
         if not cells["uid"]:
             raise DataError(f"{path}: line {line} has no uid", hint="give the row its uid, or remove it")
         rows.append(cells)

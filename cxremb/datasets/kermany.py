@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cxremb.datasets.tree import counted, image_files, straddling
+from cxremb.datasets.tree import counted, image_files
 from cxremb.errors import DataError
 from cxremb.types import PARTS, Collection, Image, LabelSet, Note, Study
 
@@ -102,7 +102,6 @@ def read(folder: Path, name: str = NAME) -> Collection:
         ),
         *name_notes(films, ids),
         *split_notes(counts, split),
-        *straddling(studies),
     ]
     return Collection(name, studies, images, LICENCE, CITATION, {"folder": str(folder)}, notes, label_sets=LABEL_SETS)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cxremb.errors import DataError
+from cxremb.ids import clean_id
 from cxremb.tablefile import open_table
 from cxremb.types import LabelSet, part_named
 
@@ -124,7 +125,7 @@ def read_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, list[st
 
 def number(path: Path, line: int, column: str, *, cell: str) -> int:
     """An id of MIMIC, which is a number. Raises `DataError` if it is not."""
-    if not cell.isdecimal():
+    if not (cell := clean_id(cell)).isdecimal():
         raise DataError(f"{path}: line {line}: {column} {cell!r} is not a number", hint=FETCH_AGAIN)
     return int(cell)
 

@@ -1,12 +1,12 @@
 """What the readers of folders have in common: the files below a folder, ids for them, and notes on what is wrong."""
 
 import os
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path, PurePath
 
 from cxremb.errors import DataError
-from cxremb.types import EXAMPLES, Note, Study
+from cxremb.types import EXAMPLES, Note
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".npy", ".dcm")
 NOT_GIVEN = "not given"
@@ -90,24 +90,6 @@ def unknown_patients(count: int, what: str = "images") -> Note:
         f"{what} whose patient is not known: each counts as a patient of its own",
         count,
         hint="leakage between patients cannot be ruled out: say so beside every result",
-    )
-
-
-def straddling(studies: Iterable[Study]) -> list[Note]:
-    """A note for each published split that puts a patient into several parts."""
-    parts: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
-    for study in studies:
-        for split, part in study.parts.items():
-            parts[split][study.patient_id].add(part)
-    return counted(
-        *(
-            (
-                f"patients in more than one part of the split `{split}`",
-                [patient for patient, its in patients.items() if len(its) > 1],
-                "results on this split are too good: train with the default split, which keeps patients together",
-            )
-            for split, patients in parts.items()
-        )
     )
 
 

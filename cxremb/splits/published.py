@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cxremb.errors import DataError, SplitError, name_list
+from cxremb.ids import clean_id, find_id
 from cxremb.splits.spec import BUILT_IN, KEY_LENGTH, METHOD, check_name, fold_table
 from cxremb.splits.stored import StoredSplit, store_once
 from cxremb.store.dataset import Dataset
@@ -203,7 +204,8 @@ class KnownIds:
 
     def image(self, row: ListEntry) -> str:
         """The image that a row means, or nothing."""
-        return row.image if row.image in self.images else ""
+        name = find_id(row.image, self.images)
+        return name if name in self.images else ""
 
 
 def known_ids(dataset: Dataset) -> KnownIds:
@@ -218,4 +220,5 @@ def known_ids(dataset: Dataset) -> KnownIds:
 
 def spellings(name: str, letter: str) -> tuple[str, ...]:
     """How an id may be written here: as it is, with or without the letter of MIMIC-CXR's folders."""
-    return (name, letter + name, name.removeprefix(letter)) if name else ()
+    plain = clean_id(name)
+    return (name, plain, letter + plain, plain.removeprefix(letter)) if name else ()

@@ -9,6 +9,7 @@ from cxremb.datasets.table.columns import Role, find_roles, snake
 from cxremb.datasets.table.template import Template, parse_template
 from cxremb.datasets.tree import NOT_GIVEN, without_suffix
 from cxremb.errors import DataError
+from cxremb.ids import clean_id
 from cxremb.tablefile import Cells, TableFile
 
 CLINICAL = "clinical"  # the section that a template makes
@@ -82,8 +83,12 @@ class Layout:
 
     def ids(self, cells: Cells) -> tuple[str, str]:
         """(study id, image id) of a row, "" where it has none. Without a study column, the image is the study."""
-        item = self.cell("id", cells) or without_suffix(self.path(cells)).strip("/")
-        return self.cell("study", cells) or item, item if self.has_images else ""
+        item = clean_id(self.cell("id", cells)) or without_suffix(self.path(cells)).strip("/")
+        return clean_id(self.cell("study", cells)) or item, item if self.has_images else ""
+
+    def patient(self, cells: Cells) -> str:
+        """The patient of a row, "" where it names none."""
+        return clean_id(self.cell("patient", cells))
 
     def texts(self, cells: Cells) -> dict[str, str]:
         """Section -> text, for the sections of a row that have text."""

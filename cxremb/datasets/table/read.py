@@ -119,7 +119,7 @@ def studies(found: Survey, notes: list[Note]) -> Iterator[Study]:
         part = part_named(layout.cell("part", cells))
         yield Study(
             study_id=study,
-            patient_id=layout.cell("patient", cells) or study,
+            patient_id=layout.patient(cells) or study,
             sections=texts,
             labels=study_labels(found.labels, cells),
             parts={OFFICIAL: part} if part else {},
@@ -129,7 +129,7 @@ def studies(found: Survey, notes: list[Note]) -> Iterator[Study]:
 
 def count_gaps(layout: Layout, study: str, cells: Cells, *, counted: Counters) -> None:
     """What the rows of a study leave open, into `counted`."""
-    if "patient" in layout.roles and not layout.cell("patient", cells):
+    if "patient" in layout.roles and not layout.patient(cells):
         counted[NO_PATIENT].add(study)
     for column in layout.labels:
         if says_nothing(cells[column]):
@@ -149,7 +149,7 @@ def images(found: Survey, films: FilmFolder, notes: list[Note]) -> Iterator[Imag
         path = films.find(layout.path(row) or image)
         if path is None:
             counted[NOT_HERE].add(layout.path(row) or image)
-        patient = layout.cell("patient", found.merged.get(study, row)) or study
+        patient = layout.patient(found.merged.get(study, row)) or study
         view = layout.cell("view", row)
         yield Image(image, study, patient, view_in(view) or view or None, path)
     notes += notes_of(*counted.values())

@@ -6,9 +6,11 @@ from dataclasses import dataclass, replace
 from cxremb.datasets.table.columns import LabelCells, LabelColumn, label_column, says_nothing
 from cxremb.datasets.table.layout import Layout
 from cxremb.errors import DataError
-from cxremb.tablefile import Cells, plain
+from cxremb.ids import clean_id, id_notes, merged_by_rounding, spellings
+from cxremb.tablefile import Cells
 from cxremb.types import Note, NoteCounter, notes_of, part_named
 
+IdRows = dict[str, dict[str, tuple[int, int]]]  # role -> id -> its first row, and how many it has
 FirstRows = dict[str, tuple[int, int]]  # id -> number of its first row, hash of what that row says
 
 
@@ -52,14 +54,16 @@ def survey(layout: Layout) -> Survey:
     images: FirstRows = {}
     differing: set[str] = set()
     labels = [LabelCells(column) for column in layout.labels]
+    ids: IdRows = {role: {} for role in ("patient", "study", "id") if role in layout.roles}
     found, rows = counters(HINTS), 0
     for number, cells in layout.rows(layout.used):
         rows += 1
+        count_ids(layout, cells, number, ids=ids)
         study, image = layout.ids(cells)
         if not study:
             found[NO_ID].add(layout.table.place(number))
             continue
-        says = hash(tuple(plain(cells[column]) for column in layout.of_study))
+        says = hash(tuple(clean_id(cells[column]) for column in layout.of_study))
         if studies.setdefault(study, (number, says))[1] != says:
             differing.add(study)
         if image and not first_of_image(layout, cells, number, images=images):
@@ -69,10 +73,44 @@ def survey(layout: Layout) -> Survey:
         raise DataError(f"{layout.table.path}: a header and no rows", hint="check the path given to --table")
     if not studies:
         raise DataError(f"{layout.table.path}: no row has an id", hint="name the column: --column id=COLUMN")
-    if found[NO_PART].count:
-        layout = replace(layout, roles={role: it for role, it in layout.roles.items() if role != "part"})
+    roles = {role: it for role, it in layout.roles.items() if role != "part" or not found[NO_PART].count}
+    layout = replace(layout, roles=roles)
+    notes = [note for role, known in ids.items() for note in check_ids(layout, role, known)]
     merged = merge(layout, differing) if differing else {}
-    return Survey(len(studies), layout, tuple(map(label_column, labels)), merged, notes_of(*found.values()))
+    return Survey(len(studies), layout, tuple(map(label_column, labels)), merged, [*notes_of(*found.values()), *notes])
+
+
+def count_ids(layout: Layout, cells: Cells, number: int, *, ids: IdRows) -> None:
+    """The ids of a row, into `ids`."""
+    for role, known in ids.items():
+        if name := clean_id(layout.cell(role, cells)):
+            first, times = known.get(name, (number, 0))
+            known[name] = first, times + 1
+
+
+def check_ids(layout: Layout, role: str, rows: Mapping[str, tuple[int, int]]) -> list[Note]:
+    """What there is to say of the ids of a role; those of patients are looked at with every other collection's.
+
+    Raises `DataError`, naming the rows, where a spreadsheet has made one of several: ids that it rounded, and one
+    number written in several ways, of which nobody can say whether it is one patient or two.
+    """
+    where, column = layout.table, layout.roles[role].column
+    if lost := merged_by_rounding({name: times for name, (_, times) in rows.items()}):
+        first, times = rows[lost[0]]
+        raise DataError(
+            f"{where.path}: the column {column} has {lost[0]} in {times:,} rows (first in "
+            f"{where.place(first)}): a spreadsheet has rounded it, so several ids may have become one",
+            hint=f"export the table again with that column as text, or use none for it: --column {role}=",
+        )
+    several = spellings(rows, numbers=True) if role != "id" else []
+    if several:
+        pair = " and ".join(f"{name} ({where.place(rows[name][0])})" for name in several[0][:3])
+        raise DataError(
+            f"{where.path}: the column {column} writes one number in several ways: {pair}"
+            + (f", and {len(several) - 1} more" if len(several) > 1 else ""),
+            hint="one or two? Write each id in one way; put a letter before those that are others",
+        )
+    return id_notes({"patient": "patient", "study": "study", "id": "image"}[role], rows) if role != "patient" else []
 
 
 def first_of_image(layout: Layout, cells: Cells, number: int, *, images: FirstRows) -> bool:
@@ -123,7 +161,7 @@ def merge(layout: Layout, differing: set[str]) -> dict[str, dict[str, str]]:
         for column in filter(cells.get, layout.of_study):
             first = first_row.setdefault((study, column), number)
             known[column] = known[column] or cells[column]
-            if plain(known[column]) != plain(cells[column]):
+            if clean_id(known[column]) != clean_id(cells[column]):
                 raise DataError(
                     f"{layout.table.path}: study {study} has {column} = {short(known[column])} in {place(first)} "
                     f"and {short(cells[column])} in {place(number)}",
