@@ -134,7 +134,7 @@ def write_studies(
 
 def patient_notes(index: RecordIndex) -> list[Note]:
     """Whatever reader they came through: patients in several parts of a published split, and ids that may be one."""
-    notes = id_notes("patient", {patient for study, patient in index.patients.items() if patient != study})
+    notes = id_notes("patient", sorted({patient for study, patient in index.patients.items() if patient != study}))
     for split, placed in index.parts.items():
         parts: dict[str, set[str]] = {}
         for study, part in placed.items():
