@@ -295,8 +295,9 @@ def test_your_own_encoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_models_lists_without_loading_torch(tmp_path: Path) -> None:
     script = (
-        "import sys; sys.argv = ['cxremb', 'models', '--json']\n"
-        "from cxremb.cli.main import main\nmain()\n"
+        "import sys; sys.argv = ['cxremb', 'models', '--format', 'json']\n"
+        "from cxremb.cli.main import main\n"
+        "try: main()\nexcept SystemExit: pass\n"
         "assert not {'torch', 'timm', 'transformers'} & set(sys.modules)\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
