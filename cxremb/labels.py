@@ -168,4 +168,4 @@ def store_labels(dataset: Dataset, about: LabelSet, rows: Sequence[Row], *, orig
         for study, values in by_study.items():
             labelled.add(study, {about.name: values})
         descriptor["label_sets"] = {**sets, **labelled.finish()}
-        return commit_dataset(dataset.paths, drafts, descriptor, kept)
+        return commit_dataset(dataset.paths, drafts, descriptor, kept=kept)

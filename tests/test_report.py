@@ -74,7 +74,7 @@ def made(tmp_path_factory):
 @pytest.fixture(scope="module")
 def page(made) -> Page:
     root, runs = made
-    return page_from_runs(root, "planted", [run.run_id for run in runs.values()], "Three arms")
+    return page_from_runs(root, "planted", [run.run_id for run in runs.values()], title="Three arms")
 
 
 def test_the_page_holds_what_the_runs_hold(made, page: Page) -> None:
@@ -148,10 +148,10 @@ def test_banners_stand_where_they_must(made, page: Page) -> None:
     both = banners(page)
     assert both[0] == SIMULATED
     assert both[1].startswith("Arms text, fusion: label recovery, not diagnosis")
-    text = banners(page_from_runs(root, "planted", [runs["text"].run_id], "text alone"))
+    text = banners(page_from_runs(root, "planted", [runs["text"].run_id], title="text alone"))
     assert len(text) == 1
     assert text[0].startswith("Arms text: label recovery")
-    image = banners(page_from_runs(root, "planted", [runs["image"].run_id], "image alone"))
+    image = banners(page_from_runs(root, "planted", [runs["image"].run_id], title="image alone"))
     assert image == [SIMULATED]
     real = replace(page, simulated=False, arms=tuple(replace(row, caveats=()) for row in page.arms))
     assert banners(real) == []
@@ -164,7 +164,7 @@ def test_a_leaky_run_says_so_wherever_its_figures_stand(made) -> None:
     options = replace(find_preset("cnn-llm/as-coded").options, epochs=2, batch_size=64)
     split = choose_split(dataset, "normal_abnormal", "image-80-20", allow_leaky=True)
     plan = Plan("image", "cnn-llm/as-coded", options, (0,))
-    leaky = page_from_runs(root, "planted", [fit_run(FitJob(dataset, features, split, plan)).run_id], "leaky")
+    leaky = page_from_runs(root, "planted", [fit_run(FitJob(dataset, features, split, plan)).run_id], title="leaky")
     document = render(leaky)
     assert list(leaky.curves) == [leaky.arms[0].title] == ["image LEAKY"]
     assert "Arms image: leaky split: patients are shared between train and test." in document
@@ -173,17 +173,17 @@ def test_a_leaky_run_says_so_wherever_its_figures_stand(made) -> None:
     assert {row.phase for row in leaky.history} == {"train", "test"}
     shown = " ".join(read(document).text)
     assert "validation" not in re.findall(r"Mean over folds by epoch: (.*?)\.\s", shown)[0]
-    assert "LEAKY" not in render(page_from_runs(root, "planted", [made[1]["image"].run_id], "sound"))
+    assert "LEAKY" not in render(page_from_runs(root, "planted", [made[1]["image"].run_id], title="sound"))
 
 
 def test_wrong_runs_are_told(made) -> None:
     root, runs = made
     with pytest.raises(DataError, match="no run nope"):
-        page_from_runs(root, "planted", ["nope"], "x")
+        page_from_runs(root, "planted", ["nope"], title="x")
     with pytest.raises(DataError, match="needs a run"):
-        page_from_runs(root, "planted", [], "x")
+        page_from_runs(root, "planted", [], title="x")
     with pytest.raises(DataError, match="same arm"):
-        page_from_runs(root, "planted", [runs["text"].run_id] * 2, "x")
+        page_from_runs(root, "planted", [runs["text"].run_id] * 2, title="x")
 
 
 def test_an_empty_page_is_a_page() -> None:
@@ -233,8 +233,13 @@ def drawing(svg: str) -> ElementTree.Element:
         loss_curves("a", {"train": [(1, 0.5), (2, 0.4)], "validation": [(1, 0.6)]}, 0.75),
         loss_curves("a", {"train": [], "test": []}, 0.0),
         loss_curves("a", {}, 0.0),
-        picture("a < b", "c & d", [Bar("<x>", 0.8, 0.7, 0.9), Bar("y", None, None, None)], [Bar("z", 0.5, 0.31, 0.6)]),
-        picture("a", "b", [], []),
+        picture(
+            "a < b",
+            "c & d",
+            [Bar("<x>", 0.8, 0.7, 0.9), Bar("y", None, None, None)],
+            controls=[Bar("z", 0.5, 0.31, 0.6)],
+        ),
+        picture("a", "b", [], controls=[]),
     ],
 )
 def test_drawings_are_whole_and_can_be_heard(svg: str) -> None:
@@ -265,7 +270,9 @@ def test_the_forest_draws_its_intervals_to_scale() -> None:
 
 
 def test_the_picture_stands_alone_and_its_controls_are_grey() -> None:
-    svg = picture("title", "below", [Bar(f"arm{n}", 0.7, 0.6, 0.8) for n in range(7)], [Bar("c", 0.5, 0.31, 0.6)])
+    svg = picture(
+        "title", "below", [Bar(f"arm{n}", 0.7, 0.6, 0.8) for n in range(7)], controls=[Bar("c", 0.5, 0.31, 0.6)]
+    )
     root = drawing(svg)
     space = "{http://www.w3.org/2000/svg}"
     assert "prefers-color-scheme: dark" in root.find(f"{space}style").text

@@ -190,7 +190,7 @@ def test_figures_carry_their_caveat_wherever_they_are_read(clinic, cxremb, text,
     }
     runs = {run.arm: run for run in list_runs(clinic) if run.run_id not in known}  # the three arms of the comparison
     assert set(runs) == {"image", "text", "fusion"}
-    page = render(page_from_runs(clinic.paths.root, "clinic", [run.run_id for run in runs.values()], "t"))
+    page = render(page_from_runs(clinic.paths.root, "clinic", [run.run_id for run in runs.values()], title="t"))
     cards = [(runs[arm].folder / "README.md").read_text(encoding="utf-8") for arm in ("text", "fusion")]
     for shown in (trained, *compared.values(), page, *cards):
         assert (RECOVERY in shown) == recovers

@@ -119,7 +119,7 @@ def embed(
         ray_workers=ray_workers,
         keep_pixels=keep_pixels,
     )
-    return run(data_set(dataset, root), what, machine, progress)
+    return run(data_set(dataset, root), what, machine, progress=progress)
 
 
 def machine_for(

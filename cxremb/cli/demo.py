@@ -121,7 +121,7 @@ def embed_both(dataset: "Dataset") -> None:
     from cxremb.encoders.base import What
 
     for model in (IMAGE_MODEL, TEXT_MODEL):
-        outcome = run(dataset, What(model, precision="auto"), None, bar)
+        outcome = run(dataset, What(model, precision="auto"), None, progress=bar)
         store = outcome.store
         done = f"re-used as it was, {outcome.asked:,} items"
         if outcome.changed:
@@ -173,7 +173,7 @@ def write_page(root: "Path", name: str, runs: list[str]) -> "Path":
     from cxremb.report.page import page_from_runs, write_report
 
     path = root / name / "report.html"
-    return write_report(page_from_runs(root, name, runs, "cxremb demo: image, text and fusion on IU X-ray"), path)
+    return write_report(page_from_runs(root, name, runs, title="cxremb demo: image, text and fusion on IU X-ray"), path)
 
 
 def draw_ablation(result: "Ablation", path: "Path") -> "Path":
@@ -187,5 +187,5 @@ def draw_ablation(result: "Ablation", path: "Path") -> "Path":
         for rows in ([(row.arm, row) for row in result.rows], judged)
     )
     subtitle = f"normal or abnormal, {result.patients:,} patients of IU X-ray; below, in grey, what must not win"
-    replace_text(path, picture("Real reports, simulated films", subtitle, arms, controls))
+    replace_text(path, picture("Real reports, simulated films", subtitle, arms, controls=controls))
     return path

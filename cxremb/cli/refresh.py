@@ -102,7 +102,7 @@ def renew(data: "Dataset", model: str | None, machine: "Machine", *, fmt: Format
         raise typer.Exit(1)
     done = []
     for store in stores:
-        update = run(data, what_of(store), machine, bar)
+        update = run(data, what_of(store), machine, progress=bar)
         done.append(describe_update(update))
         if fmt is not Format.table:
             continue

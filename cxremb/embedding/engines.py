@@ -43,7 +43,7 @@ def fill(
     groups = group_by_content([item for item in plan.todo if int(item.content[:8], 16) % of == number])
     writer = PartWriter(folder, encoder.recipe, encoder.licence, machine.part_items, log)
     known: set[str] = set()
-    for copied, vectors in known_blocks(folder, plan.parts, groups, encoder.recipe.poolings):
+    for copied, vectors in known_blocks(folder, plan.parts, groups, poolings=encoder.recipe.poolings):
         writer.add(copied, vectors)
         known.update(group[0].content for group in copied)
     fresh = [group for group in groups if group[0].content not in known]

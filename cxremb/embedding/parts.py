@@ -128,7 +128,7 @@ def salvage(plan: StorePlan, writer: PartWriter) -> None:
 
 
 def known_blocks(
-    folder: Path, parts: Sequence[Part], groups: Sequence[Group], poolings: Sequence[str]
+    folder: Path, parts: Sequence[Part], groups: Sequence[Group], *, poolings: Sequence[str]
 ) -> Iterator[Block]:
     """Blocks for those groups whose content the store holds already under another id."""
     by_content = {group[0].content: group for group in groups}

@@ -39,7 +39,7 @@ class Preview:
     seconds: float | None
 
 
-def run(dataset: Dataset, what: What, machine: Machine | None = None, progress: Progress = unwatched) -> Update:
+def run(dataset: Dataset, what: What, machine: Machine | None = None, *, progress: Progress = unwatched) -> Update:
     """Bring one store up to date. If its weights were fine-tuned, the store says on whom.
 
     machine: this one if left out. Raises what `load_encoder` and `embed` raise.

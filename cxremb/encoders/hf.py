@@ -42,9 +42,9 @@ def load_any(what: What, spec: EncoderSpec, machine: Machine) -> "FilmEncoder | 
     pictures = (found.path / "preprocessor_config.json").is_file()
     if "vision_config" not in config and pictures and (tokens or maps):
         spec = replace(spec, modality="image", dim=tokens or maps, poolings=TOKENS if tokens else ("avg",))
-        return film_encoder(what, spec, found, machine)
+        return film_encoder(what, spec, found, machine=machine)
     if not pictures and tokens:
-        return HfTextEncoder(what, replace(spec, modality="text", dim=tokens, poolings=TOKENS), found, machine)
+        return HfTextEncoder(what, replace(spec, modality="text", dim=tokens, poolings=TOKENS), found, machine=machine)
     raise EncoderError(
         f"{spec.model}: neither a plain image encoder nor a plain text encoder ({config.get('model_type')})",
         hint="write a function that returns an encoder, and name it as module:function",
@@ -53,12 +53,12 @@ def load_any(what: What, spec: EncoderSpec, machine: Machine) -> "FilmEncoder | 
 
 def load_image(what: What, spec: EncoderSpec, machine: Machine) -> FilmEncoder:
     """The encoder for an entry of the table that reads films."""
-    return film_encoder(what, spec, locate_folder(what.model, spec, what.weights), machine)
+    return film_encoder(what, spec, locate_folder(what.model, spec, what.weights), machine=machine)
 
 
 def load_text(what: What, spec: EncoderSpec, machine: Machine) -> "HfTextEncoder":
     """The encoder for an entry of the table that reads texts."""
-    return HfTextEncoder(what, spec, locate_folder(what.model, spec, what.weights), machine)
+    return HfTextEncoder(what, spec, locate_folder(what.model, spec, what.weights), machine=machine)
 
 
 def read_config(folder: Path, bert: bool = False) -> Any:
@@ -100,7 +100,7 @@ def load_body(folder: Path, config: Any, bert: bool = False) -> Any:
     return network.eval()
 
 
-def film_encoder(what: What, spec: EncoderSpec, weights: Weights, machine: Machine) -> FilmEncoder:
+def film_encoder(what: What, spec: EncoderSpec, weights: Weights, *, machine: Machine) -> FilmEncoder:
     """The encoder whose folder is found. Raises `EncoderError` if the folder does not say how to prepare a film."""
     side, mean, std = read_preprocessor(weights.path)
     config = read_config(weights.path)
@@ -170,7 +170,7 @@ class TextNet(torch.nn.Module):
 class HfTextEncoder:
     """A frozen transformer in evaluation mode, built on the first call of `encode`."""
 
-    def __init__(self, what: What, spec: EncoderSpec, weights: Weights, machine: Machine) -> None:
+    def __init__(self, what: What, spec: EncoderSpec, weights: Weights, *, machine: Machine) -> None:
         self.licence = spec.licence
         self.weights = weights
         self.machine = machine
@@ -179,7 +179,7 @@ class HfTextEncoder:
         self.forward: Forward | None = None
         self.config = read_config(weights.path, spec.bert)
         self.max_tokens = min(MAX_TOKENS, getattr(self.config, "max_position_embeddings", None) or MAX_TOKENS)
-        self.tokeniser = load_tokeniser(weights.path, spec.lower_case, spec.bert, self.max_tokens)
+        self.tokeniser = load_tokeniser(weights.path, spec.lower_case, spec.bert, most=self.max_tokens)
         if self.config.hidden_size != spec.dim:
             raise EncoderError(
                 f"{weights.path}: {self.config.hidden_size} dimensions, {what.model} has {spec.dim}",
@@ -231,7 +231,7 @@ def longer(inputs: Sequence[NDArray[np.int64]], most: int) -> list[NDArray[np.in
     return [np.tile(array[:2], (1, 3))[:, :most] for array in inputs]
 
 
-def load_tokeniser(folder: Path, lower_case: bool | None, bert: bool = False, most: int = MAX_TOKENS) -> Any:
+def load_tokeniser(folder: Path, lower_case: bool | None, bert: bool = False, *, most: int = MAX_TOKENS) -> Any:
     """The folder's tokeniser, with its case forced where the table says so. Raises `EncoderError`."""
     forced = {} if lower_case is None else {"do_lower_case": lower_case}
     loader = BertTokenizer if bert else AutoTokenizer

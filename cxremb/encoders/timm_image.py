@@ -42,7 +42,7 @@ def load(what: What, spec: EncoderSpec, machine: Machine) -> FilmEncoder:
 
     def build() -> FilmNet:
         network = timm.create_model(spec.model.split(".")[0], pretrained=False, num_classes=0, in_chans=spec.channels)
-        load_backbone(network, read_state(found.path), found.path, spec.model.split(".")[0])
+        load_backbone(network, read_state(found.path), found.path, architecture=spec.model.split(".")[0])
         pool = partial(pool_tokens, prefix=network.num_prefix_tokens) if spec.poolings == TOKENS else pool_average
         return FilmNet(network, pool, mean, std)
 

@@ -24,7 +24,9 @@ class TinyImage:
         self.licence = spec.licence
         self.notes: list[str] = []
         self.projection = fixed_projection(spec.side**2, spec.dim)
-        self.recipe = tiny_recipe(what.model, spec, self.projection, {**self.frame.recipe, "decoder": images.RECIPE})
+        self.recipe = tiny_recipe(
+            what.model, spec, self.projection, given={**self.frame.recipe, "decoder": images.RECIPE}
+        )
 
     def encode(self, films: NDArray[np.uint8]) -> Vectors:
         """{"avg": (n, dim)} for films of shape (n, side, side)."""
@@ -43,7 +45,7 @@ class TinyText:
         self.licence = spec.licence
         self.notes: list[str] = []
         self.projection = fixed_projection(WORDS, spec.dim)
-        self.recipe = tiny_recipe(what.model, spec, self.projection, {"lower_case": True, "buckets": WORDS})
+        self.recipe = tiny_recipe(what.model, spec, self.projection, given={"lower_case": True, "buckets": WORDS})
 
     def lengths(self, texts: Sequence[str]) -> list[int]:
         """Words of each text."""
@@ -84,7 +86,7 @@ def bucket(word: str) -> int:
     return int.from_bytes(hashlib.blake2b(word.encode(), digest_size=4).digest(), "big") % WORDS
 
 
-def tiny_recipe(name: str, spec: EncoderSpec, projection: NDArray[np.float32], given: Mapping[str, Any]) -> Recipe:
+def tiny_recipe(name: str, spec: EncoderSpec, projection: NDArray[np.float32], *, given: Mapping[str, Any]) -> Recipe:
     """The recipe of a fixed projection."""
     return Recipe(
         encoder=name,

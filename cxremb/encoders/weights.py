@@ -90,7 +90,7 @@ def hub_file(name: str, spec: EncoderSpec) -> tuple[Path, str]:
         name,
         repo,
         spec,
-        lambda local: hf_hub_download(repo, "model.safetensors", revision=spec.revision, local_files_only=local),
+        fetch=lambda local: hf_hub_download(repo, "model.safetensors", revision=spec.revision, local_files_only=local),
     )
     return path, f"hub {repo}@{path.parent.name}"
 
@@ -109,7 +109,7 @@ def hub_folder(name: str, spec: EncoderSpec) -> tuple[Path, str]:
                 return folder
         raise FileNotFoundError(f"{spec.model} holds no weights that can be read")
 
-    path = from_hub(name, spec.model, spec, fetch)
+    path = from_hub(name, spec.model, spec, fetch=fetch)
     return path, f"hub {spec.model}@{path.name}"
 
 
@@ -152,7 +152,7 @@ def cached_path(spec: EncoderSpec) -> Path | None:
     return None
 
 
-def from_hub(name: str, repo: str, spec: EncoderSpec, fetch: Callable[[bool], str]) -> Path:
+def from_hub(name: str, repo: str, spec: EncoderSpec, *, fetch: Callable[[bool], str]) -> Path:
     """What `fetch` finds in the cache, else downloads. Any failure becomes one `EncoderError` with the ways out."""
     from huggingface_hub.constants import HF_HUB_CACHE
 

@@ -29,8 +29,8 @@ class Bounds:
 
     def at(self, n: int, positives: int, tp: int = 0) -> range:
         """The integers left on the axis."""
-        above = max([-((a * n + b * positives + c * tp) // slope) for a, b, c, slope in self.lower])
-        below = min([(a * n + b * positives + c * tp) // slope for a, b, c, slope in self.upper])
+        above = max(-((a * n + b * positives + c * tp) // slope) for a, b, c, slope in self.lower)
+        below = min((a * n + b * positives + c * tp) // slope for a, b, c, slope in self.upper)
         return range(above, below + 1)
 
 

@@ -49,12 +49,18 @@ def roc_curves(curves: Mapping[str, Sequence[Point]]) -> str:
     """ROC curves by name, each a path of (1 - specificity, sensitivity), over the diagonal of a guess."""
     frame = Chart(410, 390, (0, 1), (0, 1))
     ticks = [0, 0.25, 0.5, 0.75, 1]
-    marks = [*axes(frame, ticks, ticks, "1 − specificity", "sensitivity"), path([(0, 0), (1, 1)], frame, "chance")]
+    marks = [
+        *axes(frame, ticks, ticks, x_name="1 − specificity", y_name="sensitivity"),
+        path([(0, 0), (1, 1)], frame, "chance"),
+    ]
     for index, (name, points) in enumerate(curves.items()):
-        marks.append(path(points, frame, f"line line{index % COLOURS}", DASHES[index % len(DASHES)]))
-        marks += key_entry(frame, index, len(curves), name)
+        marks.append(path(points, frame, f"line line{index % COLOURS}", dash=DASHES[index % len(DASHES)]))
+        marks += key_entry(frame, index, len(curves), name=name)
     return svg(
-        frame, "ROC curves", f"Sensitivity against 1 − specificity for {', '.join(curves)}; diagonal: chance.", marks
+        frame,
+        "ROC curves",
+        f"Sensitivity against 1 − specificity for {', '.join(curves)}; diagonal: chance.",
+        marks=marks,
     )
 
 
@@ -65,20 +71,20 @@ def forest(bars: Sequence[Bar], measure: str, chance: float) -> str:
     pad = max(0.05 * (high - low), 0.01)
     left = max(72, *(16 + 8 * len(bar.name) for bar in bars)) if bars else 72  # room for the longest name
     frame = Chart(460, 64 + 34 * len(bars), (low - pad, high + pad), (0, max(len(bars), 1)), left=left, right=150)
-    marks = axes(frame, round_ticks(*frame.x), [], measure, "")
+    marks = axes(frame, round_ticks(*frame.x), [], x_name=measure, y_name="")
     marks.append(path([(chance, 0), (chance, frame.y[1])], frame, "chance"))
     for index, bar in enumerate(bars):
-        marks += forest_row(frame, bar, len(bars) - index - 0.5, f"line{index % COLOURS}")
+        marks += forest_row(frame, bar, len(bars) - index - 0.5, colour=f"line{index % COLOURS}")
     figures = "; ".join(f"{bar.name} {estimate(bar)}" for bar in bars)
     return svg(
-        frame, f"{measure} per arm with 95% intervals", f"{figures}. The dashed line is chance, {chance}.", marks
+        frame, f"{measure} per arm with 95% intervals", f"{figures}. The dashed line is chance, {chance}.", marks=marks
     )
 
 
-def forest_row(frame: Chart, bar: Bar, height: float, colour: str) -> Iterator[str]:
+def forest_row(frame: Chart, bar: Bar, height: float, *, colour: str) -> Iterator[str]:
     """One estimate at `height` of the plot: name, interval, point, figures. colour: a class of drawings.css."""
     _, y = frame.at((frame.x[0], height))
-    yield label(frame.left - 8, y + 4, bar.name, "end")
+    yield label(frame.left - 8, y + 4, bar.name, anchor="end")
     yield label(frame.width - frame.right + 8, y + 4, estimate(bar))
     if bar.low is not None and bar.high is not None:
         yield path([(bar.low, height), (bar.high, height)], frame, f"line {colour}")
@@ -87,7 +93,7 @@ def forest_row(frame: Chart, bar: Bar, height: float, colour: str) -> Iterator[s
         yield f'<rect class="dot {colour}" x="{x - 5:.1f}" y="{y - 5:.1f}" width="10" height="10"/>'
 
 
-def picture(title: str, subtitle: str, arms: Sequence[Bar], controls: Sequence[Bar]) -> str:
+def picture(title: str, subtitle: str, arms: Sequence[Bar], *, controls: Sequence[Bar]) -> str:
     """An ablation as an SVG file of its own: the AUROC of each arm with its interval, controls below them in grey.
 
     Its background and colours follow the reader's scheme, light or dark; it needs no page around it.
@@ -98,33 +104,37 @@ def picture(title: str, subtitle: str, arms: Sequence[Bar], controls: Sequence[B
     frame = Chart(720, 110 + 27 * len(rows), (low, 1), (0, max(len(rows), 1)), left=left, right=170, top=64)
     marks = [f'<rect class="paper" width="{frame.width}" height="{frame.height}"/>']
     marks += [f'<g class="title">{label(16, 26, title)}</g>', label(16, 46, subtitle)]
-    marks += axes(frame, round_ticks(low, 1), [], "AUROC, with 95% intervals; dashed: chance", "")
+    marks += axes(frame, round_ticks(low, 1), [], x_name="AUROC, with 95% intervals; dashed: chance", y_name="")
     marks.append(path([(0.5, 0), (0.5, frame.y[1])], frame, "chance"))
     for index, bar in enumerate(rows):
         control = index >= len(arms)
-        row = "".join(forest_row(frame, bar, len(rows) - index - 0.5, GREY if control else f"line{index % GREY_LINE}"))
+        row = "".join(
+            forest_row(frame, bar, len(rows) - index - 0.5, colour=GREY if control else f"line{index % GREY_LINE}")
+        )
         marks.append(f'<g class="quiet">{row}</g>' if control else row)
     figures = "; ".join(f"{bar.name} {estimate(bar)}" for bar in rows)
     style = Path(__file__).with_name("drawings.css").read_text(encoding="utf-8")
-    return svg(frame, title, f"{subtitle}. {figures}.", [f"<style>{style}</style>", *marks])
+    return svg(frame, title, f"{subtitle}. {figures}.", marks=[f"<style>{style}</style>", *marks])
 
 
 def loss_curves(arm: str, curves: Mapping[str, Sequence[Point]], top: float) -> str:
     """Loss per epoch on the rows of each named part. `top`: the end of the axis, so that several figures compare."""
     last = max([x for points in curves.values() for x, _ in points], default=1)
     frame = Chart(285, 230, (0, max(last, 1)), (0, top or 1))
-    marks = axes(frame, round_ticks(*frame.x), round_ticks(*frame.y), "epoch", "loss")
+    marks = axes(frame, round_ticks(*frame.x), round_ticks(*frame.y), x_name="epoch", y_name="loss")
     for index, (name, points) in enumerate(curves.items()):
-        marks.append(path(points, frame, f"line line{index}", DASHES[index]))
+        marks.append(path(points, frame, f"line line{index}", dash=DASHES[index]))
         if len(points) == 1:
             x, y = frame.at(points[0])
             marks.append(f'<circle class="dot line{index}" cx="{x:.1f}" cy="{y:.1f}" r="3"/>')
-        marks += key_entry(frame, index, len(curves), name, high=True)
+        marks += key_entry(frame, index, len(curves), name=name, high=True)
     changes = [f"{name} {points[0][1]:.3f} to {points[-1][1]:.3f}" for name, points in curves.items() if points]
-    return svg(frame, f"Loss of the {arm} arm", f"Mean over folds by epoch: {', '.join(changes) or 'none'}.", marks)
+    return svg(
+        frame, f"Loss of the {arm} arm", f"Mean over folds by epoch: {', '.join(changes) or 'none'}.", marks=marks
+    )
 
 
-def key_entry(frame: Chart, index: int, of: int, name: str, high: bool = False) -> Iterator[str]:
+def key_entry(frame: Chart, index: int, of: int, *, name: str, high: bool = False) -> Iterator[str]:
     """One line of the key, bottom right where ROC curves leave room, or top right."""
     x = frame.width - frame.right - 112
     y = frame.top + 14 + 18 * index if high else frame.height - frame.bottom - 12 - 18 * (of - 1 - index)
@@ -133,21 +143,24 @@ def key_entry(frame: Chart, index: int, of: int, name: str, high: bool = False) 
     yield label(x + 34, y + 4, name)
 
 
-def axes(frame: Chart, across: Sequence[float], up: Sequence[float], x_name: str, y_name: str) -> list[str]:
+def axes(frame: Chart, across: Sequence[float], up: Sequence[float], *, x_name: str, y_name: str) -> list[str]:
     """Grid lines with their numbers, and the names of both axes."""
     marks = []
     for value in across:
         x, y = frame.at((value, frame.y[0]))
-        marks += [f'<path class="grid" d="M{x:.1f} {y:.1f}V{frame.top}"/>', label(x, y + 16, f"{value:g}", "middle")]
+        marks += [
+            f'<path class="grid" d="M{x:.1f} {y:.1f}V{frame.top}"/>',
+            label(x, y + 16, f"{value:g}", anchor="middle"),
+        ]
     for value in up:
         x, y = frame.at((frame.x[0], value))
         marks += [
             f'<path class="grid" d="M{x:.1f} {y:.1f}H{frame.width - frame.right}"/>',
-            label(x - 6, y + 4, f"{value:g}", "end"),
+            label(x - 6, y + 4, f"{value:g}", anchor="end"),
         ]
-    marks.append(label((frame.left + frame.width - frame.right) / 2, frame.height - 6, x_name, "middle"))
+    marks.append(label((frame.left + frame.width - frame.right) / 2, frame.height - 6, x_name, anchor="middle"))
     middle = (frame.top + frame.height - frame.bottom) / 2
-    return [*marks, f'<g transform="rotate(-90 12 {middle})">{label(12, middle, y_name, "middle")}</g>']
+    return [*marks, f'<g transform="rotate(-90 12 {middle})">{label(12, middle, y_name, anchor="middle")}</g>']
 
 
 def round_ticks(low: float, high: float) -> list[float]:
@@ -158,7 +171,7 @@ def round_ticks(low: float, high: float) -> list[float]:
     return [round(n * step, 9) for n in range(first, int(high / step + 1e-9) + 1)]
 
 
-def path(points: Sequence[Point], frame: Chart, kind: str, dash: str = "") -> str:
+def path(points: Sequence[Point], frame: Chart, kind: str, *, dash: str = "") -> str:
     """A line through data points."""
     if not points:
         return ""
@@ -166,7 +179,7 @@ def path(points: Sequence[Point], frame: Chart, kind: str, dash: str = "") -> st
     return f'<path class="{kind}" d="M{joined}"' + (f' stroke-dasharray="{dash}"/>' if dash else "/>")
 
 
-def label(x: float, y: float, text: str, anchor: str = "start") -> str:
+def label(x: float, y: float, text: str, *, anchor: str = "start") -> str:
     """A piece of text, escaped."""
     return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>'
 
@@ -179,7 +192,7 @@ def estimate(bar: Bar) -> str:
     return text.replace("-", "\N{MINUS SIGN}")
 
 
-def svg(frame: Chart, title: str, description: str, marks: Sequence[str]) -> str:
+def svg(frame: Chart, title: str, description: str, *, marks: Sequence[str]) -> str:
     """The drawing, with a title and a description for those who hear it."""
     head = f"<title>{escape(title)}</title><desc>{escape(description)}</desc>"
     size = f'viewBox="0 0 {frame.width} {frame.height}" width="{frame.width}" height="{frame.height}"'

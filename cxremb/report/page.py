@@ -170,7 +170,7 @@ def loss_figures(history: Sequence[MeanEpoch]) -> list[tuple[str, str]]:
     return drawn
 
 
-def page_from_runs(root: Path, dataset: str, run_ids: Sequence[str], title: str) -> Page:
+def page_from_runs(root: Path, dataset: str, run_ids: Sequence[str], *, title: str) -> Page:
     """The page of these runs, one per arm, in this order.
 
     Differences to the fusion are there if it is among them and predicts the same rows. Raises `DataError` for an
@@ -188,7 +188,7 @@ def page_from_runs(root: Path, dataset: str, run_ids: Sequence[str], title: str)
         curves={row.title: curve for row in arms if (curve := roc_points(runs[row.arm].predictions()))},
         baselines=tuple((words, first.metric(name)[0]) for name, words in BASELINES.items()),
         history=tuple(epoch for arm, run in runs.items() for epoch in mean_history(arm, run.history)),
-        examples=tuple(ask(root, question, text, run_ids) for question, text in EXAMPLES.items()),
+        examples=tuple(ask(root, question, text, run_ids=run_ids) for question, text in EXAMPLES.items()),
         caveats=caveats_of(runs),
         provenance=run_facts(runs),
     )
@@ -216,7 +216,7 @@ def compared(runs: Mapping[str, Run]) -> tuple[ArmResult, ...]:
     return tuple(compare(runs, REFERENCE if paired else None))
 
 
-def ask(root: Path, question: str, text: str, run_ids: Sequence[str]) -> Example:
+def ask(root: Path, question: str, text: str, *, run_ids: Sequence[str]) -> Example:
     """The question's answer about these runs."""
     statement = text.strip().format(runs=", ".join(quoted(run_id) for run_id in run_ids))
     found = query(root, statement)

@@ -147,7 +147,7 @@ class Dataset:
 
 
 def commit_dataset(
-    paths: DatasetPaths, drafts: Mapping[str, Draft], about: Mapping[str, Any], kept: Mapping[str, Any] | None = None
+    paths: DatasetPaths, drafts: Mapping[str, Draft], about: Mapping[str, Any], *, kept: Mapping[str, Any] | None = None
 ) -> Dataset:
     """The data set, its drafts published. dataset.json goes last and names each table's digest: it is the commit.
 

@@ -39,7 +39,7 @@ class Matrix:
         return rows
 
 
-def matrix_path(cache: Path, manifest: Manifest, section: str, pooling: str) -> Path:
+def matrix_path(cache: Path, manifest: Manifest, section: str, *, pooling: str) -> Path:
     """Where it lies. The name follows from the parts' digests, so no other version's matrix is ever taken for it."""
     parts = hashlib.sha256("".join(part.sha256 for part in manifest.parts).encode()).hexdigest()[:12]
     return cache / "vectors" / f"{manifest.recipe.store}-{parts}" / f"{quote(section, safe='+')}.{pooling}.npy"
@@ -79,7 +79,7 @@ class Store(Tabular):
     manifest: Manifest
 
     @staticmethod
-    def open(root: Path, encoder: str, dataset: str | None = None, version: int | None = None) -> "Store":
+    def open(root: Path, encoder: str, dataset: str | None = None, *, version: int | None = None) -> "Store":
         """A store under `root`; `dataset` may be left out while there is only one. Raises as `open_store` does."""
         return open_store(open_dataset(root, dataset), encoder, version)
 
@@ -185,7 +185,7 @@ class Store(Tabular):
     def load(self, section: str = "image", pooling: str | None = None) -> Matrix:
         """The vectors of one section and pooling, memory-mapped: read from the parts once, from `cache/` after that."""
         pooling = pooling or self.pooling
-        path = matrix_path(self.folder.parent.parent / "cache", self.manifest, section, pooling)
+        path = matrix_path(self.folder.parent.parent / "cache", self.manifest, section, pooling=pooling)
         if kept := read_matrix(path, self.dim):
             return kept
         table = self.table()

@@ -133,21 +133,21 @@ def create_views(con: duckdb.DuckDBPyConnection, held: Holdings) -> None:
     con.execute("CREATE SCHEMA meta")  # what the views need and nobody asks for
     for name, schema in TABLES.items():
         files = (dataset.paths.table(name) for dataset in held.datasets)
-        con.execute(view(name, [DATASET_OF_TABLE], columns(schema), files))
+        con.execute(view(name, [DATASET_OF_TABLE], columns(schema), files=files))
     splits, audits = (
         [path for dataset in held.datasets for path in sorted(getattr(dataset.paths, kind).glob("[!.]*.parquet"))]
         for kind in ("splits", "audits")
     )
-    con.execute(view("splits", [DATASET_OF_FOLDER], columns(SPLITS), splits))
-    con.execute(view("audits", [DATASET_OF_FOLDER], columns(AUDIT), audits))
+    con.execute(view("splits", [DATASET_OF_FOLDER], columns(SPLITS), files=splits))
+    con.execute(view("audits", [DATASET_OF_FOLDER], columns(AUDIT), files=audits))
     failures = (store.failure_path for _, store in held.stores if store.failure_path)
-    con.execute(view("failures", [DATASET_OF_DEEP, STORE], columns(FAILURES), failures))
+    con.execute(view("failures", [DATASET_OF_DEEP, STORE], columns(FAILURES), files=failures))
     create_vectors(con, held.stores)
     create_stores(con, held.stores)
     create_runs(con, held.runs)
 
 
-def view(name: str, origin: Sequence[str], kept: Sequence[str], files: Iterable[Path]) -> str:
+def view(name: str, origin: Sequence[str], kept: Sequence[str], *, files: Iterable[Path]) -> str:
     """SQL that makes the view `name`: what the path tells (`origin`), then the columns, each as `x::TYPE AS x`."""
     paths = [quoted(literal(path)) for path in files]
     if paths:
@@ -199,14 +199,14 @@ def create_vectors(con: duckdb.DuckDBPyConnection, stores: Sequence[tuple[str, S
         con.execute(vectors_view(name, members, "FLOAT[]").replace(f'"{name}"', f'meta."{name}"'))
     held = [text("item_id"), text("section"), text("content")]
     con.execute(
-        view("held", [DATASET_OF_DEEP, STORE], held, parts(s for _, s in stores)).replace('"held"', "meta.held")
+        view("held", [DATASET_OF_DEEP, STORE], held, files=parts(s for _, s in stores)).replace('"held"', "meta.held")
     )
 
 
 def vectors_view(name: str, stores: Sequence[Store], kind: str) -> str:
     """SQL of a view over all parts of `stores`. Fixed-size lists read as FLOAT[]: only a cast tells their size."""
     kept = [text("item_id"), text("study_id"), text("section"), text("pooling"), f"embedding::{kind} AS embedding"]
-    return view(name, [DATASET_OF_DEEP, STORE], kept, parts(stores))
+    return view(name, [DATASET_OF_DEEP, STORE], kept, files=parts(stores))
 
 
 def text(name: str) -> str:
@@ -234,17 +234,17 @@ def create_stores(con: duckdb.DuckDBPyConnection, stores: Sequence[tuple[str, St
         for dataset, s in stores
         for xxxx in [s.xxxx if s.modality == "text" else None]
     ]
-    fill(con, "meta.stores", STORE_COLUMNS, rows)
+    fill(con, "meta.stores", STORE_COLUMNS, rows=rows)
     con.execute(STALE)
 
 
 def create_runs(con: duckdb.DuckDBPyConnection, folders: Sequence[Path]) -> None:
     """`runs` from each run.json, and the tables beside it."""
-    fill(con, "runs", RUN_COLUMNS, [run_row(folder) for folder in folders])
-    con.execute(view("history", [RUN], columns(HISTORY), (folder / "history.parquet" for folder in folders)))
+    fill(con, "runs", RUN_COLUMNS, rows=[run_row(folder) for folder in folders])
+    con.execute(view("history", [RUN], columns(HISTORY), files=(folder / "history.parquet" for folder in folders)))
     predictions = (folder / "predictions.parquet" for folder in folders)
-    con.execute(view("predictions", [RUN, DATASET_OF_DEEP], columns(PREDICTIONS), predictions))
-    con.execute(view("metrics", [RUN], columns(METRICS), (folder / "metrics.parquet" for folder in folders)))
+    con.execute(view("predictions", [RUN, DATASET_OF_DEEP], columns(PREDICTIONS), files=predictions))
+    con.execute(view("metrics", [RUN], columns(METRICS), files=(folder / "metrics.parquet" for folder in folders)))
 
 
 def run_row(folder: Path) -> list[Any]:
@@ -264,7 +264,7 @@ def moment(iso: str) -> datetime:
     return datetime.fromisoformat(iso).astimezone(UTC).replace(tzinfo=None)
 
 
-def fill(con: duckdb.DuckDBPyConnection, name: str, kinds: dict[str, str], rows: Sequence[Sequence[Any]]) -> None:
+def fill(con: duckdb.DuckDBPyConnection, name: str, kinds: dict[str, str], *, rows: Sequence[Sequence[Any]]) -> None:
     """A small table in memory."""
     con.execute(f"CREATE TABLE {name} ({', '.join(f'{column} {kind}' for column, kind in kinds.items())})")
     if rows:

@@ -110,7 +110,7 @@ def refresh_finetuned(
     store = base_store(dataset, model)
     tuned = finetune(dataset, store, split, plan=plan, progress=progress, device=machine.device)
     what = replace(what_of(store), weights=tuned.path.resolve())
-    return Refreshed(tuned, run(dataset, what, machine, progress))
+    return Refreshed(tuned, run(dataset, what, machine, progress=progress))
 
 
 def base_store(dataset: Dataset, model: str) -> Store:

@@ -153,7 +153,7 @@ class Based(nn.Module):
         name, config = tag.split(".")[0], get_pretrained_cfg(tag)
         self.base = timm.create_model(name, pretrained=False, num_classes=0)
         if start.path:
-            load_backbone(self.base, read_state(start.path), start.path, name)
+            load_backbone(self.base, read_state(start.path), start.path, architecture=name)
         self.register_buffer("mean", torch.tensor(config.mean).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(config.std).view(1, 3, 1, 1))
         width: int = self.base.num_features
