@@ -40,10 +40,10 @@ def test_parts_above_classes(tmp_path: Path) -> None:
         "testing/well/p3_a": {"official": "test"},
     }
     assert labels(got) == {
-        "Training/ill/p1_a": {"well": 0.0},  # neither is called normal: the second by alphabet is positive
-        "Training/well/p2_a": {"well": 1.0},
-        "valid/ill/deep/er/p1_b": {"well": 0.0},
-        "testing/well/p3_a": {"well": 1.0},
+        "Training/ill/p1_a": {"ill": 1.0},
+        "Training/well/p2_a": {"ill": 0.0},
+        "valid/ill/deep/er/p1_b": {"ill": 1.0},
+        "testing/well/p3_a": {"ill": 0.0},
     }
     assert {image.path for image in got.images} == {tmp_path / name for name in names}
     assert notes(got) == {"images whose patient is not known: each counts as a patient of its own": 4}
@@ -55,6 +55,44 @@ def test_parts_above_classes(tmp_path: Path) -> None:
 def test_the_class_called_normal_is_zero(tmp_path: Path, negative: str, other: str) -> None:
     got = read(films(tmp_path, f"{negative}/1.png", f"{other}/2.png"), "mine")
     assert labels(got) == {f"{negative}/1": {other: 0.0}, f"{other}/2": {other: 1.0}}
+
+
+@pytest.mark.parametrize(
+    ("zero", "one"),
+    [("health", "tb"), ("non-COVID", "COVID"), ("no", "yes"), ("0", "1"), ("nein", "ja"), ("uninfected", "infected")],
+)
+def test_polarity_is_that_of_the_words(tmp_path: Path, zero: str, one: str) -> None:
+    got = read(films(tmp_path, f"{zero}/1.png", f"{one}/2.png"), "mine")
+    assert labels(got) == {f"{zero}/1": {one: 0.0}, f"{one}/2": {one: 1.0}}
+    assert got.label_sets[0].means == f"1 if the image lies in folder {one}, 0 if in {zero}"
+
+
+def test_two_classes_of_unknown_polarity_are_asked_for(tmp_path: Path) -> None:
+    films(tmp_path, "bacteria/1.png", "virus/2.png")
+    with pytest.raises(DataError, match="which of them is 1 cannot be told from their names") as caught:
+        read(tmp_path, "mine")
+    assert caught.value.hint == "say it: --positive 'bacteria' or --positive 'virus'"
+    for one, values in (("virus", (0.0, 1.0)), ("bacteria", (1.0, 0.0))):
+        got = read(tmp_path, "mine", positive=one.upper())
+        assert labels(got) == {"bacteria/1": {one: values[0]}, "virus/2": {one: values[1]}}
+        assert got.source["positive"] == one.upper()
+    with pytest.raises(DataError, match="no class 'viral'; it has bacteria, virus"):
+        read(tmp_path, "mine", positive="viral")
+
+
+def test_one_class_against_all_others(tmp_path: Path) -> None:
+    got = read(films(tmp_path, "a/1.png", "b/1.png", "c/1.png"), "mine", positive="b")
+    assert labels(got) == {"a/1": {"b": 0.0}, "b/1": {"b": 1.0}, "c/1": {"b": 0.0}}
+    assert got.label_sets[0].means == "1 if the image lies in folder b, 0 if in a or c"
+
+
+def test_folders_that_differ_in_their_spelling_are_one_class(tmp_path: Path) -> None:
+    got = read(films(tmp_path, "Normal/1.png", "COVID/1.png", "COVID/2.png", "covid/3.png"), "mine")
+    assert labels(got) == {f"COVID/{n}": {"COVID": 1.0} for n in (1, 2)} | {
+        "covid/3": {"COVID": 1.0},
+        "Normal/1": {"COVID": 0.0},
+    }
+    assert notes(got)["class folders whose name is spelled in several ways"] == 1
 
 
 def test_three_classes(tmp_path: Path) -> None:
@@ -100,7 +138,7 @@ def test_a_wrong_pattern(tmp_path: Path, pattern: str) -> None:
 def test_every_file_is_a_row_or_is_counted(tmp_path: Path) -> None:
     films(tmp_path, "a/1.png", "b/1.png", "b/1.jpg", "b/.hidden.png", "__MACOSX/a/._1.png", "loose.png")
     (tmp_path / "a" / "Thumbs.db").write_bytes(b"x")
-    got = read(tmp_path, "mine")
+    got = read(tmp_path, "mine", positive="a")
     assert [image.image_id for image in got.images] == ["a/1", "b/1.jpg", "b/1.png", "loose"]
     assert notes(got) == {
         "files that are not images, left out": 3,
@@ -116,7 +154,7 @@ def test_links_are_followed_and_loops_are_not(tmp_path: Path) -> None:
     films(tmp_path / "data", "a/2.png")
     (tmp_path / "data" / "b").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "data" / "a" / "up").symlink_to(tmp_path / "data")
-    assert [image.image_id for image in read(tmp_path / "data", "mine").images] == ["a/2", "b/1"]
+    assert [image.image_id for image in read(tmp_path / "data", "mine", positive="a").images] == ["a/2", "b/1"]
 
 
 def test_parts_and_classes_side_by_side(tmp_path: Path) -> None:

@@ -79,7 +79,7 @@ def test_hannover_as_pandas_reads_it(real_data: Path, tmp_path: Path) -> None:
         "hannover",
         folder / "png",
         {"id": "image_id", "patient": "patient_id"},
-        labels=("modality",),
+        labels=("modality=DX",),
         template=template,
         licence="CC BY 3.0",
     )
@@ -178,7 +178,7 @@ def test_parquet_says_what_the_csv_says(tmp_path: Path) -> None:
         (["Yes", "NO", "nan"], "binary", ("x",), [{"x": 1.0}, {"x": 0.0}, None]),
         (["positive", "neg", "-1.0"], "binary", ("x",), [{"x": 1.0}, {"x": 0.0}, None]),
         (["PNEUMONIA", "NORMAL", ""], "binary", ("PNEUMONIA",), [{"PNEUMONIA": 1.0}, {"PNEUMONIA": 0.0}, None]),
-        (["f", "m", "m"], "binary", ("m",), [{"m": 0.0}, {"m": 1.0}, {"m": 1.0}]),
+        (["ill", "well", "well"], "binary", ("ill",), [{"ill": 1.0}, {"ill": 0.0}, {"ill": 0.0}]),
         (["b", "c", "a"], "multiclass", ("a", "b", "c"), [{"b": 1.0}, {"c": 1.0}, {"a": 1.0}]),
         (["10", "9.0", "0"], "multiclass", ("0", "9", "10"), [{"10": 1.0}, {"9": 1.0}, {"0": 1.0}]),
         (["a|b", "b", ""], "multilabel", ("a", "b"), [{"a": 1.0, "b": 1.0}, {"a": 0.0, "b": 1.0}, None]),
@@ -197,7 +197,7 @@ def test_a_column_of_labels(
 
 def test_columns_that_say_yes_or_no_also_make_one_set(tmp_path: Path) -> None:
     text = "study_id,mass,nodule,sex\n1,1,0,f\n2,-1,1,m\n3,,,m\n"
-    collection, studies, _ = read_text(tmp_path, text, labels=("mass", "nodule", "sex"))
+    collection, studies, _ = read_text(tmp_path, text, labels=("mass", "nodule", "sex=m"))
     assert [(s.name, s.task, tuple(s.labels)) for s in collection.label_sets] == [
         ("mass", "binary", ("mass",)),
         ("nodule", "binary", ("nodule",)),
@@ -303,7 +303,7 @@ def test_a_guessed_part_that_is_none_is_not_used(tmp_path: Path) -> None:
 
 def test_a_label_or_text_is_not_guessed_as_a_role(tmp_path: Path) -> None:
     collection, studies, _ = read_text(
-        tmp_path, "study_id,view,path\n1,a,Words.\n2,b,More.\n", labels=("view",), texts=("path",)
+        tmp_path, "study_id,view,path\n1,a,Words.\n2,b,More.\n", labels=("view=b",), texts=("path",)
     )
     assert not {"view", "path"} & collection.source.keys()
     assert studies["1"].sections == {"path": "Words."}

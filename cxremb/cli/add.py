@@ -115,7 +115,10 @@ def table(
             help="What a column is: id, path, patient, study, view or part. The rest is guessed; ROLE= for none.",
         ),
     ] = None,
-    label: Annotated[list[str] | None, typer.Option(metavar="COLUMN", help="Yes or no, or classes.")] = None,
+    label: Annotated[
+        list[str] | None,
+        typer.Option(metavar="COLUMN[=POSITIVE]", help="Yes or no, or classes; of two, POSITIVE is the 1."),
+    ] = None,
     text: Annotated[list[str] | None, typer.Option(metavar="COLUMN", help="A section of the report.")] = None,
     pre_read: Annotated[
         list[str] | None, typer.Option(metavar="COLUMN", help="A text that was known before the film was read.")
@@ -132,7 +135,7 @@ def table(
     """Any table of images, reports or both. Repeat --column, --label, --text and --pre-read as needed.
 
     Example: cxremb data add table --name hannover --table data.csv --images png/ --column id=image_id
-    --column patient=patient_id --label modality --text-template "{sex}, {age} years. CRP {crp_val}"
+    --column patient=patient_id --label modality=DX --text-template "{sex}, {age} years. CRP {crp_val}"
     """
     from cxremb.api.data import add
     from cxremb.cli.progress import bar
@@ -162,6 +165,9 @@ def folder(
     patient_pattern: Annotated[
         str | None, typer.Option(metavar="REGEX", help=r"Finds the patient in a path: '(person\d+)_'.")
     ] = None,
+    positive: Annotated[
+        str | None, typer.Option(metavar="CLASS", help="The class that is 1, if the names do not tell.")
+    ] = None,
     licence: Licence = NOT_GIVEN,
     citation: Citation = NOT_GIVEN,
     root: Root = DEFAULT_ROOT,
@@ -174,7 +180,7 @@ def folder(
     from cxremb.api.data import add
     from cxremb.cli.progress import bar
 
-    about = {"patient_pattern": patient_pattern, "licence": licence, "citation": citation}
+    about = {"patient_pattern": patient_pattern, "positive": positive, "licence": licence, "citation": citation}
     show(add("folder", directory, name=name, root=root, progress=bar, **about), root, fmt)
 
 

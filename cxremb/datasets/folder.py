@@ -1,16 +1,16 @@
 """Any folder of images, with a sub-folder per class if it has classes."""
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
+from cxremb.datasets.polarity import Spellings, binary_of, one_spelling
 from cxremb.datasets.tree import NOT_GIVEN, SUFFIXES, counted, image_files, name_images, unknown_patients
 from cxremb.errors import DataError
 from cxremb.ids import clean_id
 from cxremb.types import Collection, Image, LabelSet, Note, Study, part_named
-
-NEGATIVE = ("normal", "negative", "no_finding", "no_findings", "control", "controls", "healthy")
 
 
 @dataclass(frozen=True)
@@ -28,13 +28,16 @@ def read(
     name: str,
     patient_pattern: str | None = None,
     *,
+    positive: str | None = None,
     licence: str = NOT_GIVEN,
     citation: str = NOT_GIVEN,
 ) -> Collection:
     """Every image under `folder`, each a study of its own; its class is the first sub-folder that it lies in.
 
     If the first level is train, val and test (or training, validation, valid, testing), these become the split
-    `official` and the level below them the classes. Two classes are a binary label set `class`, more a multi-class one.
+    `official` and the level below them the classes. Two classes are a binary label set `class`, more a multi-class one;
+    folders whose names differ in case, spaces or accents alone are one class.
+    positive: the class that is 1, where `polarity` does not know it, or one against all others.
     patient_pattern: a regular expression that finds the patient in the path below `folder` (with `/` and suffix), by
     its group `patient` or its only group; without it nobody knows which images share a patient.
     Raises `DataError` if there is no image, the pattern is wrong, or only some of the first folders name a part.
@@ -43,14 +46,17 @@ def read(
     paths, others = image_files(folder)
     locations = locate(folder, paths)
     ids = name_images(folder, paths)
-    classes = sorted({location.group for location in locations if location.group})
-    label_set = class_labels(classes)
+    spellings = one_spelling(Counter(location.group for location in locations if location.group))
+    classes = sorted(set(spellings.of.values()))
+    label_set = class_labels(classes, positive)
     found = [find_patient(pattern, location.relative) for location in locations]
     studies = [
         Study(
             image_id,
             patient or image_id,
-            labels={label_set.name: label_values(label_set, location.group)} if label_set and location.group else {},
+            labels={label_set.name: label_values(label_set, spellings.of[location.group])}
+            if label_set and location.group
+            else {},
             parts={"official": location.part} if location.part else {},
         )
         for image_id, patient, location in zip(ids, found, locations, strict=True)
@@ -64,10 +70,13 @@ def read(
         ],
         licence=licence,
         citation=citation,
-        source={"folder": str(folder)} | ({"patient_pattern": patient_pattern} if patient_pattern else {}),
+        source={"folder": str(folder)}
+        | ({"patient_pattern": patient_pattern} if patient_pattern else {})
+        | ({"positive": positive} if positive else {}),
         notes=[
             *file_notes(others, ids, paths),
             *location_notes(locations, classes, ids),
+            *spelling_notes(spellings),
             *patient_notes(pattern, found, ids),
         ],
         label_sets=[label_set] if label_set else [],
@@ -94,19 +103,19 @@ def locate(folder: Path, paths: Sequence[Path]) -> list[Location]:
     return locations
 
 
-def class_labels(classes: Sequence[str]) -> LabelSet | None:
+def class_labels(classes: Sequence[str], positive: str | None = None) -> LabelSet | None:
     """The label set that the classes make; None for fewer than two.
 
-    Of two, the one not called normal (or a word like it) is the positive one; if neither is, the second by alphabet.
+    Two classes, or one against all others where `positive` names it, are binary. Raises `DataError` if nothing tells
+    which of two is 1, or if no class is called `positive`.
     """
     if len(classes) < 2:
         return None
-    if len(classes) > 2:
+    if positive is None and len(classes) > 2:
         return LabelSet("class", "multiclass", "the sub-folder that the image lies in", tuple(classes))
-    negative = [name for name in classes if re.sub(r"[\s-]+", "_", name.strip().lower()) in NEGATIVE]
-    zero = negative[0] if len(negative) == 1 else classes[0]
-    one = classes[1 - classes.index(zero)]
-    return LabelSet("class", "binary", f"1 if the image lies in folder {one}, 0 if in {zero}", (one,))
+    two = binary_of(classes, positive, where="the folder", option="--positive '{}'")
+    means = f"1 if the image lies in folder {two.one}, 0 if in {' or '.join(two.zeros)}"
+    return LabelSet("class", "binary", means, (two.one,))
 
 
 def label_values(label_set: LabelSet, group: str) -> dict[str, float]:
@@ -167,6 +176,12 @@ def location_notes(locations: Sequence[Location], classes: Sequence[str], ids: S
             "kept; the split `official` leaves them out",
         ),
     )
+
+
+def spelling_notes(spellings: Spellings) -> list[Note]:
+    """That class folders differ in their spelling alone."""
+    hint = "taken as one class each: they differ in case, spaces or accents alone"
+    return counted(("class folders whose name is spelled in several ways", spellings.merged, hint))
 
 
 def patient_notes(pattern: re.Pattern[str] | None, found: Sequence[str | None], ids: Sequence[str]) -> list[Note]:

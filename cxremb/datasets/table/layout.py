@@ -1,6 +1,6 @@
 """What the rows of one table mean: which columns make the ids, the patient, the text and the labels."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -10,12 +10,9 @@ from cxremb.datasets.table.template import Template, parse_template
 from cxremb.datasets.tree import NOT_GIVEN, without_suffix
 from cxremb.errors import DataError
 from cxremb.ids import clean_id
-from cxremb.tablefile import Cells, TableFile
+from cxremb.tablefile import Cells, TableFile, is_missing
 
 CLINICAL = "clinical"  # the section that a template makes
-# What a cell says when it says nothing. "None." stays, a radiologist wrote it; "none" may be a class.
-MISSING = frozenset(("", "nan", "na", "n/a", "#n/a", "<na>", "nat", "null", "#name?"))
-LONGEST_MISSING = max(map(len, MISSING))  # reports are longer, and need not be looked up
 
 
 @dataclass(frozen=True)
@@ -26,7 +23,7 @@ class TableSpec:
     name: str
     images: Path | None = None  # folder of image files
     columns: Mapping[str, str] = field(default_factory=dict)  # id, path, patient, study, view or part -> column
-    labels: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()  # COLUMN, or COLUMN=POSITIVE: the class that is 1
     texts: tuple[str, ...] = ()
     pre_read: tuple[str, ...] = ()  # texts that were known before the film was read
     template: str | None = None  # "{sex}, {age} years. CRP {crp_val}"
@@ -41,7 +38,7 @@ class Layout:
     table: TableFile
     roles: Mapping[str, Role]
     has_images: bool
-    labels: tuple[str, ...]
+    labels: Mapping[str, str | None]  # column -> the class that is 1, if somebody says so
     sections: Mapping[str, str]  # section -> column
     template: Template | None
 
@@ -67,10 +64,7 @@ class Layout:
         for number, cells in self.table.rows(columns):
             yield (
                 number,
-                {
-                    name: "" if len(cell) <= LONGEST_MISSING and cell.lower() in MISSING else cell
-                    for name, cell in cells.items()
-                },
+                {name: "" if is_missing(cell) else cell for name, cell in cells.items()},
             )
 
     def cell(self, role: str, cells: Cells) -> str:
@@ -103,14 +97,15 @@ def lay_out(spec: TableSpec, table: TableFile) -> Layout:
     template = parse_template(spec.template) if spec.template else None
     known_before = (*spec.pre_read, *(template.fields if template else ()))
     words = (*spec.texts, *known_before)
-    table.require((*spec.labels, *words))
-    leaking = [label for label in spec.labels if label in known_before]
+    labels = label_options(spec.labels, table.columns)
+    table.require((*labels, *words))
+    leaking = [label for label in labels if label in known_before]
     if leaking:
         raise DataError(
             f"column {leaking[0]} is a label and also text from before the film was read: it would give itself away",
             hint="leave it out of --pre-read and --text-template",
         )
-    roles = find_roles(table, spec.columns, (*spec.labels, *spec.texts, *spec.pre_read))
+    roles = find_roles(table, spec.columns, (*labels, *spec.texts, *spec.pre_read))
     has_images = "path" in roles or spec.images is not None
     if not ({"id", "path"} & roles.keys() or ("study" in roles and not has_images)):
         raise DataError(
@@ -118,7 +113,16 @@ def lay_out(spec: TableSpec, table: TableFile) -> Layout:
             hint=f"it was read as {table.format}; name one: --column id=COLUMN, or --column path=COLUMN",
         )
     sections = section_names((*spec.texts, *spec.pre_read), template)
-    return Layout(table, roles, has_images, tuple(dict.fromkeys(spec.labels)), sections, template)
+    return Layout(table, roles, has_images, labels, sections, template)
+
+
+def label_options(given: Iterable[str], columns: Sequence[str]) -> dict[str, str | None]:
+    """Column -> its positive class, of words `COLUMN` and `COLUMN=POSITIVE`. A column's own name may hold a =."""
+    found: dict[str, str | None] = {}
+    for word in given:
+        column, equals, positive = word.rpartition("=") if word not in columns else (word, "", "")
+        found[column if equals else word] = positive if equals else None
+    return found
 
 
 def section_names(columns: tuple[str, ...], template: Template | None) -> dict[str, str]:

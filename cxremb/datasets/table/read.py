@@ -4,14 +4,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from cxremb.datasets.dicom import view_in
-from cxremb.datasets.table.columns import label_sets, says_nothing, snake, study_labels
+from cxremb.datasets.table.columns import snake
+from cxremb.datasets.table.labels import UNCERTAIN, label_sets, says_nothing, study_labels
 from cxremb.datasets.table.layout import CLINICAL, Layout, TableSpec, lay_out
 from cxremb.datasets.table.survey import Counters, Survey, counters, survey
 from cxremb.datasets.table.template import INFINITE
 from cxremb.datasets.tree import SUFFIXES, image_files, without_suffix
 from cxremb.errors import DataError, name_list
 from cxremb.store.layout import BEFORE_READING
-from cxremb.tablefile import Cells, open_table
+from cxremb.tablefile import Cells, open_table, plain
 from cxremb.types import EXAMPLES, Collection, Image, Note, Study, notes_of, part_named
 
 NAME = "table"
@@ -19,14 +20,16 @@ OFFICIAL = "official"  # the split that a column of parts makes
 NOT_HERE = "listed images that are not on disk"
 NO_PATIENT = "studies without a patient"
 NO_TEXT = "studies without any of the texts"
-UNCERTAIN = "labels of -1 (uncertain)"
+UNSURE = "labels of -1 (uncertain)"
+UNKNOWN = "labels that say unknown, or a word like it"
 BLANK = "labels that are blank"
 BEYOND = "studies with infinite readings in the columns of --text-template"
 HINTS = {
     NOT_HERE: "they stay listed; paths are looked for under --images, else beside the table",
     NO_PATIENT: "each is its own: leakage through them cannot be ruled out",
     NO_TEXT: "kept: they have no text vector",
-    UNCERTAIN: "missing: the study has no value for that label",
+    UNSURE: "missing: the study has no value for that label",
+    UNKNOWN: "missing: the study has no value for that label",
     BLANK: "missing: the study has no value for that label",
     BEYOND: "outside what was measurable: left out of the text, as missing ones are",
 }
@@ -133,9 +136,14 @@ def count_gaps(layout: Layout, study: str, cells: Cells, *, counted: Counters) -
         counted[NO_PATIENT].add(study)
     for column in layout.labels:
         if says_nothing(cells[column]):
-            counted[UNCERTAIN if cells[column] else BLANK].add(f"{column} of {study}")
+            counted[gap(cells[column])].add(f"{column} of {study}")
     if layout.template and any(INFINITE.fullmatch(cells[name]) for name in layout.template.fields):
         counted[BEYOND].add(study)
+
+
+def gap(cell: str) -> str:
+    """Which note a label without a value belongs to."""
+    return BLANK if not cell else UNSURE if plain(cell) == UNCERTAIN else UNKNOWN
 
 
 def images(found: Survey, films: FilmFolder, notes: list[Note]) -> Iterator[Image]:

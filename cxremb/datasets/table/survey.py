@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from cxremb.datasets.table.columns import LabelCells, LabelColumn, label_column, says_nothing
+from cxremb.datasets.table.labels import LabelCells, LabelColumn, label_column, says_nothing
 from cxremb.datasets.table.layout import Layout
 from cxremb.errors import DataError
 from cxremb.ids import clean_id, id_notes, merged_by_rounding, spellings
@@ -53,7 +53,7 @@ def survey(layout: Layout) -> Survey:
     studies: FirstRows = {}
     images: FirstRows = {}
     differing: set[str] = set()
-    labels = [LabelCells(column) for column in layout.labels]
+    labels = [LabelCells(column, positive) for column, positive in layout.labels.items()]
     ids: IdRows = {role: {} for role in ("patient", "study", "id") if role in layout.roles}
     found, rows = counters(HINTS), 0
     for number, cells in layout.rows(layout.used):
@@ -77,7 +77,9 @@ def survey(layout: Layout) -> Survey:
     layout = replace(layout, roles=roles)
     notes = [note for role, known in ids.items() for note in check_ids(layout, role, known)]
     merged = merge(layout, differing) if differing else {}
-    return Survey(len(studies), layout, tuple(map(label_column, labels)), merged, [*notes_of(*found.values()), *notes])
+    columns = tuple(map(label_column, labels))
+    notes = [*notes_of(*found.values()), *notes, *(note for column in columns for note in column.notes)]
+    return Survey(len(studies), layout, columns, merged, notes)
 
 
 def count_ids(layout: Layout, cells: Cells, number: int, *, ids: IdRows) -> None:
