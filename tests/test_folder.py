@@ -181,3 +181,51 @@ def test_into_the_store(tmp_path: Path) -> None:
     added = add_collection(read(folder, "mine", licence="CC0"), tmp_path / "root")
     assert (added.counts["studies"], added.counts["images_present"], added.counts["patients"]) == (3, 3, 3)
     assert added.dataset.descriptor["licence"] == "CC0"
+
+
+def patients(collection: Collection) -> dict[str, str]:
+    return {study.study_id: study.patient_id for study in collection.studies}
+
+
+@pytest.mark.parametrize("masks", ["masks", "Mask", "labels", "segmentation", "lung_masks", "ManualMask/leftMask"])
+def test_masks_are_no_films(tmp_path: Path, masks: str) -> None:
+    """The layout of the COVID-19 Radiography Database, Montgomery's, and those of annotation tools."""
+    names = [
+        f"{group}/{kind}/{group}-{n}.png" for group in ("ill", "normal") for kind in ("images", masks) for n in "12"
+    ]
+    got = read(films(tmp_path, *names), "mine")
+    assert patients(got) == {
+        f"{group}/images/{group}-{n}": f"{group}/images/{group}-{n}" for group in ("ill", "normal") for n in "12"
+    }
+    assert notes(got)["files in folders of masks or labels, or named as the mask of a film, left out"] == 4
+
+
+def test_masks_beside_their_films(tmp_path: Path) -> None:
+    got = read(films(tmp_path, "a/1.png", "a/1_mask.png", "b/2.png", "b/2-seg.png", "b/3_mask.png"), "mine")
+    assert sorted(patients(got)) == ["a/1", "b/2", "b/3_mask"]  # the last is nobody's mask
+    assert notes(got)["files in folders of masks or labels, or named as the mask of a film, left out"] == 2
+    only = read(films(tmp_path / "masks", "a/1.png", "b/1.png"), "mine")
+    assert len(patients(only)) == 2  # who points at them wants them
+
+
+def test_a_class_called_like_a_mask_word_among_others_stays(tmp_path: Path) -> None:
+    got = read(films(tmp_path, "no label/1.png", "masked/2.png", "contour loss/3.png"), "mine")
+    assert len(patients(got)) == 3
+
+
+def test_equal_names_in_sub_folders_of_a_class_are_one_patient(tmp_path: Path) -> None:
+    names = [f"{group}/{kind}/{n}.png" for group in ("ill", "well") for kind in ("plain", "equalised") for n in "12"]
+    got = read(films(tmp_path, *names, "ill/plain/3.png", "ill/4.png"), "mine")
+    assert patients(got) == {
+        **{name.removesuffix(".png"): f"{name[: name.index('/')]}/{Path(name).stem}" for name in names},
+        "ill/plain/3": "ill/3",
+        "ill/4": "ill/4",
+    }
+    assert notes(got)["sub-folders of a class that hold files of the same names"] == 4
+
+
+def test_many_sub_folders_with_equal_names_are_patients(tmp_path: Path) -> None:
+    names = [f"ill/p{patient}/{n}.png" for patient in range(6) for n in "12"]
+    got = read(films(tmp_path, *names, "well/1.png"), "mine")
+    assert set(patients(got).values()) == {*(f"ill/p{patient}" for patient in range(6)), "well/1"}
+    assert notes(got)["sub-folders of a class that hold files of the same names"] == 6

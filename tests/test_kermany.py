@@ -153,3 +153,25 @@ def test_the_real_images(real_data: Path) -> None:
         "patients in more than one part of the split `folders`": straddling,
     }
     assert straddling == 458
+
+
+def test_names_of_the_mendeley_release(tmp_path: Path) -> None:
+    names = (
+        "train/PNEUMONIA/BACTERIA-1008087-0001.jpeg",
+        "test/PNEUMONIA/BACTERIA-1008087-0002.jpeg",
+        "train/PNEUMONIA/virus-77-0001.jpeg",
+        "train/NORMAL/NORMAL-1003233-0001.jpeg",
+        "train/NORMAL/BACTERIA-5-0001.jpeg",  # contradicts its folder
+    )
+    got = read(tree(tmp_path, *names))
+    assert {study.study_id: (study.patient_id, dict(study.labels.get("kind", {}))) for study in got.studies} == {
+        "BACTERIA-1008087-0001": ("BACTERIA-1008087", {"bacteria": 1.0}),
+        "BACTERIA-1008087-0002": ("BACTERIA-1008087", {"bacteria": 1.0}),
+        "virus-77-0001": ("virus-77", {"virus": 1.0}),
+        "NORMAL-1003233-0001": ("NORMAL-1003233", {"normal": 1.0}),
+        "BACTERIA-5-0001": ("BACTERIA-5", {}),
+    }
+    found = notes(got)
+    assert "images whose name names no patient" not in found
+    assert found["images whose name does not say, or contradicts, the kind that the folder calls for"] == 1
+    assert found["patients in more than one part of the split `folders`"] == 1

@@ -336,3 +336,16 @@ def test_what_is_held_grows_with_the_ids_alone(tmp_path):
     assert (studies, images) == (len(collection.studies), len(collection.images))
     assert images == pytest.approx(20_000, rel=0.01)
     assert peak / images < 500  # bytes: under 200 MB for all of MIMIC-CXR
+
+
+def test_a_film_in_two_formats_is_the_published_one(tree):
+    root, listed = tree
+    film = listed[0]
+    folder = root / "files" / mimic.study_folder(film.patient, film.study)
+    (folder / f"{film.dicom_id}.png").write_bytes(b"made by somebody")
+    collection = read(root)
+    list(collection.studies)
+    paths = {image.image_id: image.path for image in collection.images}
+    assert paths[film.dicom_id] == folder / f"{film.dicom_id}.jpg"
+    told = {note.what: note.count for note in collection.notes}
+    assert told["images that are here in several formats"] == 1

@@ -428,7 +428,7 @@ def test_memory_holds_ids_and_not_texts(tmp_path: Path) -> None:
         ("study_id,b c,b_c\n1,x,y\n", {"texts": ("b c", "b_c")}, "both be the section b_c"),
         ("study_id,Clinical\n1,x\n", {"texts": ("Clinical",), "template": "{Clinical}"}, "section clinical"),
         ("study_id,labels,b\n1,1,0\n", {"labels": ("labels", "b")}, "label column is called labels"),
-        ("study_id,pid\n1,a\n2,b\n1,c\n", {}, "study 1 has pid = 'a' in line 2 and 'c' in line 4"),
+        ("study_id,pid\n1,a\n2,b\n1,c\n", {}, "study 1 is of patient a in line 2 and of patient c in line 4"),
         ("study_id,x\n1,1\n2,0\n1,0\n", {"labels": ("x",)}, "study 1 has x = '1' in line 2 and '0' in line 4"),
         ("study_id,split\n1,train\n1,test\n", {}, "study 1 has split = 'train' in line 2 and 'test' in line 3"),
         (
@@ -478,3 +478,33 @@ def test_label_sets_are_those_of_the_contract(tmp_path: Path) -> None:
     assert collection.label_sets == [
         LabelSet("x", "binary", "1 if the column x says yes, 0 if no", ("x",), "blank and -1 are missing")
     ]
+
+
+def test_a_path_is_found_where_it_says_and_nowhere_else(tmp_path: Path) -> None:
+    films = tmp_path / "films"
+    for name in ("b/1.png", "deep/a/1.png", "c/2.png", "d/3.jpg", "3.png", "masks/4.png", "x/4.png"):
+        save_film(films / name, 1)
+    text = "key,path\np,a/1.png\nq,./b//1.png\nr,2.png\ns,d/3.png\nt,3.png\n"
+    collection, _, images = read_text(tmp_path, text, images=films, columns={"id": "key"})
+    found = {name: image.path.relative_to(films).as_posix() if image.path else None for name, image in images.items()}
+    # `a/1.png` is not the other film whose path ends so; a bare name is looked up, and taken as a path first
+    assert found == {"p": None, "q": "b/1.png", "r": "c/2.png", "s": "d/3.jpg", "t": "3.png"}
+    assert note(collection, "another suffix") == (1, ["d/3.png is d/3.jpg"])
+    assert note(collection, "masks") == (1, ["masks/4.png"])
+    with pytest.raises(DataError, match=r"could be 3\.png: 3\.png, d/3\.jpg"):  # an id says nothing of folders
+        read_text(tmp_path, "id\n3.png\n", images=films, columns={"id": "id"})
+    _, _, images = read_text(tmp_path, "id\n4\n", images=films, columns={"id": "id"})
+    assert images["4"].path == films / "x/4.png"
+
+
+def test_one_film_has_one_patient(tmp_path: Path) -> None:
+    films = tmp_path / "films"
+    save_film(films / "1.png", 1)
+    options = {"images": films, "columns": {"id": "id"}}
+    with pytest.raises(DataError, match="image 1 is of patient a in line 2 and of patient b in line 3") as caught:
+        read_text(tmp_path, "id,patient_id\n1,a\n1,b\n", **options)
+    assert "--column id=COLUMN" in caught.value.hint
+    with pytest.raises(DataError, match=r"1\.png: one film is x of patient a and y of patient b"):
+        read_text(tmp_path, "id,path,patient_id\nx,1.png,a\ny,1.png,b\n", **options)
+    collection, _, _ = read_text(tmp_path, "id,path,patient_id\nx,1.png,a\ny,1.png,a\n", **options)
+    assert note(collection, "the same file") == (1, ["x, y"])

@@ -1,16 +1,28 @@
 """Any folder of images, with a sub-folder per class if it has classes."""
 
 import re
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from cxremb.datasets.polarity import Spellings, binary_of, one_spelling
-from cxremb.datasets.tree import NOT_GIVEN, SUFFIXES, counted, image_files, name_images, unknown_patients
+from cxremb.datasets.tree import (
+    MASK_HINT,
+    MASK_NOTE,
+    NOT_GIVEN,
+    SUFFIXES,
+    counted,
+    image_files,
+    name_images,
+    unknown_patients,
+    without_masks,
+)
 from cxremb.errors import DataError
 from cxremb.ids import clean_id
 from cxremb.types import Collection, Image, LabelSet, Note, Study, part_named
+
+MOST_LAYERS = 4  # sub-folders that hold the same films; who has a folder for each patient has more
 
 
 @dataclass(frozen=True)
@@ -43,13 +55,15 @@ def read(
     Raises `DataError` if there is no image, the pattern is wrong, or only some of the first folders name a part.
     """
     pattern = compile_pattern(patient_pattern) if patient_pattern else None
-    paths, others = image_files(folder)
+    found_files, others = image_files(folder)
+    paths, masks = without_masks(folder, found_files)
     locations = locate(folder, paths)
     ids = name_images(folder, paths)
     spellings = one_spelling(Counter(location.group for location in locations if location.group))
     classes = sorted(set(spellings.of.values()))
     label_set = class_labels(classes, positive)
-    found = [find_patient(pattern, location.relative) for location in locations]
+    layers = layers_of(locations) if pattern is None else {}
+    found = [find_patient(pattern, location.relative) or layers.get(location.relative) for location in locations]
     studies = [
         Study(
             image_id,
@@ -74,7 +88,8 @@ def read(
         | ({"patient_pattern": patient_pattern} if patient_pattern else {})
         | ({"positive": positive} if positive else {}),
         notes=[
-            *file_notes(others, ids, paths),
+            *file_notes(others, ids, paths, masks=masks),
+            *layer_notes(layers),
             *location_notes(locations, classes, ids),
             *spelling_notes(spellings),
             *patient_notes(pattern, found, ids),
@@ -146,11 +161,47 @@ def find_patient(pattern: re.Pattern[str] | None, relative: PurePath) -> str | N
     return clean_id(found or "") or None
 
 
-def file_notes(others: Sequence[Path], ids: Sequence[str], paths: Sequence[Path]) -> list[Note]:
+def layers_of(locations: Sequence[Location]) -> dict[PurePath, str]:
+    """Path -> patient, where a class has several sub-folders that hold files of the same names.
+
+    Up to `MOST_LAYERS` such sub-folders are taken for versions of the same films (`images`, `equalised`): files of one
+    name are one patient. More are taken for patients who have a folder each.
+    """
+    shared: dict[PurePath, dict[str, list[PurePath]]] = defaultdict(lambda: defaultdict(list))
+    for location in locations:
+        own = len(location.relative.parts) - 1
+        top = PurePath(*location.relative.parts[: (location.part is not None) + (location.group is not None)])
+        if own > len(top.parts):
+            shared[top][location.relative.stem].append(location.relative)
+    layers = {}
+    for top, by_name in shared.items():
+        if all(len(paths) == 1 for paths in by_name.values()):
+            continue
+        several = {path.parent for paths in by_name.values() if len(paths) > 1 for path in paths}
+        for name, paths in by_name.items():
+            for path in paths:
+                if path.parent in several:
+                    layers[path] = (top / name if len(several) <= MOST_LAYERS else path.parent).as_posix()
+    return layers
+
+
+def layer_notes(layers: Mapping[PurePath, str]) -> list[Note]:
+    """Which sub-folders of a class hold equal names, and what that was taken for."""
+    folders = sorted({path.parent.as_posix() for path in layers})
+    as_films = any(path.parent.as_posix() != patient for path, patient in layers.items())
+    taken = "files of one name count as one patient" if as_films else "each of these folders counts as a patient"
+    hint = f"{taken}: say --patient-pattern if that is wrong, or add the folder of films alone"
+    return counted(("sub-folders of a class that hold files of the same names", folders, hint))
+
+
+def file_notes(
+    others: Sequence[Path], ids: Sequence[str], paths: Sequence[Path], *, masks: Sequence[Path]
+) -> list[Note]:
     """The files that were left out, and the images whose suffix had to stay in their id."""
     suffixed = [name for name, path in zip(ids, paths, strict=True) if PurePath(name).name == path.name]
     return counted(
         ("files that are not images, left out", list(map(str, others)), f"images are {', '.join(SUFFIXES)}"),
+        (MASK_NOTE, list(map(str, masks)), MASK_HINT),
         ("images that differ from another by their suffix alone", suffixed, "all kept; their ids carry the suffix"),
     )
 
@@ -186,8 +237,8 @@ def spelling_notes(spellings: Spellings) -> list[Note]:
 
 def patient_notes(pattern: re.Pattern[str] | None, found: Sequence[str | None], ids: Sequence[str]) -> list[Note]:
     """Whose patient is not known."""
-    if pattern is None:
-        return [unknown_patients(len(ids))]
     lost = [name for name, patient in zip(ids, found, strict=True) if not patient]
+    if pattern is None:
+        return [unknown_patients(len(lost))] if lost else []
     hint = "each counts as a patient of its own: leakage through them cannot be ruled out; correct --patient-pattern"
     return counted(("images whose path does not fit the patient pattern", lost, hint))

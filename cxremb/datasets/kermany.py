@@ -18,7 +18,12 @@ CITATION = (
     "Learning. Cell 2018;172(5):1122-1131. doi:10.1016/j.cell.2018.02.010"
 )
 CLASSES = ("NORMAL", "PNEUMONIA")
-PATIENT = re.compile(r"(person\d+_(?P<kind>bacteria|virus))_|((?:NORMAL2-)?IM-\d+)-", re.IGNORECASE)
+# What a file's name says: as on Kaggle (person7_bacteria_24, IM-0115-0001), or in Mendeley's release (VIRUS-1008-0001).
+NAMED = re.compile(
+    r"(?P<patient>person\d+_(?P<kind>bacteria|virus))_|(?P<healthy>(?:NORMAL2-)?IM-\d+)-"
+    r"|(?P<mendeley>(?P<group>bacteria|virus|normal)-\d+)-\d+\.",
+    re.IGNORECASE,
+)
 LABEL_SETS = (
     LabelSet("pneumonia", "binary", "1 if the image lies in a folder PNEUMONIA, 0 if in NORMAL", ("pneumonia",)),
     LabelSet(
@@ -58,12 +63,12 @@ class KermanyFilm:
     @property
     def named(self) -> re.Match[str] | None:
         """What the file's name says, if it says anything."""
-        return PATIENT.match(self.path.name)
+        return NAMED.match(self.path.name)
 
     @property
     def kind(self) -> str | None:
         """normal, bacteria or virus; None where folder and name do not say, or contradict each other."""
-        kind = str(self.named["kind"] or "normal").lower() if self.named else None
+        kind = str(self.named["kind"] or self.named["group"] or "normal").lower() if self.named else None
         expected = ("normal",) if self.group == "NORMAL" else ("bacteria", "virus")
         return kind if kind in expected else None
 
@@ -71,7 +76,8 @@ class KermanyFilm:
 def read(folder: Path, name: str = NAME) -> Collection:
     """Every image below `folder` that lies in train, val or test and there in NORMAL or PNEUMONIA; each is a study.
 
-    The patient is a number in one of four series: `person7_bacteria`, `person7_virus`, `IM-0115`, `NORMAL2-IM-0115`.
+    The patient is a number in one of four series: `person7_bacteria`, `person7_virus`, `IM-0115`, `NORMAL2-IM-0115`;
+    in the names of Mendeley's release one of three: `BACTERIA-1008087`, `VIRUS-1008`, `NORMAL-1003233`.
     Equal numbers of two series are different children. Two measurements say so. The published train and test folders
     (their films were found again in PneumoniaMNIST, which keeps that split) share no patient of a series, and would
     share 226 of 347 if the number alone were the patient. And films of one number in two series are no more alike
@@ -140,7 +146,7 @@ def as_studies(films: Sequence[KermanyFilm], ids: Sequence[str], split: str) -> 
         labels = {"pneumonia": {"pneumonia": float(film.group == "PNEUMONIA")}}
         if film.kind:
             labels["kind"] = {film.kind: 1.0}
-        patient = (film.named[1] or film.named[3]) if film.named else name
+        patient = next(filter(None, film.named.group("patient", "healthy", "mendeley")), name) if film.named else name
         yield Study(name, patient, labels=labels, parts={split: film.part})
 
 

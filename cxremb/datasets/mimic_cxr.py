@@ -7,7 +7,15 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
 
-from cxremb.datasets.mimic_release import KINDS, Release, film_files, open_release, patient_folder, study_folders
+from cxremb.datasets.mimic_release import (
+    KINDS,
+    Release,
+    film_files,
+    film_formats,
+    open_release,
+    patient_folder,
+    study_folders,
+)
 from cxremb.datasets.mimic_reports import Reports, open_reports, parse_report
 from cxremb.datasets.mimic_tables import UNCERTAIN, ListedFilm, label_sets, labeller
 from cxremb.errors import DataError
@@ -167,7 +175,7 @@ def images(release: Release, notes: list[Note]) -> Iterator[Image]:
             views[film.view or "blank"] += 1
         yield Image(film.dicom_id, str(film.study), str(film.patient), view, path)
     folders.search_unlisted_studies()
-    notes += notes_of(missing, folders.unlisted) + view_notes(views)
+    notes += notes_of(missing, folders.unlisted, folders.several) + view_notes(views)
 
 
 class StudyFolders:
@@ -180,17 +188,21 @@ class StudyFolders:
         self.release = release
         self.searched: set[int] = set()
         self.unlisted = NoteCounter(f"images on disk that {release.index.name} does not list", "left out")
-        self.film_files = lru_cache(maxsize=64)(film_files)
+        self.several = NoteCounter("images that are here in several formats", "the one as published was taken")
+        self.film_formats = lru_cache(maxsize=64)(film_formats)
 
     def find(self, film: ListedFilm) -> Path | None:
         """The film's file, if it is here."""
         folder = f"{self.release.files}/{patient_folder(film.patient)}/s{film.study}"  # a Path each is slow and large
-        found = self.film_files(folder)
+        found = self.film_formats(folder)
         if film.study not in self.searched:
             self.searched.add(film.study)
             for stem in sorted(found.keys() - self.release.ids):
-                self.unlisted.add(Path(folder, found[stem]))
-        return Path(folder, found[film.dicom_id]) if film.dicom_id in found else None
+                self.unlisted.add(Path(folder, found[stem][0]))
+            for names in found.values():
+                if len(names) > 1:
+                    self.several.add(Path(folder, f"{names[0]} rather than {', '.join(names[1:])}"))
+        return Path(folder, found[film.dicom_id][0]) if film.dicom_id in found else None
 
     def search_unlisted_studies(self) -> None:
         """Count what lies in the folders of studies that nobody listed."""

@@ -92,9 +92,22 @@ def patient_folder(patient: int) -> str:
 
 
 def film_files(folder: Path | str) -> dict[str, str]:
-    """Stem -> file name of the films in one folder; nothing if there is no such folder."""
-    names = sorted(name for name, _ in entries(folder) if name.lower().endswith(SUFFIXES) and name[0] != ".")
-    return {os.path.splitext(name)[0]: name for name in names}  # noqa: PTH122 - a Path per film is slow
+    """Stem -> file name of the films in one folder; nothing if there is no such folder.
+
+    Of a film in several formats it is the first of `SUFFIXES`: as published, before what somebody made of it.
+    """
+    return {stem: names[0] for stem, names in film_formats(folder).items()}
+
+
+def film_formats(folder: Path | str) -> dict[str, list[str]]:
+    """Stem -> the names of its files, in the order of `SUFFIXES`."""
+    found: dict[str, list[str]] = {}
+    for name, _ in entries(folder):
+        if name.lower().endswith(SUFFIXES) and name[0] != ".":
+            found.setdefault(os.path.splitext(name)[0], []).append(name)  # noqa: PTH122 - a Path per film is slow
+    for names in found.values():
+        names.sort(key=lambda name: SUFFIXES.index(os.path.splitext(name)[1].lower()))  # noqa: PTH122
+    return found
 
 
 def study_folders(files: Path) -> Iterator[tuple[int, int, Path]]:

@@ -1,8 +1,9 @@
 """What the readers of folders have in common: the files below a folder, ids for them, and notes on what is wrong."""
 
 import os
+import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path, PurePath
 
 from cxremb.errors import DataError
@@ -10,6 +11,36 @@ from cxremb.types import EXAMPLES, Note
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".npy", ".dcm")
 NOT_GIVEN = "not given"
+# Names of folders, and ends of file names, that say: no film, but what somebody drew or computed on one.
+MASKS = frozenset(
+    [
+        "mask",
+        "masks",
+        "maske",
+        "masken",
+        "masque",
+        "masques",
+        "label",
+        "labels",
+        "segmentation",
+        "segmentations",
+        "seg",
+        "segs",
+        "annotation",
+        "annotations",
+        "groundtruth",
+        "gt",
+        "overlay",
+        "overlays",
+        "heatmap",
+        "heatmaps",
+        "contour",
+        "contours",
+    ]
+)
+OF_WHAT = frozenset(("lung", "lungs", "heart", "left", "right", "manual", "binary", "image", "ground", "truth", "bbox"))
+MASK_NOTE = "files in folders of masks or labels, or named as the mask of a film, left out"
+MASK_HINT = "they are no films: add their folder by itself if they are what you want to add"
 
 
 def image_files(folder: Path) -> tuple[list[Path], list[Path]]:
@@ -75,6 +106,32 @@ def name_images(folder: Path, paths: Sequence[Path]) -> list[str]:
         name if times[name] == 1 else path.relative_to(folder).as_posix()
         for name, path in zip(bare, paths, strict=True)
     ]
+
+
+def without_masks(folder: Path, paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
+    """(films, masks): what lies in a folder called masks, labels or segmentation, and `1_mask.png` beside a `1.png`.
+
+    Where that would leave no film, `folder` was given for what is in it, and all are films.
+    """
+    stems = {path.stem for path in paths}
+    masks = {path for path in paths if is_mask(path.relative_to(folder), stems)}
+    if len(masks) == len(paths):
+        return list(paths), []
+    return [path for path in paths if path not in masks], [path for path in paths if path in masks]
+
+
+def is_mask(path: PurePath, stems: Collection[str]) -> bool:
+    """Whether a folder on the path is called one of `MASKS`, or the name is another's of `stems` with such an end."""
+    if any(names_masks(step) for step in path.parts[:-1]):
+        return True
+    found = re.fullmatch(r"(.+)[_\-. ]([a-z]+)", path.stem, re.IGNORECASE)
+    return found is not None and found[2].lower() in MASKS and found[1] in stems
+
+
+def names_masks(step: str) -> bool:
+    """Whether a folder's name says masks and nothing else: `masks`, `left mask`, `LungSegmentations`."""
+    words = {word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+", step)}
+    return bool(words & MASKS or {"ground", "truth"} <= words) and words <= MASKS | OF_WHAT
 
 
 def without_suffix(name: str) -> str:

@@ -1,23 +1,23 @@
 """A table as a collection: surveyed once, then read as studies, then as images."""
 
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator
 
 from cxremb.datasets.dicom import view_in
 from cxremb.datasets.table.columns import snake
+from cxremb.datasets.table.films import FilmFolder
 from cxremb.datasets.table.labels import UNCERTAIN, label_sets, says_nothing, study_labels
 from cxremb.datasets.table.layout import CLINICAL, Layout, TableSpec, lay_out
 from cxremb.datasets.table.survey import Counters, Survey, counters, survey
 from cxremb.datasets.table.template import INFINITE
-from cxremb.datasets.tree import SUFFIXES, image_files, without_suffix
-from cxremb.errors import DataError, name_list
+from cxremb.errors import DataError
 from cxremb.store.layout import BEFORE_READING
 from cxremb.tablefile import Cells, open_table, plain
-from cxremb.types import EXAMPLES, Collection, Image, Note, Study, notes_of, part_named
+from cxremb.types import Collection, Image, Note, Study, notes_of, part_named
 
 NAME = "table"
 OFFICIAL = "official"  # the split that a column of parts makes
 NOT_HERE = "listed images that are not on disk"
+TWICE = "images that name the same file as another"
 NO_PATIENT = "studies without a patient"
 NO_TEXT = "studies without any of the texts"
 UNSURE = "labels of -1 (uncertain)"
@@ -25,7 +25,8 @@ UNKNOWN = "labels that say unknown, or a word like it"
 BLANK = "labels that are blank"
 BEYOND = "studies with infinite readings in the columns of --text-template"
 HINTS = {
-    NOT_HERE: "they stay listed; paths are looked for under --images, else beside the table",
+    NOT_HERE: "they stay listed; a path is relative to --images, else to the table; a name may be anywhere in --images",
+    TWICE: "both kept: one film counts twice",
     NO_PATIENT: "each is its own: leakage through them cannot be ruled out",
     NO_TEXT: "kept: they have no text vector",
     UNSURE: "missing: the study has no value for that label",
@@ -33,51 +34,6 @@ HINTS = {
     BLANK: "missing: the study has no value for that label",
     BEYOND: "outside what was measurable: left out of the text, as missing ones are",
 }
-
-
-class FilmFolder:
-    """The image files of a folder, found by the path or the id that a table gives.
-
-    Paths are taken relative to `folder`. With `searched`, its tree is listed once and ids are looked up in it.
-
-    Raises `DataError` if there is no such folder, or no image in one that is searched.
-    """
-
-    def __init__(self, folder: Path, searched: bool) -> None:
-        self.folder = folder
-        self.by_name: dict[str, list[str]] = {}  # name without suffix -> paths below the folder
-        for path in image_files(folder)[0] if searched else ():
-            relative = path.relative_to(folder).as_posix()
-            self.by_name.setdefault(without_suffix(relative).rpartition("/")[2], []).append(relative)
-        self.named: set[str] = set()
-
-    def find(self, cell: str) -> Path | None:
-        """The file that a path or an id means, None if it is not here.
-
-        An id is a file's name, or the end of its path, with or without suffix. Raises `DataError`, naming them, if
-        several files answer to it.
-        """
-        wanted = without_suffix(cell)
-        found = [
-            path
-            for path in self.by_name.get(wanted.rpartition("/")[2], ())
-            if f"/{without_suffix(path)}".endswith(f"/{wanted}")
-        ]
-        found = nearest(found, cell)
-        if len(found) > 1:
-            raise DataError(
-                f"several files in {self.folder} could be {cell}: {name_list(found, 10)}",
-                hint="name a column of paths with --column path=COLUMN, or point --images at one of the folders",
-            )
-        self.named.update(found)
-        if found:
-            return self.folder / found[0]
-        direct = self.folder / cell  # where the tree was not listed, or the path leads out of it
-        return direct if cell.lower().endswith(SUFFIXES) and direct.is_file() else None
-
-    def unnamed(self) -> list[str]:
-        """The listed files that nobody asked for, sorted."""
-        return sorted(path for paths in self.by_name.values() for path in paths if path not in self.named)
 
 
 def read(spec: TableSpec) -> Collection:
@@ -149,21 +105,29 @@ def gap(cell: str) -> str:
 def images(found: Survey, films: FilmFolder, notes: list[Note]) -> Iterator[Image]:
     """Each image at its first row, with its file if it is here."""
     layout, counted, known = found.layout, counters(HINTS), set()
+    of_file: dict[str, tuple[str, str]] = {}  # file -> the image and patient that it is
     for _, row in layout.rows(layout.of_image):
         study, image = layout.ids(row)
         if not image or image in known:
             continue
         known.add(image)
-        path = films.find(layout.path(row) or image)
+        place = layout.path(row)
+        path = films.find(place or image, is_path=bool(place))
         if path is None:
-            counted[NOT_HERE].add(layout.path(row) or image)
+            counted[NOT_HERE].add(place or image)
         patient = layout.patient(found.merged.get(study, row)) or study
+        first = of_file.setdefault(str(path), (image, patient)) if path else (image, patient)
+        if first[1] != patient:
+            raise DataError(
+                f"{path}: one film is {first[0]} of patient {first[1]} and {image} of patient {patient}",
+                hint="a film has one patient: correct the ids or the paths of these two rows",
+            )
+        if first[0] != image:
+            counted[TWICE].add(f"{first[0]}, {image}")
         view = layout.cell("view", row)
         yield Image(image, study, patient, view_in(view) or view or None, path)
     notes += notes_of(*counted.values())
-    unnamed = films.unnamed()
-    if unnamed:
-        notes.append(Note("images on disk that no row names", len(unnamed), unnamed[:EXAMPLES], "not added"))
+    notes += films.notes()
 
 
 def open_questions(found: Survey) -> list[Note]:
@@ -193,10 +157,3 @@ def source(spec: TableSpec, layout: Layout) -> dict[str, str]:
         **{role: f"column {it.column}{' (guessed)' if it.guessed else ''}" for role, it in layout.roles.items()},
         **{what: value for what, value in used.items() if value},
     }
-
-
-def nearest(found: Sequence[str], cell: str) -> list[str]:
-    """The one whose path is `cell`, else those that end with it, else all."""
-    if cell in found:
-        return [cell]
-    return [path for path in found if path.endswith(f"/{cell}")] or list(found)

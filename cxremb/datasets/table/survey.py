@@ -164,6 +164,7 @@ def merge(layout: Layout, differing: set[str]) -> dict[str, dict[str, str]]:
             first = first_row.setdefault((study, column), number)
             known[column] = known[column] or cells[column]
             if clean_id(known[column]) != clean_id(cells[column]):
+                refuse_two_patients(layout, study, (known[column], cells[column]), rows=(first, number), column=column)
                 raise DataError(
                     f"{layout.table.path}: study {study} has {column} = {short(known[column])} in {place(first)} "
                     f"and {short(cells[column])} in {place(number)}",
@@ -171,6 +172,21 @@ def merge(layout: Layout, differing: set[str]) -> dict[str, dict[str, str]]:
                     "--column study=COLUMN (without one, every image is its own study)",
                 )
     return merged
+
+
+def refuse_two_patients(
+    layout: Layout, study: str, patients: tuple[str, str], *, rows: tuple[int, int], column: str
+) -> None:
+    """Raises `DataError` if it is the patient in whom two rows of an image, or of a study, differ."""
+    if "patient" not in layout.roles or layout.roles["patient"].column != column:
+        return
+    what, place = "study" if "study" in layout.roles else "image", layout.table.place
+    raise DataError(
+        f"{layout.table.path}: {what} {study} is of patient {patients[0]} in {place(rows[0])} and of patient "
+        f"{patients[1]} in {place(rows[1])}",
+        hint=f"one {what}, one patient: correct one of the two rows; or, if they are two films, name a column that "
+        f"tells them apart with --column {'id' if what == 'image' else 'study'}=COLUMN",
+    )
 
 
 def short(cell: str) -> str:
