@@ -201,10 +201,12 @@ def test_masks_are_no_films(tmp_path: Path, masks: str) -> None:
 
 
 def test_masks_beside_their_films(tmp_path: Path) -> None:
-    got = read(films(tmp_path, "a/1.png", "a/1_mask.png", "b/2.png", "b/2-seg.png", "b/3_mask.png"), "mine")
-    assert sorted(patients(got)) == ["a/1", "b/2", "b/3_mask"]  # the last is nobody's mask
+    got = read(
+        films(tmp_path, "a/1.png", "a/1_mask.png", "normal/2.png", "normal/2-seg.png", "normal/3_mask.png"), "mine"
+    )
+    assert sorted(patients(got)) == ["a/1", "normal/2", "normal/3_mask"]  # the last is nobody's mask
     assert notes(got)["files in folders of masks or labels, or named as the mask of a film, left out"] == 2
-    only = read(films(tmp_path / "masks", "a/1.png", "b/1.png"), "mine")
+    only = read(films(tmp_path / "masks", "a/1.png", "normal/1.png"), "mine")
     assert len(patients(only)) == 2  # who points at them wants them
 
 
@@ -214,7 +216,7 @@ def test_a_class_called_like_a_mask_word_among_others_stays(tmp_path: Path) -> N
 
 
 def test_equal_names_in_sub_folders_of_a_class_are_one_patient(tmp_path: Path) -> None:
-    names = [f"{group}/{kind}/{n}.png" for group in ("ill", "well") for kind in ("plain", "equalised") for n in "12"]
+    names = [f"{group}/{kind}/{n}.png" for group in ("ill", "normal") for kind in ("plain", "equalised") for n in "12"]
     got = read(films(tmp_path, *names, "ill/plain/3.png", "ill/4.png"), "mine")
     assert patients(got) == {
         **{name.removesuffix(".png"): f"{name[: name.index('/')]}/{Path(name).stem}" for name in names},
@@ -226,6 +228,6 @@ def test_equal_names_in_sub_folders_of_a_class_are_one_patient(tmp_path: Path) -
 
 def test_many_sub_folders_with_equal_names_are_patients(tmp_path: Path) -> None:
     names = [f"ill/p{patient}/{n}.png" for patient in range(6) for n in "12"]
-    got = read(films(tmp_path, *names, "well/1.png"), "mine")
-    assert set(patients(got).values()) == {*(f"ill/p{patient}" for patient in range(6)), "well/1"}
+    got = read(films(tmp_path, *names, "normal/1.png"), "mine")
+    assert set(patients(got).values()) == {*(f"ill/p{patient}" for patient in range(6)), "normal/1"}
     assert notes(got)["sub-folders of a class that hold files of the same names"] == 6

@@ -97,13 +97,18 @@ def test_one_patient_written_7_and_7_0(tmp_path: Path) -> None:
         (["1.png,100000", "2.png,1E+05"], r"one number in several ways: 100000 \(line 2\) and 1E\+05"),
         (["1.png,1.23E+10", "2.png,1.23E+10"], r"has 1.23E\+10 in 2 rows \(first in line 2\)"),
         (["1.png,1e5", "2.png,1e5", "3.png,12"], "has 1e5 in 2 rows"),
-        (["1.png,#####", "2.png,#####"], "has ##### in 2 rows"),
         (["1.png,1234567890123400", "2.png,1234567890123400", "3.png,9234567890123400"], "rounded it"),
     ],
 )
 def test_several_patients_that_became_one_are_refused(tmp_path: Path, rows: list[str], message: str) -> None:
     with pytest.raises(DataError, match=message):
         add(tmp_path, "filename,patient_id", rows)
+
+
+def test_a_column_too_narrow_to_show_its_ids_makes_nobody_one(tmp_path: Path) -> None:
+    added = add(tmp_path, "filename,patient_id", ["1.png,#####", "2.png,#####"])
+    assert added.dataset.studies["patient_id"].to_pylist() == ["1", "2"]
+    assert [note.what for note in added.notes] == ["studies without a patient"]
 
 
 def test_changed_ids_that_are_still_different_are_told(tmp_path: Path) -> None:
