@@ -55,7 +55,8 @@ def interrupt(*_: object, **__: object) -> None:
 def test_ctrl_c_says_what_is_kept(
     words: tuple[str, ...], small: Dataset, cxremb: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for place in ("store.dataset.open_dataset", "catalog.add_collection", "evaluation.published.published"):
+    seams = ("store.dataset.open_dataset", "api.places.open_dataset", "catalog.add_collection")
+    for place in (*seams, "evaluation.published.published"):
         monkeypatch.setattr(f"cxremb.{place}", interrupt)
     result = cxremb(*words, *(() if words[0] == "reproduce" else ("--root", small.paths.root)))  # type: ignore[operator]
     assert result.code == 130
