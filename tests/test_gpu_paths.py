@@ -27,6 +27,15 @@ from cxremb.encoders.machine import choose_machine
 from cxremb.errors import EncoderError
 from cxremb.images import Frame
 from cxremb.store.manifest import Recipe
+from cxremb.training.data import Member, Rows
+from cxremb.training.heads import HEADS, NetworkSpec
+from cxremb.training.inputs import tensors_of
+from cxremb.training.loop import fit_members
+from cxremb.training.options import Options, PixelRecipe
+from cxremb.training.pixels.films import Films
+from cxremb.training.pixels.loop import Training
+from cxremb.training.pixels.predict import NetworkJob
+from cxremb.training.stack import Stack
 
 CUDA = Machine(("cuda",), batch_size=4)
 SIDE = 32
@@ -328,3 +337,66 @@ def test_on_a_cpu_the_vectors_are_those_of_the_module() -> None:
     np.testing.assert_allclose(
         TorchForward(module, Machine(), rows=CPU_ROWS)(pixels)[0], expected, rtol=1e-5, atol=1e-6
     )
+
+
+def rows_of(n: int) -> Rows:
+    random = np.random.default_rng(0)
+    y = random.integers(0, 2, (n, 1)).astype(np.float64)
+    X = random.normal(size=(n, 6)).astype(np.float32) + y.astype(np.float32)
+    return Rows({"image": X}, {"image": np.ones(n, bool)}, y, "binary", np.arange(n).astype(np.str_))
+
+
+def test_an_epoch_of_heads_is_fetched_with_one_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever fetches a value from a device, other than the one copy of all members' sums, is counted."""
+    rows, fetched, copy = rows_of(60), [], torch.Tensor.cpu
+    index = np.arange(60)
+    members = [Member(index[:40], index[40:], seed) for seed in range(3)]
+    options = replace(Options(), epochs=2, batch_size=16, select="last", patience=None)
+    stack = Stack(tensors_of(rows, HEADS["image"]), members, HEADS["image"], options=options, dtype=torch.float32)
+
+    def counting(name: str) -> Callable[..., Any]:
+        original = getattr(torch.Tensor, name)
+
+        def fetch(tensor: torch.Tensor, *words: Any) -> Any:
+            fetched.append(name)
+            return original(tensor, *words)
+
+        return fetch
+
+    for name in ("item", "tolist", "__float__", "__bool__", "__int__"):
+        monkeypatch.setattr(torch.Tensor, name, counting(name))
+
+    def counted_copy(tensor: torch.Tensor) -> torch.Tensor:
+        fetched.append(tuple(tensor.shape))
+        return copy(tensor)
+
+    monkeypatch.setattr(torch.Tensor, "cpu", counted_copy)
+    stack.run_epoch(1)
+    assert fetched == [(6, 5)]  # two parts of three members: loss, accuracy and three counts of each
+    stack.run_epoch(2)
+    assert fetched == [(6, 5)] * 2
+    monkeypatch.undo()
+    for learner in stack.learners:
+        [alone] = fit_members(rows, [learner.member], HEADS["image"], options=replace(options, precision="fp32"))
+        assert [one.epoch for one in learner.history] == [1, 1, 2, 2]
+        for mine, other in zip(learner.history, alone.history, strict=True):
+            assert mine.loss == pytest.approx(other.loss, abs=1e-6)
+
+
+def test_a_network_on_a_gpu_waits_for_no_step(gpu: PretendedGpu, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Films and rows go there without waiting, the loss is computed there, and nothing comes back in between."""
+    rows = rows_of(12)
+    pixels = np.random.default_rng(0).integers(0, 256, (12, 16, 16), dtype=np.uint8)
+    held = Films(PixelRecipe(side=16), None, [], np.arange(12), pixels)
+    job = NetworkJob(
+        NetworkSpec(widths=(4,)), PixelRecipe(side=16), Options(batch_size=5, precision="fp32"), device="cuda"
+    )
+    monkeypatch.setattr(torch.random, "fork_rng", lambda devices: nullcontext())
+    monkeypatch.setattr("cxremb.training.pixels.predict.native_bf16", lambda device: True)
+    training = Training(job, held, tensors_of(rows), member=Member(np.arange(10), np.arange(10, 12), 0))
+    monkeypatch.setattr(training, "close_epoch", lambda epoch: None)
+    monkeypatch.setattr(torch.Tensor, "cpu", lambda tensor: pytest.fail("a copy that waits"))
+    gpu.log.clear()
+    for _ in training.run_epoch(1):
+        gpu.log.append("step")
+    assert [line for line in gpu.log if line != "slow copy in"] == ["pin", "copy in", "pin", "copy in", "step"] * 2

@@ -20,7 +20,7 @@ from cxremb.errors import TrainError
 from cxremb.training.data import Epoch, Member, called
 from cxremb.training.heads import HeadSpec
 from cxremb.training.inputs import RowTensors, gather, measure_scaling
-from cxremb.training.losses import figures, labelled
+from cxremb.training.losses import figures, labelled, part_sums
 from cxremb.training.modules import logits_of
 from cxremb.training.options import Options
 
@@ -55,7 +55,8 @@ def fit_linear(table: RowTensors, member: Member, options: Options) -> Solution:
         }
         for phase, rows in (("train", train), (member.watched_name, watched)):
             logits = logits_of(head, parameters, rows, gather=read)
-            history.append(figures(logits, table, rows, epoch=step, phase=phase))
+            sums = part_sums(logits, table, rows).cpu().numpy()
+            history.append(figures(sums, epoch=step, phase=phase))
         if history[-1].loss < lowest:
             kept, lowest, chosen = parameters, history[-1].loss, step
     if not kept:

@@ -77,8 +77,12 @@ def summed_loss(logits: Tensor, targets: RowTensors, rows: Tensor, *, weights: T
     return (cells * weights).sum()
 
 
-def figures(logits: Tensor, targets: RowTensors, rows: Tensor, *, epoch: int, phase: str) -> Epoch:
-    """The figures of one part, each cell called as its likeliest class; a tie of two is called 1."""
+def part_sums(logits: Tensor, targets: RowTensors, rows: Tensor) -> Tensor:
+    """What the figures of one part follow from, on the device of the logits: one copy fetches that of many parts.
+
+    Float64: loss, accuracy, then true positives, calls and positives of each class. A cell is called as its likeliest
+    class; a tie of two is called 1.
+    """
     known = targets.known[rows]
     cells = known.sum()
     losses = cell_losses(logits, targets, rows)
@@ -90,10 +94,15 @@ def figures(logits: Tensor, targets: RowTensors, rows: Tensor, *, epoch: int, ph
         torch.stack([(mask & known).sum(dim=0) for mask in (says & true, says, true)])
         for says, true in ((called == level, classes == level) for level in judged)
     ]
-    loss = float((losses * known).sum() / cells)
-    tp, positive, true = np.array(torch.cat(counts, dim=1).flatten().tolist()).reshape(3, -1)
+    loss = (losses * known).sum() / cells
+    return torch.cat([loss.double().view(1), right.view(1), torch.cat(counts, dim=1).flatten().double()])
+
+
+def figures(sums: NDArray[np.float64], *, epoch: int, phase: str) -> Epoch:
+    """The figures of one part. sums: as `part_sums`."""
+    tp, positive, true = sums[2:].reshape(3, -1)
     ratios = macro(tp, positive), macro(tp, true), macro(2 * tp, positive + true)
-    return Epoch(epoch, phase, loss, float(right), *ratios)
+    return Epoch(epoch, phase, float(sums[0]), float(sums[1]), *ratios)
 
 
 def calls(logits: Tensor, targets: RowTensors) -> Tensor:

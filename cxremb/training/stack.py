@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from math import isfinite
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -17,7 +18,7 @@ from torch.optim.adam import adam
 from cxremb.training.data import Epoch, Member
 from cxremb.training.heads import HeadSpec
 from cxremb.training.inputs import RowTensors, Scaling, gather, measure_scaling
-from cxremb.training.losses import balanced, figures, labelled, summed_loss
+from cxremb.training.losses import balanced, figures, labelled, part_sums, summed_loss
 from cxremb.training.modules import Batch, forward, logits_of, unchanged
 from cxremb.training.options import Options
 from cxremb.training.schedule import finished
@@ -141,8 +142,10 @@ class Stack:
         size = self.options.batch_size
         for start in range(0, len(orders[0]), size):  # some run out of rows before others: the first ones go on
             self.step([rows for order in orders if len(rows := order[start : start + size])])
+        parts = torch.stack([sums for number in range(len(self.running)) for sums in self.measure(number)])
+        found = parts.cpu().numpy()  # a GPU is waited for here, and at no step
         for number, learner in enumerate(self.running):
-            self.watch(learner, self.adam.of(number), epoch)
+            self.watch(learner, self.adam.of(number), epoch, parts=found[2 * number : 2 * number + 2])
         going = [number for number, learner in enumerate(self.running) if not learner.stopped]
         if len(going) < len(self.running):
             self.running = [self.running[number] for number in going]
@@ -197,13 +200,20 @@ class Stack:
                 lost[name].append((spare & ((which * len(names)).long() == number)).float())
         return {name: pad_sequence(masks, batch_first=True) for name, masks in lost.items()}
 
-    def watch(self, learner: Learner, weights: Mapping[str, Tensor], epoch: int) -> None:
-        """Figures of both parts at the end of an epoch, what is kept of it, and whether the member goes on."""
-        rounded = {name: value.to(self.dtype) for name, value in weights.items()}
+    def measure(self, number: int) -> list[Tensor]:
+        """What the figures of both parts of a running member follow from, as `part_sums`."""
+        learner = self.running[number]
+        rounded = {name: value.to(self.dtype) for name, value in self.adam.of(number).items()}
         found = []
-        for phase, rows in (("train", learner.measured), (learner.member.watched_name, learner.watched)):
+        for rows in (learner.measured, learner.watched):
             logits = logits_of(self.head, rounded, rows, gather=lambda part: self.batch([learner.number], part))
-            found.append(figures(logits, self.rows, rows, epoch=epoch, phase=phase))
+            found.append(part_sums(logits, self.rows, rows))
+        return found
+
+    def watch(self, learner: Learner, weights: Mapping[str, Tensor], epoch: int, *, parts: NDArray[np.float64]) -> None:
+        """Figures of both parts at the end of an epoch, what is kept of it, and whether the member goes on."""
+        phases = ("train", learner.member.watched_name)
+        found = [figures(sums, epoch=epoch, phase=phase) for sums, phase in zip(parts, phases, strict=True)]
         if not all(isfinite(one.loss) for one in found):
             learner.diverged, learner.stopped = epoch, True
             return

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from math import ceil
 from pathlib import Path
 
@@ -11,10 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from cxremb.encoders.device import overlaps, upload
 from cxremb.errors import TrainError
 from cxremb.training.data import Epoch, Member
 from cxremb.training.inputs import RowTensors
-from cxremb.training.losses import balanced_weights, cell_losses, figures, labelled
+from cxremb.training.losses import balanced_weights, cell_losses, figures, labelled, part_sums
 from cxremb.training.pixels.films import Films, augmented, scaled
 from cxremb.training.pixels.networks import freeze, new_network
 from cxremb.training.pixels.predict import NetworkJob, counted, logits_of, mixed, threads_for
@@ -45,7 +46,10 @@ class Training:
         self.watched = labelled(targets, member, member.watched_name)
         drawn = torch.randperm(len(self.train), generator=torch.Generator().manual_seed(member.seed))
         self.glance = self.train[drawn[:GLANCE]]
-        self.weights = balanced_weights(targets, self.train) if job.options.class_weights else None
+        # where losses are computed: CUDA has the labels too, for what is computed here it would wait at every step
+        self.place = job.device if overlaps(job.device) else "cpu"
+        self.there = replace(targets, classes=targets.classes.to(self.place), known=targets.known.to(self.place))
+        self.weights = balanced_weights(targets, self.train).to(self.place) if job.options.class_weights else None
         outputs = job.spec.outputs(targets.task, targets.labels)
         build = job.build or (
             lambda outputs, seed: new_network(job.spec, job.recipe.side, outputs, seed=seed, start=job.start)
@@ -126,7 +130,7 @@ class Training:
     def learn(self, rows: Tensor, chance: torch.Generator) -> None:
         """One step of the optimiser."""
         device = self.job.device
-        X = scaled(torch.from_numpy(self.films.take(rows.numpy())).to(device))
+        X = scaled(upload(self.films.take(rows.numpy()), device))
         X = augmented(X, self.job.recipe.augment, chance)
         self.network.train()
         for layer in self.frozen:
@@ -134,7 +138,8 @@ class Training:
         self.optimiser.zero_grad()
         with seeded(int(torch.randint(2**31, (), generator=chance)), device), mixed(self.job):
             logits = self.network(X.contiguous(memory_format=torch.channels_last))
-        loss = mean_loss(logits.float().cpu(), self.targets, rows, weights=self.weights)
+        here = upload(rows.numpy(), self.place)
+        loss = mean_loss(logits.float().to(self.place), self.there, here, weights=self.weights)
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimiser.step()
 
@@ -143,7 +148,8 @@ class Training:
         found = []
         for phase, rows in (("train", self.glance), (self.member.watched_name, self.watched)):
             logits = logits_of(self.network, self.films, rows.numpy(), job=self.job)
-            found.append(figures(counted(logits, self.targets.task), self.targets, rows, epoch=epoch, phase=phase))
+            sums = part_sums(counted(logits, self.targets.task), self.targets, rows)
+            found.append(figures(sums.numpy(), epoch=epoch, phase=phase))
         loss = found[-1].loss
         if not all(np.isfinite(one.loss) for one in found):
             if not self.chosen:
@@ -212,7 +218,7 @@ def mean_loss(logits: Tensor, targets: RowTensors, rows: Tensor, *, weights: Ten
     """The mean over what is known of `rows`, weighted by class. weights: (cells, levels)."""
     counted = targets.known[rows].float()
     if weights is not None:
-        counted = counted * weights[torch.arange(len(weights)), targets.classes[rows]]
+        counted = counted * weights[torch.arange(len(weights), device=weights.device), targets.classes[rows]]
     return (cell_losses(logits, targets, rows) * counted).sum() / counted.sum().clamp(
         min=torch.finfo(torch.float32).tiny
     )

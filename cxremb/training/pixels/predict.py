@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from cxremb.encoders.device import upload
 from cxremb.encoders.machine import native_bf16
 from cxremb.errors import StoreError, TrainError
 from cxremb.images import Frame, Grey, resize
@@ -59,10 +60,10 @@ def logits_of(network: nn.Module, films: Films, rows: NDArray[np.int64], *, job:
     network.eval()
     size, found = max(ROWS_AT_ONCE, job.options.batch_size), []
     for start in range(0, len(rows), size):
-        X = scaled(torch.from_numpy(films.take(rows[start : start + size])).to(job.device))
+        X = scaled(upload(films.take(rows[start : start + size]), job.device))
         with mixed(job):
-            found.append(network(X.contiguous(memory_format=torch.channels_last)).float().cpu())
-    return torch.cat(found)
+            found.append(network(X.contiguous(memory_format=torch.channels_last)).float())
+    return torch.cat(found).cpu()  # waits once, not for each chunk
 
 
 def threads_for(job: NetworkJob) -> AbstractContextManager[Any]:
