@@ -59,13 +59,18 @@ def add_collection(collection: Collection, root: Path, progress: Progress = unwa
     before = described if described and whole(described) else None
     index = RecordIndex()
     with drafting(paths) as drafts:
-        rows = LabelRows([*((about, {}) for about in collection.label_sets), *own.sets], drafts["labels"].add)
+        sets = [*((about, {}) for about in collection.label_sets), *own.sets]
+        rows = LabelRows(sets, drafts["labels"].add, kept=[about.name for about, _ in own.sets])
         write_studies(collection, index, drafts, labels=rows, progress=progress)
         notes = write_images(collection.images, index, drafts["images"], progress=progress)
         if not index.studies and not index.images:
             raise DataError(f"{collection.name}: no study and no image in it", hint="check the paths you gave")
-        notes = [*collection.notes, *notes, *patient_notes(index), *own.notes, *keep_own(own, rows, index.studies)]
-        about = {**description_of(collection, notes), "label_sets": rows.finish()}
+        lost = keep_own(own, rows, index.studies)
+        label_sets = rows.finish()
+        notes = [*collection.notes, *notes, *patient_notes(index), *own.notes, *lost, *rows.notes]
+        about = {**description_of(collection, notes), "label_sets": label_sets}
+        if collection.default_label_set in label_sets:
+            about["default_label_set"] = collection.default_label_set
         dataset, found = settle(before, paths, drafts, about=about)
     for name, parts in index.parts.items():
         store_published(dataset, name, parts)

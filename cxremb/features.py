@@ -38,7 +38,7 @@ Block = NDArray[np.float32]
 class Inputs:
     """What to learn from what. A model is an encoder or a full store name; None takes the newest store."""
 
-    label_set: str = "normal_abnormal"
+    label_set: str | None = None  # None: the data set's own
     image_model: str | None = None
     text_model: str | None = None
     text: str = REPORT  # a section, `findings+impression` or `pre-read`

@@ -23,6 +23,8 @@ from cxremb.types import EXAMPLES, LabelSet
 
 COLUMNS = ("study_id", "label", "value")
 SHAPE = "give the columns study_id, label and value (0 or 1; leave the row out where it is missing)"
+BEFORE_DEFAULTS = "normal_abnormal"  # of data sets that name no default, as those that were added before there was one
+BRING = 'bring labels: `cxremb data label NAME --sql "select ..."`'
 
 Row = tuple[str, str, float]  # study, label, value
 
@@ -39,8 +41,30 @@ class Labels:
     values: NDArray[np.float64]  # (n, k) 0 or 1; NaN where missing
 
 
-def read_labels(dataset: Dataset, label_set: str) -> Labels:
-    """A label set to train on. Raises `DataError`, listing the sets there are, if it is unknown or only lists terms."""
+def label_set_of(dataset: Dataset, label_set: str | None = None) -> str:
+    """The label set of that name; without a name the data set's own default, else the only one that can be trained on.
+
+    Raises `DataError`, listing the sets there are, if there is none or nothing says which of several.
+    """
+    about = dataset.descriptor.get("label_sets", {})
+    trainable = [name for name in about if about[name]["task"] != "terms"]
+    default = dataset.descriptor.get("default_label_set") or BEFORE_DEFAULTS
+    if label_set is not None or default in trainable or len(trainable) == 1:
+        return label_set or (default if default in trainable else trainable[0])
+    if not trainable:
+        raise DataError(f"{dataset.name}: no label set to learn from or to audit", hint=BRING)
+    raise DataError(
+        f"{dataset.name} has several label sets and no default: {name_list(trainable)}",
+        hint=f"say --label-set {' or '.join(trainable)}",
+    )
+
+
+def read_labels(dataset: Dataset, label_set: str | None = None) -> Labels:
+    """A label set to train on; which, if none is named, `label_set_of` says.
+
+    Raises `DataError`, listing the sets there are, if it is unknown or only lists terms.
+    """
+    label_set = label_set_of(dataset, label_set)
     about = dataset.descriptor.get("label_sets", {})
     trainable = [name for name in about if about[name]["task"] != "terms"]
     hint = f"say --label-set {' or '.join(trainable)}" if trainable else "add a collection that has labels"
@@ -167,5 +191,11 @@ def store_labels(dataset: Dataset, about: LabelSet, rows: Sequence[Row], *, orig
         labelled = LabelRows([(about, origin)], draft.add)
         for study, values in by_study.items():
             labelled.add(study, {about.name: values})
-        descriptor["label_sets"] = {**sets, **labelled.finish()}
+        found = labelled.finish()
+        if not found:
+            raise DataError(
+                f"the label set {about.name!r} has nothing to tell apart: {labelled.sets[about.name].why_alike()}",
+                hint="give studies with 1 and studies with 0",
+            )
+        descriptor["label_sets"] = {**sets, **found}
         return commit_dataset(dataset.paths, drafts, descriptor, kept=kept)

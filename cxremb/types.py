@@ -120,4 +120,5 @@ class Collection:
     notes: Sequence[Note] = ()
     simulated: bool = False  # True marks every figure that rests on these images
     label_sets: Sequence[LabelSet] = ()  # one for each name in `Study.labels`
+    default_label_set: str = ""  # what commands use where no label set is named; empty: the only one, if there is one
     roles: Mapping[str, str] = field(default_factory=dict)  # section -> a role of `store.layout`, if not the usual one

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from cxremb.catalog import add_collection
 from cxremb.cli.data import app
 from cxremb.errors import DataError, QueryError
-from cxremb.labels import label_from_file, label_with_sql, read_labels
+from cxremb.labels import label_from_file, label_set_of, label_with_sql, read_labels
 from cxremb.store.dataset import Dataset, open_dataset
 from cxremb.store.sql import query
 from cxremb.types import Collection, LabelSet, Study
@@ -103,6 +103,7 @@ def test_a_version_follows_the_definition_and_the_rows_and_nothing_else(tmp_path
     st.dictionaries(st.text("ab1", min_size=1, max_size=3), st.dictionaries(st.sampled_from("xyz"), st.integers(0, 1)))
 )
 def test_what_is_stored_is_what_was_given(tmp_path_factory, table):
+    table = {**table, "+": {"x": 1}, "-": {"x": 0}}  # a set in which all studies say the same is left out
     labels = {study: {"finding": values} for study, values in table.items()}
     added = add_collection(labelled({**labels, "last": {}}, [FOUND]), tmp_path_factory.mktemp("r"))
     found = read_labels(added.dataset, "finding")
@@ -112,6 +113,23 @@ def test_what_is_stored_is_what_was_given(tmp_path_factory, table):
         for study, row in zip(found.study_ids, found.values.tolist(), strict=True)
     }
     assert back == expected
+
+
+def test_the_label_set_of_a_command_that_names_none(small, made, tmp_path):
+    assert label_set_of(small) == read_labels(small).label_set == "normal_abnormal"
+    assert label_set_of(small, "mesh") == "mesh"  # what was named is not checked here
+    with pytest.raises(DataError, match="made has several label sets and no default: grade, finding, sick") as caught:
+        read_labels(made)
+    assert caught.value.hint == "say --label-set grade or finding or sick"
+    collection = replace(labelled(), default_label_set="finding")
+    assert label_set_of(add_collection(collection, tmp_path / "named").dataset) == "finding"
+    with pytest.raises(DataError, match="no label set to learn from"):
+        label_set_of(add_collection(labelled({"1": {}}, ()), tmp_path / "bare").dataset)
+
+
+def test_a_data_set_of_before_defaults_has_the_one_that_was(small):
+    older = {name: value for name, value in small.descriptor.items() if name != "default_label_set"}
+    assert label_set_of(Dataset(small.paths, older)) == "normal_abnormal"
 
 
 def test_an_unknown_set_and_terms_are_refused_with_a_hint(small, made, tmp_path):
@@ -147,7 +165,12 @@ def test_sql_makes_a_binary_set(small):
     ("text", "task", "names", "second"),
     [
         ("select study_id, 'g' || study_id::int % 3 as label, 1 as value from studies", "multiclass", 3, [0, 1, 0]),
-        ("select study_id, 'g' || study_id::int % 2 as label, 1 as value from studies", "multilabel", 2, [NAN, 1]),
+        (
+            "select study_id, 'g' || study_id::int % 2 as label, (study_id::int < 6)::int as value from studies",
+            "multilabel",
+            2,
+            [NAN, 1],
+        ),
         (
             "select study_id, unnest(['a', 'b', 'c']) as label, study_id::int % 2 as value from studies",
             "multilabel",
@@ -207,10 +230,42 @@ def test_what_came_with_the_collection_stays_and_ones_own_is_replaced(small):
         label_with_sql(small, LabelSet("normal_abnormal", "", ""), text.format(1))
     with pytest.raises(DataError, match="cannot name a label set"):
         label_with_sql(small, LabelSet("a b", "", ""), text.format(1))
-    ones = read_labels(label_with_sql(small, OWN, text.format(1)), "own")
-    zeros = read_labels(label_with_sql(open_dataset(small.paths.root), OWN, text.format(0)), "own")
-    assert (ones.values.sum(), zeros.values.sum()) == (12, 0)
-    assert ones.version != zeros.version
+    some = read_labels(label_with_sql(small, OWN, text.format("study_id::int < 2")), "own")
+    others = read_labels(label_with_sql(open_dataset(small.paths.root), OWN, text.format("study_id::int > 2")), "own")
+    assert (some.values.sum(), others.values.sum()) == (2, 9)
+    assert some.version != others.version
+
+
+@pytest.mark.parametrize(
+    ("columns", "why"),
+    [
+        ("'x' as label, 1 as value", "in all 12 studies with a value x is 1"),
+        ("'x' as label, 0 as value", "in all 12 studies with a value x is 0"),
+        ("unnest(['x', 'y']) as label, 1 as value", "x is 1, y is 1"),
+        ("unnest(['a', 'b', 'c']) as label, (label = 'b')::int as value", "in all 12 studies with a value b is 1"),
+    ],
+)
+def test_a_set_in_which_all_studies_say_the_same_is_refused(small, columns, why):
+    before = small.descriptor
+    with pytest.raises(DataError, match=f"nothing to tell apart: .*{why}"):
+        label_with_sql(small, OWN, f"select study_id, {columns} from studies")
+    assert open_dataset(small.paths.root).descriptor == before
+
+
+def test_a_collection_is_added_without_a_set_in_which_all_studies_say_the_same(tmp_path):
+    rows = {
+        str(n): {"grade": {"mild": 1.0}, "finding": {"mass": 1.0, "nodule": float(n % 2)}, "sick": {"sick": 1.0}}
+        for n in range(6)
+    }
+    added = add_collection(labelled(rows), tmp_path)
+    assert set(added.dataset.descriptor["label_sets"]) == {"finding"}
+    assert set(added.dataset.labels["label_set"].to_pylist()) == {"finding"}
+    (note,) = [note for note in added.notes if "all studies say the same" in note.what]
+    assert list(note.examples) == [
+        "grade: in all 6 studies with a value mild is 1",
+        "sick: in all 6 studies with a value sick is 1",
+    ]
+    assert label_set_of(added.dataset) == "finding"  # the only one that stayed
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
@@ -267,7 +322,8 @@ def test_own_sets_outlive_adding_the_collection_again(tmp_path):
 
 
 def test_an_own_set_that_cannot_be_kept_is_told_with_its_sql(tmp_path):
-    root, text = tmp_path / "root", "select study_id, 'x' as label, 1 as value from studies"
+    root = tmp_path / "root"
+    text = "select study_id, 'x' as label, (row_number() over ()) % 2 as value from studies"
     first = add_collection(labelled(), root).dataset
     label_with_sql(first, OWN, text)
     clash = add_collection(labelled(sets=[GRADES, FOUND, SICK, LabelSet("own", "binary", "theirs")]), root)
@@ -303,7 +359,7 @@ def test_the_command_line_labels_and_shows(small, tmp_path):
         assert words in shown
     assert run("label", "own", root=root).exit_code == 2
     assert run("label", "own", "--sql", "x", "--file", "y", root=root).exit_code == 2
-    (tmp_path / "l.csv").write_text("study_id,label,value\n1,x,1\n")
+    (tmp_path / "l.csv").write_text("study_id,label,value\n1,x,1\n2,x,0\n")
     assert run("label", "two", "--file", tmp_path / "l.csv", "--task", "multilabel", root=root).exit_code == 0
     assert read_labels(open_dataset(root), "two").task == "multilabel"
 

@@ -144,7 +144,7 @@ def with_reference(
     return chosen, (reference if reference in chosen else chosen[0]).name
 
 
-def split_of(dataset: Dataset, label_set: str, trial: Trial) -> StoredSplit:
+def split_of(dataset: Dataset, label_set: str | None, trial: Trial) -> StoredSplit:
     """The split. More repeats of the default one are made, under a name of their own.
 
     Raises `SplitError` as `choose_split`, `TrainError` if the split has fewer repeats.

@@ -170,7 +170,7 @@ def open_store(
 def load_features(
     modalities: Sequence[str] = ("image", "text"),
     *,
-    label_set: str = "normal_abnormal",
+    label_set: str | None = None,
     image_model: str | None = None,
     text_model: str | None = None,
     text: str = "findings+impression",

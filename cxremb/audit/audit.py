@@ -16,7 +16,6 @@ from cxremb.audit.lookups import check_lookups
 from cxremb.audit.overlap import check_overlap
 from cxremb.audit.pixels import PixelFacts, read_pixels
 from cxremb.audit.subject import FAIL, Finding, open_subject
-from cxremb.errors import DataError
 from cxremb.labels import read_labels
 from cxremb.splits import DEFAULT, choose_split
 from cxremb.store.dataset import Dataset
@@ -54,10 +53,10 @@ def audit(
 ) -> Audit:
     """Overlap between parts, look-ups, labels and films, measured on any split, a leaky one too, and stored.
 
-    label_set: the first there is, if None. pixels: decode films (once; what they show is kept under `cache/`).
+    label_set: the data set's own, if None. pixels: decode films (once; what they show is kept under `cache/`).
     Raises as `choose_split` and `read_labels`.
     """
-    labels = read_labels(dataset, label_set or first_label_set(dataset))
+    labels = read_labels(dataset, label_set)
     chosen = choose_split(dataset, labels.label_set, split, allow_leaky=True)
     subject = open_subject(dataset, chosen, labels)
     headers = read_headers(dataset.images, progress)
@@ -74,17 +73,6 @@ def audit(
     result = Audit(dataset.name, chosen.title, chosen.leaky, labels.label_set, created, path, findings)
     replace_table(path, as_table(result))
     return result
-
-
-def first_label_set(dataset: Dataset) -> str:
-    """The first set that can be trained on. Raises `DataError` if there is none."""
-    sets = dataset.descriptor.get("label_sets", {})
-    trainable = [name for name, about in sets.items() if about["task"] != "terms"]
-    if not trainable:
-        raise DataError(
-            f"{dataset.name}: no label set to audit", hint='bring labels: `cxremb data label NAME --sql "select ..."`'
-        )
-    return str(trainable[0])
 
 
 def as_table(result: Audit) -> pa.Table:

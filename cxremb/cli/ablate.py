@@ -34,7 +34,7 @@ def ablate(
     alone: Annotated[bool, typer.Option("--alone", help="Leave the reference out: uses every row arms can.")] = False,
     reference: Annotated[str, typer.Option(help="The arm that the others are compared with.")] = "fusion",
     preset: PresetName = "default",
-    label_set: LabelSet = "normal_abnormal",
+    label_set: LabelSet = None,
     image_model: ImageModel = None,
     text_model: TextModel = None,
     text: Text = "findings+impression",

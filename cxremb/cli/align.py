@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cxremb.cli.options import DEFAULT_ROOT, DatasetName, Root
+from cxremb.cli.options import DEFAULT_ROOT, OWN_LABELS, DatasetName, Root
 from cxremb.cli.output import AsFormat, Format, write
 from cxremb.cli.train import AllowLeaky, ImageModel, SplitName, TextModel
 
@@ -26,7 +26,9 @@ def align(
     split: SplitName = "grouped-5fold",
     fold: Annotated[int, typer.Option(help="Which fold of the split to leave out for testing.")] = 0,
     allow_leaky: AllowLeaky = False,
-    label_set: Annotated[str, typer.Option(help="Whose split: no label is learned from.")] = "normal_abnormal",
+    label_set: Annotated[
+        str | None, typer.Option(help="Whose split: no label is learned from.", show_default=OWN_LABELS)
+    ] = None,
     seed: Annotated[int, typer.Option(help="Decides initial weights and order.")] = 0,
     root: Root = DEFAULT_ROOT,
     dataset: DatasetName = None,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cxremb.cli.options import DEFAULT_ROOT, DatasetName, Root
+from cxremb.cli.options import DEFAULT_ROOT, OWN_LABELS, DatasetName, Root
 from cxremb.cli.output import AsFormat, Format, write
 from cxremb.cli.progress import WIDTH
 from cxremb.cli.train import SplitName
@@ -23,9 +23,7 @@ INDENT = len("FAIL ") + FIGURE + 2
 
 def audit(
     split: SplitName = "grouped-5fold",
-    label_set: Annotated[
-        str | None, typer.Option(help="Whose labels; the data set's first if left out.", show_default=False)
-    ] = None,
+    label_set: Annotated[str | None, typer.Option(help="Whose labels.", show_default=OWN_LABELS)] = None,
     no_pixels: Annotated[
         bool, typer.Option("--no-pixels", help="Decode no film: leaves out what pixels show.")
     ] = False,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cxremb.cli.embed import describe_update, show
-from cxremb.cli.options import DEFAULT_ROOT, DatasetName, Root
+from cxremb.cli.options import DEFAULT_ROOT, OWN_LABELS, DatasetName, Root
 from cxremb.cli.output import AsFormat, Format, write
 from cxremb.cli.progress import bar, console, log
 
@@ -32,7 +32,7 @@ def refresh(
         int | None, typer.Option(help="Which fold's train part.", show_default="0", rich_help_panel=TUNING)
     ] = None,
     label_set: Annotated[
-        str | None, typer.Option(help="What to learn.", show_default="normal_abnormal", rich_help_panel=TUNING)
+        str | None, typer.Option(help="What to learn.", show_default=OWN_LABELS, rich_help_panel=TUNING)
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, show_default="5", rich_help_panel=TUNING)] = None,
     learning_rate: Annotated[float | None, typer.Option(show_default="0.0001", rich_help_panel=TUNING)] = None,
@@ -73,9 +73,11 @@ def refresh(
     machine = choose_machine(device.split(","), workers=workers)
     try:
         if finetune:
+            from cxremb.labels import label_set_of
             from cxremb.training.finetune import RECIPE, FineTune
 
             set_options = {name: value for name, value in options.items() if value is not None}
+            changes["label_set"] = label_set_of(data, label_set)  # it is part of the key of the weights
             set_changes = {name: value for name, value in changes.items() if value is not None}
             plan = FineTune(**set_changes, options=replace(RECIPE, **set_options))
             tune(data, model or "", plan, split=split or "grouped-5fold", machine=machine, fmt=fmt)

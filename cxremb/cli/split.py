@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cxremb.cli.options import DEFAULT_ROOT, DatasetName, Root
+from cxremb.cli.options import DEFAULT_ROOT, OWN_LABELS, DatasetName, Root
 from cxremb.cli.output import AsFormat, Format, write
 from cxremb.cli.progress import WIDTH
 
@@ -17,7 +17,9 @@ LABELS_SHOWN = 4
 
 def split(
     name: Annotated[str, typer.Argument(help="What `--split` will call it; grouped-5fold and holdout are there.")],
-    label_set: Annotated[str, typer.Option(help="Whose labels are spread evenly over the parts.")] = "normal_abnormal",
+    label_set: Annotated[
+        str | None, typer.Option(help="Whose labels are spread evenly over the parts.", show_default=OWN_LABELS)
+    ] = None,
     folds: Annotated[int, typer.Option(help="Each fold tests one of so many equal shares.")] = 5,
     repeats: Annotated[int, typer.Option(help="How often all studies are shared out anew.")] = 1,
     holdout: Annotated[bool, typer.Option("--holdout", help="One fold only: 70:10:20 with five shares.")] = False,
@@ -44,11 +46,13 @@ def split(
     if source is not None:
         stored = import_split(collection, name, source)
         sets = [key for key, its in collection.descriptor.get("label_sets", {}).items() if its["task"] != "terms"]
-        shown = label_set if label_set in sets else next(iter(sets), None)
+        preferred = label_set or collection.descriptor.get("default_label_set")
+        shown = preferred if preferred in sets else next(iter(sets), None)
     else:
         links = tuple(link for part in group.split(",") if (link := part.strip()) and link != "none")
         kind = "holdout" if holdout else "kfold"
-        stored, shown = new_split(collection, label_set, SplitSpec(name, kind, folds, repeats, links, seed)), label_set
+        stored = new_split(collection, label_set, SplitSpec(name, kind, folds, repeats, links, seed))
+        shown = stored.label_set
     rows = fold_rows(collection, stored, shown)
     if fmt is not Format.table:
         write(about(stored) | {"parts": rows}, fmt)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cxremb.cli.options import DEFAULT_ROOT, DatasetName, Root
+from cxremb.cli.options import DEFAULT_ROOT, OWN_LABELS, DatasetName, Root
 from cxremb.cli.output import AsFormat, Format
 
 
@@ -38,7 +38,7 @@ class Missing(StrEnum):
     KEEP = "keep"
 
 
-LabelSet = Annotated[str, typer.Option(help="What to predict.")]
+LabelSet = Annotated[str | None, typer.Option(help="What to predict.", show_default=OWN_LABELS)]
 ImageModel = Annotated[
     str | None, typer.Option(help="Image encoder or store, NAME:3 for its version 3; the newest if left out.")
 ]
@@ -80,7 +80,7 @@ def train(
         Precision | None,
         typer.Option(help="Of a head's products.", show_default="bf16 where the hardware multiplies in it, else fp32"),
     ] = None,
-    label_set: LabelSet = "normal_abnormal",
+    label_set: LabelSet = None,
     image_model: ImageModel = None,
     text_model: TextModel = None,
     text: Text = "findings+impression",

@@ -4,7 +4,7 @@ import importlib.util
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from cxremb.datasets.iu_labels import label_studies
+from cxremb.datasets.iu_labels import NORMAL_ABNORMAL, label_studies
 from cxremb.datasets.iu_reports import read_openi_reports
 from cxremb.datasets.iu_xray import CITATION, LICENCE
 from cxremb.datasets.phantoms import write_films
@@ -42,6 +42,7 @@ def demo_collection(name: str, films: Path, limit: int | None = None, *, progres
         notes=[*bare_notes, *label_notes],
         simulated=True,
         label_sets=label_sets,
+        default_label_set=NORMAL_ABNORMAL,
     )
 
 

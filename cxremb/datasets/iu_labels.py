@@ -12,6 +12,7 @@ NORMAL, NOT_INDEXED = "normal", "No Indexing"
 NOT_ACTIONABLE = Path(__file__).with_name("iu_not_actionable.txt")
 LEAST = 20  # studies that carry a term before it becomes a label: ten folds then hold two each
 READ = ("findings", "impression")
+NORMAL_ABNORMAL = "normal_abnormal"  # the set that commands use where none is named
 
 Values = Mapping[str, float]
 Harmless = Mapping[str, frozenset[str]]  # heading -> the qualifiers that make it so; none: it always is
@@ -26,7 +27,7 @@ def label_studies(studies: Iterable[Study], least: int = LEAST) -> tuple[list[St
     terms = frequent(studies, least)
     harmless = read_harmless(NOT_ACTIONABLE)
     rules: dict[str, Callable[[Study], Values]] = {
-        "normal_abnormal": normal_abnormal,
+        NORMAL_ABNORMAL: normal_abnormal,
         "normal_abnormal_clean": lambda study: normal_abnormal(study) if indexed(study) and read(study) else {},
         "actionable": lambda study: actionable(study, harmless),
         "findings": lambda study: {term: float(term in problems(study)) for term in terms} if indexed(study) else {},
@@ -50,7 +51,7 @@ def label_sets(terms: Sequence[str], least: int, harmless: int) -> list[LabelSet
     coded = "Coded from the report: text that predicts it recovers a label."
     return [
         LabelSet(
-            "normal_abnormal",
+            NORMAL_ABNORMAL,
             "binary",
             "whether MeSH is anything but exactly `normal`",
             ["abnormal"],

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from cxremb.datasets.dicom import read_header
-from cxremb.datasets.iu_labels import LEAST, label_studies
+from cxremb.datasets.iu_labels import LEAST, NORMAL_ABNORMAL, label_studies
 from cxremb.datasets.iu_reports import (
     IMAGE_SUFFIXES,
     canonical_id,
@@ -70,6 +70,7 @@ def read(
         source,
         [*notes, *label_notes],
         label_sets=label_sets,
+        default_label_set=NORMAL_ABNORMAL,
     )
 
 

@@ -109,7 +109,17 @@ def read(folder: Path, name: str = NAME) -> Collection:
         *name_notes(films, ids),
         *split_notes(counts, split),
     ]
-    return Collection(name, studies, images, LICENCE, CITATION, {"folder": str(folder)}, notes, label_sets=LABEL_SETS)
+    return Collection(
+        name,
+        studies,
+        images,
+        LICENCE,
+        CITATION,
+        {"folder": str(folder)},
+        notes,
+        label_sets=LABEL_SETS,
+        default_label_set=LABEL_SETS[0].name,
+    )
 
 
 def sort_out(paths: Sequence[Path]) -> tuple[list[KermanyFilm], list[str], list[str]]:

@@ -17,7 +17,7 @@ from cxremb.datasets.mimic_release import (
     study_folders,
 )
 from cxremb.datasets.mimic_reports import Reports, open_reports, parse_report
-from cxremb.datasets.mimic_tables import UNCERTAIN, ListedFilm, label_sets, labeller
+from cxremb.datasets.mimic_tables import NORMAL_ABNORMAL, UNCERTAIN, ListedFilm, label_sets, labeller
 from cxremb.errors import DataError
 from cxremb.types import EXAMPLES, Collection, Image, Note, NoteCounter, Study, notes_of
 
@@ -77,6 +77,7 @@ def read(root: Path, reports: Path | None = None, uncertain: str = "ignore") -> 
         },
         notes=notes,
         label_sets=label_sets({name: release.tables[name] for name in release.findings}, uncertain),
+        default_label_set=NORMAL_ABNORMAL,
     )
 
 

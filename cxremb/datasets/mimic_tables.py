@@ -34,6 +34,7 @@ LABELS = (
     "Pneumothorax",
     "Support Devices",
 )
+NORMAL_ABNORMAL = "normal_abnormal"  # the set that commands use where none is named
 NORMAL, DEVICES = "No Finding", "Support Devices"
 NO, YES, UNSURE, BLANK = range(4)
 CODES = {"0": NO, "0.0": NO, "1": YES, "1.0": YES, "-1": UNSURE, "-1.0": UNSURE, "": BLANK}
@@ -140,7 +141,7 @@ def label_sets(labellers: Mapping[str, Path], uncertain: str) -> list[LabelSet]:
     if sets:
         first = LABELLERS[sets[0].name]
         means = f"1 if {first} read any finding but support devices, 0 if it read No Finding, else missing"
-        sets.append(LabelSet("normal_abnormal", "binary", means, ("abnormal",), policy))
+        sets.append(LabelSet(NORMAL_ABNORMAL, "binary", means, ("abnormal",), policy))
     return sets
 
 
@@ -152,7 +153,7 @@ def labeller(uncertain: str) -> Callable[[Mapping[str, bytes]], dict[str, Mappin
     def labels_of(codes: Mapping[str, bytes]) -> dict[str, Mapping[str, float]]:
         labels: dict[str, Mapping[str, float]] = {name: values_of(row) for name, row in codes.items()}
         abnormal = abnormal_values(next(iter(labels.values()), {}))
-        return {name: values for name, values in {**labels, "normal_abnormal": abnormal}.items() if values}
+        return {name: values for name, values in {**labels, NORMAL_ABNORMAL: abnormal}.items() if values}
 
     return labels_of
 

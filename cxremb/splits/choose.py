@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cxremb.errors import SplitError, did_you_mean, name_list
-from cxremb.labels import Labels, read_labels
+from cxremb.labels import Labels, label_set_of, read_labels
 from cxremb.splits.folds import classes_lacking
 from cxremb.splits.spec import BUILT_IN, DEFAULT, IMAGE_SPLIT, KEY_LENGTH, METHOD, STANDARD, SplitSpec, fold_table
 from cxremb.splits.stored import StoredSplit, read_about, read_split, shared_patients, store_once, stored_split
@@ -23,16 +23,18 @@ LEAKY_HINT = "leave --split out for one that keeps patients apart, or add --allo
 
 
 def choose_split(
-    dataset: Dataset, label_set: str, name: str = DEFAULT.name, *, allow_leaky: bool = False
+    dataset: Dataset, label_set: str | None, name: str = DEFAULT.name, *, allow_leaky: bool = False
 ) -> StoredSplit:
     """The split to train and test on; its notes count whom it lists without a label, and whom it does not list.
 
     name: `grouped-5fold`, `holdout` or `image-80-20`, made for `label_set` when first asked for; the name of a stored
     one, and then the newest, if possible of those made for `label_set`; or `NAME@KEY`, exactly that one.
+    label_set: None for the data set's own.
 
     Raises `SplitError` for an unknown name, a leaky split without `allow_leaky`, and as `make_split`; `DataError`
     as `read_labels`.
     """
+    label_set = label_set_of(dataset, label_set)
     if name == IMAGE_SPLIT and not allow_leaky:
         raise SplitError(f"{name} puts films of one patient into train and test. {LEAKY_MEANS}", hint=LEAKY_HINT)
     if name in STANDARD:
@@ -71,11 +73,11 @@ def image_split(dataset: Dataset, label_set: str, seed: int = 0) -> StoredSplit:
     return store_once(StoredSplit(IMAGE_SPLIT, key, path, table, means, by_image=True))
 
 
-def new_split(dataset: Dataset, label_set: str, spec: SplitSpec) -> StoredSplit:
+def new_split(dataset: Dataset, label_set: str | None, spec: SplitSpec) -> StoredSplit:
     """`stored_split` under a name of the user's. Raises `SplitError` if the name means another split already."""
     if spec.name in BUILT_IN and STANDARD.get(spec.name) != spec:
         raise SplitError(f"{spec.name} always means the same split", hint="give a split of your own another name")
-    return stored_split(dataset, label_set, spec)
+    return stored_split(dataset, label_set_of(dataset, label_set), spec)
 
 
 def find_split(dataset: Dataset, label_set: str, name: str) -> Path:

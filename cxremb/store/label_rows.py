@@ -26,12 +26,18 @@ Values = Mapping[str, float]  # label -> 0 or 1
 class LabelRows:
     """The rows of some label sets. Feed every study once, then `finish`.
 
+    A set in which no label has two values has nothing that could be learned: `finish` leaves it out and says so in
+    `notes`. Sets of `kept`, which the user made, stay.
+
     sets: (definition, what dataset.json shall keep beside it). Raises `DataError`, naming study and label, for a value
     that is not 0 or 1, for a label or a set that is not defined, and for what the set's task does not allow.
     """
 
-    def __init__(self, sets: Iterable[tuple[LabelSet, Mapping[str, str]]], write: Write) -> None:
-        self.write = write
+    def __init__(
+        self, sets: Iterable[tuple[LabelSet, Mapping[str, str]]], write: Write, kept: Collection[str] = ()
+    ) -> None:
+        self.write, self.kept = write, kept
+        self.notes: list[Note] = []
         self.sets: dict[str, LabelTally] = {}
         for about, extra in sets:
             if about.name in self.sets:
@@ -50,16 +56,33 @@ class LabelRows:
                 tally = self.sets[name]
                 tally.take(study_id, values)
                 if tally.about.task != "multiclass":
-                    for label, value in values.items():
-                        self.write(study_id, name, label, float(value))
+                    tally.waiting += [(study_id, name, label, float(value)) for label, value in values.items()]
+                if tally.differs or name in self.kept:
+                    self.write_waiting(tally)
 
     def finish(self) -> dict[str, dict[str, Any]]:
         """What dataset.json says of each set. Writes the rows of multi-class sets, whose labels are all known now."""
-        for name, tally in self.sets.items():
+        alike = {
+            name: tally
+            for name, tally in self.sets.items()
+            if tally.studies and not tally.differs and name not in self.kept
+        }
+        rest = {name: tally for name, tally in self.sets.items() if name not in alike}
+        for name, tally in rest.items():
             for study_id, chosen in tally.chosen.items():
                 for label in tally.labels:
                     self.write(study_id, name, label, float(label == chosen))
-        return {name: tally.definition() for name, tally in self.sets.items()}
+        if alike:
+            why = [f"{name}: {tally.why_alike()}" for name, tally in alike.items()]
+            hint = "the collection was added without them: a label needs studies with 1 and studies with 0"
+            self.notes = [Note("label sets in which all studies say the same, left out", len(why), why, hint)]
+        return {name: tally.definition() for name, tally in rest.items()}
+
+    def write_waiting(self, tally: "LabelTally") -> None:
+        """The rows that waited until it was known that the set is to stay."""
+        for row in tally.waiting:
+            self.write(*row)
+        tally.waiting = []
 
 
 class LabelTally:
@@ -71,6 +94,10 @@ class LabelTally:
         self.about, self.extra = about, extra
         self.found: set[str] = set()
         self.chosen: dict[str, str] = {}  # multi-class: study -> the label that is 1
+        self.first: dict[str, float] = {}  # label -> its first value
+        self.differs = about.task == "terms"  # whether some label has been 1 and 0; terms need not
+        self.waiting: list[tuple[str, str, str, float]] = []  # rows of a set of which that is not known yet
+        self.studies = 0
         self.sum = 0  # of a digest per study: the order of the studies means nothing
 
     @property
@@ -88,10 +115,14 @@ class LabelTally:
             if self.about.labels and label not in self.about.labels:
                 raise self.wrong(study_id, f"{label!r} is no label of it", f"it has {', '.join(self.about.labels)}")
         self.found |= values.keys()
+        self.studies += 1
         rows = sorted(values.items())
         if self.about.task == "multiclass":
             self.chosen[study_id] = self.choose(study_id, values)
             rows = [(self.chosen[study_id], 1.0)]
+            self.differs = self.differs or self.chosen[study_id] != next(iter(self.chosen.values()))
+        elif not self.differs:
+            self.differs = any(self.first.setdefault(label, value) != value for label, value in values.items())
         if self.about.task == "binary" and len(self.labels) > 1:
             raise self.wrong(
                 study_id, f"a binary set has one label, not {', '.join(self.labels)}", "define it as multilabel"
@@ -109,6 +140,12 @@ class LabelTally:
     def wrong(self, study_id: str, what: str, hint: str) -> DataError:
         """The error for labels that cannot be."""
         return DataError(f"study {study_id}, label set {self.about.name!r}: {what}", hint=hint)
+
+    def why_alike(self) -> str:
+        """What its studies say, in words."""
+        says = dict.fromkeys(self.chosen.values(), 1.0) or self.first
+        words = ", ".join(f"{label} is {value:.0f}" for label, value in list(says.items())[:EXAMPLES])
+        return f"in all {self.studies:,} studies with a value {words}"
 
     def definition(self) -> dict[str, Any]:
         """What dataset.json says. version: 12 digits of the SHA-256 of the definition and of all rows."""

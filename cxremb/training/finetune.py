@@ -52,7 +52,7 @@ AUGMENT = Augment(rotation=7, shift=0.05, contrast=0.2)
 class FineTune:
     """How to fine-tune, and on which labels of which fold. All of it enters the key."""
 
-    label_set: str = "normal_abnormal"
+    label_set: str
     fold: int = 0
     seed: int = 0
     options: Options = RECIPE
