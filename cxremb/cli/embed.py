@@ -168,6 +168,8 @@ def encode_one(
 def show_preview(found: "Preview") -> None:
     """What would be done."""
     console.print(f"[bold]{found.store}[/]", soft_wrap=True)
+    if found.older:
+        console.print(f"  older decoder: {found.older} stays, and is read until this one is made", soft_wrap=True)
     console.print(f"  {found.asked:,} asked = {found.reused:,} there already + {found.todo:,} to do")
     if found.seconds is not None:
         cache = f", and {found.cache_bytes / 1e6:,.1f} MB of pixels" if found.cache_bytes else ""

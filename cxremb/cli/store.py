@@ -28,7 +28,8 @@ def ls(root: Root = DEFAULT_ROOT, dataset: DatasetName = None, fmt: AsFormat = F
     Example: cxremb store ls
     """
     from cxremb.cli.progress import log
-    from cxremb.store.dataset import open_dataset
+    from cxremb.store.dataset import list_datasets, open_dataset
+    from cxremb.store.reader import list_stores
     from cxremb.store.sql import query
 
     shown = "dataset, store, xxxx, version, rows, dim, failed, created, stale"
@@ -36,7 +37,14 @@ def ls(root: Root = DEFAULT_ROOT, dataset: DatasetName = None, fmt: AsFormat = F
     if dataset:
         name = open_dataset(root, dataset).name
         rows = [row for row in rows if row["dataset"] == name]
+    older = {
+        (data.name, store.name): store
+        for data in list_datasets(root)
+        for store in list_stores(data)
+        if store.older_decoder
+    }
     for row in rows:
+        row["older_decoder"] = (row["dataset"], row["store"]) in older
         row["bytes"] = size_of(root / row["dataset"] / "embeddings" / row["store"])
         row["created"] = row["created"].isoformat(sep=" ", timespec="minutes")
     if fmt is not Format.table:
@@ -46,6 +54,7 @@ def ls(root: Root = DEFAULT_ROOT, dataset: DatasetName = None, fmt: AsFormat = F
         log.print(f"{root}: no store yet; make one with `cxremb embed --model efficientnet_b1`", markup=False)
         return
     show_listing(rows)
+    show_older(list(older.values()), root)
 
 
 def show_listing(rows: Sequence[Mapping[str, Any]]) -> None:
@@ -60,11 +69,32 @@ def show_listing(rows: Sequence[Mapping[str, Any]]) -> None:
     table.columns[0].min_width = max(len(row["store"]) for row in rows)  # and so is a name
     for row in rows:
         edited = [f"xxxx={row['xxxx']}"] if row["xxxx"] in ("drop", "mask") else []
+        edited += ["older decoder"] if row["older_decoder"] else []
         below = ", ".join((row["dataset"], *edited, row["created"]))
         numbers = (f"{row[name]:,}" for name in ("version", "rows", "failed"))
         stale = "[yellow]yes[/]" if row["stale"] else "no"
         table.add_row(f"{row['store']}\n[dim]{escape(below)}[/]", *numbers, stale, human(row["bytes"]))
     page().print(table)
+
+
+def show_older(stores: "Sequence[Store]", root: Path) -> None:
+    """What making stores of an older decoder again costs: they stay in use until it is done."""
+    from cxremb.cli.embed import duration
+    from cxremb.cli.progress import console
+    from cxremb.store.clean import versions
+
+    for store in stores:
+        dataset = store.folder.parent.parent.name
+        spent = sum(sum(one.provenance.get("seconds", {}).values()) for one in versions(store.folder))
+        took = f"; it took {duration(spent)} in all" if spent else ""
+        line = f"cxremb refresh --model {store.encoder} --dataset {dataset} --root {root}"
+        console.print(
+            f"older decoder: {store.name} stays in use; making it again encodes {store.manifest.written:,} films{took}\n"
+            f"  {line}",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 @app.command()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from cxremb.datasets.tree import NOT_GIVEN, all_files, counted, unknown_patients
 from cxremb.errors import DataError, reason
 from cxremb.ids import clean_id
-from cxremb.images.dicom import INSTALL, is_dicom
+from cxremb.images.dicom import INSTALL, MAGIC, is_dicom, is_named_dicom, read_tags
 from cxremb.store.files import sha256_of
 from cxremb.types import Collection, Image, Note, Study
 
@@ -42,7 +42,7 @@ class Header:
 
 
 def read(folder: Path, name: str, licence: str = NOT_GIVEN, *, citation: str = NOT_GIVEN) -> Collection:
-    """Every image at and below `folder` that is a DICOM file (PS3.10), whatever its name; only headers are read.
+    """Every image at and below `folder` that is a DICOM file, with or without preamble; only headers are read.
 
     Image: SOPInstanceUID. Study: StudyInstanceUID, else AccessionNumber, else the image. Patient: PatientID, else the
     study. View: ViewPosition, else PatientOrientation, else words of SeriesDescription. There are no labels: bring
@@ -86,48 +86,47 @@ def read_headers(folder: Path) -> tuple[list[Header], list[Note]]:
     except ImportError as error:
         raise DataError("DICOM files need pydicom", hint=INSTALL) from error
     headers: list[Header] = []
-    foreign, unread, damaged, imageless = [], [], [], []
+    foreign: list[str] = []
+    unread: list[str] = []
+    damaged: list[str] = []
+    imageless: list[str] = []
     for path in all_files(folder):
         try:
-            if not starts_as_dicom(path):
-                foreign.append(str(path))
-                continue
-            header = read_header(path)
+            with path.open("rb") as file:
+                head = file.read(HEAD)
+            has_preamble = head[128:] == MAGIC
+            header = read_header(path) if is_dicom(head) or is_named_dicom(path.name) else None
         except OSError as error:
             unread.append(f"{path} ({error.strerror or reason(error)})")
             continue
         except Exception as error:  # the file is counted
-            damaged.append(f"{path} ({reason(error)})")
+            (damaged if has_preamble else foreign).append(f"{path} ({reason(error)})" if has_preamble else str(path))
             continue
         if header:
             headers.append(header)
         else:
-            imageless.append(str(path))
+            (imageless if has_preamble else foreign).append(str(path))
     return headers, counted(
-        ("files that are not DICOM, left out", foreign, "a DICOM file has DICM at byte 128"),
+        (
+            "files that are not DICOM, left out",
+            foreign,
+            "a DICOM file has DICM at byte 128, or begins with group 0002 or 0008, or is called .dcm",
+        ),
         ("files that cannot be read, left out", unread, "mend their permissions, or fetch them again"),
         ("DICOM files whose header cannot be read, left out", damaged, "replace or remove them"),
         ("DICOM objects without an image (reports, DICOMDIR), left out", imageless, ""),
     )
 
 
-def starts_as_dicom(path: Path) -> bool:
-    """Whether the file has the preamble of one. Raises `OSError` if it cannot be read."""
-    with path.open("rb") as file:
-        return is_dicom(file.read(HEAD))
-
-
 def read_header(path: Path) -> Header | None:
     """What the tags say; None if the file is of a kind without image. Raises anything at all if it is damaged."""
-    import pydicom
-
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # an ID or a date against the rules of its type is still what it is
-        tags = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(TAGS))
-        kind = tags.file_meta.MediaStorageSOPClassUID.name
+        tags = read_tags(path, TAGS)
+        kind = str(getattr(tags.file_meta.get("MediaStorageSOPClassUID") or tags.get("SOPClassUID"), "name", ""))
         if not (tags.get("Rows") and tags.get("Columns")):
-            if "Image Storage" in kind:
-                raise DataError(f"{kind}, cut off before the size of its image")
+            if "Image Storage" in kind or not kind:
+                raise DataError(f"{kind or 'no class'}, cut off before the size of its image")
             return None
         return Header(
             path=path,

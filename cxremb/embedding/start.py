@@ -18,7 +18,8 @@ from cxremb.encoders.base import ImageEncoder, Machine, What, load_encoder
 from cxremb.encoders.machine import choose_machine, with_precision
 from cxremb.errors import EncoderError
 from cxremb.store.dataset import Dataset
-from cxremb.store.reader import Store, list_stores
+from cxremb.store.manifest import Recipe
+from cxremb.store.reader import DECODER, Store, list_stores
 from cxremb.types import Progress, unwatched
 
 PILOT = 32  # contents that a preview encodes to learn the rate, after as many to warm up
@@ -37,6 +38,7 @@ class Preview:
     store_bytes: int
     cache_bytes: int
     seconds: float | None
+    older: str | None = None  # the store that is in use until this is done: as wanted, but for an older decoder
 
 
 def run(dataset: Dataset, what: What, machine: Machine | None = None, *, progress: Progress = unwatched) -> Update:
@@ -111,8 +113,25 @@ def preview(dataset: Dataset, what: What, machine: Machine) -> Preview:
     kept = bytes_needed(len(groups), cast(ImageEncoder, encoder).frame) if machine.keep_pixels else 0
     size = len(plan.todo) * len(recipe.poolings) * recipe.dim * HALF_BYTES
     return Preview(
-        recipe.store, plan.asked, plan.asked - len(plan.todo), len(plan.todo), len(groups), size, kept, seconds
+        store=recipe.store,
+        asked=plan.asked,
+        reused=plan.asked - len(plan.todo),
+        todo=len(plan.todo),
+        contents=len(groups),
+        store_bytes=size,
+        cache_bytes=kept,
+        seconds=seconds,
+        older=older_store(dataset, recipe),
     )
+
+
+def older_store(dataset: Dataset, recipe: Recipe) -> str | None:
+    """The newest store of this recipe but for its decoder, which is an older one; None without such a store."""
+    for store in list_stores(dataset):
+        its = store.manifest.recipe
+        if store.older_decoder and replace(its, input={**its.input, DECODER: recipe.input.get(DECODER)}) == recipe:
+            return store.name
+    return None
 
 
 def what_of(store: Store) -> What:

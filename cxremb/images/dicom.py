@@ -1,92 +1,219 @@
-"""One frame of a DICOM file as 8-bit grey: dark air, white bone (PS3.3 C.7.6.3, C.11.1, C.11.2)."""
+"""A DICOM file as 8-bit grey: dark air, white bone (PS3.3 C.7.6.3). docs/pixels.md has what becomes of each tag."""
 
 import io
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image as PilImage
 
-from cxremb.errors import ImageError
-from cxremb.images.grey import Decoded, Grey, check_size, stretch, to_grey
+from cxremb.errors import ImageError, reason
+from cxremb.images.dicom_lut import modality_values, number, padding_mask, white_of, windowed
+from cxremb.images.grey import Decoded, Grey, check_size, luma, to_grey, wide_luma
+from cxremb.images.jpeg import check_jpeg
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pydicom import Dataset
 
 MAGIC = b"DICM"
+FIRST_GROUPS = (2, 8)  # a data set without preamble begins with its meta information, or with its identification
 INSTALL = 'pip install "cxremb[dicom]"'
+EXPORT = "export it again from the archive it came from"
+DECOMPRESS = "decompress it first, for instance with DCMTK: dcmdjpeg IN OUT"
+NEEDED = ("Rows", "Columns", "BitsAllocated", "SamplesPerPixel", "PhotometricInterpretation")
+PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
+RAW = "FOR PROCESSING: values of the detector, no picture for reading"
+Pixels = NDArray[Any]
 
 
 def is_dicom(content: bytes) -> bool:
-    """Whether the bytes start as a DICOM file does (PS3.10: 128 bytes of preamble, then DICM)."""
-    return content[128:132] == MAGIC
+    """Whether bytes start as DICOM does: 128 bytes and DICM (PS3.10), or at once with a tag of group 0002 or 0008."""
+    if content[128:132] == MAGIC:
+        return True
+    if len(content) < 8:
+        return False
+    explicit = content[4:6].isalpha() and content[4:6].isupper()
+    little = int.from_bytes(content[:2], "little") in FIRST_GROUPS and (explicit or content[6:8] == b"\0\0")
+    big = int.from_bytes(content[:2], "big") in FIRST_GROUPS and explicit
+    return little or big
+
+
+def is_named_dicom(name: str) -> bool:
+    """Whether a file is called as DICOM files are."""
+    return name.lower().endswith((".dcm", ".dicom"))
+
+
+def read_tags(file: Path | IO[bytes], only: "Sequence[str] | None" = None) -> "Dataset":
+    """The tags, with or without preamble; only: these, without the pixels. Raises `ImageError` without pydicom."""
+    try:
+        import pydicom
+        from pydicom.dataset import FileMetaDataset
+        from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+    except ImportError as error:
+        raise ImageError("DICOM files need pydicom", INSTALL) from error
+    tags = pydicom.dcmread(
+        file, force=True, stop_before_pixels=only is not None, specific_tags=list(only) if only else None
+    )
+    if not hasattr(tags, "file_meta"):
+        tags.file_meta = FileMetaDataset()
+    if not tags.file_meta.get(
+        "TransferSyntaxUID"
+    ):  # as it was found to be written; uncompressed, since nothing says how
+        implicit, little = tags.original_encoding
+        explicit = ExplicitVRLittleEndian if little else ExplicitVRBigEndian
+        tags.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else explicit
+    return tags
 
 
 def dicom_size(path: Path) -> tuple[int, int]:
     """(width, height) from the header."""
-    import pydicom
-
-    tags = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["Rows", "Columns"])
+    tags = read_tags(path, ("Rows", "Columns"))
+    require(tags, ("Rows", "Columns"))
     return int(tags.Columns), int(tags.Rows)
 
 
 def decode_dicom(content: bytes) -> Decoded:
-    """The film in `content`. Raises `ImageError` for several frames, or a compression without its codec."""
-    try:
-        import pydicom
-        from pydicom.pixels import apply_modality_lut
-    except ImportError as error:
-        raise ImageError("DICOM files need pydicom", INSTALL) from error
-    tags = pydicom.dcmread(io.BytesIO(content))
-    if int(tags.get("NumberOfFrames", 1) or 1) > 1:
-        raise ImageError(f"{tags.NumberOfFrames} frames: a film has one", "export the frame you mean", "content")
+    """The film in `content`, and what its header says that its pixels contradict.
+
+    Raises `ImageError` for several frames, a tag that is missing, a compression without its codec, damaged pixels.
+    """
+    tags = read_tags(io.BytesIO(content))
+    if not tags.get("Rows") and not any(name in tags for name in PIXELS):
+        kind = getattr(tags.get("SOPClassUID"), "name", "of no class")
+        raise ImageError(f"DICOM without an image ({kind})", "add films only", "content")
+    require(tags, NEEDED)
+    said = tags.get("NumberOfFrames") or 1
+    frames = number(said)
+    if frames is None:
+        raise ImageError(f"NumberOfFrames is {said!r}: no number", EXPORT)
+    if frames > 1:
+        raise ImageError(f"{frames:g} frames: a film has one", "export the frame you mean", "content")
+    tags.NumberOfFrames = 1
     check_size(int(tags.Rows) * int(tags.Columns))
-    stored = pixel_values(tags)
+    notes = [RAW] if tags.get("PresentationIntentType") == "FOR PROCESSING" else []
+    stored, colours = pixel_values(tags)
+    if tags.PhotometricInterpretation == "PALETTE COLOR":
+        return Decoded(palette_grey(stored, tags), tuple(notes))
     if stored.ndim == 3:  # a screenshot or a scan, in colour: nothing that a window is made for
-        return Decoded(np.asarray(PilImage.fromarray(stored).convert("L")))
-    grey = windowed(np.asarray(apply_modality_lut(stored, tags)), tags)
-    return Decoded(255 - grey if tags.PhotometricInterpretation == "MONOCHROME1" else grey)
+        return Decoded(colour_grey(stored, colours, tags), tuple(notes))
+    padding = padding_mask(stored, tags)
+    grey, noted = windowed(modality_values(stored, tags), tags, padding)
+    if tags.PhotometricInterpretation == "MONOCHROME1" or tags.get("PresentationLUTShape") == "INVERSE":
+        grey = 255 - grey  # once: of a MONOCHROME1 film INVERSE says the same (C.8.11.3)
+    if padding is not None:
+        grey = np.where(padding, np.uint8(0), grey)  # outside of the picture: as dark as air
+    return Decoded(grey, (*notes, *noted))
 
 
-def pixel_values(tags: "Dataset") -> NDArray[Any]:
-    """The stored values, decompressed; colour as RGB."""
+def require(tags: "Dataset", names: "Sequence[str]") -> None:
+    """Raises `ImageError` that names the tags which are missing or empty."""
+    if missing := [name for name in names if tags.get(name) in (None, "", 0)]:
+        raise ImageError(f"no {' and no '.join(missing)}: the header lacks what every image has", EXPORT)
+
+
+def pixel_values(tags: "Dataset") -> tuple[Pixels, str]:
+    """(the stored values, decompressed: (rows, columns), or (rows, columns, 3) of a colour, and its interpretation)."""
+    from pydicom.pixels import get_decoder
+
+    if not any(name in tags for name in PIXELS):
+        raise ImageError("no PixelData: the file holds no image, or ends before it", EXPORT)
+    if "PixelData" in tags:
+        require_present(tags)
+    syntax = tags.file_meta.TransferSyntaxUID
     try:
-        values: NDArray[Any] = tags.pixel_array
-    except (RuntimeError, NotImplementedError) as error:
-        if "missing dependencies" in str(error) or "plugin" in str(error):
-            syntax = tags.file_meta.TransferSyntaxUID.name
-            raise ImageError(f"no codec for {syntax}", INSTALL) from error
-        raise
-    return values
+        decoder = get_decoder(syntax)
+    except NotImplementedError as error:
+        raise ImageError(f"{syntax.name}: a compression that is not read", DECOMPRESS) from error
+    if not decoder.is_available:
+        raise ImageError(f"no codec for {syntax.name}", INSTALL)
+    shift = field_shift(tags, native=not syntax.is_compressed or syntax.name.startswith("RLE"))
+    bits = int(tags.get("BitsStored") or tags.BitsAllocated)
+    if shift:  # pydicom takes the lowest bits: let it give all, and take the field that the header says
+        tags.BitsStored, tags.HighBit = tags.BitsAllocated, tags.BitsAllocated - 1
+    try:
+        check_frame(tags)
+        raw = tags.PhotometricInterpretation.startswith("YBR") and tags.BitsAllocated > 8  # of bytes alone it makes RGB
+        values, properties = decoder.as_array(tags, index=0, raw=raw)
+    except Exception as error:
+        raise damage(error, tags) from error
+    if shift:
+        values = bit_field(values, shift, bits)
+        tags.BitsStored = bits
+    return values, str(properties["photometric_interpretation"])
 
 
-def windowed(values: NDArray[Any], tags: "Dataset") -> Grey:
-    """Values through the VOI LUT, else the first window, else between their percentiles."""
-    if tags.get("VOILUTSequence"):
-        return apply_voi(values, tags)
-    center, width = first(tags.get("WindowCenter")), first(tags.get("WindowWidth"))
-    if center is not None and width is not None:
-        return apply_window(values, float(center), float(width))
-    return stretch(values)
+def require_present(tags: "Dataset") -> None:
+    """Raises `ImageError` without PixelRepresentation; the other bits have a value that follows."""
+    if tags.get("PixelRepresentation") is None:
+        raise ImageError("no PixelRepresentation: signed or not is not known", EXPORT)
+    if tags.get("BitsStored") in (None, 0):
+        tags.BitsStored = tags.BitsAllocated
+    if tags.SamplesPerPixel == 3 and tags.get("PlanarConfiguration") is None:
+        raise ImageError("no PlanarConfiguration: how its colours lie is not known", EXPORT)
 
 
-def apply_voi(values: NDArray[Any], tags: "Dataset") -> Grey:
-    """Values through the first VOI LUT, whose own bit depth says what white is (PS3.3 C.11.2.1.1)."""
-    from pydicom.pixels import apply_voi as look_up
-
-    bits = int(tags.VOILUTSequence[0].LUTDescriptor[2])
-    return to_grey(np.asarray(look_up(values, tags, index=0)).astype(np.float64) / (2**bits - 1))
-
-
-def apply_window(values: NDArray[Any], center: float, width: float) -> Grey:
-    """Values through the linear window function (PS3.3 C.11.2.1.2.1)."""
-    return to_grey((values.astype(np.float64) - (center - 0.5)) / max(width - 1.0, 1.0) + 0.5)
+def field_shift(tags: "Dataset", *, native: bool) -> int:
+    """How far the stored bits lie above the lowest (HighBit). A codec gives values that begin with the lowest."""
+    high = tags.get("HighBit")
+    if not native or high is None or not tags.BitsStored <= int(high) + 1 <= tags.BitsAllocated:
+        return 0
+    return int(high) + 1 - int(tags.BitsStored)
 
 
-def first(value: Any) -> Any:
-    """The first of several windows, the one a viewer shows; None where the tag is missing or empty."""
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        value = value[0] if len(value) else None
-    return None if value == "" else value
+def bit_field(values: Pixels, shift: int, bits: int) -> Pixels:
+    """The `bits` bits above the `shift` lowest, with their sign where the type has one."""
+    size = 8 * values.dtype.itemsize
+    return (values << (size - shift - bits)) >> (size - bits)  # numpy shifts a sign in where there is one
+
+
+def check_frame(tags: "Dataset") -> None:
+    """Raises for a JPEG frame with damage that a lenient codec would let pass."""
+    from pydicom.encaps import get_frame
+    from pydicom.uid import JPEGBaseline8Bit, JPEGExtended12Bit
+
+    syntax = tags.file_meta.TransferSyntaxUID
+    if syntax == JPEGBaseline8Bit or (syntax == JPEGExtended12Bit and tags.BitsStored == 8):
+        check_jpeg(get_frame(tags.PixelData, 0, number_of_frames=1))
+
+
+def damage(error: Exception, tags: "Dataset") -> ImageError:
+    """What the codecs say, as an error that tells a kind that none reads from damage."""
+    syntax = tags.file_meta.TransferSyntaxUID
+    if syntax.name.startswith("JPEG Extended") and tags.BitsStored > 8:
+        return ImageError(f"JPEG of {tags.BitsStored} bits ({syntax.name}): no codec here reads it", DECOMPRESS)
+    lines = [line.strip() for line in str(error).splitlines()[1:] if "NoneType" not in line]  # what each codec says
+    said = lines[0] if lines else reason(error)
+    what = f"{syntax.name} data" if syntax.is_compressed else "pixel data"
+    return ImageError(f"not a readable image (damaged {what}: {said})", "fetch the file again, or remove it")
+
+
+def palette_grey(places: Pixels, tags: "Dataset") -> Grey:
+    """The luma of the colours that the stored places stand for (C.7.6.3.1.5)."""
+    from pydicom.pixels import apply_color_lut
+
+    colours = np.asarray(apply_color_lut(places, tags))[..., :3]
+    bits = int(tags.RedPaletteColorLookupTableDescriptor[2])
+    if colours.dtype == np.uint8:
+        return luma(colours)
+    return to_grey(wide_luma(colours) / white_of(colours, bits))
+
+
+def colour_grey(values: Pixels, colours: str, tags: "Dataset") -> Grey:
+    """The luma of (rows, columns, 3), of the whole range that BitsStored gives a sample."""
+    bits = int(tags.BitsStored)
+    if values.shape[2] != 3 or values.dtype.kind != "u":
+        raise ImageError(
+            f"{values.shape[2]} samples of {values.dtype} a pixel ({colours}): not read", EXPORT, "content"
+        )
+    if colours.startswith("YBR_PARTIAL"):
+        scaled = (values[:, :, 0].astype(np.float64) / 2 ** (bits - 8) - 16) / 219
+        return to_grey(scaled)
+    if colours.startswith("YBR"):  # the first sample is the luma
+        return to_grey(values[:, :, 0] / (2.0**bits - 1))
+    if colours not in ("RGB", "MONOCHROME1", "MONOCHROME2"):
+        raise ImageError(f"colours as {colours}: not read", EXPORT, "content")
+    if values.dtype == np.uint8 and bits == 8:
+        return luma(values)
+    return to_grey(wide_luma(values) / (2.0**bits - 1))

@@ -7,21 +7,22 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from PIL import Image as PilImage
 from PIL import UnidentifiedImageError
 
 from cxremb.errors import ImageError, reason
 from cxremb.images.array import array_size, decode_array, is_array
-from cxremb.images.dicom import decode_dicom, dicom_size, is_dicom
+from cxremb.images.dicom import decode_dicom, dicom_size, is_dicom, is_named_dicom
 from cxremb.images.frame import Frame, resize
 from cxremb.images.grey import Decoded, Grey
-from cxremb.images.picture import decode_picture
+from cxremb.images.picture import decode_picture, picture_size
 
 # Part of every image store's key: change what a pixel becomes and these words must change with it.
 RECIPE = {
-    "grey": "8 bit as stored; colour by ITU-R 601 luma; alpha dropped",
-    "wide": "16 bit, float and windowless DICOM: linear from percentile 0.5 to 99.5",
-    "dicom": "modality LUT, VOI LUT or window, MONOCHROME1 inverted",
+    "grey": "8 bits and fewer over their whole range; colour by ITU-R 601 luma; alpha dropped; upright by EXIF",
+    "wide": "more than 8 bits, float, colours alike, and windowless DICOM: linear from percentile 0.5 to 99.5",
+    "dicom": "bits by HighBit; padding black; palette and colours by luma; modality LUT; VOI LUT or window by its "
+    "function, percentiles where these leave one grey; MONOCHROME1 or INVERSE inverted",
+    "tiff": "white is zero inverted; palettes looked up",
 }
 HEAD = 132  # bytes that tell the formats apart
 REPLACE = "replace or remove the file"
@@ -94,12 +95,27 @@ def decode(content: bytes, name: str, least: int | None) -> Decoded:
     elif is_array(content):
         found = Decoded(decode_array(content))
     else:
-        found = Decoded(decode_picture(content, least))
+        found = decode_other(content, name, least)
     if not found.pixels.size:
         raise ImageError("no pixel in it", "remove the file", "content")
     if found.pixels.min() == found.pixels.max():
         raise ImageError("every pixel is the same", "a blank film carries no signal: remove it", "content")
     return found
+
+
+def decode_other(content: bytes, name: str, least: int | None) -> Decoded:
+    """A picture; a file called .dcm that is none is read as DICOM without a preamble."""
+    try:
+        return Decoded(decode_picture(content, least))
+    except UnidentifiedImageError:
+        if not is_named_dicom(name):
+            raise
+    try:
+        return decode_dicom(content)
+    except Exception as error:
+        raise ImageError(
+            f"no DICOM: neither DICM at byte 128 nor a data set with an image ({reason(error)})", REPLACE
+        ) from error
 
 
 def image_size(path: Path) -> tuple[int, int]:
@@ -111,5 +127,9 @@ def image_size(path: Path) -> tuple[int, int]:
             return dicom_size(path)
         if is_array(head):
             return array_size(path)
-        with PilImage.open(path) as picture:
-            return picture.size
+        try:
+            return picture_size(path)
+        except UnidentifiedImageError:
+            if not is_named_dicom(path.name):
+                raise
+            return dicom_size(path)

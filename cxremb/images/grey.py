@@ -23,14 +23,18 @@ ROWS = 256  # of a coloured film weighted at once: bounds memory
 MAX_PIXELS = 200_000_000  # a 14k x 14k film; anything above is a decompression bomb or not a radiograph
 
 
-def stretch(values: NDArray[Any]) -> Grey:
-    """Values to 0..255, linear between two of their percentiles, or their range where those are equal."""
+def stretch(values: NDArray[Any], picture: NDArray[Any] | None = None) -> Grey:
+    """Values to 0..255, linear between two of their percentiles, or their range where those are equal.
+
+    picture: the values that count for it, if not all do.
+    """
     values = values.astype(np.float32)
     if not np.isfinite(values).all():
         raise ImageError("holds values that are no numbers", "write it again without NaN or infinity", "content")
-    low, high = (float(value) for value in np.percentile(values, CLIP))
+    counted = values if picture is None else picture.astype(np.float32)
+    low, high = (float(value) for value in np.percentile(counted, CLIP))
     if not high > low:
-        low, high = float(values.min()), float(values.max())
+        low, high = float(counted.min()), float(counted.max())
     return to_grey((values.astype(np.float64) - low) / ((high - low) or 1.0))
 
 
@@ -50,6 +54,14 @@ def luma(colour: NDArray[np.uint8]) -> Grey:
         weighted = colour[start : start + ROWS].astype(np.uint32) @ LUMA
         grey[start : start + ROWS] = (weighted + 0x8000) >> 24
     return grey
+
+
+def wide_luma(colour: NDArray[Any]) -> NDArray[np.float64]:
+    """As `luma`, of more than 8 bits: in the scale of its samples, not rounded."""
+    red, green, blue = (colour[:, :, channel].astype(np.float64) for channel in range(3))
+    if np.array_equal(red, green) and np.array_equal(red, blue):
+        return red
+    return 0.299 * red + 0.587 * green + 0.114 * blue
 
 
 def check_size(pixels: int) -> None:

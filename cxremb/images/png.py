@@ -10,35 +10,58 @@ import numpy as np
 from PIL import Image as PilImage
 
 from cxremb.errors import ImageError
-from cxremb.images.grey import Grey, check_size, luma
+from cxremb.images.grey import Grey, check_size, luma, stretch, wide_luma
 from cxremb.images.pillow import REPLACE, decode_by_pillow
 
 MAGIC = b"\x89PNG\r\n\x1a\n"
 PLAIN = {(8, 0), (8, 2)}  # bit depth and colour type: 8-bit grey and RGB
 CRITICAL = (b"IHDR", b"PLTE", b"IDAT")  # chunks that make the picture; IEND is put behind them
+ORIENTATION = b"eXIf"  # decides which way is up, so that damage to it is damage to the film
 END = b"\0\0\0\0IEND\xaeB`\x82"
 
 
 def decode_png(content: bytes) -> Grey:
     """The film in a PNG. Raises `ImageError` for a wrong checksum of its picture, or if it ends within it.
 
-    Chunks that are no part of the picture (colour profile, text, transparency) are left out: damage there is none here.
+    Chunks that are no part of the picture (colour profile, text, alpha) are left out: damage there is no failure.
     """
     view, kinds = memoryview(content), set()
     parts: list[bytes | memoryview] = [MAGIC]
     for kind, start, end in chunks(content):
         kinds.add(kind)
-        if kind in CRITICAL:
+        if kind in CRITICAL or kind == ORIENTATION:
             check_chunk(view, kind, start, end=end)
+        if kind in CRITICAL:
             parts.append(view[start - 8 : end + 4])
     picture = b"".join((*parts, END))
-    if picture[12:16] != b"IHDR":
-        raise ImageError("not a readable image (a PNG without header)", REPLACE)
-    width, height = (int.from_bytes(picture[start : start + 4], "big") for start in (16, 20))
+    width, height = png_size(picture)
     check_size(width * height)
     if (picture[24], picture[25]) in PLAIN and b"tRNS" not in kinds:
         return plain_decoder()(picture)
+    if picture[24] == 16:
+        return decode_wide(picture)
     return decode_by_pillow(picture)
+
+
+def decode_wide(content: bytes) -> Grey:
+    """A PNG of 16 bits a channel: its grey, or the luma of its colours, stretched; alpha does not count."""
+    try:
+        import cv2
+    except ImportError as error:
+        if content[25] == 0:
+            return decode_by_pillow(content)  # of colours Pillow takes the high bytes
+        raise ImageError("PNG of 16-bit colours needs OpenCV", "pip install opencv-python-headless") from error
+    pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    if pixels is None:
+        return decode_by_pillow(content)  # says what is wrong
+    return stretch(pixels if pixels.ndim == 2 else wide_luma(pixels[:, :, 2::-1]))
+
+
+def png_size(content: bytes) -> tuple[int, int]:
+    """(width, height) as it is stored. Raises `ImageError` without a header."""
+    if content[12:16] != b"IHDR" or len(content) < 24:
+        raise ImageError("not a readable image (a PNG without header)", REPLACE)
+    return int.from_bytes(content[16:20], "big"), int.from_bytes(content[20:24], "big")
 
 
 def chunks(content: bytes) -> Iterator[tuple[bytes, int, int]]:

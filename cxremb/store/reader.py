@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from cxremb import images
 from cxremb.errors import StoreError, did_you_mean, name_list, reason
 from cxremb.store.dataset import Dataset, open_dataset
 from cxremb.store.files import replace_file, replace_table
@@ -68,6 +69,7 @@ def write_matrix(path: Path, matrix: Matrix) -> None:
         replace_file(path, write)  # last: without it there is no matrix
 
 
+DECODER = "decoder"  # in the recipe's input of stores of films
 PROJECTED = "projected_from"  # in the recipe's input of the stores that `align` makes, and of no other
 
 
@@ -117,6 +119,12 @@ class Store(Tabular):
     def xxxx(self) -> str:
         """What was done with the marks of removed words in its texts: keep, drop or mask."""
         return way_of(self.manifest.recipe.input)
+
+    @property
+    def older_decoder(self) -> bool:
+        """Whether its films were decoded in another way than films are today."""
+        decoder = self.manifest.recipe.input.get(DECODER)
+        return decoder is not None and decoder != images.RECIPE
 
     @property
     def title(self) -> str:
