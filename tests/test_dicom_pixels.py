@@ -7,17 +7,16 @@ from typing import Any
 import numpy as np
 import pydicom
 import pytest
+from dicom_files import dataset, written
 from PIL import Image as PilImage
-from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import (
-    DigitalXRayImageStorageForPresentation,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEGBaseline8Bit,
     JPEGExtended12Bit,
-    generate_uid,
 )
 
 from cxremb.catalog import add_collection
@@ -30,51 +29,6 @@ from cxremb.images import decode_bytes, decode_file, image_size
 Y, X = np.mgrid[0:40, 0:50]
 FILM = (4095 * (0.15 + 0.7 * (X / 49) * (0.5 + 0.5 * np.exp(-((Y - 20) ** 2) / 90)))).astype(np.uint16)  # 12 bits
 CENTER, WIDTH = 2000.0, 1800.0
-
-
-def dataset(values: np.ndarray, syntax: str = ExplicitVRLittleEndian, **tags: Any) -> FileDataset:
-    """A film of one frame: 12 bits in 16, unsigned, MONOCHROME2, unless the tags say otherwise; None leaves one out."""
-    meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = (
-        DigitalXRayImageStorageForPresentation,
-        generate_uid(),
-    )
-    meta.TransferSyntaxUID = syntax
-    file = FileDataset(
-        None,
-        {},
-        file_meta=meta,
-        preamble=b"\0" * 128,
-        is_implicit_VR=syntax == ImplicitVRLittleEndian,
-        is_little_endian=syntax != ExplicitVRBigEndian,
-    )
-    file.SOPClassUID, file.SOPInstanceUID = meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID
-    file.PatientID, file.StudyInstanceUID, file.Modality = "P1", "1.2.3", "DX"
-    usual: dict[str, Any] = {
-        "Rows": values.shape[0],
-        "Columns": values.shape[1],
-        "SamplesPerPixel": 1 if values.ndim == 2 else 3,
-        "PhotometricInterpretation": "MONOCHROME2" if values.ndim == 2 else "RGB",
-        "PixelRepresentation": 0,
-        "BitsAllocated": 8 * values.dtype.itemsize,
-        "BitsStored": 12 if values.dtype.itemsize == 2 else 8,
-        **({"PlanarConfiguration": 0} if values.ndim == 3 else {}),
-    }
-    every = {**usual, **tags}
-    every.setdefault("HighBit", every["BitsStored"] - 1 if every["BitsStored"] else None)
-    for name, value in every.items():
-        if value is not None:
-            setattr(file, name, value)
-    order = ">" if syntax == ExplicitVRBigEndian else "<"
-    file.PixelData = values.astype(values.dtype.newbyteorder(order)).tobytes()
-    file["PixelData"].VR = "OW" if values.dtype.itemsize > 1 else "OB"
-    return file
-
-
-def written(file: FileDataset) -> bytes:
-    buffer = io.BytesIO()
-    file.save_as(buffer, enforce_file_format=True)
-    return buffer.getvalue()
 
 
 def grey(values: np.ndarray = FILM, **tags: Any) -> np.ndarray:

@@ -9,10 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import film, save_film
+from dicom_files import dataset, written
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from PIL import Image as PilImage
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
 
 from cxremb.catalog import add_collection
 from cxremb.datasets import folder
@@ -55,6 +58,28 @@ def npy(values: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
+def turned() -> PilImage.Exif:
+    exif = PilImage.Exif()
+    exif[0x112] = 6
+    return exif
+
+
+def dicom() -> bytes:
+    """A film with every tag that the decoder looks at."""
+    values = film(3, 24).astype(np.uint16) * 16
+    item = Dataset()
+    item.LUTDescriptor = [4096, 0, 12]
+    item.add_new("LUTData", "OW", np.arange(4096, dtype="<u2").tobytes())
+    tags = {
+        "RescaleSlope": 1,
+        "RescaleIntercept": -5,
+        "WindowCenter": 2000,
+        "WindowWidth": 3000,
+        "PixelPaddingValue": 7,
+    }
+    return written(dataset(values, VOILUTSequence=Sequence([item]), VOILUTFunction="LINEAR", **tags))
+
+
 FILMS = {
     "png": saved("PNG"),
     "jpg": saved("JPEG", quality=90),
@@ -66,6 +91,10 @@ FILMS = {
     "bmp": saved("BMP"),
     "gif": saved("GIF"),
     "npy": npy(film(3, 24)),
+    "turned.jpg": saved("JPEG", quality=90, exif=turned()),
+    "turned.png": saved("PNG", exif=turned()),
+    "dcm": dicom(),
+    "bare.dcm": dicom()[132:],
 }
 
 
@@ -80,6 +109,7 @@ def attempt(function: Callable[..., Any], *given: object) -> Any:
 def check(content: bytes, path: Path) -> None:
     """The film in every frame, or an error of the one kind that names the file; its size may be had or not."""
     path.write_bytes(content)
+    size = attempt(image_size, path)
     for frame in (None, *FRAMES):
         found = attempt(decode_file, path, frame)
         if isinstance(found, ImageError):
@@ -89,8 +119,7 @@ def check(content: bytes, path: Path) -> None:
             continue
         assert found.pixels.dtype == np.uint8
         assert found.pixels.ndim == 2
-        assert frame is None or found.pixels.shape == (16, 16)
-    size = attempt(image_size, path)
+        assert found.pixels.shape == (size[::-1] if frame is None else (16, 16))  # what decodes has its size
     assert str(path) in str(size) if isinstance(size, ImageError) else list(map(type, size)) == [int, int]
 
 

@@ -93,6 +93,31 @@ def test_a_preview_writes_nothing(small: Dataset, cxremb: object) -> None:
     assert (told["reused"], told["todo"], told["seconds"]) == (24, 0, None)
 
 
+def test_a_store_of_an_older_decoder_stays_in_use_and_says_so(
+    small: Dataset, monkeypatch: pytest.MonkeyPatch, cxremb: object
+) -> None:
+    run(cxremb, small, "embed", "--model", "tiny")
+    run(cxremb, small, "embed", "--model", "tiny_text")
+    old = open_store(small, "tiny")
+    assert "older decoder" not in run(cxremb, small, "store", "ls").out
+    assert "older decoder" not in run(cxremb, small, "embed", "--model", "tiny", "--dry-run").out
+    monkeypatch.setattr(images, "RECIPE", "of tomorrow")
+    assert (open_store(small, "tiny").name, old.older_decoder) == (old.name, True)
+    listed = " ".join(run(cxremb, small, "store", "ls").out.split())
+    assert f"older decoder: {old.name} stays; making it again encodes 24 films" in listed
+    assert "cxremb refresh --model tiny --dataset small" in listed
+    rows = json.loads(run(cxremb, small, "store", "ls", "--format", "json").out)
+    assert {row["store"].partition("@")[0]: row["older_decoder"] for row in rows} == {"tiny": True, "tiny_text": False}
+    preview = " ".join(run(cxremb, small, "embed", "--model", "tiny", "--dry-run").out.split())
+    assert f"older decoder: {old.name} stays, and is read until this one is made" in preview
+    assert "24 to do" in preview
+    assert "older decoder" not in run(cxremb, small, "embed", "--model", "tiny", "--aspect", "pad", "--dry-run").out
+    before = old.vectors()[1]
+    assert run(cxremb, small, "refresh", "--model", "tiny").code == 0
+    assert open_store(small, "tiny").name != old.name
+    np.testing.assert_array_equal(open_store(small, old.name).vectors()[1], before)
+
+
 def test_shares_and_their_commit(small: Dataset, cxremb: object) -> None:
     for number in range(3):
         result = run(cxremb, small, "embed", "--model", "tiny", "--shard", f"{number}/3")

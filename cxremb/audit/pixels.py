@@ -18,7 +18,7 @@ from cxremb.store.dataset import Dataset
 from cxremb.store.files import replace_table
 from cxremb.types import Progress
 
-METHOD = "1"  # raise it whenever the same film would give other facts
+METHOD = "2"  # raise it whenever the same film would give other facts
 FACTS = pa.schema(
     [
         ("sha256", pa.string()),

@@ -89,7 +89,7 @@ def show_older(stores: "Sequence[Store]", root: Path) -> None:
         took = f"; it took {duration(spent)} in all" if spent else ""
         line = f"cxremb refresh --model {store.encoder} --dataset {dataset} --root {root}"
         console.print(
-            f"older decoder: {store.name} stays in use; making it again encodes {store.manifest.written:,} films{took}\n"
+            f"older decoder: {store.name} stays; making it again encodes {store.manifest.written:,} films{took}\n"
             f"  {line}",
             markup=False,
             highlight=False,

@@ -12,7 +12,7 @@ from cxremb.images.grey import Grey, check_size, luma, stretch, to_grey, wide_lu
 from cxremb.images.jpeg import check_jpeg
 from cxremb.images.orientation import TURNED, upright
 from cxremb.images.pillow import REPLACE, decode_by_pillow
-from cxremb.images.tiff_samples import COMPRESSIONS, UNPREDICTED, Layout, Samples, read_samples
+from cxremb.images.tiff_samples import COMPRESSIONS, UNPREDICTED, SampleLayout, Samples, read_samples
 
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # classic and BigTIFF, of either byte order
 KINDS = {
@@ -122,7 +122,7 @@ def read_directory(content: bytes) -> Directory:
     return Directory(first, order, len(places))
 
 
-def layout_of(directory: Directory) -> Layout:
+def layout_of(directory: Directory) -> SampleLayout:
     """How the samples lie. Raises `ImageError` for samples of several sizes or kinds."""
     width, height = directory.size
     tiled = TILES in directory.tags
@@ -131,7 +131,7 @@ def layout_of(directory: Directory) -> Layout:
     kind = {4: UNSIGNED}.get(min(kinds), min(kinds))
     if len(bits) > 1 or len(kinds) > 1 or kind not in (UNSIGNED, SIGNED, FLOAT):
         raise ImageError(f"a TIFF of samples of {sorted(bits)} bits, sample format {sorted(kinds)}: not read", CHANGE)
-    return Layout(
+    return SampleLayout(
         width=width,
         height=height,
         channels=channels,

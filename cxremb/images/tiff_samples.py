@@ -25,7 +25,7 @@ Samples = tuple[NDArray[Any], int]  # (height, width, channels), and the bits of
 
 
 @dataclass(frozen=True)
-class Layout:
+class SampleLayout:
     """How the samples lie: blocks of `block_height` lines, which are strips, or tiles if narrower than the picture."""
 
     width: int
@@ -62,7 +62,7 @@ class Layout:
         return -(-self.block_width * self.in_block * self.bits // 8)
 
 
-def read_samples(content: bytes, layout: Layout) -> Samples:
+def read_samples(content: bytes, layout: SampleLayout) -> Samples:
     """Every sample. Raises `ImageError` if some are missing, or of a kind that is not read."""
     blocks = layout.across * layout.down
     if layout.block_width < 1 or layout.block_height < 1 or len(layout.offsets) < blocks * layout.planes:
@@ -78,7 +78,7 @@ def read_samples(content: bytes, layout: Layout) -> Samples:
     return flat[:, : layout.width], layout.bits
 
 
-def lines_of_blocks(content: bytes, layout: Layout, offsets: tuple[int, ...], *, sizes: tuple[int, ...]) -> Raw:
+def lines_of_blocks(content: bytes, layout: SampleLayout, offsets: tuple[int, ...], *, sizes: tuple[int, ...]) -> Raw:
     """(height, across, line_bytes): the bytes of each line of each block of a plane."""
     lines = np.empty((layout.height, layout.across, layout.line_bytes), np.uint8)
     whole = layout.block_height * layout.line_bytes
@@ -125,7 +125,7 @@ def unpack_bits(block: bytes) -> bytes:
     return b"".join(parts)
 
 
-def lines_by_libtiff(content: bytes, layout: Layout, offsets: tuple[int, ...], *, sizes: tuple[int, ...]) -> Raw:
+def lines_by_libtiff(content: bytes, layout: SampleLayout, offsets: tuple[int, ...], *, sizes: tuple[int, ...]) -> Raw:
     """As `lines_of_blocks`, through the libtiff of Pillow: the bytes as if each were a pixel of an 8-bit grey TIFF."""
     wide = layout.across * layout.line_bytes
     tiled = layout.across > 1 or layout.block_width != layout.width
@@ -160,7 +160,7 @@ def grey_tiff(content: bytes, tags: dict[int, tuple[int, ...]]) -> bytes:
     return b"".join((head, struct.pack("<H", len(tags)), *entries, b"\0" * 4, values))
 
 
-def samples_of(lines: Raw, layout: Layout) -> NDArray[Any]:
+def samples_of(lines: Raw, layout: SampleLayout) -> NDArray[Any]:
     """(height, across, block_width, channels in a block) out of the bytes of the lines, predictor undone."""
     shape = (*lines.shape[:2], layout.block_width, layout.in_block)
     size = layout.bits // 8
@@ -183,7 +183,7 @@ def samples_of(lines: Raw, layout: Layout) -> NDArray[Any]:
     return lines.view(f"{layout.order}{layout.kind}{size}").reshape(shape)
 
 
-def unpacked(lines: Raw, layout: Layout, shape: tuple[int, ...]) -> NDArray[Any]:
+def unpacked(lines: Raw, layout: SampleLayout, shape: tuple[int, ...]) -> NDArray[Any]:
     """Samples of 1 to 15 bits, which lie one behind the other whatever the order of bytes."""
     if layout.kind == "f" or layout.bits > 15 or layout.predictor != 1:
         what = f"{layout.bits} bits, sample format {'uif'.index(layout.kind) + 1}, predictor {layout.predictor}"
