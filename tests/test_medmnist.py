@@ -270,3 +270,49 @@ def test_the_marker_names_the_source(tmp_path: Path) -> None:
     sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
     assert got.source["sha256"] == sha256
     assert json.loads((tmp_path / "out" / "unpacked.json").read_text()) == {"sha256": sha256}
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float64, bool])
+@pytest.mark.parametrize(("classes", "task"), [(2, "binary"), (3, "multiclass")])
+def test_one_hot_labels_are_classes(tmp_path: Path, dtype: type, classes: int, task: str) -> None:
+    """As Keras writes them: to_categorical gives floats."""
+    plain, hot = save(tmp_path / "plain.npz", labels=classes), tmp_path / "hot.npz"
+    with np.load(plain) as packed:
+        arrays = dict(packed)
+    for part in COUNTS:
+        arrays[f"{part}_labels"] = np.eye(classes)[arrays[f"{part}_labels"][:, 0]].astype(dtype)
+    np.savez(hot, **arrays)
+    one, other = read(plain, tmp_path / "a", "t"), read(hot, tmp_path / "b", "t")
+    assert other.label_sets == one.label_sets
+    assert other.label_sets[0].task == task
+    assert [study.labels for study in other.studies] == [study.labels for study in one.studies]
+    assert notes(other)["columns of labels taken as classes, of which an image has one"] == classes
+
+
+def test_columns_of_which_a_row_has_two_or_none_are_findings(tmp_path: Path) -> None:
+    file = save(tmp_path / "t.npz", labels=3)
+    with np.load(file) as packed:
+        arrays = dict(packed)
+    for part in COUNTS:
+        arrays[f"{part}_labels"] = np.eye(3, dtype=np.uint8)[arrays[f"{part}_labels"][:, 0]]
+    arrays["test_labels"][0] = 0
+    np.savez(file, **arrays)
+    assert read(file, tmp_path / "a", "t").label_sets[0].task == "multilabel"
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("shape", [(28, 28, 1), (1, 28, 28)])
+def test_one_channel_is_grey_and_no_volume(tmp_path: Path, shape: tuple[int, ...], order: str) -> None:
+    file = save(tmp_path / "t.npz", shape=shape)
+    with np.load(file) as packed:
+        arrays = dict(packed)
+    for part in COUNTS:
+        arrays[f"{part}_images"] = np.asarray(arrays[f"{part}_images"], order=order)
+    np.savez(file, **arrays)
+    squeezed = {part: arrays[f"{part}_images"].reshape(-1, 28, 28) for part in COUNTS}
+    collection = read(file, tmp_path / "unpacked", "t")
+    for image in collection.images:
+        part, index = image.image_id.split("_")
+        assert image.path is not None
+        assert np.array_equal(np.asarray(PilImage.open(image.path)), squeezed[part][int(index)])
+    assert "images in colour" not in notes(collection)

@@ -80,6 +80,8 @@ def read(file: Path, unpack_to: Path, name: str | None = None, *, progress: Prog
     """
     arrays = open_arrays(file)
     published = published_sets().get(re.sub(r"_(64|128|224)$", "", file.stem.lower()))  # its size is in its name
+    if published is None or published.task != "multilabel":
+        arrays = arrays.as_classes()
     kind = published or derive(arrays)
     label_set = describe(kind)
     check_labels(arrays, kind)
@@ -109,11 +111,11 @@ def read(file: Path, unpack_to: Path, name: str | None = None, *, progress: Prog
 
 
 def derive(arrays: Arrays) -> MedSet:
-    """What the arrays alone say: columns are findings; two values are a binary label, more are classes."""
+    """What the arrays alone say: columns are findings, unless they are one-hot; two values are binary, more classes."""
     values = np.concatenate([arrays.labels[part] for part in PARTS])
     if values.shape[1] > 1:
         return MedSet("multilabel", tuple(f"class {column}" for column in range(values.shape[1])), {})
-    classes = max(int(values.max()) + 1, 2)
+    classes = max(int(values.max()) + 1, arrays.one_hot, 2)
     return MedSet("binary" if classes == 2 else "multiclass", tuple(f"class {value}" for value in range(classes)), {})
 
 
@@ -165,6 +167,9 @@ def notes_on(arrays: Arrays, published: MedSet | None, unpack_to: Path) -> list[
         notes.append(Note("images in a file that is not, byte for byte, the published one", n, hint=hint))
     if published and published.task == "ordinal":
         notes.append(Note("grades taken as classes: their order is not used", len(published.labels)))
+    if arrays.one_hot:
+        hint = "every row has exactly one 1 (one-hot)"
+        notes.append(Note("columns of labels taken as classes, of which an image has one", arrays.one_hot, hint=hint))
     if len(arrays.shape) == 3:
         notes.append(Note("images in colour", n, hint="image encoders get them as grey"))
     return notes

@@ -4,7 +4,7 @@ import json
 import zipfile
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from shutil import rmtree
 from uuid import uuid4
@@ -34,12 +34,27 @@ class ArrayHeader:
 
 @dataclass(frozen=True)
 class Arrays:
-    """One .npz. `shape` is of an image: (height, width) or (height, width, 3); labels are (n, columns) per part."""
+    """One .npz. `shape` is of an image: (height, width) or (height, width, 3); labels are (n, columns) per part.
+
+    `one_hot`: the labels were written as Keras does it, exactly one 1 in every row; here they are a column of classes,
+    and this is how many there are.
+    """
 
     file: Path
     shape: tuple[int, ...]
     counts: dict[str, int]
     labels: dict[str, NDArray[np.int64]]
+    one_hot: int = 0
+
+    def as_classes(self) -> "Arrays":
+        """With one column of classes in place of one-hot rows; as it is if some row has not exactly one 1."""
+        values = np.concatenate([self.labels[part] for part in PARTS])
+        if values.shape[1] < 2 or not len(values) or not (((values == 1).sum(1) == 1) & (values.sum(1) == 1)).all():
+            return self
+        if values.min() < 0 or values.max() > 1:
+            return self
+        classes = {part: its.argmax(axis=1)[:, None] for part, its in self.labels.items()}
+        return replace(self, labels=classes, one_hot=values.shape[1])
 
 
 def open_arrays(file: Path) -> Arrays:
@@ -80,14 +95,18 @@ def check_images(file: Path, headers: dict[str, ArrayHeader]) -> tuple[int, ...]
     """The shape of one image. Raises `DataError` unless all are 8 bit, of two dimensions, and of one shape."""
     shapes = {header.shape[1:] for header in headers.values()}
     shape = shapes.pop()
+    if len(shape) == 3 and 1 in (shape[2], shape[0]):  # grey, with its one channel last or first
+        shape = shape[:2] if shape[2] == 1 else shape[1:]
     if len(shape) == 3 and shape[2] != 3:
         raise DataError(
-            f"{file}: its images are volumes of {' x '.join(map(str, shape))}",
+            f"{file}: its images are volumes of {' x '.join(map(str, shape))}, or have their channels first",
             hint="cxremb reads films: give one of the two-dimensional sets",
         )
     if shapes or len(shape) not in {2, 3} or any(header.dtype != np.uint8 for header in headers.values()):
         found = ", ".join(f"{part} {header.shape} {header.dtype}" for part, header in headers.items())
-        raise DataError(f"{file}: {found}", hint="images are 8 bit and (n, height, width) or (n, height, width, 3)")
+        raise DataError(
+            f"{file}: {found}", hint="images are 8 bit and (n, height, width) or (n, height, width, 1 or 3)"
+        )
     return shape
 
 
@@ -95,6 +114,8 @@ def check_labels(file: Path, part: str, labels: NDArray[np.generic], *, n: int) 
     """The labels as (n, columns). Raises `DataError` unless there is a row of whole numbers for each of n images."""
     if labels.ndim == 1:
         labels = labels[:, None]
+    if labels.dtype.kind == "f" and np.isfinite(labels).all() and (labels == np.floor(labels)).all():
+        labels = labels.astype(np.int64)  # Keras writes whole numbers as floats
     if labels.ndim != 2 or len(labels) != n or labels.shape[1] == 0 or labels.dtype.kind not in "iub":
         raise DataError(
             f"{file}: {part}_labels is {labels.shape} {labels.dtype} for {n} images",
@@ -149,7 +170,7 @@ def read_images(arrays: Arrays, part: str) -> Iterator[NDArray[np.uint8]]:
     with zipfile.ZipFile(arrays.file) as packed, packed.open(f"{part}_images.npy") as stream:
         header = ArrayHeader(*READ_HEADER[np.lib.format.read_magic(stream)](stream))
         if header.fortran:  # the values of one image lie far apart
-            yield from np.load(arrays.file)[f"{part}_images"]
+            yield from np.load(arrays.file)[f"{part}_images"].reshape(-1, *arrays.shape)
             return
         try:
             for _ in range(arrays.counts[part]):
