@@ -65,6 +65,7 @@ def main() -> None:
         os.environ["OMP_NUM_THREADS"] = "1"
     with tempfile.TemporaryDirectory(prefix="cxremb-gpu-") as name:
         folder = Path(name)
+        look_into(HERE.parent, folder / "site")  # the package need not be installed; what is brought goes first
         results: dict[str, Any] = {
             "benchmark": "gpu",
             "command": f"python benchmarks/gpu.py {' '.join(sys.argv[1:])}".strip(),
@@ -156,13 +157,15 @@ def install(wheels: Path, site: Path) -> dict[str, str]:
                    "--disable-pip-version-check", "--target", str(site), str(wheel)]  # fmt: skip
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         became[wheel.name] = done.stderr.strip()[-300:] if done.returncode else "unpacked"
-    for path in (str(HERE.parent), str(site)):  # children look here too; what is brought goes before what is there
-        sys.path.insert(0, path)
-    os.environ["PYTHONPATH"] = os.pathsep.join(
-        filter(None, [str(site), str(HERE.parent), os.environ.get("PYTHONPATH")])
-    )
-    importlib.invalidate_caches()
     return became
+
+
+def look_into(*folders: Path) -> None:
+    """Let this process and those it starts import from these folders first, the last before all others."""
+    for folder in map(str, folders):
+        sys.path.insert(0, folder)
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [folder, os.environ.get("PYTHONPATH")]))
+    importlib.invalidate_caches()
 
 
 if __name__ == "__main__":

@@ -129,3 +129,13 @@ def test_make_gpu_takes_the_python_it_is_given_and_makes_no_environment() -> Non
     words = ["make", "-n", "gpu", "PYTHON=some python", "WHEELS=my wheels"]
     done = subprocess.run(words, capture_output=True, text=True, check=True, cwd=project)
     assert done.stdout.split("\n")[0].rstrip() == 'some python benchmarks/gpu.py --wheels "my wheels"'
+
+
+def test_what_is_brought_goes_before_the_package_and_both_before_what_is_installed() -> None:
+    code = (
+        "import os, sys; from pathlib import Path; import gpu\n"
+        "gpu.look_into(Path('package'), Path('brought'))\n"
+        "print(sys.path[:2], os.environ['PYTHONPATH'])"
+    )
+    done = call("-c", code, PYTHONPATH=str(BENCHMARKS))
+    assert done.stdout.strip() == f"['brought', 'package'] brought{os.pathsep}package{os.pathsep}{BENCHMARKS}"
