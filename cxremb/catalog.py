@@ -163,7 +163,7 @@ def write_images(images: Iterable[Image], index: RecordIndex, draft: Draft, *, p
             unread.add(path)
         elif path and width is None:
             unsized.add(path)
-        draft.add(image.image_id, image.study_id, image.patient_id, image.view, *facts)
+        draft.add(image.image_id, image.study_id, image.patient_id, image.view, *facts, image.view_raw)
     return notes_of(unread, unsized)
 
 
@@ -175,7 +175,7 @@ def distinct(images: Iterable[Image], index: RecordIndex) -> Iterator[Image]:
                 f"image {image.image_id} is of study {image.study_id} and patient {image.patient_id}: no study says so",
                 hint="give the collection a study with that id and patient",
             )
-        content = [image.study_id, image.patient_id, image.view, str(image.path)]
+        content = [image.study_id, image.patient_id, image.view, image.view_raw, str(image.path)]
         if not repeated(index.images, image.image_id, content, what="images"):
             yield image
 

@@ -57,7 +57,7 @@ SELECT item_id AS item, (
 )::VARCHAR AS stratum FROM facts
 """
 FILMS = {
-    "image": """SELECT image_id AS item_id, image_id, view, path, sha256, width, height
+    "image": """SELECT image_id AS item_id, image_id, view, view_raw, path, sha256, width, height
         FROM images WHERE dataset = {dataset}""",
     "study": """SELECT study_id, string_agg(DISTINCT view, '+' ORDER BY view) AS view, count(*) AS films
         FROM images WHERE dataset = {dataset} GROUP BY study_id""",

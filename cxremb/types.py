@@ -49,13 +49,17 @@ class Study:
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """One film. `path` is None when the collection lists it and the file is not here."""
+    """One film. `path` is None when the collection lists it and the file is not here.
+
+    view: a word of `datasets.views`, or None; view_raw: what the collection itself says of it.
+    """
 
     image_id: str
     study_id: str
     patient_id: str
     view: str | None
     path: Path | None
+    view_raw: str | None = None
 
 
 @dataclass(frozen=True)

@@ -62,8 +62,9 @@ def test_tables_hold_what_the_collection_says(tmp_path):
         with PilImage.open(image.path) as picture:
             size = picture.size
         digest = hashlib.sha256(image.path.read_bytes()).hexdigest()
-        expected.append((image.image_id, image.study_id, image.patient_id, image.view, str(image.path), digest, *size))
-    assert rows == [*expected, ("absent", "0", "0", None, None, None, None, None)]
+        who = (image.image_id, image.study_id, image.patient_id, image.view)
+        expected.append((*who, str(image.path), digest, *size, None))
+    assert rows == [*expected, ("absent", "0", "0", None, None, None, None, None, None)]
     texts = [(study.study_id, section, text) for study in given.studies for section, text in study.sections.items()]
     assert sql(tmp_path / "root", "small", "select study_id, section, text from reports") == texts
     assert sql(tmp_path / "root", "small", "from studies") == [("0", "0"), ("1", "1"), ("2", "2")]

@@ -58,9 +58,9 @@ def test_ids_from_the_tags_whatever_the_file_is_called(tmp_path: Path) -> None:
     got = read(tmp_path, "mine")
     assert {(study.study_id, study.patient_id) for study in got.studies} == {("1.2.3", "P1"), ("A7", "P2")}
     assert {(image.image_id, image.study_id, image.patient_id, image.view) for image in got.images} == {
-        (first, "1.2.3", "P1", "Frontal"),
+        (first, "1.2.3", "P1", "PA"),
         (second, "1.2.3", "P1", "Lateral"),
-        (third, "A7", "P2", "Frontal"),
+        (third, "A7", "P2", "PA"),
     }
     assert notes(got) == {}
     added = add_collection(got, tmp_path / "root")
@@ -72,7 +72,7 @@ def test_ids_from_the_tags_whatever_the_file_is_called(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("tags", "view"),
     [
-        ({"ViewPosition": "AP"}, "Frontal"),
+        ({"ViewPosition": "AP"}, "AP"),
         ({"ViewPosition": "LATERAL"}, "Lateral"),
         ({"ViewPosition": "RL", "SeriesDescription": "PA"}, "Lateral"),
         ({"PatientOrientation": ["L", "F"]}, "Frontal"),
@@ -81,7 +81,7 @@ def test_ids_from_the_tags_whatever_the_file_is_called(tmp_path: Path) -> None:
         ({"PatientOrientation": ["A", "F"], "SeriesDescription": "Chest PA"}, "Lateral"),
         ({"PatientOrientation": ["A", "R"]}, None),  # an axial slice
         ({"SeriesDescription": "W Chest Lat."}, "Lateral"),
-        ({"SeriesDescription": "Thorax a.p.; AP supine"}, "Frontal"),
+        ({"SeriesDescription": "Thorax a.p.; AP supine"}, "AP supine"),
         ({"SeriesDescription": "Chest PA and LAT"}, None),
         ({"SeriesDescription": "Patella"}, None),  # no view within a word
         ({}, None),

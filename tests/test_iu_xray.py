@@ -515,8 +515,8 @@ def dicom(path: Path, **tags: str) -> Path:
 @pytest.mark.parametrize(
     ("tags", "view"),
     [
-        ({"ViewPosition": "PA"}, "Frontal"),
-        ({"ViewPosition": "AP"}, "Frontal"),
+        ({"ViewPosition": "PA"}, "PA"),
+        ({"ViewPosition": "AP"}, "AP"),
         ({"ViewPosition": "LL"}, "Lateral"),
         ({"ViewPosition": "LATERAL"}, "Lateral"),
         ({"ViewPosition": ""}, None),

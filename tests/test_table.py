@@ -91,8 +91,8 @@ def test_hannover_as_pandas_reads_it(real_data: Path, tmp_path: Path) -> None:
     )
     images = dataset.images.to_pandas().set_index("image_id")
     assert images.path.map(lambda path: Path(path).name).to_dict() == {name: f"{name}.png" for name in df.image_id}
-    assert (images.view == "Frontal").all()
-    assert df.projection.isin(["pa", "ap"]).all()  # which is what the views were made of
+    assert images.view.to_dict() == dict(zip(df.image_id, df.projection.str.upper(), strict=True))
+    assert images.view_raw.to_dict() == dict(zip(df.image_id, df.projection, strict=True))
     texts = dataset.reports.to_pandas()
     assert (texts.section == "clinical").all()
     assert (texts.role == "before reading").all()
@@ -281,8 +281,8 @@ def test_roles_are_guessed_told_and_can_be_turned_off(tmp_path: Path) -> None:
     collection, studies, images = read_text(tmp_path, text)
     source = {"path": "filename", "patient": "PatientID", "view": "ViewPosition", "part": "split"}
     assert {key: collection.source[key] for key in source} == {k: f"column {v} (guessed)" for k, v in source.items()}
-    assert images["sub/a"] == Image("sub/a", "sub/a", "p", "Lateral", tmp_path / "sub/a.png")
-    assert images["b"] == Image("b", "b", "p", "oblique", None)
+    assert images["sub/a"] == Image("sub/a", "sub/a", "p", "Lateral", tmp_path / "sub/a.png", "LATERAL")
+    assert images["b"] == Image("b", "b", "p", "Oblique", None, "oblique")
     assert [dict(study.parts) for study in studies.values()] == [{"official": "train"}, {"official": "val"}]
     assert note(collection, "not on disk") == (1, ["b.jpg"])
     bare, studies, images = read_text(tmp_path, text, columns={"patient": "", "view": "", "part": "", "id": "split"})

@@ -1,6 +1,5 @@
 """A tree of DICOM files: images, studies, patients and views from the tags; no pixel is read."""
 
-import re
 import warnings
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cxremb.datasets.tree import NOT_GIVEN, all_files, counted, unknown_patients
+from cxremb.datasets.views import view_named
 from cxremb.errors import DataError, reason
 from cxremb.ids import clean_id
 from cxremb.images.dicom import INSTALL, MAGIC, is_dicom, is_named_dicom, read_tags
@@ -23,8 +23,6 @@ TAGS = (
     *("Columns", "NumberOfFrames", "ViewPosition", "PatientOrientation", "SeriesDescription"),
 )
 FILMS = ("CR", "DX")  # the modalities of a radiograph
-FRONTAL = {"PA", "AP", "FRONTAL", "POSTEROANTERIOR", "ANTEROPOSTERIOR"}
-LATERAL = {"LL", "RL", "LAT", "LATERAL"}
 HEAD = 132  # bytes: preamble and DICM
 
 
@@ -37,6 +35,7 @@ class Header:
     study_id: str | None
     patient_id: str | None
     view: str | None
+    view_raw: str | None  # the tag that names the view; else what ViewPosition says
     modality: str | None
     frames: int
 
@@ -63,7 +62,7 @@ def read(folder: Path, name: str, licence: str = NOT_GIVEN, *, citation: str = N
         name=name,
         studies=[Study(study, patient or study) for study, patient in patients.items()],
         images=[
-            Image(image, study, patients[study] or study, header.view, header.path)
+            Image(image, study, patients[study] or study, header.view, header.path, header.view_raw)
             for header in unique
             for image, study in [ids(header, folder)]
         ],
@@ -128,12 +127,14 @@ def read_header(path: Path) -> Header | None:
             if "Image Storage" in kind or not kind:
                 raise DataError(f"{kind or 'no class'}, cut off before the size of its image")
             return None
+        view, view_raw = view_of(tags)
         return Header(
             path=path,
             image_id=clean_id(text(tags, "SOPInstanceUID") or "") or None,
             study_id=clean_id(text(tags, "StudyInstanceUID") or text(tags, "AccessionNumber") or "") or None,
             patient_id=clean_id(text(tags, "PatientID") or "") or None,
-            view=view_of(tags),
+            view=view,
+            view_raw=view_raw,
             modality=text(tags, "Modality"),
             frames=int(tags.get("NumberOfFrames") or 1),
         )
@@ -144,22 +145,15 @@ def text(tags: "Dataset", name: str) -> str | None:
     return str(tags.get(name) or "").strip(" \0") or None
 
 
-def view_of(tags: "Dataset") -> str | None:
-    """Frontal or Lateral; None where no tag says, or a description names both."""
-    return (
-        view_in(text(tags, "ViewPosition"))
-        or view_by_axes(tags.get("PatientOrientation"))
-        or view_in(text(tags, "SeriesDescription"))
-    )
-
-
-def view_in(words: str | None) -> str | None:
-    """The view that the words name."""
-    found = set(re.findall(r"[A-Z]+", (words or "").upper()))
-    frontal, lateral = bool(found & FRONTAL), bool(found & LATERAL)
-    if frontal == lateral:
-        return None
-    return "Frontal" if frontal else "Lateral"
+def view_of(tags: "Dataset") -> tuple[str | None, str | None]:
+    """(view, the words that say so): of ViewPosition, else of PatientOrientation, else of SeriesDescription."""
+    position, series = text(tags, "ViewPosition"), text(tags, "SeriesDescription")
+    if view := view_named(position):
+        return view, position
+    axes = tags.get("PatientOrientation")
+    if view := view_by_axes(axes):
+        return view, position or "\\".join(map(str, axes))
+    return view_named(series), position or (series if view_named(series) else None)
 
 
 def view_by_axes(axes: Any) -> str | None:

@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from cxremb.datasets.views import view_named
 from cxremb.errors import DataError
 from cxremb.ids import clean_id
 from cxremb.tablefile import Cells, open_table
@@ -40,9 +41,16 @@ def read_kaggle_reports(path: Path) -> list[Study]:
 
 
 def read_projections(path: Path) -> list[Image]:
-    """The films that `indiana_projections.csv` lists, without a path. View: Frontal or Lateral, as listed."""
+    """The films that `indiana_projections.csv` lists, without a path. View: Frontal or Lateral."""
     return [
-        Image(canonical_id(row["filename"]), row["uid"], row["uid"], row["projection"] or None, None)
+        Image(
+            canonical_id(row["filename"]),
+            row["uid"],
+            row["uid"],
+            view_named(row["projection"]),
+            None,
+            row["projection"] or None,
+        )
         for row in read_rows(path, PROJECTION_COLUMNS)
     ]
 

@@ -156,7 +156,7 @@ def with_tagged_views(images: Sequence[Image]) -> tuple[list[Image], list[Note]]
     if wanting and find_spec("pydicom") is None:
         what, names = "DICOM files whose view was not read: pydicom is missing", [str(path) for path in wanting[:10]]
         return list(images), [Note(what, len(wanting), names, f"{INSTALL}, or give --projections")]
-    return [replace(image, view=tagged(image.path)) if lacks_view(image) else image for image in images], []
+    return [with_tags(image) if lacks_view(image) else image for image in images], []
 
 
 def lacks_view(image: Image) -> bool:
@@ -164,21 +164,18 @@ def lacks_view(image: Image) -> bool:
     return image.view is None and image.path is not None and image.path.suffix.lower() == ".dcm"
 
 
-def tagged(path: Path | None) -> str | None:
-    """Frontal or Lateral, as the tags say; None if they do not, or cannot be read."""
+def with_tags(image: Image) -> Image:
+    """The image with the view that its own tags name, if they do and can be read."""
     try:
-        header = read_header(path) if path else None
+        header = read_header(image.path) if image.path else None
     except Exception:  # pydicom raises anything at all on damaged bytes; the file is counted when it is hashed
-        return None
-    return header.view if header else None
+        return image
+    return replace(image, view=header.view, view_raw=header.view_raw) if header else image
 
 
 def pair(listed: Mapping[str, Image], files: Mapping[str, Path]) -> list[Image]:
     """The listed films, each with its file if it is here, then the files that no list names."""
-    paired = [
-        Image(image.image_id, image.study_id, image.patient_id, image.view, files.get(image.image_id))
-        for image in listed.values()
-    ]
+    paired = [replace(image, path=files.get(image.image_id)) for image in listed.values()]
     unlisted = sorted(files.keys() - listed.keys())
     return paired + [Image(name, uid_of(name), uid_of(name), None, files[name]) for name in unlisted]
 

@@ -18,6 +18,7 @@ from cxremb.datasets.mimic_release import (
 )
 from cxremb.datasets.mimic_reports import Reports, open_reports, parse_report
 from cxremb.datasets.mimic_tables import NORMAL_ABNORMAL, UNCERTAIN, ListedFilm, label_sets, labeller
+from cxremb.datasets.views import view_named, view_notes
 from cxremb.errors import DataError
 from cxremb.types import EXAMPLES, Collection, Image, Note, NoteCounter, Study, notes_of
 
@@ -28,7 +29,7 @@ CITATION = (
     "radiographs with free-text reports. Sci Data 2019;6:317. doi:10.1038/s41597-019-0322-0; Johnson A, Lungren M, "
     "Peng Y, et al. MIMIC-CXR-JPG - chest radiographs with structured labels. PhysioNet 2019. doi:10.13026/8360-t248"
 )
-VIEWS = {"PA": "Frontal", "AP": "Frontal", "LATERAL": "Lateral", "LL": "Lateral"}
+VIEW_HINT = "kept without a view; what ViewPosition says is the column view_raw"
 SPLIT = "official"
 T = TypeVar("T")
 
@@ -171,12 +172,12 @@ def images(release: Release, notes: list[Note]) -> Iterator[Image]:
         path = folders.find(film)
         if path is None:
             missing.add(film.dicom_id)
-        view = VIEWS.get(film.view)
+        view = view_named(film.view)
         if view is None:
-            views[film.view or "blank"] += 1
-        yield Image(film.dicom_id, str(film.study), str(film.patient), view, path)
+            views[film.view] += 1
+        yield Image(film.dicom_id, str(film.study), str(film.patient), view, path, film.view or None)
     folders.search_unlisted_studies()
-    notes += notes_of(missing, folders.unlisted, folders.several) + view_notes(views)
+    notes += notes_of(missing, folders.unlisted, folders.several) + view_notes(views, VIEW_HINT)
 
 
 class StudyFolders:
@@ -211,10 +212,3 @@ class StudyFolders:
             if study not in self.release.patients:
                 for name in film_files(folder).values():
                     self.unlisted.add(folder / name)
-
-
-def view_notes(views: Counter[str]) -> list[Note]:
-    """How many films have no view, by their ViewPosition."""
-    examples = [f"ViewPosition {position}: {count}" for position, count in views.most_common(EXAMPLES)]
-    hint = f"kept without a view; {', '.join(VIEWS)} are known"
-    return [Note("images whose view is not known", views.total(), examples, hint)] if views else []

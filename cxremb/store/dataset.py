@@ -210,8 +210,15 @@ def read_dataset(path: Path) -> Dataset:
 
 
 def read_table(dataset: Dataset, name: str) -> pa.Table:
-    """One of the data set's tables. Raises `StoreError` if it is not the file that dataset.json names."""
-    return pq.read_table(verified(dataset, name))
+    """One of the data set's tables; columns that are younger than its file are null.
+
+    Raises `StoreError` if it is not the file that dataset.json names.
+    """
+    table = pq.read_table(verified(dataset, name))
+    for field in TABLES[name]:
+        if field.name not in table.column_names:
+            table = table.append_column(field, pa.nulls(table.num_rows, field.type))
+    return table
 
 
 def verified(dataset: Dataset, name: str) -> Path:

@@ -30,11 +30,12 @@ IMAGES = pa.schema(
         ("image_id", pa.string()),
         ("study_id", pa.string()),
         ("patient_id", pa.string()),
-        ("view", pa.string()),
+        ("view", pa.string()),  # PA, AP, AP supine, Frontal, Lateral, Oblique (`datasets.views`); null: not known
         ("path", pa.string()),  # null: listed by the collection, not on this machine
         ("sha256", pa.string()),  # of the file's bytes
         ("width", pa.int32()),
         ("height", pa.int32()),
+        ("view_raw", pa.string()),  # as the collection has it; null in tables that are older than this column
     ]
 )
 REPORTS = pa.schema([("study_id", pa.string()), ("section", pa.string()), ("role", pa.string()), ("text", pa.string())])

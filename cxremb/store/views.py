@@ -133,7 +133,7 @@ def create_views(con: duckdb.DuckDBPyConnection, held: Holdings) -> None:
     con.execute("CREATE SCHEMA meta")  # what the views need and nobody asks for
     for name, schema in TABLES.items():
         files = (dataset.paths.table(name) for dataset in held.datasets)
-        con.execute(view(name, [DATASET_OF_TABLE], columns(schema), files=files))
+        con.execute(view(name, [DATASET_OF_TABLE], columns(schema), files=files, may_lack=schema))
     splits, audits = (
         [path for dataset in held.datasets for path in sorted(getattr(dataset.paths, kind).glob("[!.]*.parquet"))]
         for kind in ("splits", "audits")
@@ -147,11 +147,19 @@ def create_views(con: duckdb.DuckDBPyConnection, held: Holdings) -> None:
     create_runs(con, held.runs)
 
 
-def view(name: str, origin: Sequence[str], kept: Sequence[str], *, files: Iterable[Path]) -> str:
-    """SQL that makes the view `name`: what the path tells (`origin`), then the columns, each as `x::TYPE AS x`."""
+def view(
+    name: str, origin: Sequence[str], kept: Sequence[str], *, files: Iterable[Path], may_lack: pa.Schema | None = None
+) -> str:
+    """SQL that makes the view `name`: what the path tells (`origin`), then the columns, each as `x::TYPE AS x`.
+
+    may_lack: columns that are younger than some files; they are null there.
+    """
     paths = [quoted(literal(path)) for path in files]
     if paths:
-        chosen, source = [*origin, *kept], f"read_parquet([{', '.join(paths)}], filename=true)"
+        chosen, source = [*origin, *kept], f"read_parquet([{', '.join(paths)}], filename=true, union_by_name=true)"
+        if may_lack:
+            nulls = ", ".join(f'NULL::{TYPES[field.type]} AS "{field.name}"' for field in may_lack)
+            source = f"(FROM {source} UNION ALL BY NAME SELECT {nulls} WHERE false)"
     else:
         empty = [f"NULL::{cast.rpartition('::')[2]}" for cast in kept]
         chosen, source = (

@@ -1,14 +1,15 @@
 """A table as a collection: surveyed once, then read as studies, then as images."""
 
+from collections import Counter
 from collections.abc import Iterator
 
-from cxremb.datasets.dicom import view_in
 from cxremb.datasets.table.columns import snake
 from cxremb.datasets.table.films import FilmFolder
 from cxremb.datasets.table.labels import UNCERTAIN, label_sets, says_nothing, study_labels
 from cxremb.datasets.table.layout import CLINICAL, Layout, TableSpec, lay_out
 from cxremb.datasets.table.survey import Counters, Survey, counters, survey
 from cxremb.datasets.table.template import INFINITE
+from cxremb.datasets.views import view_named, view_notes
 from cxremb.errors import DataError
 from cxremb.store.layout import BEFORE_READING
 from cxremb.tablefile import Cells, open_table, plain
@@ -105,6 +106,7 @@ def gap(cell: str) -> str:
 def images(found: Survey, films: FilmFolder, notes: list[Note]) -> Iterator[Image]:
     """Each image at its first row, with its file if it is here."""
     layout, counted, known = found.layout, counters(HINTS), set()
+    views: Counter[str] = Counter()
     of_file: dict[str, tuple[str, str]] = {}  # file -> the image and patient that it is
     for _, row in layout.rows(layout.of_image):
         study, image = layout.ids(row)
@@ -124,10 +126,13 @@ def images(found: Survey, films: FilmFolder, notes: list[Note]) -> Iterator[Imag
             )
         if first[0] != image:
             counted[TWICE].add(f"{first[0]}, {image}")
-        view = layout.cell("view", row)
-        yield Image(image, study, patient, view_in(view) or view or None, path)
+        words = layout.cell("view", row)
+        view = view_named(words)
+        if view is None and "view" in layout.roles:
+            views[words] += 1
+        yield Image(image, study, patient, view, path, words or None)
     notes += notes_of(*counted.values())
-    notes += films.notes()
+    notes += [*films.notes(), *view_notes(views, "kept without a view; what the table says is the column view_raw")]
 
 
 def open_questions(found: Survey) -> list[Note]:
