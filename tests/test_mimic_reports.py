@@ -2,7 +2,7 @@
 
 import pytest
 
-from cxremb.datasets.mimic_reports import parse_report, section_of
+from cxremb.datasets.mimic_sections import parse_report, section_of
 from cxremb.store.layout import BEFORE_READING, ROLES
 
 STANDARD = """                                 FINAL REPORT
@@ -162,3 +162,126 @@ def test_no_reading_counts_as_written_before_the_film_was_read(layout):
 )
 def test_headings(heading, section):
     assert section_of(heading) == section
+
+
+# --- headings and layouts, in as many ways as reports are written ----------------------------------------------------
+
+READING = (
+    "The lungs are clear.",
+    "There is a small left pleural effusion.",
+    "No acute cardiopulmonary process.",
+    "Heart size is top normal.",
+    "As compared to the previous radiograph, the edema has worsened.",
+    "Unchanged position of the tracheostomy tube.",
+    "Persistent bibasilar atelectasis.",
+    "Bilateral opacities, right more than left.",
+    "Stable cardiomegaly without focal consolidation.",
+)
+BEFORE = {
+    "INDICATION": "___ year old woman with cough, evaluate for pneumonia.",
+    "REASON FOR EXAM": "Rule out effusion.",
+    "CLINICAL HISTORY": "Fall from a ladder.",
+    "HISTORY": "___M with chest pain.",
+    "COMPARISON": "___.",
+    "COMPARISON STUDIES": "Chest radiograph from ___.",
+    "TECHNIQUE": "Chest PA and lateral.",
+    "EXAMINATION": "CHEST (PA AND LAT)",
+    "INDICATION FOR CHEST X-RAY": "Fever.",
+}
+HEADS_OF_READINGS = (
+    "FINDINGS",
+    "Findings",
+    "VIEWS OF THE CHEST",
+    "EXAMINATION OF THE CHEST",
+    "STUDY, PORTABLE CHEST",
+    "TECHNIQUE, PA AND LATERAL CHEST",
+    "PROCEDURE AND RESULTS",
+    "PROCEDURE AND FINDINGS",
+    "EXAM RESULT",
+    "AP CHEST, 5:32 A.M.",
+    "PORTABLE CHEST, ___ AT 17:05",
+    "COMPARISON TO PRIOR CHEST FILM",
+    "Portable chest",
+    "INTERPRETATION",
+    "TWO VIEWS",
+    "IMPRESSION",
+)
+UNDER = {  # how a reading stands under a heading
+    "beside": "{head}: {first} {rest}",
+    "on the next line": "{head}:\n {first}\n {rest}",
+    "after a blank line": "{head}:\n \n {first} {rest}",
+    "in paragraphs": "{head}:\n {first}\n \n {rest}",
+}
+WITHOUT_HEADING = {  # how a reading follows what was written before it
+    "in the same paragraph": " {head}: {before} {first} {rest}\n",
+    "on the next line": " {head}: {before}\n {first}\n {rest}\n",
+    "after a blank line": " {head}: {before}\n \n {first} {rest}\n",
+    "under a title with a clock time": " {head}: {before}\n AP CHEST, 5:32 A.M.\n {first}\n {rest}\n",
+    "under a title and a blank line": " {head}: {before}\n \n PORTABLE AP CHEST, 5:32 A.M. ___\n \n {first} {rest}\n",
+    "under an organ": " {head}: {before}\n Lungs: {first} {rest}\n",
+    "under another empty heading": " {head}: {before}\n \n COMPARISON:\n \n {first} {rest}\n",
+}
+
+
+def parted(text: str) -> tuple[str, str]:
+    """(what counts as written before, the rest)."""
+    found = parse_report(text)
+    before = " ".join(words for section, words in found.items() if ROLES.get(section) == BEFORE_READING)
+    return before, " ".join(words for section, words in found.items() if ROLES.get(section) != BEFORE_READING)
+
+
+@pytest.mark.parametrize("head", HEADS_OF_READINGS)
+@pytest.mark.parametrize("under", UNDER)
+@pytest.mark.parametrize("first", READING)
+def test_a_reading_under_any_heading_is_a_source_of_labels(head: str, under: str, first: str) -> None:
+    for asked, question in BEFORE.items():
+        text = f" FINAL REPORT\n {asked}: {question}\n \n " + UNDER[under].format(
+            head=head, first=first, rest=READING[1]
+        )
+        before, reading = parted(text)
+        assert first in reading, text
+        assert READING[1] in reading, text
+        assert first not in before, text
+        assert question.rstrip(".") in f"{before} {reading}", text
+
+
+@pytest.mark.parametrize("layout", WITHOUT_HEADING)
+@pytest.mark.parametrize("first", READING)
+def test_a_reading_without_a_heading_is_a_source_of_labels(layout: str, first: str) -> None:
+    for asked, question in BEFORE.items():
+        text = WITHOUT_HEADING[layout].format(head=asked, before=question, first=first, rest=READING[1])
+        before, reading = parted(text)
+        assert first in reading, text
+        assert READING[1] in reading, text
+        assert first not in before, text
+
+
+@pytest.mark.parametrize("asked", BEFORE)
+def test_what_was_written_before_is_kept_as_such(asked: str) -> None:
+    before, reading = parted(
+        f" {asked}: {BEFORE[asked]}\n \n FINDINGS:\n \n {READING[0]}\n \n IMPRESSION: {READING[2]}\n"
+    )
+    assert before == BEFORE[asked]
+    assert reading == f"{READING[0]} {READING[2]}"
+
+
+@pytest.mark.parametrize("inner", ["COMPARISON: ___.", "HISTORY: of asthma.", "TECHNIQUE: same.", "INDICATION: tube."])
+def test_within_a_reading_only_another_reading_begins(inner: str) -> None:
+    text = f" FINDINGS: {READING[0]} {inner} {READING[1]} IMPRESSION: {READING[2]}\n"
+    assert parse_report(text) == {"findings": f"{READING[0]} {inner} {READING[1]}", "impression": READING[2]}
+    wrapped = f" FINDINGS: {READING[0]} Larger than in\n {inner} {READING[1]}\n \n IMPRESSION: {READING[2]}\n"
+    found = parse_report(wrapped)
+    assert found["findings"].endswith(f"{inner} {READING[1]}")
+    assert found["impression"] == READING[2]
+
+
+@pytest.mark.parametrize("time", ["5:32 A.M.", "17:05", "11:59 p.m."])
+def test_a_clock_time_is_no_heading(time: str) -> None:
+    found = parse_report(
+        f" AP CHEST, {time.upper()}\n \n HISTORY: Sepsis.\n \n IMPRESSION: Seen at {time} {READING[0]}\n"
+    )
+    assert found == {
+        "examination": f"AP CHEST, {time.upper()}",
+        "history": "Sepsis.",
+        "impression": f"Seen at {time} {READING[0]}",
+    }

@@ -16,7 +16,8 @@ from cxremb.datasets.mimic_release import (
     patient_folder,
     study_folders,
 )
-from cxremb.datasets.mimic_reports import Reports, open_reports, parse_report
+from cxremb.datasets.mimic_reports import Reports, open_reports
+from cxremb.datasets.mimic_sections import parse_report
 from cxremb.datasets.mimic_tables import NORMAL_ABNORMAL, UNCERTAIN, ListedFilm, label_sets, labeller
 from cxremb.datasets.views import view_named, view_notes
 from cxremb.errors import DataError
