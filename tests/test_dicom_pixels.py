@@ -460,6 +460,7 @@ def test_no_preamble(tmp_path: Path) -> None:
     whole = written(dataset(FILM, **WINDOW))
     bare_from_28 = bare(implicit=True)
     files = {"meta": whole[132:], "explicit": bare(implicit=False), "implicit": bare_from_28, "named.dcm": bare_from_28}
+    files |= {"magic_first": whole[128:], "no_magic": b"\0" * 128 + whole[132:]}
     file = Dataset(dataset(FILM, **WINDOW))
     for tag in [element.tag for element in file if element.tag.group < 0x10]:
         del file[tag]
@@ -471,6 +472,29 @@ def test_no_preamble(tmp_path: Path) -> None:
         same(decode_bytes(content, name), linear(FILM))
         (tmp_path / name).write_bytes(content)
         assert image_size(tmp_path / name) == (50, 40)
+
+
+def test_compressed_pixels_of_an_unknown_kind_are_named() -> None:
+    content = compressed(jpeg((FILM >> 4).astype(np.uint8)), JPEGBaseline8Bit)
+    tags = pydicom.dcmread(io.BytesIO(content))
+    buffer = io.BytesIO()
+    pydicom.dcmwrite(buffer, Dataset(tags), implicit_vr=False, little_endian=True, enforce_file_format=False)
+    with pytest.raises(ImageError, match="no TransferSyntaxUID that says how"):
+        decode_bytes(buffer.getvalue(), "x.dcm")
+
+
+@pytest.mark.parametrize("name", ["WindowCenter", "WindowWidth", "RescaleSlope", "RescaleIntercept"])
+def test_a_tag_that_is_no_number_says_nothing(name: str) -> None:
+    content = written(
+        dataset(FILM, RescaleSlope="1.00", RescaleIntercept="0.00", WindowCenter="2000", WindowWidth="1800")
+    )
+    value = {"WindowCenter": b"2000", "WindowWidth": b"1800", "RescaleSlope": b"1.00", "RescaleIntercept": b"0.00"}[
+        name
+    ]
+    at = content.index(value)
+    broken = content[:at] + b"2,5x" + content[at + 4 :]
+    expected = stretched(FILM) if name.startswith("Window") else linear(FILM)
+    same(decode_bytes(broken, "x.dcm"), expected)
 
 
 def test_a_tree_without_preambles_is_added_and_embedded(tmp_path: Path) -> None:

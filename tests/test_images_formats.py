@@ -392,3 +392,23 @@ def test_a_flipped_bit_in_the_orientation_of_a_png_is_damage() -> None:
     content[content.index(b"eXIf") + 22] ^= 2
     with pytest.raises(ImageError, match="wrong checksum in eXIf"):
         decode_bytes(bytes(content), "x")
+
+
+def test_no_flipped_bit_of_a_png_passes_with_other_pixels() -> None:
+    """Every bit of the file: in names, sizes and checksums of chunks, the palette and the orientation, too."""
+    exif = PilImage.Exif()
+    exif[0x112] = 6
+    colours = np.random.default_rng(0).integers(0, 256, (16, 3)).astype(np.uint8)
+    extra = chunk(b"PLTE", colours.tobytes()) + chunk(b"tEXt", b"a\0b") + chunk(b"eXIf", exif.tobytes())
+    content = png((RAMP[::4, ::4, None] * 15).astype(np.int64), 4, 3, extra=extra)
+    whole, passed = decode_bytes(content, "x"), 0
+    for bit in range(8 * len(content)):
+        flipped = bytearray(content)
+        flipped[bit // 8] ^= 1 << bit % 8
+        try:
+            found = decode_bytes(bytes(flipped), "x")
+        except ImageError:
+            continue
+        np.testing.assert_array_equal(found, whole)
+        passed += 1
+    assert passed < 8 * 30  # the text, and the end marker

@@ -11,7 +11,7 @@ from cxremb.datasets.tree import NOT_GIVEN, all_files, counted, unknown_patients
 from cxremb.datasets.views import view_named
 from cxremb.errors import DataError, reason
 from cxremb.ids import clean_id
-from cxremb.images.dicom import INSTALL, MAGIC, is_dicom, is_named_dicom, read_tags
+from cxremb.images.dicom import HEAD, INSTALL, MAGIC, is_dicom, is_named_dicom, read_tags
 from cxremb.store.files import sha256_of
 from cxremb.types import Collection, Image, Note, Study
 
@@ -23,7 +23,6 @@ TAGS = (
     *("Columns", "NumberOfFrames", "ViewPosition", "PatientOrientation", "SeriesDescription"),
 )
 FILMS = ("CR", "DX")  # the modalities of a radiograph
-HEAD = 132  # bytes: preamble and DICM
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +92,7 @@ def read_headers(folder: Path) -> tuple[list[Header], list[Note]]:
         try:
             with path.open("rb") as file:
                 head = file.read(HEAD)
-            has_preamble = head[128:] == MAGIC
+            has_preamble = head[128:132] == MAGIC
             header = read_header(path) if is_dicom(head) or is_named_dicom(path.name) else None
         except OSError as error:
             unread.append(f"{path} ({error.strerror or reason(error)})")
@@ -121,7 +120,8 @@ def read_header(path: Path) -> Header | None:
     """What the tags say; None if the file is of a kind without image. Raises anything at all if it is damaged."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # an ID or a date against the rules of its type is still what it is
-        tags = read_tags(path, TAGS)
+        with path.open("rb") as file:
+            tags = read_tags(file, TAGS)
         kind = str(getattr(tags.file_meta.get("MediaStorageSOPClassUID") or tags.get("SOPClassUID"), "name", ""))
         if not (tags.get("Rows") and tags.get("Columns")):
             if "Image Storage" in kind or not kind:

@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pydicom import Dataset
+    from pydicom.pixels.decoders.base import Decoder
 
 MAGIC = b"DICM"
+HEAD = 136  # bytes in which a preamble and the first tag show
 FIRST_GROUPS = (2, 8)  # a data set without preamble begins with its meta information, or with its identification
 INSTALL = 'pip install "cxremb[dicom]"'
 EXPORT = "export it again from the archive it came from"
@@ -29,15 +31,20 @@ Pixels = NDArray[Any]
 
 
 def is_dicom(content: bytes) -> bool:
-    """Whether bytes start as DICOM does: 128 bytes and DICM (PS3.10), or at once with a tag of group 0002 or 0008."""
-    if content[128:132] == MAGIC:
-        return True
-    if len(content) < 8:
-        return False
-    explicit = content[4:6].isalpha() and content[4:6].isupper()
-    little = int.from_bytes(content[:2], "little") in FIRST_GROUPS and (explicit or content[6:8] == b"\0\0")
-    big = int.from_bytes(content[:2], "big") in FIRST_GROUPS and explicit
-    return little or big
+    """Whether bytes start as DICOM does: 128 bytes and DICM (PS3.10), or with less than that before the first tag."""
+    return content[128:132] == MAGIC or first_tag(content) is not None
+
+
+def first_tag(content: bytes) -> int | None:
+    """Where the data set begins in a file without a whole preamble; None if it does not look like one."""
+    if content.startswith(MAGIC):
+        return len(MAGIC)
+    start = 128 if not any(content[:128]) else 0
+    tag = content[start : start + 8]
+    explicit = tag[4:6].isalpha() and tag[4:6].isupper()
+    little = int.from_bytes(tag[:2], "little") in FIRST_GROUPS and (explicit or tag[6:8] == b"\0\0")
+    big = int.from_bytes(tag[:2], "big") in FIRST_GROUPS and explicit
+    return start if len(tag) == 8 and (little or big) else None
 
 
 def is_named_dicom(name: str) -> bool:
@@ -45,7 +52,7 @@ def is_named_dicom(name: str) -> bool:
     return name.lower().endswith((".dcm", ".dicom"))
 
 
-def read_tags(file: Path | IO[bytes], only: "Sequence[str] | None" = None) -> "Dataset":
+def read_tags(file: IO[bytes], only: "Sequence[str] | None" = None) -> "Dataset":
     """The tags, with or without preamble; only: these, without the pixels. Raises `ImageError` without pydicom."""
     try:
         import pydicom
@@ -53,6 +60,11 @@ def read_tags(file: Path | IO[bytes], only: "Sequence[str] | None" = None) -> "D
         from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
     except ImportError as error:
         raise ImageError("DICOM files need pydicom", INSTALL) from error
+    head = file.read(HEAD)
+    start = 0 if head[128:132] == MAGIC else first_tag(head) or 0
+    file.seek(start)
+    if start:  # pydicom goes back to the first byte of a file without preamble
+        file = io.BytesIO(file.read())
     tags = pydicom.dcmread(
         file, force=True, stop_before_pixels=only is not None, specific_tags=list(only) if only else None
     )
@@ -69,7 +81,8 @@ def read_tags(file: Path | IO[bytes], only: "Sequence[str] | None" = None) -> "D
 
 def dicom_size(path: Path) -> tuple[int, int]:
     """(width, height) from the header."""
-    tags = read_tags(path, ("Rows", "Columns"))
+    with path.open("rb") as file:
+        tags = read_tags(file, ("Rows", "Columns"))
     require(tags, ("Rows", "Columns"))
     return int(tags.Columns), int(tags.Rows)
 
@@ -84,10 +97,9 @@ def decode_dicom(content: bytes) -> Decoded:
         kind = getattr(tags.get("SOPClassUID"), "name", "of no class")
         raise ImageError(f"DICOM without an image ({kind})", "add films only", "content")
     require(tags, NEEDED)
-    said = tags.get("NumberOfFrames") or 1
-    frames = number(said)
+    frames = number(tags, "NumberOfFrames") if tags.get("NumberOfFrames") else 1
     if frames is None:
-        raise ImageError(f"NumberOfFrames is {said!r}: no number", EXPORT)
+        raise ImageError(f"NumberOfFrames is {tags.NumberOfFrames!r}: no number", EXPORT)
     if frames > 1:
         raise ImageError(f"{frames:g} frames: a film has one", "export the frame you mean", "content")
     tags.NumberOfFrames = 1
@@ -115,19 +127,11 @@ def require(tags: "Dataset", names: "Sequence[str]") -> None:
 
 def pixel_values(tags: "Dataset") -> tuple[Pixels, str]:
     """(the stored values, decompressed: (rows, columns), or (rows, columns, 3) of a colour, and its interpretation)."""
-    from pydicom.pixels import get_decoder
-
     if not any(name in tags for name in PIXELS):
         raise ImageError("no PixelData: the file holds no image, or ends before it", EXPORT)
     if "PixelData" in tags:
         require_present(tags)
-    syntax = tags.file_meta.TransferSyntaxUID
-    try:
-        decoder = get_decoder(syntax)
-    except NotImplementedError as error:
-        raise ImageError(f"{syntax.name}: a compression that is not read", DECOMPRESS) from error
-    if not decoder.is_available:
-        raise ImageError(f"no codec for {syntax.name}", INSTALL)
+    syntax, decoder = tags.file_meta.TransferSyntaxUID, decoder_of(tags)
     shift = field_shift(tags, native=not syntax.is_compressed or syntax.name.startswith("RLE"))
     bits = int(tags.get("BitsStored") or tags.BitsAllocated)
     if shift:  # pydicom takes the lowest bits: let it give all, and take the field that the header says
@@ -142,6 +146,22 @@ def pixel_values(tags: "Dataset") -> tuple[Pixels, str]:
         values = bit_field(values, shift, bits)
         tags.BitsStored = bits
     return values, str(properties["photometric_interpretation"])
+
+
+def decoder_of(tags: "Dataset") -> "Decoder":
+    """What decompresses the pixels. Raises `ImageError` if nothing does, or nobody knows what they are."""
+    from pydicom.pixels import get_decoder
+
+    syntax = tags.file_meta.TransferSyntaxUID
+    if not syntax.is_compressed and "PixelData" in tags and tags["PixelData"].is_undefined_length:
+        raise ImageError("compressed pixels, and no TransferSyntaxUID that says how", EXPORT)
+    try:
+        decoder = get_decoder(syntax)
+    except NotImplementedError as error:
+        raise ImageError(f"{syntax.name}: a compression that is not read", DECOMPRESS) from error
+    if not decoder.is_available:
+        raise ImageError(f"no codec for {syntax.name}", INSTALL)
+    return decoder
 
 
 def require_present(tags: "Dataset") -> None:

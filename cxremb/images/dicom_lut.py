@@ -38,7 +38,7 @@ class LookupTable:
 
 def padding_mask(stored: Pixels, tags: "Dataset") -> NDArray[np.bool_] | None:
     """Where there is no picture (PixelPaddingValue, to its range limit); None if nowhere, or everywhere."""
-    value, limit = number(tags.get("PixelPaddingValue")), number(tags.get("PixelPaddingRangeLimit"))
+    value, limit = number(tags, "PixelPaddingValue"), number(tags, "PixelPaddingRangeLimit")
     if value is None or stored.dtype.kind not in "ui":
         return None
     size, signed = 8 * stored.dtype.itemsize, stored.dtype.kind == "i"
@@ -58,7 +58,7 @@ def modality_values(stored: Pixels, tags: "Dataset") -> Pixels:
     if table := first_table(tags.get("ModalityLUTSequence"), stored, tags):
         return table.look_up(stored)
     place = grouped(tags, "PixelValueTransformationSequence", ("RescaleSlope", "RescaleIntercept"))
-    slope, intercept = number(place.get("RescaleSlope")), number(place.get("RescaleIntercept"))
+    slope, intercept = number(place, "RescaleSlope"), number(place, "RescaleIntercept")
     slope, intercept = slope or 1.0, intercept or 0.0  # a slope of 0 would leave one grey: it says nothing
     return stored if (slope, intercept) == (1.0, 0.0) else stored.astype(np.float64) * slope + intercept
 
@@ -94,7 +94,7 @@ def by_table(values: Pixels, tags: "Dataset", notes: list[str]) -> Grey | None:
 def by_window(values: Pixels, tags: "Dataset", notes: list[str]) -> Grey | None:
     """Values through the first window by its function; None without one."""
     place = grouped(tags, "FrameVOILUTSequence", ("WindowCenter", "WindowWidth"))
-    center, width = number(place.get("WindowCenter")), number(place.get("WindowWidth"))
+    center, width = number(place, "WindowCenter"), number(place, "WindowWidth")
     if center is None or width is None:
         return None
     function = str(place.get("VOILUTFunction") or FUNCTIONS[0]).strip().upper()
@@ -160,17 +160,18 @@ def grouped(tags: "Dataset", sequence: str, names: Sequence[str]) -> "Dataset":
     for groups in ("PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence"):
         for group in list(tags.get(groups) or [])[:1]:
             for item in list(group.get(sequence) or [])[:1]:
-                if any(item.get(name) not in (None, "") for name in names):
+                if any(name in item and item[name].value not in (None, "") for name in names):
                     found: Dataset = item
                     return found
     return tags
 
 
-def number(value: Any) -> float | None:
+def number(tags: "Dataset", name: str) -> float | None:
     """The first number of a tag; None where it is missing, empty or no finite number."""
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        value = value[0] if len(value) else None
     try:
+        value = tags.get(name)
+        if isinstance(value, Sequence) and not isinstance(value, str):
+            value = value[0] if len(value) else None
         found = float(value)
     except (TypeError, ValueError):
         return None

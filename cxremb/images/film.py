@@ -11,7 +11,7 @@ from PIL import UnidentifiedImageError
 
 from cxremb.errors import ImageError, reason
 from cxremb.images.array import array_size, decode_array, is_array
-from cxremb.images.dicom import decode_dicom, dicom_size, is_dicom, is_named_dicom
+from cxremb.images.dicom import HEAD, decode_dicom, dicom_size, is_dicom, is_named_dicom
 from cxremb.images.frame import Frame, resize
 from cxremb.images.grey import Decoded, Grey
 from cxremb.images.picture import decode_picture, picture_size
@@ -24,7 +24,6 @@ RECIPE = {
     "function, percentiles where these leave one grey; MONOCHROME1 or INVERSE inverted",
     "tiff": "white is zero inverted; palettes looked up",
 }
-HEAD = 132  # bytes that tell the formats apart
 REPLACE = "replace or remove the file"
 
 

@@ -16,7 +16,10 @@ from cxremb.images.pillow import REPLACE, decode_by_pillow
 MAGIC = b"\x89PNG\r\n\x1a\n"
 PLAIN = {(8, 0), (8, 2)}  # bit depth and colour type: 8-bit grey and RGB
 CRITICAL = (b"IHDR", b"PLTE", b"IDAT")  # chunks that make the picture; IEND is put behind them
-ORIENTATION = b"eXIf"  # decides which way is up, so that damage to it is damage to the film
+HARMLESS = (  # of all others a wrong checksum is damage: a flipped bit may be in the name of a chunk, too
+    *(b"tEXt", b"zTXt", b"iTXt", b"iCCP", b"gAMA", b"cHRM", b"sRGB", b"cICP", b"mDCV", b"cLLI", b"tRNS"),
+    *(b"sBIT", b"bKGD", b"hIST", b"pHYs", b"sPLT", b"tIME", b"oFFs", b"pCAL", b"sCAL"),
+)
 END = b"\0\0\0\0IEND\xaeB`\x82"
 
 
@@ -29,7 +32,7 @@ def decode_png(content: bytes) -> Grey:
     parts: list[bytes | memoryview] = [MAGIC]
     for kind, start, end in chunks(content):
         kinds.add(kind)
-        if kind in CRITICAL or kind == ORIENTATION:
+        if kind not in HARMLESS:
             check_chunk(view, kind, start, end=end)
         if kind in CRITICAL:
             parts.append(view[start - 8 : end + 4])

@@ -164,7 +164,7 @@ def grey_of(samples: Samples, photometric: int, directory: Directory) -> Grey:
         wide = wide_luma(values)
         return to_grey(wide / white) if plain else stretch(wide)
     grey = values[:, :, 0]
-    shown = to_grey(grey / white) if plain else stretch(grey)
+    shown = grey if plain and bits == 8 else to_grey(grey / white) if plain else stretch(grey)
     return 255 - shown if photometric == WHITE_IS_ZERO else shown
 
 
