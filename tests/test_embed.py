@@ -297,3 +297,21 @@ def test_the_key_holds_what_and_not_where() -> None:
         replace(recipe, dtype="float32"),
     ]
     assert len({recipe.key, *(changed.key for changed in other)}) == len(other) + 1
+
+
+def test_the_terms_of_the_collection_travel_with_its_vectors(tmp_path: Path) -> None:
+    given = replace(collection(tmp_path / "films"), licence="CC BY-NC-ND 4.0", citation="Nobody et al. 2020")
+    dataset = add_collection(given, tmp_path / "root").dataset
+    store = embed(dataset, load_encoder(What("tiny"))).store
+    manifest = store.manifest
+    assert (manifest.dataset_licence, manifest.dataset_citation) == ("CC BY-NC-ND 4.0", "Nobody et al. 2020")
+    assert manifest.licence == load_encoder(What("tiny")).licence
+    for path in store.part_paths:
+        about = {key.decode(): value.decode() for key, value in pq.read_schema(path).metadata.items()}
+        assert (about["dataset_licence"], about["dataset_citation"]) == ("CC BY-NC-ND 4.0", "Nobody et al. 2020")
+        assert about["licence"] == manifest.licence
+    old = json.loads(manifest.to_json())
+    del old["dataset_licence"], old["dataset_citation"]  # as an earlier version wrote it
+    place = store.folder / "000001.json"
+    place.write_text(json.dumps(old), encoding="utf-8")
+    assert (read_manifest(place).dataset_licence, read_manifest(place).key) == ("", manifest.key)

@@ -87,7 +87,7 @@ def test_the_mean_of_all_models_and_what_the_file_says_of_itself(planted, tmp_pa
     told = {prop.key: prop.value for prop in onnx.load(done.path).metadata_props}
     assert (told["run_id"], told["task"], json.loads(told["labels"])) == (run.run_id, "multiclass", list(KINDS))
     assert json.loads(told["keys"]) == run.record.keys
-    assert set(json.loads(told["licence"])) == {"dataset", "encoders"}
+    assert set(json.loads(told["licence"])) == {"dataset", "citation", "encoders"}
     assert done.inputs == {"text": ("n", features.blocks["text"].shape[1])}
 
 

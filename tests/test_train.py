@@ -110,6 +110,10 @@ def test_the_record_and_the_card_say_what_was_done(planted):
     assert record["run_id"] in card
     assert f"| auroc | {run.metric('auroc')[0]:.4f} |" in card
     assert "simulated images" in card
+    assert (record["dataset_licence"], record["dataset_citation"]) == ("none", "none")
+    assert sorted(record["licences"]) == sorted(title.partition(" ")[0] for title in record["stores"])
+    assert "- licence of the collection: none; of the encoders: " in card
+    assert "- cite: none" in card
     assert {path.name for path in run.folder.iterdir()} == {
         "README.md",
         "history.csv",

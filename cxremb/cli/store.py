@@ -116,7 +116,12 @@ def show(name: Name, root: Root = DEFAULT_ROOT, dataset: DatasetName = None, fmt
         write([asdict(manifest) for manifest in history], fmt)
         return
     console.print(f"[bold]{store.name}[/]", highlight=False)
-    for key, value in {**asdict(store.manifest.recipe), "licence": store.manifest.licence}.items():
+    terms = {
+        "licence": f"{store.manifest.licence} (encoder)",
+        "collection": store.manifest.dataset_licence or "not said: an older version, see `cxremb data show`",
+        "cite": store.manifest.dataset_citation or "not said",
+    }
+    for key, value in {**asdict(store.manifest.recipe), **terms}.items():
         text = ", ".join(value) if isinstance(value, tuple) else json.dumps(value) if isinstance(value, dict) else value
         typer.echo(f"  {key:<16}{text}")
     for manifest in history:

@@ -20,7 +20,7 @@ from cxremb.embedding.parts import PartWriter, salvage
 from cxremb.embedding.plan import Item, StorePlan, current_plan, refuse_newer, wanted_items
 from cxremb.encoders.base import ImageEncoder, Machine, TextEncoder
 from cxremb.errors import StoreError, VersionTaken
-from cxremb.store.dataset import Dataset
+from cxremb.store.dataset import Dataset, terms_of_collection
 from cxremb.store.files import replace_table, writing
 from cxremb.store.layout import FAILURES
 from cxremb.store.manifest import Manifest, Recipe, publish
@@ -177,6 +177,7 @@ def attempt_update(
             **({"film_notes": log.film_notes} if log.film_notes else {}),
             **about,
         },
+        **terms_of_collection(folder),
     )
     if manifest.failures:
         replace_table(folder / manifest.failures, failures)

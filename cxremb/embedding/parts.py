@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from cxremb.embedding.encode import Block, Log
 from cxremb.embedding.plan import Group, Item, StorePlan, rows_of
 from cxremb.encoders.base import Vectors
+from cxremb.store.dataset import terms_of_collection
 from cxremb.store.files import replace_table
 from cxremb.store.layout import embedding_schema
 from cxremb.store.manifest import Part, Recipe
@@ -73,13 +75,15 @@ class PartWriter:
         ]
         return pa.Table.from_arrays([pa.array(c) if isinstance(c, list) else c for c in columns], schema=self.schema)
 
-    @property
+    @cached_property
     def schema(self) -> pa.Schema:
+        """The columns, and as the file's metadata what made the vectors and under whose terms they stand."""
         about = {
             "encoder": self.recipe.model,
             "key": self.recipe.key,
             "dim": str(self.recipe.dim),
             "licence": self.licence,
+            **terms_of_collection(self.folder),
         }
         return embedding_schema(self.recipe.dim, about)
 

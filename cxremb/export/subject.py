@@ -194,7 +194,11 @@ def metadata_of(
         "text": record.text,
         "models": list(models),
         "simulated": record.simulated,
-        "licence": {"dataset": dataset.descriptor.get("licence"), "encoders": licences},
+        "licence": {
+            "dataset": dataset.descriptor.get("licence"),
+            "citation": dataset.descriptor.get("citation"),
+            "encoders": licences,
+        },
     }
     coded = {name: json.dumps(value, ensure_ascii=False) for name, value in lists.items()}
     return {"cxremb": VERSION, **words, **coded}

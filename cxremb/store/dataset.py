@@ -209,6 +209,16 @@ def read_dataset(path: Path) -> Dataset:
     return Dataset(DatasetPaths(path.parent.parent, path.parent.name), descriptor)
 
 
+def terms_of_collection(folder: Path) -> dict[str, str]:
+    """`dataset_licence` and `dataset_citation` of the collection whose store lies in `folder`; "" where none is said.
+
+    They go wherever its vectors go: a part that somebody copied still says whose films it was made of.
+    """
+    descriptor = folder.parent.parent / "dataset.json"
+    about = read_dataset(descriptor).descriptor if descriptor.is_file() else {}
+    return {f"dataset_{name}": str(about.get(name) or "") for name in ("licence", "citation")}
+
+
 def read_table(dataset: Dataset, name: str) -> pa.Table:
     """One of the data set's tables; columns that are younger than its file are null.
 

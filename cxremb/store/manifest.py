@@ -58,7 +58,7 @@ class Manifest:
     version: int
     key: str
     recipe: Recipe
-    licence: str
+    licence: str  # of the encoder
     created: str  # ISO 8601, UTC
     parts: tuple[Part, ...]
     asked: int
@@ -66,6 +66,8 @@ class Manifest:
     failed: int
     failures: str | None  # file name
     provenance: Mapping[str, Any]
+    dataset_licence: str = ""  # of the collection; "" in versions that are older than these two
+    dataset_citation: str = ""
 
     def __post_init__(self) -> None:
         """Hold the sum: nothing may go missing between the plan and the store."""

@@ -28,6 +28,8 @@ Compare accuracy with `majority_accuracy` and F1 with `all_positive_f1`: what an
 - preset {preset}: {options}
 - epoch kept per model: {epochs}; repeats: {repeats}; seeds: {seeds}; {parameters:,} trainable parameters; {seconds} s
 - made with {versions}
+- licence of the collection: {dataset_licence}; of the encoders: {licences}
+- cite: {dataset_citation}
 
 `model.safetensors` holds one model per repeat, fold and seed under `repeat0.fold0.seed0.` and so on; its digest is in
 `run.json`. {use}
@@ -41,7 +43,9 @@ NETWORK_USE = "A network takes films as its frame says. To predict: `cxremb.trai
 def model_card(record: RunRecord, metrics: Sequence[Mapping[str, Any]]) -> str:
     """The card as Markdown. `RUN_ID` stands for the name that the run gets when it is published."""
     words: dict[str, Any] = record.to_dict()
-    for name in ("options", "left_out", "pooling", "versions"):
+    for name in ("dataset_licence", "dataset_citation"):
+        words[name] = words[name] or "not said"
+    for name in ("options", "left_out", "pooling", "versions", "licences"):
         words[name] = ", ".join(f"{key} {value}" for key, value in words[name].items()) or "none"
     for name in ("stores", "folds", "repeats", "epochs", "seeds"):
         words[name] = ", ".join(map(str, words[name])) or "none"

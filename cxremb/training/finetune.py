@@ -251,6 +251,7 @@ def save(tuning: FineTuning, trained: "TrainedNetwork", seconds: float) -> Tuned
         "licence": tuning.encoder.licence,
         "dataset": dataset.name,
         "dataset_licence": dataset.descriptor.get("licence"),
+        "dataset_citation": dataset.descriptor.get("citation"),
         "simulated": dataset.simulated,
         "split": tuning.split.title,
         "plan": asdict(tuning.plan),

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 
@@ -14,7 +14,9 @@ from cxremb.evaluation.arrays import Reals
 from cxremb.features import caveats
 from cxremb.predictions import Predictions, rows_of
 from cxremb.splits import LEAKY
+from cxremb.store.dataset import Dataset
 from cxremb.store.layout import FORMAT_VERSION, HISTORY
+from cxremb.store.manifest import latest_manifest
 from cxremb.training.card import model_card
 from cxremb.training.data import Place, Trained
 from cxremb.training.heads import HEADS
@@ -105,6 +107,13 @@ def finish_run(job: FitJob, result: FitResult) -> Run:
     )
 
 
+def encoder_licences(dataset: Dataset, stores: Sequence[str]) -> dict[str, str]:
+    """Store -> licence of its encoder. stores: their titles, such as `tiny@0a1b v3`."""
+    names = [title.partition(" ")[0] for title in stores]
+    manifests = {name: latest_manifest(dataset.paths.embeddings / name) for name in names}
+    return {name: manifest.licence for name, manifest in manifests.items() if manifest}
+
+
 def run_record(job: FitJob, result: FitResult) -> RunRecord:
     """What run.json says, less the id, the dates and the digest of the weights."""
     features, split, plan, simulated = job.features, job.split, job.plan, job.dataset.simulated
@@ -160,6 +169,9 @@ def run_record(job: FitJob, result: FitResult) -> RunRecord:
         notes=tuple(features.notes),
         seconds=round(result.seconds, 2),
         versions={"cxremb": VERSION, "torch": version("torch")},
+        licences=encoder_licences(job.dataset, [features.stores[block] for block in blocks]),
+        dataset_licence=str(job.dataset.descriptor.get("licence") or ""),
+        dataset_citation=str(job.dataset.descriptor.get("citation") or ""),
     )
 
 

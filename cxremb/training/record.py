@@ -63,6 +63,9 @@ class RunRecord:
     seconds: float = 0.0  # spent training it
     versions: Mapping[str, str] = field(default_factory=dict)
     model_sha256: str = ""
+    dataset_licence: str = ""  # of the collection; "" in records that are older than these three
+    dataset_citation: str = ""
+    licences: Mapping[str, str] = field(default_factory=dict)  # store -> licence of its encoder
 
     @property
     def note(self) -> str:
