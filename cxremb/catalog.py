@@ -14,9 +14,10 @@ from cxremb.images import image_size
 from cxremb.processes import in_order
 from cxremb.splits import store_published
 from cxremb.store.dataset import Dataset, Draft, commit_dataset, drafting, read_dataset, verified
+from cxremb.store.facts import day_of, number_of
 from cxremb.store.files import sha256_of
 from cxremb.store.label_rows import LabelRows, keep_own, own_sets
-from cxremb.store.layout import LABEL_SOURCE, PRE_READ, ROLES, TABLES, DatasetPaths
+from cxremb.store.layout import LABEL_SOURCE, PRE_READ, ROLES, DatasetPaths
 from cxremb.store.tables import changes, count
 from cxremb.store.texts import REPORT
 from cxremb.types import EXAMPLES, PARTS, Collection, Image, Note, NoteCounter, Progress, notes_of, unwatched
@@ -62,7 +63,7 @@ def add_collection(collection: Collection, root: Path, progress: Progress = unwa
         sets = [*((about, {}) for about in collection.label_sets), *own.sets]
         rows = LabelRows(sets, drafts["labels"].add, kept=[about.name for about, _ in own.sets])
         write_studies(collection, index, drafts, labels=rows, progress=progress)
-        notes = write_images(collection.images, index, drafts["images"], progress=progress)
+        notes = write_images(collection.images, index, drafts, progress=progress)
         if not index.studies and not index.images:
             raise DataError(f"{collection.name}: no study and no image in it", hint="check the paths you gave")
         lost = keep_own(own, rows, index.studies)
@@ -106,7 +107,8 @@ def compare(before: Dataset | None, drafts: Mapping[str, Draft]) -> dict[str, in
         added = {f"{name} added": drafts[name].rows for name in ("studies", "images")}
         return {what: n for what, n in added.items() if n}
     return changes(
-        {name: before.paths.table(name) for name in TABLES}, {name: draft.draft for name, draft in drafts.items()}
+        {name: before.paths.table(name) for name in before.table_names},
+        {name: draft.draft for name, draft in drafts.items()},
     )
 
 
@@ -116,11 +118,12 @@ def write_studies(
     """Every study once: its patient, its sections with their roles, its labels. Fills `index`."""
     roles = {**ROLES, **collection.roles}
     for study in progress(collection.studies, length(collection.studies), "reading studies"):
-        content = [study.patient_id, study.sections, study.terms, study.labels, study.parts]
+        content = [study.patient_id, study.sections, study.terms, study.labels, study.parts, study.facts]
         if repeated(index.studies, study.study_id, content, what="studies"):
             continue
         index.patients[study.study_id] = study.patient_id
         drafts["studies"].add(study.study_id, study.patient_id)
+        write_facts(drafts["facts"], "study", study.study_id, facts=study.facts)
         for section, text in study.sections.items():
             if section in TAKEN:
                 raise DataError(
@@ -151,7 +154,15 @@ def patient_notes(index: RecordIndex) -> list[Note]:
     return notes
 
 
-def write_images(images: Iterable[Image], index: RecordIndex, draft: Draft, *, progress: Progress) -> list[Note]:
+def write_facts(draft: Draft, level: str, name: str, *, facts: Mapping[str, str]) -> None:
+    """What a table says of one image or study, as text, and as a number and a day where it is one."""
+    for fact, text in facts.items():
+        draft.add(level, name, fact, text, number_of(fact, text), day_of(text))
+
+
+def write_images(
+    images: Iterable[Image], index: RecordIndex, drafts: Mapping[str, Draft], *, progress: Progress
+) -> list[Note]:
     """Every image once, with what its file says. Notes on the files that cannot be read or have no header."""
     later = "until then embedding records them as failures and goes on"
     unread = NoteCounter("image files that are not there or cannot be read", f"restore them and add again; {later}")
@@ -163,7 +174,8 @@ def write_images(images: Iterable[Image], index: RecordIndex, draft: Draft, *, p
             unread.add(path)
         elif path and width is None:
             unsized.add(path)
-        draft.add(image.image_id, image.study_id, image.patient_id, image.view, *facts, image.view_raw)
+        write_facts(drafts["facts"], "image", image.image_id, facts=image.facts)
+        drafts["images"].add(image.image_id, image.study_id, image.patient_id, image.view, *facts, image.view_raw)
     return notes_of(unread, unsized)
 
 
@@ -175,7 +187,7 @@ def distinct(images: Iterable[Image], index: RecordIndex) -> Iterator[Image]:
                 f"image {image.image_id} is of study {image.study_id} and patient {image.patient_id}: no study says so",
                 hint="give the collection a study with that id and patient",
             )
-        content = [image.study_id, image.patient_id, image.view, image.view_raw, str(image.path)]
+        content = [image.study_id, image.patient_id, image.view, image.view_raw, str(image.path), image.facts]
         if not repeated(index.images, image.image_id, content, what="images"):
             yield image
 
@@ -217,7 +229,7 @@ def read_described(paths: DatasetPaths) -> Dataset | None:
 def whole(dataset: Dataset) -> bool:
     """Whether every table is the file that dataset.json names. If not, adding the collection again mends it."""
     try:
-        for name in TABLES:
+        for name in dataset.table_names:
             verified(dataset, name)
     except (StoreError, KeyError):
         return False

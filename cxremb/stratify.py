@@ -14,6 +14,7 @@ from cxremb.evaluation.bootstrap import USUAL, Interval, Resampling
 from cxremb.labels import rows_of
 from cxremb.predictions import Predictions
 from cxremb.store.dataset import Dataset
+from cxremb.store.facts import fact_columns
 from cxremb.store.sql import query
 from cxremb.store.views import quoted
 from cxremb.tabular import Tabular
@@ -27,8 +28,9 @@ METRICS = ("auroc", "accuracy", "recall", "specificity")
 FINDING, MISSING_SECTION, NO_INDEXING = "finding", "missing section", "no-indexing"
 PRESETS = ("view", FINDING, MISSING_SECTION, NO_INDEXING)
 MOST_FINDINGS = 20  # findings that are judged: the most frequent
-EXAMPLES = "give an expression of one row, such as view, width > 2000, reports['findings'] is null, or a preset: " + (
-    ", ".join(PRESETS)
+EXAMPLES = (
+    "give an expression of one row, such as view, width > 2000, age >= 60, reports['findings'] is null, or a preset: "
+    + (", ".join(PRESETS))
 )
 TERMS = "problems"  # the label set whose labels are findings, where there is one
 
@@ -48,13 +50,13 @@ sets AS (
     FROM labels WHERE dataset = {dataset} GROUP BY study_id, label_set
 ),
 labelled AS (SELECT study_id, map_from_entries(list((label_set, one))) AS labels FROM sets GROUP BY study_id),
-facts AS (
-    SELECT * FROM judged LEFT JOIN films USING ({key})
+known AS (
+    SELECT *{chosen} FROM judged LEFT JOIN films USING ({key})
     LEFT JOIN written USING (study_id) LEFT JOIN labelled USING (study_id)
 )
 SELECT item_id AS item, (
 {expression}
-)::VARCHAR AS stratum FROM facts
+)::VARCHAR AS stratum FROM known
 """
 FILMS = {
     "image": """SELECT image_id AS item_id, image_id, view, view_raw, path, sha256, width, height
@@ -120,9 +122,10 @@ def stratify(
 ) -> Stratified:
     """The run's test figures per group, with patient-cluster intervals, and the worst group.
 
-    by: one of `PRESETS`, or an SQL expression over the columns of `images` and `studies`, `reports['findings']` and
-    `labels['problems']['nodule']`. A group that is too small has reasons in place of intervals. Raises `QueryError` for
-    wrong SQL, `DataError` for an expression without one value a row or with too many, and as `Predictions.of_label`.
+    by: one of `PRESETS`, or an SQL expression over the columns of `images` and `studies`, facts by their names (sex),
+    `reports['findings']` and `labels['problems']['nodule']`. A group that is too small has reasons in place of
+    intervals. Raises `QueryError` for wrong SQL, `DataError` for an expression without one value a row or with too
+    many, and as `Predictions.of_label`.
     """
     found = run.predictions().of_label(label)
     notes = []
@@ -208,8 +211,10 @@ def column_of(dataset: Dataset, found: Predictions, expression: str) -> NDArray[
     names = {"run": quoted(found.run), "dataset": quoted(dataset.name)}
     key = "item_id" if found.unit == "image" else "study_id"
     films = FILMS[found.unit].format(**names)
+    chosen = fact_columns(dataset, found.unit, expression)
+    question = FACTS.format(**names, films=films, key=key, chosen=chosen, expression=expression)
     try:
-        table = query(dataset.paths.root, FACTS.format(**names, films=films, key=key, expression=expression))
+        table = query(dataset.paths.root, question)
     except QueryError as error:
         raise QueryError(str(error), hint=EXAMPLES) from error
     values = dict(zip(table["item"].to_pylist(), table["stratum"].to_pylist(), strict=True))

@@ -14,7 +14,7 @@ import io
 import re
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -46,6 +46,7 @@ class TableFile:
     columns: tuple[str, ...]
     encoding: str = ""  # empty: Parquet
     delimiter: str = ""
+    bulky: frozenset[str] = frozenset()  # columns of bytes or records, which are no cells of text
     remedy: str = ""  # the hint for a damaged file, where a better one is known than how to mend it
 
     @property
@@ -84,7 +85,8 @@ def open_table(path: Path, *, encoding: str = "", delimiter: str = "", remedy: s
         with path.open("rb") as file:
             head = file.read(4)
         if head == b"PAR1":
-            return with_columns(TableFile(path, tuple(pq.ParquetFile(path).schema_arrow.names), remedy=remedy))
+            schema = pq.ParquetFile(path).schema_arrow
+            return with_columns(TableFile(path, tuple(schema.names), bulky=bulky_columns(schema), remedy=remedy))
         if head == b"PK\x03\x04":
             raise DataError(f"{path}: a spreadsheet's own format", hint="save the sheet as CSV in UTF-8, and add that")
         encoding = encoding or encoding_of(path)
@@ -92,8 +94,18 @@ def open_table(path: Path, *, encoding: str = "", delimiter: str = "", remedy: s
         with open_bytes(path) as raw, text_of(raw, encoding) as text:
             header = next(filter(None, csv.reader(text, delimiter=delimiter)), [])
     except UNREADABLE as error:
-        raise broken(TableFile(path, (), encoding, delimiter, remedy), 0, error) from error
-    return with_columns(TableFile(path, tuple(header), encoding, delimiter, remedy))
+        raise broken(TableFile(path, (), encoding, delimiter, remedy=remedy), 0, error) from error
+    return with_columns(TableFile(path, tuple(header), encoding, delimiter, remedy=remedy))
+
+
+def bulky_columns(schema: pa.Schema) -> frozenset[str]:
+    """The columns of a Parquet file that hold bytes, such as pictures, or records."""
+    tests = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_fixed_size_binary, pa.types.is_nested)
+    return frozenset(
+        field.name.strip()
+        for field in schema
+        if any(test(field.type) for test in tests) and not pa.types.is_list(field.type)
+    )
 
 
 def with_columns(table: TableFile) -> TableFile:
@@ -103,7 +115,7 @@ def with_columns(table: TableFile) -> TableFile:
         raise DataError(f"{table.path}: empty, it has no columns", hint=table.remedy or "check the path")
     if twice := sorted({name for name in names if name and names.count(name) > 1}):
         raise DataError(f"{table.path}: two columns are called {', '.join(twice)}", hint="rename one of each")
-    return TableFile(table.path, names, table.encoding, table.delimiter, table.remedy)
+    return replace(table, columns=names)
 
 
 def open_bytes(path: Path) -> BinaryIO:

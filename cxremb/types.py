@@ -45,6 +45,7 @@ class Study:
     terms: Mapping[str, Sequence[str]] = field(default_factory=dict)  # "mesh" -> ("Cardiomegaly/mild", ...)
     labels: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # label set -> label -> 0 or 1
     parts: Mapping[str, str] = field(default_factory=dict)  # published split -> train, val or test
+    facts: Mapping[str, str] = field(default_factory=dict)  # name -> what a table says: age, sex, laboratory values
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,7 @@ class Image:
     view: str | None
     path: Path | None
     view_raw: str | None = None
+    facts: Mapping[str, str] = field(default_factory=dict)  # as of a study
 
 
 @dataclass(frozen=True)

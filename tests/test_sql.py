@@ -58,7 +58,9 @@ ABOUT = {"licence": "none", "citation": "none", "source": {}, "notes": [], "simu
 
 def make_dataset(root: Path, name: str, images: list[dict] = IMAGES, reports: list[dict] = REPORTS) -> Dataset:
     rows = {"studies": STUDIES, "images": [*images, LISTED], "reports": reports, "labels": LABELS}
-    tables = {key: pa.Table.from_pylist(rows[key], schema=schema) for key, schema in layout.TABLES.items()}
+    tables = {
+        key: pa.Table.from_pylist(rows[key], schema=schema) for key, schema in layout.TABLES.items() if key in rows
+    }
     return write_dataset(layout.DatasetPaths(root, name), tables, ABOUT)
 
 

@@ -163,7 +163,7 @@ def test_parquet_says_what_the_csv_says(tmp_path: Path) -> None:
     assert taken(collection)[0] == expected
     assert (collection.label_sets, collection.source["format"]) == (same.label_sets, "Parquet")
     labels = {"sick": {"sick": 1.0}, "grade": {"2": 1.0}, "seen": {"effusion": 1.0, "mass": 1.0}}
-    assert expected["7"] == Study("7", "1", {"clinical": "CRP 3"}, labels=labels)
+    assert expected["7"] == Study("7", "1", {"clinical": "CRP 3"}, labels=labels, facts={"crp": "3"})
     assert expected["9"].patient_id == "9"
     assert note(collection, "studies without a patient") == (1, ["9"])
 

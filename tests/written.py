@@ -12,9 +12,10 @@ from cxremb.store.layout import TABLES, DatasetPaths
 def write_dataset(paths: DatasetPaths, tables: Mapping[str, pa.Table], about: Mapping[str, Any]) -> Dataset:
     """The data set as written.
 
-    tables: one per name in `TABLES`. about: licence, citation, source, notes, simulated, label_sets.
+    tables: by names of `TABLES`; one that is left out is empty.
+    about: licence, citation, source, notes, simulated, label_sets.
     """
     with drafting(paths) as drafts:
-        for name, schema in TABLES.items():
-            drafts[name].extend(tables[name].cast(schema))
+        for name, table in tables.items():
+            drafts[name].extend(table.cast(TABLES[name]))
         return commit_dataset(paths, drafts, about)

@@ -112,14 +112,17 @@ def table(
         list[str] | None,
         typer.Option(
             metavar="ROLE=COLUMN",
-            help="What a column is: id, path, patient, study, view or part. The rest is guessed; ROLE= for none.",
+            help="What a column is: id, path, patient, study, view, part, sex, age, birth_year, day, site or scanner. "
+            "The rest is guessed; ROLE= for none.",
         ),
     ] = None,
     label: Annotated[
         list[str] | None,
         typer.Option(metavar="COLUMN[=POSITIVE]", help="Yes or no, or classes; of two, POSITIVE is the 1."),
     ] = None,
-    text: Annotated[list[str] | None, typer.Option(metavar="COLUMN", help="A section of the report.")] = None,
+    text: Annotated[
+        list[str] | None, typer.Option(metavar="[SECTION=]COLUMN", help="A section of the report: findings=Befund.")
+    ] = None,
     pre_read: Annotated[
         list[str] | None, typer.Option(metavar="COLUMN", help="A text that was known before the film was read.")
     ] = None,

@@ -12,7 +12,6 @@ from cxremb.errors import StoreError
 from cxremb.store.clean import drafts, unlisted
 from cxremb.store.dataset import Dataset
 from cxremb.store.files import sha256_of
-from cxremb.store.layout import TABLES
 from cxremb.store.manifest import Manifest, Part, manifest_paths, read_manifest
 from cxremb.store.reader import matrix
 from cxremb.types import Progress, unwatched
@@ -35,7 +34,7 @@ class Problem:
 def check_tables(dataset: Dataset) -> list[Problem]:
     """The data set's tables against the digests of dataset.json."""
     problems = []
-    for name in TABLES:
+    for name in dataset.table_names:
         try:
             getattr(dataset, name)
         except StoreError as error:

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from cxremb.errors import DataError, StoreError, did_you_mean, name_list
 from cxremb.store.files import discard, replace_text, sha256_of, sync_folder, unwritable
-from cxremb.store.layout import FORMAT_VERSION, TABLES, DatasetPaths
+from cxremb.store.layout import FORMAT_VERSION, TABLES, YOUNGER, DatasetPaths
 
 BATCH_ROWS = 20_000  # a row group, and all of a table that is in memory: of reports, about 30 MB
 
@@ -144,6 +144,15 @@ class Dataset:
     @cached_property
     def labels(self) -> pa.Table:
         return read_table(self, "labels")
+
+    @cached_property
+    def facts(self) -> pa.Table:
+        return read_table(self, "facts") if "facts" in self.table_names else TABLES["facts"].empty_table()
+
+    @property
+    def table_names(self) -> list[str]:
+        """The tables it has; one that an earlier cxremb wrote lacks those of `YOUNGER`."""
+        return [name for name in TABLES if name not in YOUNGER or name in self.descriptor["tables"]]
 
 
 def commit_dataset(

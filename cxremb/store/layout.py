@@ -116,7 +116,19 @@ AUDIT = pa.schema(
     ]
 )
 
-TABLES = {"studies": STUDIES, "images": IMAGES, "reports": REPORTS, "labels": LABELS}
+FACTS = pa.schema(
+    [
+        ("level", pa.string()),  # image, study or patient
+        ("id", pa.string()),
+        ("name", pa.string()),  # sex, age, birth_year, day, site, scanner, or a column's heading in snake case
+        ("text", pa.string()),  # as it was written
+        ("number", pa.float64()),  # null: it is none
+        ("day", pa.date32()),
+    ]
+)
+
+TABLES = {"studies": STUDIES, "images": IMAGES, "reports": REPORTS, "labels": LABELS, "facts": FACTS}
+YOUNGER = ("facts",)  # tables that data sets of before do not have
 
 
 def embedding_schema(dim: int, metadata: dict[str, str]) -> pa.Schema:

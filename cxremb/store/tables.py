@@ -1,6 +1,6 @@
 """The tables of one data set, asked in SQL: what they hold in numbers, and what differs between two of them."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,6 @@ import duckdb
 
 from cxremb.errors import StoreError
 from cxremb.store.dataset import Dataset, verified
-from cxremb.store.layout import TABLES
 from cxremb.store.views import literal, quoted
 
 SETTINGS = {
@@ -54,7 +53,7 @@ def count(dataset: Dataset) -> dict[str, int]:
 
     Raises `StoreError` if a table is not the file that dataset.json names.
     """
-    with opened({name: verified(dataset, name) for name in TABLES}) as con:
+    with opened({name: verified(dataset, name) for name in dataset.table_names}) as con:
         return counted(con)
 
 
@@ -72,7 +71,7 @@ def describe(dataset: Dataset) -> dict[str, Any]:
     """
     kept = ("name", "created", "licence", "citation", "simulated", "source", "notes")
     sets = dataset.descriptor.get("label_sets", {})
-    with opened({name: verified(dataset, name) for name in TABLES}) as con:
+    with opened({name: verified(dataset, name) for name in dataset.table_names}) as con:
         return {
             **{name: dataset.descriptor[name] for name in kept},
             "counts": counted(con),
@@ -96,6 +95,7 @@ def spread(con: duckdb.DuckDBPyConnection, label_set: str) -> dict[str, Any]:
 DIGESTS = """
 SELECT what, id, sum(row) AS digest FROM ({rows}) GROUP BY what, id
 """
+WHOSE = {"images": ("'images'", "image_id"), "facts": ("if(level = 'image', 'images', 'studies')", "id")}
 CHANGES = """
 WITH before AS ({before}), after AS ({after})
 SELECT what || CASE WHEN before.digest IS NULL THEN ' added' WHEN after.digest IS NULL THEN ' removed'
@@ -115,15 +115,15 @@ def changes(before: Mapping[str, Path], after: Mapping[str, Path]) -> dict[str, 
     old = {f"before_{name}": path for name, path in before.items()}
     new = {f"after_{name}": path for name, path in after.items()}
     with opened({**old, **new}) as con:
-        question = CHANGES.format(before=row_digests("before"), after=row_digests("after"))
+        question = CHANGES.format(before=row_digests("before", before), after=row_digests("after", after))
         return dict(con.execute(question).fetchall())
 
 
-def row_digests(when: str) -> str:
+def row_digests(when: str, names: Iterable[str]) -> str:
     """SQL of the digests of all tables of that time, per id."""
     rows = (
-        f"""SELECT '{"images" if name == "images" else "studies"}' AS what,
-        {"image_id" if name == "images" else "study_id"} AS id, hash('{name}', t) AS row FROM {when}_{name} t"""
-        for name in TABLES
+        f"""SELECT {WHOSE.get(name, ("'studies'", "study_id"))[0]} AS what,
+        {WHOSE.get(name, ("'studies'", "study_id"))[1]} AS id, hash('{name}', t) AS row FROM {when}_{name} t"""
+        for name in names
     )
     return DIGESTS.format(rows=" UNION ALL ".join(rows))

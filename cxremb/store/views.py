@@ -32,6 +32,7 @@ TYPES = {
     pa.string(): "VARCHAR",
     pa.int32(): "INTEGER",
     pa.float64(): "DOUBLE",
+    pa.date32(): "DATE",
     pa.list_(pa.string()): "VARCHAR[]",
     pa.timestamp("s", "UTC"): "TIMESTAMP",
 }
@@ -132,7 +133,7 @@ def create_views(con: duckdb.DuckDBPyConnection, held: Holdings) -> None:
     """Every view of docs/sql.md in `con`. Those without a file yet are empty, with their columns."""
     con.execute("CREATE SCHEMA meta")  # what the views need and nobody asks for
     for name, schema in TABLES.items():
-        files = (dataset.paths.table(name) for dataset in held.datasets)
+        files = (dataset.paths.table(name) for dataset in held.datasets if name in dataset.table_names)
         con.execute(view(name, [DATASET_OF_TABLE], columns(schema), files=files, may_lack=schema))
     splits, audits = (
         [path for dataset in held.datasets for path in sorted(getattr(dataset.paths, kind).glob("[!.]*.parquet"))]

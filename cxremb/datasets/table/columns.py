@@ -1,10 +1,12 @@
 """Which column of a table is what: the roles that were given, and those that their names suggest."""
 
 import re
-from collections.abc import Mapping, Sequence
+import unicodedata
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from cxremb.errors import DataError
+from cxremb.store.facts import RESERVED
 from cxremb.tablefile import TableFile
 
 # Role -> the names that suggest it, in snake case, the surest first.
@@ -32,11 +34,12 @@ def find_roles(table: TableFile, given: Mapping[str, str], taken: Sequence[str])
     taken: columns that hold labels or text, which are not guessed. Raises `DataError` for a role or a column that
     does not exist.
     """
-    unknown = [role for role in given if role not in ROLE_NAMES]
+    unknown = [role for role in given if role not in ROLE_NAMES and role not in RESERVED]
     if unknown:
-        raise DataError(f"no role is called {unknown[0]!r}", hint=f"--column takes {', '.join(ROLE_NAMES)}")
+        known = ", ".join((*ROLE_NAMES, *RESERVED))
+        raise DataError(f"no role is called {unknown[0]!r}", hint=f"--column takes {known}")
     table.require(column for column in given.values() if column)
-    roles = {role: Role(column, guessed=False) for role, column in given.items() if column}
+    roles = {role: Role(column, guessed=False) for role, column in given.items() if column and role in ROLE_NAMES}
     used = {*taken, *given.values()}
     names = {snake(column): column for column in reversed(table.columns) if column and column not in used}
     for role, suggestive in ROLE_NAMES.items():
@@ -44,6 +47,33 @@ def find_roles(table: TableFile, given: Mapping[str, str], taken: Sequence[str])
         if found and role not in given:
             roles[role] = Role(found, guessed=True)
     return roles
+
+
+def find_facts(table: TableFile, given: Mapping[str, str], taken: Collection[str]) -> dict[str, Role]:
+    """Name of a fact -> its column, for every column that is not in `taken`.
+
+    The names of `RESERVED` are as given, else found by the usual headings; the others are headings in snake case.
+    """
+    facts = {name: Role(column, guessed=False) for name, column in given.items() if column and name in RESERVED}
+    used = {*taken, *table.bulky, *(role.column for role in facts.values())}
+    rest = [column for column in table.columns if column and column not in used]
+    names = {without_accents(snake(column)): column for column in reversed(rest)}
+    for name, headings in RESERVED.items():
+        found = next((names[heading] for heading in headings.split(", ") if heading in names), None)
+        if found and name not in given:
+            facts[name] = Role(found, guessed=snake(found) != name)
+            rest.remove(found)
+    for column in rest:
+        name, number = snake(column) or column, 2
+        while name in facts:
+            name, number = f"{snake(column)}_{number}", number + 1
+        facts[name] = Role(column, guessed=False)
+    return facts
+
+
+def without_accents(name: str) -> str:
+    """The letters without their accents."""
+    return "".join(one for one in unicodedata.normalize("NFKD", name) if not unicodedata.combining(one))
 
 
 def snake(name: str) -> str:

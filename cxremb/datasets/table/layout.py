@@ -5,12 +5,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from cxremb.datasets.table.columns import Role, find_roles, snake
+from cxremb.datasets.table.columns import Role, find_facts, find_roles, snake
 from cxremb.datasets.table.template import Template, parse_template
 from cxremb.datasets.tree import NOT_GIVEN, without_suffix
 from cxremb.errors import DataError
 from cxremb.ids import clean_id
-from cxremb.tablefile import Cells, TableFile, is_missing
+from cxremb.tablefile import Cells, TableFile, is_missing, plain
 
 CLINICAL = "clinical"  # the section that a template makes
 
@@ -22,9 +22,9 @@ class TableSpec:
     table: Path
     name: str
     images: Path | None = None  # folder of image files
-    columns: Mapping[str, str] = field(default_factory=dict)  # id, path, patient, study, view or part -> column
+    columns: Mapping[str, str] = field(default_factory=dict)  # id, path, patient, study, view, part, sex ... -> column
     labels: tuple[str, ...] = ()  # COLUMN, or COLUMN=POSITIVE: the class that is 1
-    texts: tuple[str, ...] = ()
+    texts: tuple[str, ...] = ()  # COLUMN, or SECTION=COLUMN
     pre_read: tuple[str, ...] = ()  # texts that were known before the film was read
     template: str | None = None  # "{sex}, {age} years. CRP {crp_val}"
     licence: str = NOT_GIVEN
@@ -41,6 +41,7 @@ class Layout:
     labels: Mapping[str, str | None]  # column -> the class that is 1, if somebody says so
     sections: Mapping[str, str]  # section -> column
     template: Template | None
+    facts: Mapping[str, Role]  # name -> column, of all columns that have no role
 
     @cached_property
     def of_study(self) -> tuple[str, ...]:
@@ -66,6 +67,20 @@ class Layout:
                 number,
                 {name: "" if is_missing(cell) else cell for name, cell in cells.items()},
             )
+
+    def fact_cells(self, cells: Cells) -> dict[str, str]:
+        """Name -> what a row says, of the facts that it has."""
+        return {name: text for name, it in self.facts.items() if (text := plain(cells[it.column]))}
+
+    @property
+    def fact_columns(self) -> list[str]:
+        """The columns of the facts."""
+        return [it.column for it in self.facts.values()]
+
+    @property
+    def facts_of_images(self) -> bool:
+        """Whether a row speaks of an image and not of a whole study, so that facts may differ within a study."""
+        return self.has_images and "study" in self.roles
 
     def cell(self, role: str, cells: Cells) -> str:
         """What a row says for a role, "" if nothing does."""
@@ -95,25 +110,27 @@ class Layout:
 def lay_out(spec: TableSpec, table: TableFile) -> Layout:
     """The spec's layout. Raises `DataError` if it does not fit the table, or a label would give itself away."""
     template = parse_template(spec.template) if spec.template else None
-    known_before = (*spec.pre_read, *(template.fields if template else ()))
-    words = (*spec.texts, *known_before)
+    texts, pre_read = (section_options(words, table.columns) for words in (spec.texts, spec.pre_read))
+    known_before = (*pre_read.values(), *(template.fields if template else ()))
     labels = label_options(spec.labels, table.columns)
-    table.require((*labels, *words))
+    table.require((*labels, *texts.values(), *known_before))
     leaking = [label for label in labels if label in known_before]
     if leaking:
         raise DataError(
             f"column {leaking[0]} is a label and also text from before the film was read: it would give itself away",
             hint="leave it out of --pre-read and --text-template",
         )
-    roles = find_roles(table, spec.columns, (*labels, *spec.texts, *spec.pre_read))
+    taken = (*labels, *texts.values(), *pre_read.values())
+    roles = find_roles(table, spec.columns, taken)
     has_images = "path" in roles or spec.images is not None
     if not ({"id", "path"} & roles.keys() or ("study" in roles and not has_images)):
         raise DataError(
             f"{table.path}: no column says which image or study a row is; it has {', '.join(map(repr, table.columns))}",
             hint=f"it was read as {table.format}; name one: --column id=COLUMN, or --column path=COLUMN",
         )
-    sections = section_names((*spec.texts, *spec.pre_read), template)
-    return Layout(table, roles, has_images, labels, sections, template)
+    sections = section_names([*texts.items(), *pre_read.items()], template)
+    facts = find_facts(table, spec.columns, {*taken, *(role.column for role in roles.values())})
+    return Layout(table, roles, has_images, labels, sections, template, facts)
 
 
 def label_options(given: Iterable[str], columns: Sequence[str]) -> dict[str, str | None]:
@@ -125,13 +142,22 @@ def label_options(given: Iterable[str], columns: Sequence[str]) -> dict[str, str
     return found
 
 
-def section_names(columns: tuple[str, ...], template: Template | None) -> dict[str, str]:
+def section_options(given: Iterable[str], columns: Sequence[str]) -> dict[str, str]:
+    """Section -> column, of words `COLUMN` and `SECTION=COLUMN`. Raises `DataError` if two columns are one section."""
+    sections: list[tuple[str, str]] = []
+    for word in given:
+        section, equals, column = word.partition("=") if word not in columns else (word, "", "")
+        sections.append((snake(section), column if equals else word))
+    return section_names(sections, None)
+
+
+def section_names(given: Sequence[tuple[str, str]], template: Template | None) -> dict[str, str]:
     """Section -> column. Raises `DataError` if two columns would be one section."""
     sections: dict[str, str] = {CLINICAL: "--text-template"} if template else {}
-    for column in columns:
-        if sections.setdefault(snake(column), column) != column:
+    for section, column in given:
+        if sections.setdefault(section, column) != column:
             raise DataError(
-                f"{column} and {sections[snake(column)]} would both be the section {snake(column)}",
-                hint="rename one of the columns in the table",
+                f"{column} and {sections[section]} would both be the section {section}",
+                hint="rename one of the columns in the table, or say --text SECTION=COLUMN",
             )
-    return {section: column for section, column in sections.items() if column in columns}
+    return {section: column for section, column in sections.items() if column != "--text-template"}

@@ -3,14 +3,14 @@
 from collections import Counter
 from collections.abc import Iterator
 
-from cxremb.datasets.table.columns import snake
 from cxremb.datasets.table.films import FilmFolder
 from cxremb.datasets.table.labels import UNCERTAIN, label_sets, says_nothing, study_labels
-from cxremb.datasets.table.layout import CLINICAL, Layout, TableSpec, lay_out
+from cxremb.datasets.table.layout import CLINICAL, Layout, TableSpec, lay_out, section_options
 from cxremb.datasets.table.survey import Counters, Survey, counters, survey
 from cxremb.datasets.table.template import INFINITE
 from cxremb.datasets.views import view_named, view_notes
 from cxremb.errors import DataError
+from cxremb.store.facts import RESERVED
 from cxremb.store.layout import BEFORE_READING
 from cxremb.tablefile import Cells, open_table, plain
 from cxremb.types import Collection, Image, Note, Study, notes_of, part_named
@@ -59,14 +59,15 @@ def read(spec: TableSpec) -> Collection:
         source=source(spec, layout),
         notes=notes,
         label_sets=label_sets(found.labels),
-        roles=dict.fromkeys((*map(snake, spec.pre_read), CLINICAL), BEFORE_READING),
+        roles=dict.fromkeys((*section_options(spec.pre_read, table.columns), CLINICAL), BEFORE_READING),
     )
 
 
 def studies(found: Survey, notes: list[Note]) -> Iterator[Study]:
     """Each study at its first row, with what all of its rows say."""
     layout, counted, known = found.layout, counters(HINTS), set()
-    for _, row in layout.rows(layout.used):
+    own = [] if layout.facts_of_images else layout.fact_columns
+    for _, row in layout.rows([*dict.fromkeys((*layout.used, *own))]):
         study, _ = layout.ids(row)
         if not study or study in known:
             continue
@@ -83,6 +84,7 @@ def studies(found: Survey, notes: list[Note]) -> Iterator[Study]:
             sections=texts,
             labels=study_labels(found.labels, cells),
             parts={OFFICIAL: part} if part else {},
+            facts=layout.fact_cells(row) if own else {},
         )
     notes += notes_of(*counted.values())
 
@@ -108,7 +110,8 @@ def images(found: Survey, films: FilmFolder, notes: list[Note]) -> Iterator[Imag
     layout, counted, known = found.layout, counters(HINTS), set()
     views: Counter[str] = Counter()
     of_file: dict[str, tuple[str, str]] = {}  # file -> the image and patient that it is
-    for _, row in layout.rows(layout.of_image):
+    own = layout.fact_columns if layout.facts_of_images else []
+    for _, row in layout.rows([*dict.fromkeys((*layout.of_image, *own))]):
         study, image = layout.ids(row)
         if not image or image in known:
             continue
@@ -130,7 +133,7 @@ def images(found: Survey, films: FilmFolder, notes: list[Note]) -> Iterator[Imag
         view = view_named(words)
         if view is None and "view" in layout.roles:
             views[words] += 1
-        yield Image(image, study, patient, view, path, words or None)
+        yield Image(image, study, patient, view, path, words or None, layout.fact_cells(row) if own else {})
     notes += notes_of(*counted.values())
     notes += [*films.notes(), *view_notes(views, "kept without a view; what the table says is the column view_raw")]
 
@@ -153,12 +156,17 @@ def source(spec: TableSpec, layout: Layout) -> dict[str, str]:
         "labels": ", ".join(layout.labels),
         "text": ", ".join(layout.sections.values()),
         "template": spec.template or "",
+        "facts": ", ".join(it.column for name, it in layout.facts.items() if name not in RESERVED),
     }
+    reserved = {name: it for name, it in layout.facts.items() if name in RESERVED}
     return {
         "adapter": NAME,
         "table": str(spec.table.resolve()),
         "format": layout.table.format,
         **({"images": str(spec.images.resolve())} if spec.images else {}),
-        **{role: f"column {it.column}{' (guessed)' if it.guessed else ''}" for role, it in layout.roles.items()},
+        **{
+            role: f"column {it.column}{' (guessed)' if it.guessed else ''}"
+            for role, it in {**layout.roles, **reserved}.items()
+        },
         **{what: value for what, value in used.items() if value},
     }
