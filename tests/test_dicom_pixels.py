@@ -227,6 +227,7 @@ def test_sigmoid_and_linear_exact(center: float, width: float) -> None:
         ({"WindowCenter": 40000, "WindowWidth": 100}, "one grey"),
         ({"WindowCenter": -40000, "WindowWidth": 100}, "one grey"),
         ({"WindowCenter": 40000, "WindowWidth": 1}, "one grey"),
+        ({"WindowCenter": 2000, "WindowWidth": 10**9}, "one grey"),
         ({"WindowCenter": 40000, "WindowWidth": 10, "VOILUTFunction": "SIGMOID"}, "one grey"),
         ({"VOILUTSequence": table(CURVE, [4096, 20000, 16])}, "one grey"),
         ({"VOILUTSequence": table(np.full(4096, 7), [4096, 0, 16])}, "one grey"),
@@ -410,6 +411,21 @@ def test_places_in_a_palette_are_looked_up(depth: int) -> None:
         tags[f"{colour}PaletteColorLookupTableData"] = entries.astype("<u2" if depth == 16 else "u1").tobytes()
     luma = np.stack([entries[places] for entries in tables], 2) @ [0.299, 0.587, 0.114]
     same(grey(places, **tags), luma / scale, 1)
+
+
+@pytest.mark.parametrize(
+    ("said", "largest"), [(16, 65535), (16, 255), (8, 65535), (12, 4095), (16, 40000), (16, 20000)]
+)
+def test_what_is_white_in_a_palette(said: int, largest: int) -> None:
+    """By the whole table: a dark film is dark, though it has no place of the table's bright end."""
+    entries = np.round(np.arange(256) / 255 * largest).astype(int)
+    tags: dict[str, Any] = {"PhotometricInterpretation": "PALETTE COLOR"}
+    for colour in ("Red", "Green", "Blue"):
+        tags[f"{colour}PaletteColorLookupTableDescriptor"] = [256, 0, said]
+        tags[f"{colour}PaletteColorLookupTableData"] = entries.astype("<u2").tobytes()
+    places = (FILM >> 6).astype(np.uint8)
+    white = 2**said - 1 if largest.bit_length() == said else largest
+    same(grey(places, **tags), entries[places] / white * 255)
 
 
 # --- compressed ---

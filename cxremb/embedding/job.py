@@ -126,7 +126,10 @@ def update_store(
 
 def film_notes(log: Log) -> list[str]:
     """What was noted of films, with how many there are and one of them; the version's provenance has them all."""
-    return [f"{len(items):,} films, such as {items[0]}: {text}" for text, items in sorted(log.film_notes.items())]
+    return [
+        f"{len(items):,} film{'s' if len(items) > 1 else ''}, such as {items[0]}: {text}"
+        for text, items in sorted(log.film_notes.items())
+    ]
 
 
 def attempt_update(

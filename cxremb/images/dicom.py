@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxremb.errors import ImageError, reason
-from cxremb.images.dicom_lut import modality_values, number, padding_mask, white_of, windowed
+from cxremb.images.dicom_lut import modality_values, number, padding_mask, table_entries, white_of, windowed
 from cxremb.images.grey import Decoded, Grey, check_size, luma, to_grey, wide_luma
 from cxremb.images.jpeg import check_jpeg
 
@@ -26,6 +26,7 @@ EXPORT = "export it again from the archive it came from"
 DECOMPRESS = "decompress it first, for instance with DCMTK: dcmdjpeg IN OUT"
 NEEDED = ("Rows", "Columns", "BitsAllocated", "SamplesPerPixel", "PhotometricInterpretation")
 PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
+COLOURS = ("Red", "Green", "Blue")
 RAW = "FOR PROCESSING: values of the detector, no picture for reading"
 Pixels = NDArray[Any]
 
@@ -213,11 +214,26 @@ def palette_grey(places: Pixels, tags: "Dataset") -> Grey:
     """The luma of the colours that the stored places stand for (C.7.6.3.1.5)."""
     from pydicom.pixels import apply_color_lut
 
+    white = palette_white(tags)
+    for name in COLOURS:
+        descriptor = tags.get(f"{name}PaletteColorLookupTableDescriptor")
+        if descriptor and descriptor[2] not in (8, 16):  # there is no other; pydicom goes by it
+            descriptor[2] = 16
     colours = np.asarray(apply_color_lut(places, tags))[..., :3]
-    bits = int(tags.RedPaletteColorLookupTableDescriptor[2])
-    if colours.dtype == np.uint8:
-        return luma(colours)
-    return to_grey(wide_luma(colours) / white_of(colours, bits))
+    return luma(colours) if colours.dtype == np.uint8 else to_grey(wide_luma(colours) / white)
+
+
+def palette_white(tags: "Dataset") -> float:
+    """The largest a colour can be: by the whole tables, whichever of their places the film has."""
+    entries, bits = [], 16
+    for name in COLOURS:
+        descriptor = tags.get(f"{name}PaletteColorLookupTableDescriptor")
+        data = tags.get(f"{name}PaletteColorLookupTableData")
+        if descriptor and data:  # else in segments, which have the depth that they say
+            little = tags.file_meta.TransferSyntaxUID.is_little_endian
+            entries.append(table_entries(data, int(descriptor[0]) or 2**16, little=little))
+            bits = int(descriptor[2])
+    return white_of(np.concatenate(entries), bits) if entries else 2.0**bits - 1
 
 
 def colour_grey(values: Pixels, colours: str, tags: "Dataset") -> Grey:

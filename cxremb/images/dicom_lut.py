@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 Pixels = NDArray[Any]
-ONE_GREY = "its window or VOI LUT leaves one grey: stretched between percentiles instead"
+ONE_GREY = "its window or VOI LUT leaves one grey, or two side by side: stretched between percentiles instead"
 NO_WIDTH = "its window has no width: stretched between percentiles instead"
 STRANGE = "its VOILUTFunction is none of the standard's: taken as LINEAR"
 NARROW = "its VOI LUT has another depth than its descriptor says: the largest entry is white"
@@ -72,7 +72,7 @@ def windowed(values: Pixels, tags: "Dataset", padding: NDArray[np.bool_] | None)
         grey = by_window(values, tags, notes)
     if grey is not None:
         shown = grey if padding is None else grey[~padding]
-        if shown.min() < shown.max():
+        if int(shown.max()) - int(shown.min()) > 1:
             return grey, notes
         if picture.min() < picture.max():
             notes.append(ONE_GREY)
