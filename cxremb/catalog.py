@@ -243,6 +243,8 @@ def file_facts(image: Image) -> tuple[str | None, str | None, int | None, int | 
     path = image.path.absolute()
     try:
         path = image.path.resolve()
+        if not path.is_file():  # a pipe would never end
+            return str(path), None, None, None
         digest = sha256_of(path)
     except (OSError, RuntimeError):  # not there, not readable, or links that go round
         return str(path), None, None, None

@@ -1,5 +1,6 @@
 """A tree of DICOM files: ids, patients and views from the tags of real files that pydicom writes."""
 
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -166,3 +167,14 @@ def test_without_pydicom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     with pytest.raises(DataError, match="need pydicom") as caught:
         read(tmp_path, "mine")
     assert caught.value.hint == 'pip install "cxremb[dicom]"'
+
+
+def test_files_that_cannot_be_read_are_counted(tmp_path: Path) -> None:
+    """Links to nowhere, or round and round, and a pipe: none of them stops the others."""
+    write(tmp_path / "film.dcm")
+    (tmp_path / "gone.dcm").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "loop.dcm").symlink_to(tmp_path / "loop.dcm")
+    os.mkfifo(tmp_path / "pipe.dcm")
+    got = read(tmp_path, "mine")
+    assert len(list(got.images)) == 1
+    assert notes(got) == {"files that cannot be read, left out": 3}

@@ -1,6 +1,7 @@
 """Whatever a file holds, its film is decoded and resized, or it is an `ImageError` that names the file."""
 
 import io
+import os
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -185,7 +186,8 @@ def test_cut_films_are_refused(name: str) -> None:
 
 
 def test_a_path_that_is_no_file(tmp_path: Path) -> None:
-    for path in (tmp_path, tmp_path / "nowhere.png", Path("/dev/null"), Path("a\0b")):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path, tmp_path / "nowhere.png", tmp_path / "pipe", Path("/dev/zero"), Path("a\0b")):
         with pytest.raises(ImageError) as caught:
             decode_file(path)
         assert caught.value.stage == "read"
@@ -221,8 +223,9 @@ def test_one_film_never_stops_a_job(tmp_path: Path) -> None:
         (films / name).write_bytes(content)
     (films / "loop.png").symlink_to(films / "loop.png")
     (films / "gone.png").symlink_to(films / "nowhere.png")
+    os.mkfifo(films / "pipe.png")
     added = add_collection(folder.read(films, "odd"), tmp_path / "root")
     assert any("cannot be read" in note.what or "header" in note.what for note in added.notes)
     update = embed(added.dataset, load_encoder(What("tiny")))
-    assert (update.asked, update.added, len(update.failures)) == (14, 4, 10)
+    assert (update.asked, update.added, len(update.failures)) == (15, 4, 11)
     assert sorted(open_store(added.dataset, "tiny").vectors()[0]) == ["0", "1", "2", "3"]

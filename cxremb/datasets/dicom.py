@@ -90,6 +90,8 @@ def read_headers(folder: Path) -> tuple[list[Header], list[Note]]:
     imageless: list[str] = []
     for path in all_files(folder):
         try:
+            if path.exists() and not path.is_file():
+                raise OSError("not a file")  # a pipe would never end
             with path.open("rb") as file:
                 head = file.read(HEAD)
             has_preamble = head[128:132] == MAGIC

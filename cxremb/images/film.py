@@ -75,14 +75,19 @@ def one_error(name: str) -> Iterator[None]:
 
 def read_bytes(path: Path) -> bytes:
     """What is in the file. Raises `ImageError` if nothing is, or it cannot be read."""
+    refuse_no_file(path)
     try:
-        if not path.is_file() and path.exists():
-            raise ImageError("not a file", "remove it, and add the data set again", "read")
         return path.read_bytes()
     except OSError as error:
         raise ImageError(f"cannot be read ({error.strerror})", "restore the file, then embed again", "read") from error
     except ValueError as error:  # a path with a zero byte
         raise ImageError(f"cannot be read ({error})", "add the data set again", "read") from error
+
+
+def refuse_no_file(path: Path) -> None:
+    """Raises `ImageError` for a folder, a pipe or a device: reading some of them never ends."""
+    if path.exists() and not path.is_file():
+        raise ImageError("not a file", "remove it, and add the data set again", "read")
 
 
 def decode(content: bytes, name: str, least: int | None) -> Decoded:
@@ -120,6 +125,7 @@ def decode_other(content: bytes, name: str, least: int | None) -> Decoded:
 def image_size(path: Path) -> tuple[int, int]:
     """(width, height) in pixels from the header alone. Raises `ImageError` if there is none."""
     with one_error(str(path)):
+        refuse_no_file(path)
         with path.open("rb") as file:
             head = file.read(HEAD)
         if is_dicom(head):
