@@ -222,7 +222,7 @@ def test_fetch_of_a_medmnist_set(cxremb: Call, tmp_path: Path, monkeypatch: pyte
         write_medmnist(Path(self.root) / "pneumoniamnist.npz")  # type: ignore[attr-defined]
 
     monkeypatch.setattr(medmnist.dataset.MedMNIST, "download", download)
-    code, out, err = cxremb("fetch", "pneumoniamnist", "--to", tmp_path / "here")
+    code, out, err = cxremb("fetch", "pneumoniamnist", "--output", tmp_path / "here")
     assert code == 0, err
     assert (tmp_path / "here" / "pneumoniamnist.npz").is_file()
     assert open_dataset(tmp_path / "root", "pneumoniamnist").images.num_rows == 12

@@ -438,7 +438,9 @@ def test_the_command_line_fetches_and_adds(tmp_path):
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("no_proxy", "127.0.0.1")
             done = run("fetch", "iu_xray", "--base-url", url, stores=tmp_path / "stores")
-            missing = run("fetch", "iu_xray", "--base-url", f"{url}/no", "--to", tmp_path / "x", stores=tmp_path / "s")
+            missing = run(
+                "fetch", "iu_xray", "--base-url", f"{url}/no", "--output", tmp_path / "x", stores=tmp_path / "s"
+            )
     finally:
         server.shutdown()
         thread.join()

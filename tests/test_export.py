@@ -185,7 +185,7 @@ def test_the_command(planted, tmp_path, cxremb):
     run = fit_run(
         FitJob(planted, features, stored_split(planted, "normal_abnormal"), Plan("text", options=QUICK, folds=(0,)))
     )
-    call = ["export", run.run_id, "--to", tmp_path / "model.onnx", "--root", planted.paths.root]
+    call = ["export", run.run_id, "--output", tmp_path / "model.onnx", "--root", planted.paths.root]
     done = cxremb(*call)
     assert done.code == 0, done.err
     assert "differs from the run by" in done.out

@@ -229,7 +229,7 @@ def test_a_folder_that_cannot_be_made_is_said(site, tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(FetchError, match="file") as caught:
         fetch(tmp_path / "file" / "below", site.url)
-    assert "--to" in caught.value.hint
+    assert "--output" in caught.value.hint
 
 
 def test_obtain_fetches_and_unpacks_once(site, tmp_path):

@@ -16,6 +16,7 @@ from cxremb.audit.lookups import check_lookups
 from cxremb.audit.overlap import check_overlap
 from cxremb.audit.pixels import PixelFacts, read_pixels
 from cxremb.audit.subject import FAIL, Finding, open_subject
+from cxremb.audit.words import check_words, read_synonyms
 from cxremb.labels import read_labels
 from cxremb.splits import DEFAULT, choose_split
 from cxremb.store.dataset import Dataset
@@ -49,11 +50,13 @@ def audit(
     split: str = DEFAULT.name,
     *,
     pixels: bool = True,
+    synonyms: Path | None = None,
     progress: Progress = unwatched,
 ) -> Audit:
     """Overlap between parts, look-ups, labels and films, measured on any split, a leaky one too, and stored.
 
     label_set: the data set's own, if None. pixels: decode films (once; what they show is kept under `cache/`).
+    synonyms: a file of other words for labels, beside those of `audit/synonyms.txt`.
     Raises as `choose_split` and `read_labels`.
     """
     labels = read_labels(dataset, label_set)
@@ -64,6 +67,7 @@ def audit(
     findings = [
         *check_overlap(subject, films),
         *check_lookups(subject, headers),
+        *check_words(subject, read_synonyms(synonyms)),
         *check_labels(subject),
         *check_collection(subject, films, headers),
     ]

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from textwrap import wrap
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -27,6 +28,9 @@ def audit(
     no_pixels: Annotated[
         bool, typer.Option("--no-pixels", help="Decode no film: leaves out what pixels show.")
     ] = False,
+    synonyms: Annotated[
+        Path | None, typer.Option(help="Other words for labels, a line each: 'label: word, word'.", show_default=False)
+    ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with code 1 if a line fails.")] = False,
     root: Root = DEFAULT_ROOT,
     dataset: DatasetName = None,
@@ -40,7 +44,9 @@ def audit(
     from cxremb.cli.progress import bar
     from cxremb.store.dataset import open_dataset
 
-    result = run_audit(open_dataset(root, dataset), label_set, split, pixels=not no_pixels, progress=bar)
+    result = run_audit(
+        open_dataset(root, dataset), label_set, split, pixels=not no_pixels, synonyms=synonyms, progress=bar
+    )
     if fmt is not Format.table:
         found = as_data(result)
         write(found, fmt, found["findings"])

@@ -19,7 +19,9 @@ def export(
     fold: Annotated[
         int | None, typer.Option(help="The model of one fold.", show_default="the mean of all models' probabilities")
     ] = None,
-    to: Annotated[Path | None, typer.Option("--to", help="The file.", show_default="RUN.onnx in this folder")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", help="The file.", show_default="RUN.onnx in this folder")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the file.")] = False,
     root: Root = DEFAULT_ROOT,
     dataset: DatasetName = None,
@@ -35,9 +37,9 @@ def export(
 
     collection = open_dataset(root, dataset)
     found = open_run(collection, run)
-    path = to or Path(f"{found.run_id}.onnx")
+    path = output or Path(f"{found.run_id}.onnx")
     if path.exists() and not force:
-        raise StoreError(f"{path} exists already", hint="name another file with --to, or add --force to replace it")
+        raise StoreError(f"{path} exists already", hint="name another file with --output, or add --force to replace it")
     from cxremb.export.write import export_run
 
     done = export_run(collection, found, path, fold=fold, with_encoder=with_encoder, progress=bar)

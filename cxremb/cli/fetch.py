@@ -24,7 +24,7 @@ def fetch(
     collection: Annotated[
         str, typer.Argument(metavar="COLLECTION", help="iu_xray, or a MedMNIST set: pneumoniamnist, organcmnist, ...")
     ],
-    to: Annotated[Path | None, typer.Option(help="Folder of the downloads.", show_default="ROOT/downloads")] = None,
+    output: Annotated[Path | None, typer.Option(help="Folder of the downloads.", show_default="ROOT/downloads")] = None,
     base_url: Annotated[str | None, typer.Option(help="Where IU X-ray's archives lie, if not at Open-i.")] = None,
     size: Annotated[int, typer.Option(help="Pixels per side of a MedMNIST set: 28, 64, 128 or 224.")] = 28,
     name: Annotated[str | None, typer.Option("--name", help="Name of the data set, if not the collection's.")] = None,
@@ -33,7 +33,7 @@ def fetch(
 ) -> None:
     """Download a collection, unpack it and add it. IU X-ray is 1.3 GB: an interrupted download resumes.
 
-    Example: cxremb data fetch iu_xray --to downloads
+    Example: cxremb data fetch iu_xray --output downloads
     """
     from cxremb.api.data import add
     from cxremb.cli.progress import bar
@@ -45,7 +45,7 @@ def fetch(
     known = (IU_XRAY, *published_sets())
     if collection not in known:
         raise FetchError(f"{collection!r} is not a collection to fetch", hint=f"name one of: {', '.join(known)}")
-    folder = to or root / "downloads" / collection
+    folder = output or root / "downloads" / collection
     if collection == IU_XRAY:
         with byte_bar() as progress:
             images, reports = obtain(folder, base_url or OPENI_URL, progress)

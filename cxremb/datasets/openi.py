@@ -106,5 +106,5 @@ def unwritable(path: Path, error: OSError) -> FetchError:
     """The error to raise when the disk fails."""
     return FetchError(
         f"{error.filename or path}: {error.strerror or error}",
-        hint="free space (4 GB is enough) or mend the permissions, or name another folder with --to",
+        hint="free space (4 GB is enough) or mend the permissions, or name another folder with --output",
     )
