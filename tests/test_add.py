@@ -63,6 +63,7 @@ def test_iu_xray(cxremb: Call, tmp_path: Path) -> None:
     dataset, out = added(cxremb, tmp_path, "iu_xray", "--images", tmp_path / "png", "--reports", reports)
     assert dataset.name == "iu_xray"
     assert dataset.images["image_id"].to_pylist() == ["1_IM-0001-3001"]
+    assert "texts       indication 1, findings 1, impression 1" in out
     assert "licence     CC BY-NC-ND 4.0" in out
     assert f"next        cxremb embed --model {suggested('image')} --root {tmp_path / 'root'}" in out
 

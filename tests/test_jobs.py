@@ -15,6 +15,8 @@ from cxremb import images
 from cxremb.catalog import add_collection
 from cxremb.embedding import start
 from cxremb.embedding.jobfile import read_job
+from cxremb.embedding.plan import Item
+from cxremb.embedding.start import seconds_each
 from cxremb.encoders import machine
 from cxremb.encoders.base import Machine, What
 from cxremb.errors import DataError
@@ -304,3 +306,23 @@ def test_the_slurm_launcher_submits_an_array_and_its_commit(tmp_path: Path) -> N
     assert "--shard $SLURM_ARRAY_TASK_ID/4" in array
     assert "--dependency=afterany:77" in commit
     assert "--shard" not in commit
+
+
+@pytest.mark.parametrize(("seconds", "most"), [(3.0, 3), (0.01, 64)])
+def test_a_preview_stops_after_seconds_and_looks_everywhere(
+    seconds: float, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The clock is that of the encoder: its first content builds it, and takes ten times as long."""
+    clock, encoded = [0.0], []
+
+    def encode(part: list[list[Item]]) -> None:
+        clock[0] += seconds * len(part) * (1 if encoded else 10)
+        encoded.extend(part)
+
+    monkeypatch.setattr("cxremb.embedding.start.time.perf_counter", lambda: clock[0])
+    groups = [[Item(str(number), "", "", "", "")] for number in range(1000)]
+    assert seconds_each(groups, encode) == pytest.approx(seconds)  # type: ignore[arg-type]
+    assert len(encoded) == most + 1
+    places = [int(group[0].item_id) for group in encoded[1:]]
+    assert len(set(places)) == most
+    assert max(places) - min(places) >= (900 if most == 64 else 60)

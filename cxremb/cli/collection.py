@@ -19,14 +19,19 @@ def show(added: "Added", root: Path, fmt: Format) -> None:
     if fmt is Format.table:
         show_added(added, root)
         return
-    facts = {"name": added.dataset.name, "counts": dict(added.counts), "changes": dict(added.changes)}
+    from cxremb.store.tables import text_counts
+
+    facts: dict[str, Any] = {"name": added.dataset.name, "counts": dict(added.counts)}
+    facts |= {"texts": text_counts(added.dataset), "changes": dict(added.changes)}
     write(facts | {key: added.dataset.descriptor[key] for key in ("source", "notes")}, fmt)
 
 
 def show_added(added: "Added", root: Path) -> None:
     """What was added, what was guessed, what did not pair, and what to type next."""
+    from cxremb.store.tables import text_counts
+
     about = added.dataset.descriptor
-    show_counts(added.dataset.name, added.counts)
+    show_counts(added.dataset.name, added.counts, text_counts(added.dataset))
     changes = ", ".join(f"{what} {n:,}" for what, n in added.changes.items())
     line(f"changes     {changes or 'none: everything was there already, nothing was written'}")
     for key, value in about["source"].items():
@@ -53,13 +58,15 @@ def next_command(added: "Added", root: Path) -> str:
     return shlex.join(["cxremb", "embed", "--model", model, *several, *chosen])
 
 
-def show_counts(name: str, counts: Mapping[str, int]) -> None:
-    """One line of counts under the name."""
+def show_counts(name: str, counts: Mapping[str, int], texts: Mapping[str, int]) -> None:
+    """Counts under the name; texts: section -> studies that have it."""
     line(name, style="bold")
     line(
         f"studies     {counts['studies']:,} of {counts['patients']:,} patients, "
         f"{counts['reports_with_text']:,} with findings or impression"
     )
+    if texts:
+        line("texts       " + ", ".join(f"{section} {n:,}" for section, n in texts.items()))
     line(f"images      {counts['images']:,} listed, {counts['images_present']:,} present")
 
 

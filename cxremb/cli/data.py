@@ -73,7 +73,7 @@ def show(
     if fmt is not Format.table:
         write(found, fmt)
         return
-    show_counts(found["name"], found["counts"])
+    show_counts(found["name"], found["counts"], found["texts"])
     if found["simulated"]:
         line("its images are simulated: figures that rest on them say nothing about patients", style="yellow")
     line("views       " + ", ".join(f"{view} {n:,}" for view, n in found["views"].items()))

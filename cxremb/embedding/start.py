@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -12,7 +12,7 @@ from cxremb.embedding.encode import Log, encode_groups
 from cxremb.embedding.engines import Engine, fill, fill_on_devices, fill_on_ray, fill_share
 from cxremb.embedding.job import Update, embed
 from cxremb.embedding.pixels import bytes_needed
-from cxremb.embedding.plan import current_plan, group_by_content, wanted_items
+from cxremb.embedding.plan import Group, current_plan, group_by_content, wanted_items
 from cxremb.embedding.trained_on import carry
 from cxremb.encoders.base import ImageEncoder, Machine, What, load_encoder
 from cxremb.encoders.machine import choose_machine, with_precision
@@ -22,7 +22,8 @@ from cxremb.store.manifest import Recipe
 from cxremb.store.reader import DECODER, Store, list_stores
 from cxremb.types import Progress, unwatched
 
-PILOT = 32  # contents that a preview encodes to learn the rate, after as many to warm up
+PILOT = 64  # contents that a preview encodes at most, to learn the rate
+PILOT_SECONDS = 5.0  # after which it encodes no more of them: of a network that takes seconds a film, three do
 HALF_BYTES = 2  # of a stored value
 
 
@@ -102,14 +103,13 @@ def preview(dataset: Dataset, what: What, machine: Machine) -> Preview:
     folder = dataset.paths.embeddings / recipe.store
     _, plan = current_plan(wanted_items(dataset, recipe.modality), folder)
     groups = group_by_content(plan.todo)
-    seconds = None
-    if groups:
+
+    def encode(part: Sequence[Group]) -> None:
         pilot = replace(machine, keep_pixels=False)
-        for part in (groups[:PILOT], groups[-PILOT:]):
-            log, start = Log(), time.perf_counter()
-            blocks = encode_groups(part, encoder, pilot, log=log, cache=dataset.paths.cache)
-            encoded = sum(len(done) for done, _ in blocks) + len(log.failures)
-            seconds = (time.perf_counter() - start) / max(encoded, 1) * len(groups)
+        for _ in encode_groups(part, encoder, pilot, log=Log(), cache=dataset.paths.cache):
+            pass
+
+    seconds = seconds_each(groups, encode) * len(groups) if groups else None
     kept = bytes_needed(len(groups), cast(ImageEncoder, encoder).frame) if machine.keep_pixels else 0
     size = len(plan.todo) * len(recipe.poolings) * recipe.dim * HALF_BYTES
     return Preview(
@@ -123,6 +123,25 @@ def preview(dataset: Dataset, what: What, machine: Machine) -> Preview:
         seconds=seconds,
         older=older_store(dataset, recipe),
     )
+
+
+def seconds_each(groups: Sequence[Group], encode: Callable[[Sequence[Group]], None]) -> float:
+    """Seconds for one of `groups`, measured on a few that lie all over them: of texts, the first are not like the last.
+
+    The first one builds the network. Then twice as many are encoded each time, until `PILOT_SECONDS` have passed or
+    `PILOT` are done; what the last ones took counts. (A first batch would be slow, and one as large as a job's long.)
+    """
+    spread = [groups[index * len(groups) // PILOT] for index in range(PILOT)] if len(groups) > PILOT else [*groups]
+    order = [group for start in (0, 2, 1, 3) for group in spread[start::4]]  # each step has some of every region
+    encode(order[:1])
+    begin, done, step, each = time.perf_counter(), 0, 1, 0.0
+    while done < len(order) and time.perf_counter() - begin < PILOT_SECONDS:
+        part = order[done : done + step]
+        start = time.perf_counter()
+        encode(part)
+        each = (time.perf_counter() - start) / len(part)
+        done, step = done + len(part), 2 * step
+    return each
 
 
 def older_store(dataset: Dataset, recipe: Recipe) -> str | None:

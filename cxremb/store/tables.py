@@ -1,6 +1,6 @@
 """The tables of one data set, asked in SQL: what they hold in numbers, and what differs between two of them."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ import duckdb
 
 from cxremb.errors import StoreError
 from cxremb.store.dataset import Dataset, verified
+from cxremb.store.texts import place
 from cxremb.store.views import literal, quoted
 
 SETTINGS = {
@@ -40,6 +41,7 @@ SELECT (SELECT count(*) FROM studies) AS studies,
        (SELECT count(path) FROM images) AS images_present,
        (SELECT count(DISTINCT study_id) FROM reports WHERE section IN ('findings', 'impression')) AS reports_with_text
 """
+TEXTS = "SELECT section, count(DISTINCT study_id) FROM reports WHERE text <> '' GROUP BY 1"
 VIEWS = "SELECT coalesce(view, 'unknown') AS view, count(*) FROM images GROUP BY 1 ORDER BY 2 DESC, 1"
 SPREAD = """
 SELECT label, count(*) FILTER (value = 1) AS ones, count(*) FILTER (value = 0) AS zeros FROM labels
@@ -55,6 +57,17 @@ def count(dataset: Dataset) -> dict[str, int]:
     """
     with opened({name: verified(dataset, name) for name in dataset.table_names}) as con:
         return counted(con)
+
+
+def text_counts(dataset: Dataset) -> dict[str, int]:
+    """Section -> studies that have it, in the order of a report. Raises `StoreError` as `count` does."""
+    with opened({"reports": verified(dataset, "reports")}) as con:
+        return in_order(con.execute(TEXTS).fetchall())
+
+
+def in_order(sections: Sequence[tuple[str, int]]) -> dict[str, int]:
+    """Section -> how many, in the order of a report."""
+    return dict(sorted(sections, key=lambda found: place(found[0])))
 
 
 def counted(con: duckdb.DuckDBPyConnection) -> dict[str, int]:
@@ -76,6 +89,7 @@ def describe(dataset: Dataset) -> dict[str, Any]:
             **{name: dataset.descriptor[name] for name in kept},
             "counts": counted(con),
             "views": dict(con.execute(VIEWS).fetchall()),
+            "texts": in_order(con.execute(TEXTS).fetchall()),
             "labels": {name: {**about, **spread(con, name)} for name, about in sets.items()},
         }
 
