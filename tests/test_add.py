@@ -258,3 +258,12 @@ def test_what_is_wrong_is_told(words: list[object], code: int, told: str, cxremb
     assert "Traceback" not in err
     assert code == 2 or "hint:" in err
     assert not (tmp_path / "root").exists() or not any((tmp_path / "root").rglob("dataset.json"))
+
+
+def test_kermany_without_a_name_has_its_own(cxremb: Call, tmp_path: Path) -> None:
+    for seed, name in enumerate(("NORMAL/NORMAL-7-0001.jpeg", "PNEUMONIA/VIRUS-8-0001.jpeg")):
+        path = save_film(tmp_path / "kz" / "train" / f"{name}.png", seed)
+        path.rename(path.with_suffix(""))
+    dataset, _ = added(cxremb, tmp_path, "kermany", tmp_path / "kz")
+    assert dataset.name == "kermany"
+    assert sorted(dataset.studies["patient_id"].to_pylist()) == ["NORMAL-7", "VIRUS-8"]

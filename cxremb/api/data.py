@@ -68,7 +68,11 @@ def add(
         raise DataError(f"add {kind}: no option {unknown[0]!r}", hint=f"known are {', '.join(names) or 'none'}")
     if name is None and "name" in known and known["name"].default is inspect.Parameter.empty:
         raise DataError(f"add {kind}: the data set needs a name", hint='such as name="films"')
-    given = {main: Path(path), **options, **{key: own[key] for key in own if key in known}}
+    given = {
+        main: Path(path),
+        **options,
+        **{key: value for key, value in own.items() if key in known and value is not None},
+    }
     found = read(**{key: Path(value) if key in PATHS and value is not None else value for key, value in given.items()})
     collection: Collection = found if isinstance(found, Collection) else read_table(found)
     return add_collection(replace(collection, name=name or collection.name), store_root(root), progress)
