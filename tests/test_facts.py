@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image as PilImage
 
+from cxremb.audit.audit import audit
 from cxremb.catalog import add_collection
 from cxremb.datasets.table import TableSpec, read
 from cxremb.errors import DataError
@@ -125,3 +126,14 @@ def test_a_data_set_of_before_facts_reads_as_without(tmp_path: Path) -> None:
     tables = {name: about for name, about in dataset.descriptor["tables"].items() if name != "facts"}
     older = Dataset(dataset.paths, {**dataset.descriptor, "tables": tables})
     assert (older.facts.num_rows, "facts" in older.table_names) == (0, False)
+
+
+def test_the_audit_looks_labels_up_in_columns(tmp_path: Path) -> None:
+    rows = (f"{n},p{n // 2},{'wm'[n // 2 % 2]},{n * 7 % 11},{n // 2 % 2},Text {n}.\n" for n in range(200))
+    dataset = add(tmp_path, "study_id,patient,sex,crp,y,findings\n" + "".join(rows), labels=("y",), texts=("findings",))
+    found = {
+        finding.name: finding for finding in audit(dataset, pixels=False).findings if finding.section == "look-ups"
+    }
+    assert (found["column sex"].value, found["column sex"].status) == (1.0, "note")
+    assert "--by" in found["column sex"].remedy
+    assert found["column crp"].status == "ok"

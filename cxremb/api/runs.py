@@ -184,7 +184,8 @@ def evaluate(
 ) -> RunEvaluation | Stratified:
     """Every test figure of a run, whether its probabilities hold, and thresholds; with `by`, the figures of each group.
 
-    by: view, finding, `missing section`, no-indexing, or an SQL expression over the columns of images and studies.
+    by: view, finding, `missing section`, no-indexing, or an SQL expression over the columns of images and studies
+        and over facts, such as sex.
     label: which of several labels to group. Raises `StoreError` for an unknown run, `QueryError` for wrong SQL.
     """
     found = data_set(dataset, root)

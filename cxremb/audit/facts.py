@@ -1,6 +1,7 @@
 """What is known of a row without looking at its film or reading its report: names, lengths, sizes, DICOM headers."""
 
 import warnings
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -16,6 +17,8 @@ from cxremb.processes import in_order
 from cxremb.store.texts import MARK
 from cxremb.types import Progress
 
+MOST_COLUMNS = 12  # of the collection's table: each costs a fit and an interval
+COLUMN = "column "
 CLASSES = 20  # of a category: the most frequent; the rest is one more
 LETTERS = (1, 4)  # letters in a row that it counts
 
@@ -55,7 +58,31 @@ def facts_of(subject: AuditSubject, headers: Mapping[str, Header] | str) -> dict
         "image size": image_sizes(subject),
         "view": views(subject),
         "DICOM metadata": metadata(subject, headers),
+        **column_facts(subject),
     }
+
+
+def column_facts(subject: AuditSubject) -> dict[str, Fact | str]:
+    """`column sex` and the other columns of the collection's table, the most complete ones; none if it kept none."""
+    facts = subject.dataset.facts
+    frequent = Counter(facts["name"].to_pylist()).most_common(MOST_COLUMNS)
+    return {
+        f"{COLUMN}{name}": column_fact(subject, facts.filter(pc.equal(facts["name"], name))) for name, _ in frequent
+    }
+
+
+def column_fact(subject: AuditSubject, facts: pa.Table) -> Fact:
+    """One column: numbers as they are, anything else as categories. Of films where it speaks of films, else of rows."""
+    of_films = "image" in facts["level"].to_pylist()
+    items = subject.films if of_films else subject.rows
+    values = facts["number"] if facts["number"].null_count == 0 else facts["text"]
+    known = dict(zip(facts["id"].to_pylist(), values.to_pylist(), strict=True))
+    column = [known.get(name) for name in (items.ids if of_films else items.study_ids).to_pylist()]
+    if pa.types.is_floating(values.type):
+        numbers = np.array([np.nan if value is None else value for value in column], dtype=np.float64)[:, None]
+    else:
+        numbers = categories(column)
+    return Fact(f"column {facts['name'][0].as_py()}", items, numbers)
 
 
 def file_names(subject: AuditSubject) -> Fact | str:

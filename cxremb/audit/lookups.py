@@ -42,6 +42,12 @@ REMEDY = {
 }
 
 
+WHY_COLUMN = "A column of the collection's table tells the label: the groups differ in more than the disease."
+REMEDY_COLUMN = (
+    "report per group: `cxremb evaluate RUN --by` and its name; never feed it as text from before the reading"
+)
+
+
 @dataclass(frozen=True)
 class Guess:
     """What a look-up says of m rows, each once, of the judged parts of one repeat."""
@@ -161,8 +167,8 @@ def finding_of(
         auroc.value,
         "-" if auroc.value is None else f"{auroc.value:.3f}",
         status,
-        "" if status == OK else WHY[name],
-        "" if status == OK else REMEDY[name],
+        "" if status == OK else WHY.get(name, WHY_COLUMN),
+        "" if status == OK else REMEDY.get(name, REMEDY_COLUMN),
     )
 
 

@@ -22,7 +22,7 @@ def evaluate(
         str | None,
         typer.Option(
             help="view, finding, 'missing section', no-indexing, or SQL over columns of images and studies, "
-            "reports['findings'], labels['problems']['nodule'].",
+            "facts (sex, age), reports['findings'], labels['problems']['nodule'].",
             show_default=False,
         ),
     ] = None,
