@@ -95,7 +95,7 @@ def test_auroc_of_one_fold_is_that_of_sklearn(tmp_path: Path) -> None:
     subject = open_subject(dataset, split, labels)
     guess = by_patient(subject.rows, np.array([0]))
     assert guess is not None
-    found = by_check(audit(dataset, split="image-80-20"))["patient"]
+    found = by_check(audit(dataset, "sick", split="image-80-20"))["patient"]
     assert found.value == pytest.approx(roc_auc_score(subject.rows.y[guess.rows, 0], guess.chance[:, 0]))
 
 
