@@ -285,3 +285,10 @@ def test_a_clock_time_is_no_heading(time: str) -> None:
         "history": "Sepsis.",
         "impression": f"Seen at {time} {READING[0]}",
     }
+
+
+def test_one_word_that_reads_is_no_comparison() -> None:
+    found = parse_report(" COMPARISON: None. Hyperexpanded.\n \n IMPRESSION: COPD.\n")
+    assert found == {"comparison": "None.", "report": "Hyperexpanded.", "impression": "COPD."}
+    kept = "PA and lateral. The patient was upright. Two films."
+    assert parse_report(f" TECHNIQUE: {kept}\n \n FINDINGS: {READING[0]}\n")["technique"] == kept

@@ -67,6 +67,12 @@ READINGS = r"FINDINGS?|IMPRESSIONS?|CONCLUSIONS?"
 WITHIN = r"(?<=[a-z.;:?!)_])[ \t]+(?=(?:[A-Z]+ ){{0,2}}(?:{})[ \t]*:)"
 READING_WITHIN = re.compile(WITHIN.format(READINGS))
 ANY_WITHIN = re.compile(WITHIN.format(f"{READINGS}|INDICATIONS?|HISTORY|TECHNIQUE|COMPARISONS?|EXAMINATION"))
+ABOUT_FILMS = re.compile(  # in a later sentence of technique, comparison, examination; not so in `None. Hyperexpanded.`
+    r"___|\d|\b(?:chest|thorax|radiographs?|views?|films?|x-?rays?|cxr|ct|mri?|pa|ap|frontal|lateral|portable|upright|supine|"
+    r"semi|erect|decubitus|stud(?:y|ies)|exams?|examinations?|priors?|previous|none|images?|obtained|performed|acquired|"
+    r"available|dated?|time|technique|single|two|multiple|contrast|same|patient)\b",
+    re.IGNORECASE,
+)
 ASKS = re.compile(  # in a later sentence: `Evaluate for effusion.` is no reading, `Bilateral opacities.` may be
     r"\?|//|\b(?:eval\w*|assess\w*|rule out|r/o|concern\w*|question|please|history|h/o|s/p|status post|known|prior|"
     r"check|look for|interval|confirm)\b",
@@ -170,7 +176,8 @@ def before_and_reading(section: str, paragraph: str) -> tuple[str, str]:
     sentences = SENTENCE.split(paragraph)
     for number, sentence in enumerate(sentences):
         asks = section in ASKED_FOR and (number == 0 or ASKS.search(sentence))
-        if READS.search(sentence) or (not asks and NAMES_FINDINGS.search(sentence)):
+        strange = section not in ASKED_FOR and number > 0 and not ABOUT_FILMS.search(sentence)
+        if strange or READS.search(sentence) or (not asks and NAMES_FINDINGS.search(sentence)):
             return " ".join(sentences[:number]), " ".join(sentences[number:])
     return paragraph, ""
 
