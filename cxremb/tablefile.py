@@ -12,6 +12,7 @@ import csv
 import gzip
 import io
 import re
+import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -88,7 +89,7 @@ def open_table(path: Path, *, encoding: str = "", delimiter: str = "", remedy: s
             schema = pq.ParquetFile(path).schema_arrow
             return with_columns(TableFile(path, tuple(schema.names), bulky=bulky_columns(schema), remedy=remedy))
         if head == b"PK\x03\x04":
-            raise DataError(f"{path}: a spreadsheet's own format", hint="save the sheet as CSV in UTF-8, and add that")
+            raise zipped(path)
         encoding = encoding or encoding_of(path)
         delimiter = delimiter or delimiter_of(path, encoding)
         with open_bytes(path) as raw, text_of(raw, encoding) as text:
@@ -96,6 +97,18 @@ def open_table(path: Path, *, encoding: str = "", delimiter: str = "", remedy: s
     except UNREADABLE as error:
         raise broken(TableFile(path, (), encoding, delimiter, remedy=remedy), 0, error) from error
     return with_columns(TableFile(path, tuple(header), encoding, delimiter, remedy=remedy))
+
+
+def zipped(path: Path) -> DataError:
+    """The error for a ZIP archive, which a spreadsheet's own file is too: only what is in it tells them apart."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (OSError, zipfile.BadZipFile):
+        return DataError(f"{path}: a damaged ZIP archive", hint="get the file again")
+    if "[Content_Types].xml" in names or "mimetype" in names:
+        return DataError(f"{path}: a spreadsheet's own format", hint="save the sheet as CSV in UTF-8, and add that")
+    return DataError(f"{path}: a ZIP archive of {', '.join(names[:3])}", hint=f"unpack it first: unzip {path.name}")
 
 
 def bulky_columns(schema: pa.Schema) -> frozenset[str]:

@@ -76,14 +76,21 @@ def test_mimic_cxr(uncertain: str, value: float | None, cxremb: Call, tmp_path: 
         root / "files" / "p10" / "p10000032" / "s50414267" / f"{film}.jpg"
     )
     who = {"subject_id": 10000032, "study_id": 50414267}
-    write_rows(root / "mimic-cxr-2.0.0-metadata.csv", {"dicom_id": film, **who, "ViewPosition": "PA"})
-    write_rows(root / "mimic-cxr-2.0.0-chexpert.csv", {**who, **CHEXPERT, "Edema": -1.0, "No Finding": ""})
+    other = {"subject_id": 10000033, "study_id": 50414268}  # a set in which all studies say the same would be left out
+    seen = {"dicom_id": film[::-1], **other, "ViewPosition": "PA"}
+    write_rows(root / "mimic-cxr-2.0.0-metadata.csv", {"dicom_id": film, **who, "ViewPosition": "PA"}, seen)
+    blank = dict.fromkeys(CHEXPERT, "")
+    write_rows(
+        root / "mimic-cxr-2.0.0-chexpert.csv",
+        {**who, **CHEXPERT, "Edema": -1.0, "No Finding": "", "Fracture": 1.0},
+        {**other, **blank, "Fracture": 0.0},
+    )
     write_rows(root / "mimic-cxr-2.0.0-split.csv", {"dicom_id": film, **who, "split": "train"})
     note = tmp_path / "reports" / "files" / "p10" / "p10000032" / "s50414267.txt"
     note.parent.mkdir(parents=True)
     note.write_text("FINAL REPORT\n INDICATION:  Cough.\n\n FINDINGS:  Clear lungs.\n\n IMPRESSION:  Normal.\n")
     dataset, _ = added(cxremb, tmp_path, "mimic_cxr", root, "--reports", tmp_path / "reports", "--uncertain", uncertain)
-    assert dataset.studies.to_pylist() == [{"study_id": "50414267", "patient_id": "10000032"}]
+    assert dataset.studies.to_pylist()[0] == {"study_id": "50414267", "patient_id": "10000032"}
     rows = [row for row in dataset.labels.to_pylist() if row["label"] == "Edema" and row["label_set"] == "chexpert"]
     assert [row["value"] for row in rows] == ([] if value is None else [value])
     assert "findings" in dataset.reports["section"].to_pylist()
@@ -147,7 +154,7 @@ def test_table(cxremb: Call, tmp_path: Path) -> None:
     table = write_rows(
         tmp_path / "t.csv",
         {"key": "a", "PatientID": "p", "Sick": "yes", "sex": "f", "age": 4.0, "seen": "Cough.", "findings": "Mass."},
-        {"key": "b", "PatientID": "p", "Sick": "", "sex": "", "age": "", "seen": "", "findings": ""},
+        {"key": "b", "PatientID": "p", "Sick": "no", "sex": "", "age": "", "seen": "", "findings": ""},
     )
     options = ["--column", "id=key", "--label", "Sick", "--text", "findings", "--pre-read", "seen"]
     told = ["--text-template", "{sex}, {age} years", "--licence", "CC0", "--citation", "Nobody 2020"]

@@ -449,7 +449,7 @@ def test_bad_tables(text: str, options: dict[str, object], words: str, tmp_path:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"PK\x03\x04sheet", "spreadsheet's own format"),
+        (b"PK\x03\x04sheet", "a damaged ZIP archive"),
         (b"\x89PNG\r\n\x1a\n\x00\x00\x00", "neither text nor Parquet"),
         ("study_id,b\n1,2\n".encode("utf-16-le"), "neither text nor Parquet"),
         (b"PAR1 is not enough", "damaged .Parquet magic bytes not found"),

@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import random
+import zipfile
 from pathlib import Path
 
 import pyarrow as pa
@@ -102,3 +103,16 @@ def test_parquet_gives_the_same_cells(tmp_path: Path) -> None:
         (1, {"id": "007", "n": "1", "x": "0.5", "several": "a|b"}),
         (2, {"id": "8", "n": "", "x": "2", "several": ""}),
     ]
+
+
+def test_a_zipped_table_is_no_spreadsheet(tmp_path: Path) -> None:
+    for name, words, hint in (
+        ("labels.csv", "a ZIP archive of labels.csv", "unzip t.zip"),
+        ("[Content_Types].xml", "a spreadsheet's own format", "save the sheet as CSV"),
+    ):
+        path = tmp_path / "t.zip"
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr(name, "a,b\n1,2\n")
+        with pytest.raises(DataError, match=words.replace("[", r"\[")) as caught:
+            open_table(path)
+        assert hint in caught.value.hint
