@@ -194,8 +194,9 @@ def page(least: int = 0) -> "Console":
     """Stdout, as wide as the terminal, or as `WIDTH` in a pipe, which would get 80 columns; `least` or wider."""
     from rich.console import Console
 
-    known = console.is_terminal or "COLUMNS" in os.environ
-    return Console(width=max(console.width if known else WIDTH, least))
+    given = os.environ.get("COLUMNS", "")  # asked now: a console keeps what it found when it was made
+    width = int(given) if given.isdigit() else console.width if console.is_terminal else WIDTH
+    return Console(width=max(width, least))
 
 
 def show_table(table: "Table") -> None:
