@@ -178,3 +178,28 @@ def test_remarks_reach_who_asks_for_them(root: Path, caplog: pytest.LogCaptureFi
     plant(root.parent / "two", Planted(studies=60, image=1.0, text=1.5))
     cxremb.train("image", epochs=1, root=root.parent / "two")
     assert all(record.name == "cxremb" for record in caplog.records)
+
+
+def test_a_text_store_names_its_sections(root: Path) -> None:
+    store = cxremb.open_store("biobert", root=root)
+    with pytest.raises(cxremb.CxrembError, match="no vectors of section 'image'; it has ") as caught:
+        store.vectors()
+    assert store.sections[0] in (caught.value.hint or "")
+    ids, vectors = store.vectors(store.sections[0])
+    assert vectors.shape == (len(ids), store.dim)
+    assert ids
+
+
+@pytest.mark.parametrize("wrong", ["txt", ("image", "reports")])
+def test_an_unknown_modality_is_an_error_that_names_those_there_are(wrong: Any, root: Path) -> None:
+    with pytest.raises(cxremb.CxrembError, match="no modality") as caught:
+        cxremb.load_features(wrong, root=root)
+    assert "image, text" in (caught.value.hint or "")
+    assert list(cxremb.load_features("text", root=root).blocks) == ["text"]
+
+
+def test_a_program_ends_quietly(root: Path) -> None:
+    """DuckDB complains at exit of what is still held: `typing.overload` would hold whole modules."""
+    script = f"import cxremb; cxremb.train('image', epochs=1, seed=11, root={str(root)!r})"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert "leaked" not in done.stderr

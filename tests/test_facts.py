@@ -111,6 +111,7 @@ def test_a_column_is_named_by_hand(tmp_path: Path) -> None:
 def test_numbers_and_days(tmp_path: Path) -> None:
     assert [number_of("age", text) for text in ("67", "067Y", "45 Jahre", "006M", "x")] == [67, 67, 45, 0.5, None]
     assert [number_of("crp", text) for text in ("1,5", "-2.5e1", "12Y", "1.234,5")] == [1.5, -25.0, None, None]
+    assert [number_of("crp", text) for text in ("1,234", "12,345,678", "-inf")] == [None, None, float("-inf")]
     known = date(2026, 11, 27)
     assert [day_of(text) for text in ("2026-11-27", "27.11.2026", "20261127", "2026-11-27 10:00:00")] == [known] * 4
     assert [day_of(text) for text in ("11/12/2026", "2026-13-01", "20269999", "12345678")] == [None] * 4

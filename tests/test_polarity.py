@@ -258,3 +258,40 @@ def test_every_error_of_a_spreadsheet_is_missing(error: str, tmp_path: Path) -> 
         ({"y": {"y": 0.0}}, {}),
         ({}, {"findings": "# 3 is larger!"}),
     ]
+
+
+@pytest.mark.parametrize(
+    "classes",
+    [
+        ("benign", "no malignancy"),
+        ("benign", "not malignant"),
+        ("benign", "no cancer"),
+        ("normal", "no nodule"),
+        ("normal", "no pneumonia"),
+        ("no", "no effusion"),
+        ("normal", "unknown"),
+        ("negative", "uncertain"),
+        ("no pneumothorax", "pneumonia"),
+        ("no pneumonia", "pneumothorax"),
+        ("not cardiomegaly", "cardiac failure"),
+        ("0", "O"),
+        ("1", "e"),
+    ],
+)
+def test_two_classes_of_nothing_or_of_two_diseases_are_asked_for(classes: tuple[str, str]) -> None:
+    assert positive_of(classes) is None
+    assert positive_of(classes[::-1]) is None
+
+
+@pytest.mark.parametrize(
+    ("one", "zero"),
+    [
+        ("not normal", "normal"),
+        ("infection", "not infected"),
+        ("malignant", "no malignancy"),
+        ("Erguss", "ohne Erguss"),
+        ("effusions", "no effusion"),
+    ],
+)
+def test_a_negation_is_known_with_another_ending(one: str, zero: str) -> None:
+    assert positive_of((zero, one)) == positive_of((one, zero)) == one

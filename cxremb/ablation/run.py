@@ -12,7 +12,7 @@ from cxremb.ablation.compare import ArmResult, compare_rows, judged_rows, predic
 from cxremb.ablation.controls import ControlResult, row_of_control, run_controls
 from cxremb.ablation.fusing import fusings
 from cxremb.ablation.table import Ablation
-from cxremb.ablation.trial import Trial
+from cxremb.ablation.trial import FIXED, Trial
 from cxremb.ablation.vectors import known_texts, paired_features
 from cxremb.ablation.verdicts import verdicts
 from cxremb.embedding.choose import has_store
@@ -116,7 +116,7 @@ def summary(
         seeds=trial.seeds,
         threshold=trial.threshold,
         task=features.task,
-        controls=tuple(on_rows_of(control, test, unit_of(runs)) for control in controls),
+        controls=tuple(on_rows_of(control, test, unit_of(runs), threshold=trial.threshold) for control in controls),
         fusing=tuple(fusings(jobs, runs, set(test.pools[0].items.tolist()))),
         verdicts=tuple(verdicts(runs, controls)),
     )
@@ -161,13 +161,13 @@ def split_of(dataset: Dataset, label_set: str | None, trial: Trial) -> StoredSpl
     return split
 
 
-def on_rows_of(control: ControlResult, test: Predictions, unit: str) -> ControlResult:
-    """A control on the rows of the arms, where these are fewer or of another unit than those it was made on."""
+def on_rows_of(control: ControlResult, test: Predictions, unit: str, *, threshold: str) -> ControlResult:
+    """A control on the rows of the arms, at thresholds chosen as theirs, where it was made on others or at 0.5."""
     items = np.unique(test.items)
-    if control.row is None or (control.row.n == len(items) and unit == "image"):
+    if control.row is None or (control.row.n == len(items) and unit == "image" and threshold == FIXED):
         return control
     run = replace(read_run(Path(control.folder)), reused=control.row.reused)
-    own = predicted_rows(run, unit)
+    own = predicted_rows(run, unit, threshold)
     own = own.take(np.isin(own.items, items))
     return replace(control, row=row_of_control(run, own, control.draws))
 

@@ -35,6 +35,7 @@ KINDS: Mapping[str, tuple[str, str]] = {
     "dicom": ("cxremb.datasets.dicom:read", "folder"),
 }
 
+MODALITIES = ("image", "text")
 ENGINES = ("local", "ray")  # who encodes
 PATHS = ("images", "reports", "projections")  # options that are paths
 
@@ -172,7 +173,7 @@ def open_store(
 
 
 def load_features(
-    modalities: Sequence[str] = ("image", "text"),
+    modalities: str | Sequence[str] = ("image", "text"),
     *,
     label_set: str | None = None,
     image_model: str | None = None,
@@ -190,8 +191,11 @@ def load_features(
     modality, `y` (n, k) labels. Raises `DataError` for an unknown label set or when no row is left, `StoreError` when a
     modality has no store.
     """
+    chosen = [modalities] if isinstance(modalities, str) else list(modalities)
+    if unknown := [one for one in chosen if one not in MODALITIES]:
+        raise DataError(f"no modality {unknown[0]!r}", hint=f"choose from {', '.join(MODALITIES)}")
     inputs = Inputs(label_set, image_model, text_model, text, views, unit, missing)
-    return assemble(data_set(dataset, root), modalities, inputs)
+    return assemble(data_set(dataset, root), chosen, inputs)
 
 
 def sql(query: str, *, root: str | Path | None = None) -> "duckdb.DuckDBPyRelation":

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING
 
 from cxremb.ablation import Ablation, Trial, split_arms
 from cxremb.ablation import ablate as run_arms
@@ -152,28 +152,6 @@ def ablate(
     return run_arms(data_set(dataset, root), words, inputs, trial=trial, progress=progress)
 
 
-@overload
-def evaluate(
-    run: RunName,
-    *,
-    by: None = None,
-    label: str | None = None,
-    dataset: str | None = None,
-    root: str | Path | None = None,
-) -> RunEvaluation: ...
-@overload
-def evaluate(
-    run: RunName, *, by: str, label: str | None = None, dataset: str | None = None, root: str | Path | None = None
-) -> Stratified: ...
-@overload
-def evaluate(
-    run: RunName,
-    *,
-    by: str | None,
-    label: str | None = None,
-    dataset: str | None = None,
-    root: str | Path | None = None,
-) -> RunEvaluation | Stratified: ...
 def evaluate(
     run: RunName,
     *,

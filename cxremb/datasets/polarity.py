@@ -81,7 +81,7 @@ AFTER_WITHOUT = phrases("free, frei, negative, negativ, negatif, negativo, neg, 
 AFTER_WITH = phrases("positive, positiv, positif, positivo, pos, present, yes, ja, oui, si, да")
 SAME_LETTERS = str.maketrans({"\u2019": "'", "\u0131": "i", "\u0451": "\u0435"})  # Turkish i, Russian yo
 GLUED = ("un", "non", "nicht")  # uninfected, noncovid; "in" is not among them: inpatient
-SHARED = 4  # letters that two words begin with, if one is to be the other with another ending: infektion, infiziert
+SHARED = 4  # letters, at least, that two words begin with, if one is to be the other with another ending
 MOST_NAMED = 10
 
 
@@ -127,7 +127,9 @@ def are_answers(words: Iterable[str]) -> bool:
     """Whether all of them say yes or no, in whatever language."""
     names = {folded(word) for word in words}
     letters = {name for name in names if len(name) == 1 and name.isalpha() and name not in YES | NO}
-    return names - letters <= YES | NO and (not letters or any(letters <= set(pair) for pair in LETTERS))
+    alone = letters == names  # a letter O among zeros and ones is a slip of the hand, not the French for yes
+    known = any(letters == set(pair) or (alone and letters <= set(pair)) for pair in LETTERS)
+    return names - letters <= YES | NO and (not letters or known)
 
 
 def is_nothing(word: str) -> bool:
@@ -179,8 +181,26 @@ def alike(one: str, other: str) -> bool:
 
 
 def same_word(one: str, other: str) -> bool:
-    """Whether they are equal or begin alike: endings change after a negation (выпот, без выпота)."""
-    return one == other or (min(len(one), len(other)) >= SHARED and one[:SHARED] == other[:SHARED])
+    """Whether they are equal or begin alike: endings change after a negation (выпот, без выпота).
+
+    pneumonia and pneumothorax, or cardiac and cardiomegaly, begin alike as well, but not for three quarters.
+    """
+    alike_letters = next(
+        (at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other))
+    )
+    return one == other or alike_letters >= max(SHARED, 0.75 * min(len(one), len(other)))
+
+
+def says_something(one: str, zero: str) -> bool:
+    """Whether a class beside one of nothing found is of those in whom something was: neither unknown nor a negation.
+
+    A negation of the other class (`not normal`) says something; that of anything else (`no cancer` beside `benign`)
+    may be nothing found again.
+    """
+    core = core_of(one)
+    if folded(zero) == "0" and len(folded(one)) == 1 and one.isalpha():
+        return False  # a letter O beside a zero is a slip of the hand
+    return not is_unknown(one) and (core.sign >= 0 or alike(core.text, folded(zero)))
 
 
 def positive_of(classes: Sequence[str]) -> str | None:
@@ -194,7 +214,7 @@ def positive_of(classes: Sequence[str]) -> str | None:
         if answers and says_yes(one) and not says_yes(zero):
             return one
     for zero, one in pairs:
-        if is_nothing(zero) and not is_nothing(one):
+        if is_nothing(zero) and not is_nothing(one) and says_something(one, zero):
             return one
     for zero, one in pairs:
         if negates(zero, one) and not negates(one, zero):

@@ -21,6 +21,7 @@ RESERVED = {
     "equipo",
 }
 NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)(e[+-]?\d+)?", re.IGNORECASE)
+THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+")
 AGE = re.compile(
     r"0*(\d+)\s*(y|yrs?|years?|j\.?|jahre?|ans?|a|anos?|años?|m|mo|months?|monate?|mois|w|weeks?|wochen?|d|days?)",
     re.IGNORECASE,
@@ -35,8 +36,12 @@ DAYS = (
 
 def number_of(name: str, text: str) -> float | None:
     """A fact as a number; of an age in years, also where its unit is written. None if it is none."""
+    if THOUSANDS.fullmatch(text):
+        return None  # 1,234: nobody knows whether it is a thousand or one and a bit
     if NUMBER.fullmatch(text):
         return float(text.replace(",", "."))
+    if text.lower().lstrip("+-") == "inf":
+        return float(text)
     found = AGE.fullmatch(text) if name == "age" else None
     return round(int(found[1]) * YEARS.get(found[2][0].lower(), 1.0), 3) if found else None
 

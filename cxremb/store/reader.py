@@ -203,8 +203,18 @@ class Store(Tabular):
         return found
 
     def vectors(self, section: str = "image", pooling: str | None = None) -> tuple[list[str], NDArray[np.float32]]:
-        """(item ids, vectors of shape (n, dim)) of one section and pooling, in the same order."""
+        """(item ids, vectors of shape (n, dim)) of one section and pooling, in the same order.
+
+        section: of texts, which one, as `sections` lists them; also `findings+impression`. Raises `StoreError` for one
+        that the store has no row of.
+        """
         found = self.load(section, pooling)
+        if not len(found.ids) and self.rows:
+            known = self.sections
+            raise StoreError(
+                f"{self.title}: no vectors of section {section!r}; it has {', '.join(known)}",
+                hint=f"name one: vectors({known[0]!r})",
+            )
         return found.ids.to_pylist(), found.vectors.astype(np.float32)
 
     def matrix(self, ids: Sequence[str], section: str = "image", pooling: str | None = None) -> NDArray[np.float32]:
