@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import ArrayLike, NDArray
 
-from cxremb.errors import DataError, QueryError
+from cxremb.errors import DataError, QueryError, name_list
 from cxremb.evaluation.arrays import missing_names
 from cxremb.evaluation.bootstrap import USUAL, Interval, Resampling
 from cxremb.labels import rows_of
@@ -27,6 +27,7 @@ NO_ORDER = ("prevalence",)
 METRICS = ("auroc", "accuracy", "recall", "specificity")
 FINDING, MISSING_SECTION, NO_INDEXING = "finding", "missing section", "no-indexing"
 PRESETS = ("view", FINDING, MISSING_SECTION, NO_INDEXING)
+MOST_NAMED = 12  # columns in a hint
 MOST_FINDINGS = 20  # findings that are judged: the most frequent
 EXAMPLES = (
     "give an expression of one row, such as view, width > 2000, age >= 60, reports['findings'] is null, or a preset: "
@@ -216,7 +217,11 @@ def column_of(dataset: Dataset, found: Predictions, expression: str) -> NDArray[
     try:
         table = query(dataset.paths.root, question)
     except QueryError as error:
-        raise QueryError(str(error), hint=EXAMPLES) from error
+        known = sorted(set(dataset.facts["name"].to_pylist()))
+        columns = (
+            f"; its table has {name_list(known, MOST_NAMED)}" if known else "; no other column of its table is kept"
+        )
+        raise QueryError(str(error), hint=EXAMPLES + columns) from error
     values = dict(zip(table["item"].to_pylist(), table["stratum"].to_pylist(), strict=True))
     items = found.items.tolist()
     if len(values) < table.num_rows or not values.keys() >= set(items):

@@ -202,6 +202,19 @@ def test_a_film_that_changes_and_one_that_vanishes_during_the_job(small: Dataset
     ]
 
 
+@pytest.mark.parametrize("new", [False, True], ids=["as it was", "with one film more"])
+def test_a_damaged_part_is_named_with_what_to_do(small: Dataset, tmp_path: Path, new: bool) -> None:
+    store = embed(small, load_encoder(What("tiny")), Machine()).store
+    part = store.part_paths[0]
+    whole = part.read_bytes()
+    part.write_bytes(whole[:200] + bytes(40) + whole[240:])
+    if new:
+        small = add_collection(collection(tmp_path / "more", 9), small.paths.root).dataset
+    with pytest.raises(StoreError, match=rf"{part.name}: cannot be read") as caught:
+        embed(small, load_encoder(What("tiny")), Machine())
+    assert f"cxremb store check {store.name}" in (caught.value.hint or "")
+
+
 def test_who_comes_second_takes_up_its_own_parts(small: Dataset) -> None:
     """Another writer commits half of the films while this one is at work: nothing is lost, nothing is there twice."""
     half = replace(small)

@@ -95,3 +95,7 @@ def test_from_a_hospital_export_to_figures_by_sex(tmp_path: Path, cxremb: Any, m
         found = cxremb("evaluate", run[0], "--by", by, "--format", "json")
         assert found.code == 0, found.err + found.out
         assert {group["name"] for group in json.loads(found.out)["strata"]["groups"]} == groups
+    wrong = cxremb("evaluate", run[0], "--by", "sexx")
+    assert wrong.code == 1
+    assert "its table has " in " ".join(wrong.err.split())
+    assert "sex" in wrong.err.split("its table has")[1]

@@ -13,14 +13,13 @@ from uuid import uuid4
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from cxremb.embedding.encode import Block, Log
 from cxremb.embedding.plan import Group, Item, StorePlan, rows_of
 from cxremb.encoders.base import Vectors
 from cxremb.store.dataset import terms_of_collection
-from cxremb.store.files import replace_table
+from cxremb.store.files import read_part, replace_table
 from cxremb.store.layout import embedding_schema
 from cxremb.store.manifest import Part, Recipe
 
@@ -125,7 +124,7 @@ def salvage(plan: StorePlan, writer: PartWriter) -> None:
     """Write the wanted rows of mixed files as parts of their own, each row once."""
     missing = {item.key: item.content for item in plan.todo}
     for path in plan.mixed:
-        rows = rows_of(pq.ParquetFile(path).read(), missing)
+        rows = rows_of(read_part(path), missing)
         writer.write(rows)
         for key in zip(rows["item_id"].to_pylist(), rows["section"].to_pylist(), strict=True):
             missing.pop(key, None)
@@ -138,10 +137,10 @@ def known_blocks(
     by_content = {group[0].content: group for group in groups}
     for part in parts:
         path = folder / part.file
-        contents = pq.ParquetFile(path).read(columns=["content"])["content"]
+        contents = read_part(path, ["content"])["content"]
         if not pc.any(pc.is_in(contents, pa.array(by_content, pa.string()))).as_py():
             continue
-        table = pq.ParquetFile(path).read()
+        table = read_part(path)
         for content in {*contents.to_pylist()} & set(by_content):
             rows = table.filter(pc.equal(table["content"], content))
             yield [by_content.pop(content)], first_vectors(rows, poolings)

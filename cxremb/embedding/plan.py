@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from cxremb.errors import DataError, VersionTaken
 from cxremb.store.dataset import Dataset
-from cxremb.store.files import sha256_of
+from cxremb.store.files import read_part, sha256_of
 from cxremb.store.manifest import Manifest, Part, latest_manifest, manifest_paths, read_manifest
 from cxremb.store.texts import report_texts
 
@@ -144,7 +144,7 @@ def orphans(folder: Path) -> list[Path]:
 
 def read_identity(path: Path) -> dict[Key, str]:
     """(item_id, section) -> content of each row of a part."""
-    table = pq.ParquetFile(path).read(columns=IDENTITY)
+    table = read_part(path, IDENTITY)
     ids, sections, contents = (table[name].to_pylist() for name in IDENTITY)
     return dict(zip(zip(ids, sections, strict=True), contents, strict=True))
 

@@ -3,7 +3,7 @@
 import fcntl
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
@@ -11,7 +11,7 @@ from uuid import uuid4
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cxremb.errors import StoreError, VersionTaken
+from cxremb.errors import StoreError, VersionTaken, reason
 
 
 def sha256_of(path: Path) -> str:
@@ -150,3 +150,15 @@ def held(folder: Path, kind: int) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def read_part(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """A part's rows. Raises `StoreError`, naming the file, if it is gone or damaged."""
+    try:
+        return pq.ParquetFile(path).read(columns=columns)
+    except (OSError, pa.ArrowException) as error:
+        store = path.parent.name
+        raise StoreError(
+            f"{path}: cannot be read ({reason(error)})",
+            hint=f"see what is whole: `cxremb store check {store}`; `cxremb store rm {store} --yes`, then embed again",
+        ) from error
