@@ -126,7 +126,7 @@ def test_an_unknown_step_is_refused() -> None:
 
 def test_make_gpu_takes_the_python_it_is_given_and_makes_no_environment() -> None:
     project = BENCHMARKS.parent
-    words = ["make", "-n", "gpu", "PYTHON=some python", "WHEELS=my wheels"]
+    words = ["make", "--no-print-directory", "-n", "gpu", "PYTHON=some python", "WHEELS=my wheels"]
     done = subprocess.run(words, capture_output=True, text=True, check=True, cwd=project)
     assert done.stdout.split("\n")[0].rstrip() == 'some python benchmarks/gpu.py --wheels "my wheels"'
 
