@@ -8,7 +8,7 @@ DEV := .venv/.dev
 # What torch, oneDNN and this package may use of a processor: what most laptops and hosted runners have.
 AVX2 := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2
 
-.PHONY: help env demo test test-slow test-avx2 lint types tests wheels format gpu clean
+.PHONY: help env demo docs test test-slow test-avx2 lint types tests wheels format gpu clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 11
@@ -30,6 +30,9 @@ demo: $(DEMO) ## the whole route, on 1,000 real reports and simulated films; ins
 	$(BIN)/python -m cxremb demo
 
 test: lint types tests ## lint, types and the quick tests
+
+docs: env ## the site of the documents, in site/: open site/index.html
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 lint: env
 	$(BIN)/python -m ruff check .
@@ -58,4 +61,4 @@ gpu: ## check and time all that runs on a GPU: no environment, no network; PYTHO
 	$(PYTHON) benchmarks/gpu.py $(if $(WHEELS),--wheels "$(WHEELS)") $(if $(RESULTS),--out "$(RESULTS)")
 
 clean: ## remove the environment and the caches, never a store
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf .venv site .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info

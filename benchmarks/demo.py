@@ -7,6 +7,7 @@ the picture and the table again, from what it holds, and then the seconds are no
 """
 
 import argparse
+import os
 import re
 import resource
 import shutil
@@ -27,7 +28,8 @@ def run_demo(root: Path, options: list[str]) -> tuple[str, dict[str, float]]:
     """What the demo printed, and the seconds of the clock and of all processors that it took."""
     start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     command = [sys.executable, "-m", "cxremb", "demo", "--root", str(root), *options]
-    printed = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    columns = {**os.environ, "COLUMNS": "80"}  # a page shows them
+    printed = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=columns).stdout
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     spent = {"wall": time.perf_counter() - start, "processor": sum(after[:2]) - sum(before[:2])}
     return printed, {name: round(value, 1) for name, value in spent.items()}
@@ -36,7 +38,7 @@ def run_demo(root: Path, options: list[str]) -> tuple[str, dict[str, float]]:
 def table_of(printed: str) -> list[str]:
     """The lines of the ablation's table: arms, and below them the controls."""
     lines = printed.splitlines()
-    first = next(index for index, line in enumerate(lines) if re.match(r"arm +n +AUROC", line))
+    first = next(index for index, line in enumerate(lines) if re.match(r"arm +AUROC", line))
     last = next(index for index, line in enumerate(lines) if index > first and line.startswith("majority"))
     return [line.rstrip() for line in lines[first : last + 1]]
 
@@ -61,7 +63,8 @@ def main() -> None:
         if not options.full:
             shutil.copy(root / "demo_1000" / "ablation.svg", ROOT / "docs" / "demo.svg")
             quote(table)
-    found = {"command": f"python benchmarks/demo.py{' --full' if options.full else ''}", "seconds": seconds}
+    given = (" --full" if options.full else "") + (" --root DIR" if options.root else "")
+    found = {"command": f"python benchmarks/demo.py{given}", "seconds": seconds}
     write(options.out, {**found, "table": table}, ("torch", "openvino", "timm", "transformers"))
 
 

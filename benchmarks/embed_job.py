@@ -69,7 +69,7 @@ def main() -> None:
         ]
         start = time.perf_counter()
         decoders = Decoders(encoder.frame, machine.workers, processes=True)
-        films = np.stack(list(decoders.run(tasks, 128)))
+        films = np.stack([film.pixels for film in decoders.run(tasks, 128)])
         decode = time.perf_counter() - start
         decoders.close()
         encoder.encode(films[:32])  # builds and warms up the network

@@ -16,6 +16,7 @@ reason.
 
 import argparse
 import importlib
+import json
 import os
 import re
 import subprocess
@@ -35,18 +36,19 @@ STEPS = (
     Step("machine", "gpu_steps.machine:run", 40),
     Step("prepare", "gpu_steps.prepare:run", 90),
     Step("collections", "gpu_steps.prepare:collections", 60, ("prepare",)),
-    Step("embed films", "gpu_steps.embed:films", 150, ("prepare",)),
-    Step("embed texts", "gpu_steps.embed:texts", 120, ("prepare",)),
-    Step("heads", "gpu_steps.train:heads", 60),
-    Step("grid", "gpu_steps.train:grid", 90),
+    Step("pixel cache", "gpu_steps.embed:cache", 60, ("collections",)),
     Step("tests of GPUs", "gpu_steps.suite:run", 90),
-    Step("network from pixels", "gpu_steps.train:network", 60, ("collections",)),
-    Step("fine-tuning", "gpu_steps.train:finetune", 90, ("collections", "embed films")),
-    Step("out of memory", "gpu_steps.embed:memory", 60, ("collections", "embed films")),
-    Step("killed", "gpu_steps.embed:killed", 60, ("collections", "embed films"), dies=True),
+    Step("out of memory", "gpu_steps.embed:memory", 60, ("collections", "pixel cache")),
+    Step("killed", "gpu_steps.embed:killed", 60, ("collections", "pixel cache"), dies=True),
     Step("resumed", "gpu_steps.embed:resumed", 60, ("killed",)),
+    Step("embed texts", "gpu_steps.embed:texts", 150, ("prepare",)),
     Step("embed files", "gpu_steps.embed:files", 60, ("collections",)),
     Step("align", "gpu_steps.train:align", 60, ("collections",)),
+    Step("network from pixels", "gpu_steps.train:network", 60, ("collections",)),
+    Step("fine-tuning", "gpu_steps.train:finetune", 90, ("collections", "pixel cache")),
+    Step("heads", "gpu_steps.train:heads", 60),
+    Step("grid", "gpu_steps.train:grid", 90),
+    Step("embed films", "gpu_steps.embed:films", 150, ("prepare",)),
 )
 
 
@@ -59,7 +61,10 @@ def main() -> None:
     parser.add_argument(
         "--out", type=Path, help="the file of results, or a folder for it; benchmarks/results if left out"
     )
-    parser.add_argument("--only", nargs="*", default=[], metavar="STEP", help="these steps, and those they rest on")
+    parser.add_argument(
+        "--only", nargs="*", default=[], metavar="STEP",
+        help="these steps, and those they rest on; the others stay in the file as they are",
+    )  # fmt: skip
     args = parser.parse_args()
     if args.quick:  # small products: threads would only wait for each other
         os.environ["OMP_NUM_THREADS"] = "1"
@@ -100,11 +105,12 @@ def run_all(setting: Setting, results: dict[str, Any], out: Path | None, steps: 
             found: dict[str, Any] = {"status": "skipped", "reason": reason}
         else:
             found = run_step(step, setting, min(step.seconds, left))
-        results["steps"][step.name] = found
+        results["steps"][step.name] = {**found, "commit": results["commit"]}
         take_limits(setting, found.get("findings", {}))
         path = results_path(out, setting, results)
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, results)
+        before = json.loads(path.read_text(encoding="utf-8"))["steps"] if path.exists() and steps != list(STEPS) else {}
+        write_json(path, {**results, "steps": {**before, **results["steps"]}})
         show(step.name, found)
     print(path)
 

@@ -36,11 +36,12 @@ from cxremb.features import Inputs, load_features
 from cxremb.splits import SplitSpec, StoredSplit, choose_split, new_split
 from cxremb.store.dataset import Dataset
 from cxremb.store.reader import Store
-from cxremb.training.finetune import RECIPE, FineTune, refresh_finetuned
+from cxremb.training.finetune import refresh_finetuned
 from cxremb.training.fit import FitJob, Plan, fit_run
 from cxremb.training.pixels.fit import fit_network, open_source, plan_of
 from cxremb.training.presets import find_preset
 from cxremb.training.runs import Run
+from cxremb.training.tuned import RECIPE, FineTune
 
 METRICS = ("auroc", "accuracy", "f1", "recall", "specificity")
 LABEL_SET = "pneumonia"
@@ -103,7 +104,7 @@ def fine_tuning(dataset: Dataset, epochs: int) -> dict[str, Any]:
 
 def differences(found: Comparison) -> dict[str, Any]:
     """What `cxremb compare` says of two runs."""
-    gaps = {name: pair.difference for name, pair in found.figures.items()} | {"auroc, DeLong": found.delong}
+    gaps = {name: pair.difference for name, pair in found.figures.items()}
     return {
         "studies": found.studies,
         "patients": found.patients,
@@ -188,7 +189,7 @@ def compare_arms(folder: Path, root: Path, options: argparse.Namespace) -> None:
         made = train()
         results[arm] = {**told(made), "wall_seconds": round(time.perf_counter() - start, 1)}
         print(arm, results[arm], flush=True)
-        write(options.out, {"split": "grouped-5fold: by patient", "arms": results, **machine()})
+        write(options.out, {"split": "patient-5fold: by patient", "arms": results, **machine()})
 
 
 def main() -> None:

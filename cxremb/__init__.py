@@ -9,8 +9,13 @@ The names below are all there is; the command line calls the same functions. Not
     train           a head on stored vectors, or a network from pixels: a run
     ablate          arms compared on the same rows and folds
     evaluate        all figures of a run, or its figures by group
+    checklist       CLAIM or TRIPOD+AI, filled from a run
     compare         two runs on the rows that both judge
+    report          one HTML page about an ablation or some runs
     load            the models of a run, to predict with
+    predict         a run on films and reports that you bring
+    similar         what lies nearest to a film or a text
+    explore         pages over a data set, in a browser
     sql             any SELECT over data sets, stores and runs
     HeadClassifier  the heads as a scikit-learn estimator
     CxrembError     what all of them raise, with a hint
@@ -23,7 +28,11 @@ from cxremb.version import VERSION as __version__  # noqa: N811 - the name that 
 
 if TYPE_CHECKING:
     from cxremb.api.data import add, embed, load_features, open_store, sql
-    from cxremb.api.runs import ablate, compare, evaluate, load, train
+    from cxremb.api.pages import explore
+    from cxremb.api.predict import predict
+    from cxremb.api.report import report
+    from cxremb.api.runs import ablate, checklist, compare, evaluate, load, train
+    from cxremb.api.search import similar
     from cxremb.errors import CxrembError
     from cxremb.training.estimator import HeadClassifier
 
@@ -33,19 +42,28 @@ __all__ = [
     "__version__",
     "ablate",
     "add",
+    "checklist",
     "compare",
     "embed",
     "evaluate",
+    "explore",
     "load",
     "load_features",
     "open_store",
+    "predict",
+    "report",
+    "similar",
     "sql",
     "train",
 ]
 
 PLACES = {
     **dict.fromkeys(("add", "embed", "load_features", "open_store", "sql"), "cxremb.api.data"),
-    **dict.fromkeys(("ablate", "compare", "evaluate", "load", "train"), "cxremb.api.runs"),
+    **dict.fromkeys(("ablate", "checklist", "compare", "evaluate", "load", "train"), "cxremb.api.runs"),
+    "explore": "cxremb.api.pages",
+    "predict": "cxremb.api.predict",
+    "report": "cxremb.api.report",
+    "similar": "cxremb.api.search",
     "CxrembError": "cxremb.errors",
     "HeadClassifier": "cxremb.training.estimator",
 }

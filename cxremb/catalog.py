@@ -1,7 +1,6 @@
-"""A collection into the store: read once, a record at a time, into four tables that are committed together."""
+"""A collection into the store: read once, a record at a time, into tables that are committed together."""
 
 import json
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import asdict, dataclass, field
 from hashlib import blake2b
@@ -13,15 +12,18 @@ from cxremb.ids import id_notes
 from cxremb.images import image_size
 from cxremb.processes import in_order
 from cxremb.splits import store_published
-from cxremb.store.dataset import Dataset, Draft, commit_dataset, drafting, read_dataset, verified
+from cxremb.store.commit import Draft, commit_dataset, drafting, writing_tables
+from cxremb.store.dataset import Dataset, read_dataset, verified
 from cxremb.store.facts import day_of, number_of
 from cxremb.store.files import sha256_of
-from cxremb.store.label_rows import LabelRows, keep_own, own_sets
-from cxremb.store.layout import LABEL_SOURCE, PRE_READ, ROLES, DatasetPaths
-from cxremb.store.tables import changes, count
+from cxremb.store.label_rows import MAKE_AGAIN, LabelRows, keep_own, made_here, own_sets
+from cxremb.store.layout import LABEL_SOURCE, PRE_READ, ROLES, DatasetPaths, is_name
+from cxremb.store.readings import decided_sets, reading_rows
+from cxremb.store.tables import changes, count, related
 from cxremb.store.texts import REPORT
 from cxremb.types import EXAMPLES, PARTS, Collection, Image, Note, NoteCounter, Progress, notes_of, unwatched
 
+RECORD = ("patient_id", "sections", "terms", "labels", "parts", "facts", "readings")  # of a study, beside its id
 TAKEN = ("image", REPORT, PRE_READ)  # what a row of a store is of, when it is of no section
 
 
@@ -50,12 +52,19 @@ def add_collection(collection: Collection, root: Path, progress: Progress = unwa
 
     Adding it again replaces the tables and says what changed; nothing is written if nothing did. Label sets that the
     user made stay, for the studies that are still there. What grows in memory is ids, not contents.
-    Raises `DataError` if it is empty or contradicts itself, `StoreError` if `root` cannot be written.
+    Raises `DataError` if it is empty or contradicts itself, or if another collection has its name, `StoreError` if
+    `root` cannot be written.
     """
-    if not re.fullmatch(r"\w[\w.-]*", collection.name, flags=re.ASCII):
+    if not is_name(collection.name):
         raise DataError(f"{collection.name!r} cannot name a data set", hint="use letters, digits, _ - and . in --name")
     paths = DatasetPaths(root, collection.name)
-    described = read_described(paths)
+    with writing_tables(paths):
+        return replace_tables(collection, paths, progress)
+
+
+def replace_tables(collection: Collection, paths: DatasetPaths, progress: Progress) -> Added:
+    """As `add_collection`, for whoever alone writes there."""
+    described, unreadable = read_described(paths)
     own = own_sets(described, {about.name for about in collection.label_sets})
     before = described if described and whole(described) else None
     index = RecordIndex()
@@ -68,14 +77,16 @@ def add_collection(collection: Collection, root: Path, progress: Progress = unwa
             raise DataError(f"{collection.name}: no study and no image in it", hint="check the paths you gave")
         lost = keep_own(own, rows, index.studies)
         label_sets = rows.finish()
-        notes = [*collection.notes, *notes, *patient_notes(index), *own.notes, *lost, *rows.notes]
+        notes = [*collection.notes, *notes, *patient_notes(index), *lost, *rows.notes]
         about = {**description_of(collection, notes), "label_sets": label_sets}
         if collection.default_label_set in label_sets:
             about["default_label_set"] = collection.default_label_set
         dataset, found = settle(before, paths, drafts, about=about)
     for name, parts in index.parts.items():
         store_published(dataset, name, parts)
-    return Added(dataset, count(dataset), notes, found)
+    # what has happened to whole label sets is said once: adding again neither repeats it nor changes the description
+    events = [*own.notes, *unreadable, *gone_sets(described, dataset)]
+    return Added(dataset, count(dataset), [*notes, *events], found)
 
 
 def description_of(collection: Collection, notes: Sequence[Note]) -> dict[str, Any]:
@@ -93,23 +104,28 @@ def settle(
     before: Dataset | None, paths: DatasetPaths, drafts: Mapping[str, Draft], *, about: Mapping[str, Any]
 ) -> tuple[Dataset, dict[str, int]]:
     """The data set, written unless all of it is there already, and what changed."""
-    found = compare(before, drafts)
+    found = compare(before, drafts, about["source"])
     if before and not found and any(before.descriptor.get(name) != value for name, value in about.items()):
         found = {"description changed": 1}
     return (before if before and not found else commit_dataset(paths, drafts, about)), found
 
 
-def compare(before: Dataset | None, drafts: Mapping[str, Draft]) -> dict[str, int]:
-    """What committing the drafts would change."""
+def compare(before: Dataset | None, drafts: Mapping[str, Draft], source: Mapping[str, Any]) -> dict[str, int]:
+    """What committing the drafts would change. Raises `DataError` if they are of another collection."""
     for draft in drafts.values():
         draft.finish()
     if before is None:
         added = {f"{name} added": drafts[name].rows for name in ("studies", "images")}
         return {what: n for what, n in added.items() if n}
-    return changes(
-        {name: before.paths.table(name) for name in before.table_names},
-        {name: draft.draft for name, draft in drafts.items()},
-    )
+    old = {name: before.table_path(name) for name in before.table_names}
+    new = {name: draft.draft for name, draft in drafts.items()}
+    if before.descriptor.get("source") != source and not related(old, new):
+        raise DataError(
+            f"{before.name}: another collection has this name; of its {before.studies.num_rows:,} studies no film and "
+            "no report is in this one",
+            hint=f"give this one another --name; to have it in place of the other remove {before.paths.folder} first",
+        )
+    return changes(old, new)
 
 
 def write_studies(
@@ -118,7 +134,7 @@ def write_studies(
     """Every study once: its patient, its sections with their roles, its labels. Fills `index`."""
     roles = {**ROLES, **collection.roles}
     for study in progress(collection.studies, length(collection.studies), "reading studies"):
-        content = [study.patient_id, study.sections, study.terms, study.labels, study.parts, study.facts]
+        content = [getattr(study, name) for name in RECORD]
         if repeated(index.studies, study.study_id, content, what="studies"):
             continue
         index.patients[study.study_id] = study.patient_id
@@ -131,7 +147,9 @@ def write_studies(
                     hint="give that column or section another name",
                 )
             drafts["reports"].add(study.study_id, section, roles.get(section, LABEL_SOURCE), text)
-        labels.add(study.study_id, study.labels)
+        for row in reading_rows(study.study_id, study.readings):
+            drafts["readings"].add(*row)
+        labels.add(study.study_id, {**study.labels, **decided_sets(collection.label_sets, study.readings)})
         for split, part in study.parts.items():
             if part not in PARTS:
                 raise DataError(
@@ -211,19 +229,28 @@ def length(items: Iterable[Any]) -> int | None:
     return len(items) if isinstance(items, Sized) else None
 
 
-def read_described(paths: DatasetPaths) -> Dataset | None:
-    """The data set as dataset.json describes it, whatever its tables are like; None if there is none to read.
+def read_described(paths: DatasetPaths) -> tuple[Dataset | None, list[Note]]:
+    """The data set as dataset.json describes it, whatever its tables are like; None, and a note, if it is damaged.
 
     Raises `StoreError` for a data set of another format, which must not be overwritten.
     """
     if not paths.descriptor.is_file():
-        return None
+        return None, []
     try:
-        return read_dataset(paths.descriptor)
+        return read_dataset(paths.descriptor), []
     except StoreError as error:
         if error.__cause__ is None:  # readable, and of another format
             raise
-        return None
+        what = "dataset.json could not be read: label sets of your own are lost, if there were any"
+        return None, [Note(what, 1, [str(paths.descriptor)], f"{MAKE_AGAIN}; the old tables are still in that folder")]
+
+
+def gone_sets(before: Dataset | None, now: Dataset) -> list[Note]:
+    """A note on the label sets that the collection brought before and does not bring now."""
+    old = before.descriptor.get("label_sets", {}) if before else {}
+    gone = [name for name in old if name not in now.descriptor["label_sets"] and not made_here(old[name])]
+    hint = "if they are missed, add the collection with the options that it was added with before"
+    return [Note("label sets that came with the collection before and are gone", len(gone), gone, hint)] if gone else []
 
 
 def whole(dataset: Dataset) -> bool:

@@ -1,4 +1,8 @@
-"""Two runs on the units that both judge: by how much one is better, by three tests, and what that means in words."""
+"""Two runs on the units that both judge: by how much one is better, to which question, and what that means in words.
+
+Two questions are told apart. Of recipes: would training the two anew, and testing them, on other patients show a
+difference? Of the fitted models: would these two differ on other test patients? Only several folds answer the first.
+"""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -7,20 +11,24 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from cxremb.ablation.recipes import judged_together, several_folds
 from cxremb.errors import DataError
 from cxremb.evaluation.bootstrap import Difference, Resampling
-from cxremb.evaluation.delong import AreaDifference, delong_difference
+from cxremb.evaluation.metrics import called_positive
 from cxremb.evaluation.significance import McNemar, mcnemar
+from cxremb.evaluation.simultaneous import Contrast
 from cxremb.predictions import Predictions
+from cxremb.table import bare, span
 from cxremb.tabular import Tabular
 from cxremb.training.runs import Run
 
-METRICS = ("auroc", "accuracy", "f1")
+CALLED = ("accuracy", "f1")
 COMPARED = (
     *("head", "preset", "label_set", "task", "stores", "text", "pooling", "views", "unit", "missing", "split", "folds"),
     *("repeats", "seeds", "rows", "patients", "parameters", "leaky"),
 )
 ALPHA = 0.05
+Both = tuple[Predictions, Predictions]
 
 
 @dataclass(frozen=True)
@@ -32,7 +40,7 @@ class Pair:
     difference: Difference
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Comparison(Tabular):
     """Two runs on shared units. A unit is an item in one repeat, fold and seed, with its labels."""
 
@@ -44,8 +52,10 @@ class Comparison(Tabular):
     studies: int
     patients: int
     left_out: tuple[int, int]  # units that only A has, that only B has
-    figures: Mapping[str, Pair]
-    delong: AreaDifference
+    figures: Mapping[str, Pair]  # of the fitted models; what is called positive is counted in `called` units
+    called: str  # the unit of accuracy, F1 and McNemar: study where a study has several films
+    recipes: Contrast | None  # AUROC difference of the recipes; None of one fold
+    over_folds: Difference | None  # the same by the corrected t over folds
     mcnemar: McNemar
     conclusion: str
     differs: Mapping[str, tuple[Any, Any]]  # what was asked of each, where that is not the same
@@ -72,7 +82,7 @@ def compare_runs(
     """A minus B on the test units that both have.
 
     shared: leave out the units that only one has. label: judge one of several; else their macro figures are compared,
-    without DeLong and McNemar, which are of one label. Raises `DataError`, with counts, if the runs have other labels,
+    without McNemar's test, which is of one label. Raises `DataError`, with counts, if the runs have other labels,
     other units (unless `shared`), or other answers for one unit.
     """
     a, b = (run.predictions() for run in (first, second))
@@ -80,12 +90,17 @@ def compare_runs(
         labels = [f"{one.run} predicts {', '.join(one.labels)}" for one in (a, b)]
         raise DataError("; ".join(labels), hint="compare runs of one label set")
     a, b, left_out = paired(a, b, shared)
+    runs = {"a": first, "b": second}
+    by_study = several_films(a)
+    per_study = (a.by_study(), b.by_study()) if by_study else (a, b)
     if label is not None or len(a.labels) == 1:
         a, b = a.of_label(label), b.of_label(label)
-    gaps = a.difference(b, METRICS, resampling)
-    sides = [one.figures()[one.headline] for one in (a, b)]
-    figures = {metric: Pair(sides[0][metric], sides[1][metric], gaps[metric]) for metric in METRICS}
-    area, votes = tests(a, b)
+        per_study = per_study[0].of_label(label), per_study[1].of_label(label)
+    judged = judged_together(runs, {"a": a, "b": b}, "b")["a"]
+    figures = pairs((a, b), ("auroc",), resampling) | pairs(per_study, CALLED, resampling)
+    votes = votes_of(*per_study)
+    of_recipes = judged.difference if several_folds(runs) else None
+    same = np.array_equal(a.prob, b.prob)
     requested = {name: (getattr(first.record, name), getattr(second.record, name)) for name in COMPARED}
     return Comparison(
         a=first.run_id,
@@ -97,19 +112,24 @@ def compare_runs(
         patients=len(np.unique(a.patients)),
         left_out=left_out,
         figures=figures,
-        delong=area,
+        called="study" if by_study else a.unit,
+        recipes=of_recipes,
+        over_folds=judged.over_folds,
         mcnemar=votes,
-        conclusion=conclusion(figures["auroc"], np.array_equal(a.prob, b.prob)),
+        conclusion="A and B predict the same." if same else conclusion(figures["auroc"].difference, of_recipes, votes),
         differs={name: pair for name, pair in requested.items() if pair[0] != pair[1]},
-        caveats=tuple(caveats_of(first, second)),
+        caveats=tuple(caveats_of((first, second), (a, b))),
     )
 
 
-def caveats_of(first: Run, second: Run) -> Iterator[str]:
-    """The caveats of both runs, each once."""
+def caveats_of(runs: tuple[Run, Run], rows: tuple[Predictions, Predictions]) -> Iterator[str]:
+    """The caveats of both runs, each once, and what they may know by heart of the rows that are compared."""
+    first, second = runs
     for caveat in dict.fromkeys((*first.caveats, *second.caveats)):
         whose = [name for name, run in (("A", first), ("B", second)) if caveat in run.caveats]
         yield f"{' and '.join(whose)}: {caveat}"
+    known = [run.verbatim_on(judged) for run, judged in zip(runs, rows, strict=True)]
+    yield from (f"{name}: {words}" for name, words in zip("AB", known, strict=True) if words)
 
 
 def paired(a: Predictions, b: Predictions, shared: bool) -> tuple[Predictions, Predictions, tuple[int, int]]:
@@ -145,32 +165,55 @@ def units(predictions: Predictions) -> list[tuple[str, int, int, int]]:
     return list(zip(*(column.tolist() for column in columns), strict=True))
 
 
-def tests(a: Predictions, b: Predictions) -> tuple[AreaDifference, McNemar]:
-    """DeLong's test with patients as clusters, and McNemar's of studies; with a reason where they do not apply."""
+def several_films(test: Predictions) -> bool:
+    """Whether a study has more than one row in a pool."""
+    return len(np.unique(test.pools[0].studies)) < len(test.pools[0].items)
+
+
+def pairs(both: Both, metrics: tuple[str, ...], resampling: Resampling | None) -> dict[str, Pair]:
+    """Metric -> the figure of each, and their difference."""
+    a, b = both
+    gaps = a.difference(b, metrics, resampling)
+    sides = [one.figures()[one.headline] for one in both]
+    return {metric: Pair(sides[0][metric], sides[1][metric], gaps[metric]) for metric in metrics}
+
+
+def votes_of(a: Predictions, b: Predictions) -> McNemar:
+    """McNemar's test of what the fitted models call positive, patients as clusters; a reason where there is none."""
     reason = None
     if len(a.labels) > 1:
         reason = "for one label at a time: name it with --label"
     elif len(a.pools) > 1:
-        reason = f"for one repeat and seed, and here are {len(a.pools)}: the bootstrap averages over them"
+        reason = f"for one repeat and seed, and here are {len(a.pools)}: the differences are averaged over them"
     if reason:
-        return AreaDifference(None, None, None, None, None, reason), McNemar(0, 0, 0, None, reason)
-    y, first, second = a.y[:, 0], a.prob[:, 0], b.prob[:, 0]
-    return delong_difference(y, first, second, clusters=a.patients), mcnemar(y, first, second, studies=a.studies)
+        return McNemar(0, 0, 0, None, reason)
+    answers = [called_positive(one.prob[:, 0], one.threshold).astype(float) for one in (a, b)]
+    return mcnemar(a.y[:, 0], *answers, studies=a.items, patients=a.patients)
 
 
-def conclusion(auroc: Pair, same: bool) -> str:
-    """What the AUROC says, in words: which is better and by how much, or what cannot be told."""
-    gap = auroc.difference
-    if same:
-        return "A and B predict the same."
+def conclusion(fitted: Difference, recipes: Contrast | None, votes: McNemar) -> str:
+    """What follows, in words: which recipe is better and by how much, or what cannot be told; then of the answers."""
+    gap = recipes or fitted
     if gap.value is None or gap.low is None or gap.high is None or gap.p is None:
         return f"It cannot be told which is better: {gap.reason}."
-    span = f"AUROC {abs(gap.value):.3f}"
-    if gap.p >= ALPHA:
-        return (
-            f"No difference was found: A minus B is {gap.value:+.3f} in AUROC, and with other patients "
-            f"anything from {gap.low:+.3f} to {gap.high:+.3f} would be no surprise."
+    what, patients = ("recipe", "to train and test on") if recipes else ("fitted model", "to test on")
+    if gap.p < ALPHA:
+        low, high = sorted((abs(gap.low), abs(gap.high)))
+        better = "A" if gap.value > 0 else "B"
+        said = f"{better} is the better {what}: by AUROC {span(abs(gap.value), low, high)}, {of(gap.p)}."
+    else:
+        said = (
+            f"No difference of {what}s was found: A minus B is {bare(gap.value, '+')} in AUROC, and with other "
+            f"patients {patients} anything from {bare(gap.low, '+')} to {bare(gap.high, '+')} would be no surprise."
         )
-    low, high = sorted((abs(gap.low), abs(gap.high)))
-    better, other = ("A", "B") if gap.value > 0 else ("B", "A")
-    return f"{better} is better than {other}: by {span} [{low:.3f}, {high:.3f}], p {gap.p:.3f}."
+        if recipes and fitted.p is not None and fitted.p < ALPHA:
+            said += f" These two fitted models do differ ({of(fitted.p)}); other training patients may undo it."
+    if votes.p is not None and votes.p < ALPHA:
+        more = "A" if votes.only_a > votes.only_b else "B"
+        said += f" At its threshold {more} is right more often ({of(votes.p)}, these fitted models)."
+    return said
+
+
+def of(p: float) -> str:
+    """A p in words."""
+    return "p below .001" if p < 0.001 else f"p {bare(p)}"

@@ -74,7 +74,7 @@ def weights() -> Iterator[Diagnosis]:
         if source:
             yield Diagnosis(f"weights {name}", source)
     if elsewhere := sum(not source for source in found.values()):
-        remedy = "cxremb models lists them; cxremb embed --model NAME downloads most, or takes --weights PATH"
+        remedy = "`cxremb models` lists them; `cxremb embed --model NAME` downloads most, or takes --weights PATH"
         yield Diagnosis("weights", f"{elsewhere} encoders have none here", remedy=remedy)
 
 
@@ -97,5 +97,5 @@ def store_root(root: Path) -> Iterator[Diagnosis]:
         yield Diagnosis("data sets", str(error), ok=False, remedy=error.hint)
         return
     yield Diagnosis(
-        "data sets", ", ".join(names) or "none yet", bool(names), "" if names else "cxremb demo, or cxremb data add"
+        "data sets", ", ".join(names) or "none yet", bool(names), "" if names else "`cxremb demo`, or `cxremb data add`"
     )

@@ -11,8 +11,8 @@ CxrembError            any of the below: `str(error)` says what and where, `erro
 ├── TrainError         a head cannot be trained on what was asked for
 └── QueryError         an SQL statement is wrong or not allowed
 
-Messages share words: `name_list` names what there is, `did_you_mean` the likely one, `reason` is what a library says
-went wrong.
+Messages share words: `name_list` names what there is, `count_of` says how many, `label_title` which label,
+`did_you_mean` the likely one, `reason` is what a library says went wrong.
 """
 
 from collections.abc import Iterable
@@ -75,6 +75,16 @@ def name_list(names: Iterable[str], shown: int | None = None) -> str:
     some = every[:shown]
     joined = ("; " if any("," in name for name in some) else ", ").join(some)
     return joined if len(some) == len(every) else f"{joined} and {len(every) - len(some):,} more"
+
+
+def count_of(n: int, noun: str) -> str:
+    """`1 table`, `2 tables`, `2 studies`."""
+    return f"{n:,} {noun if n == 1 else noun.removesuffix('y') + 'ies' if noun.endswith('y') else noun + 's'}"
+
+
+def label_title(label: str, label_set: str) -> str:
+    """`abnormal (normal_abnormal)`; a set that is called like its label is not said twice."""
+    return label if label == label_set else f"{label} ({label_set})"
 
 
 def did_you_mean(given: str, names: Iterable[str]) -> str:

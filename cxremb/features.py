@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from cxremb.embedding.trained_on import TuningPatients, store_trained_on
 from cxremb.errors import DataError
 from cxremb.labels import Labels, read_labels
 from cxremb.store.dataset import Dataset
-from cxremb.store.layout import BEFORE_READING, LABEL_SOURCE
+from cxremb.store.outdated import outdated, rows_with, text_contents
 from cxremb.store.reader import Matrix, Store
 from cxremb.store.texts import KEEP, REPORT, text_role
 from cxremb.tabular import Tabular
@@ -23,8 +24,6 @@ from cxremb.tabular import Tabular
 if TYPE_CHECKING:
     import torch
 
-SOURCED = "label recovery, not diagnosis: the text that this arm reads is a source of the label"
-ROLE_WORDS = {BEFORE_READING: "written before the film was read", LABEL_SOURCE: "a source of the label"}
 FRONTAL = ("frontal", "pa", "ap")  # how a frontal view starts, in lower case
 CHOICES = {"views": ("all", "frontal"), "unit": (None, "image", "study"), "missing": ("drop", "keep")}
 
@@ -54,7 +53,7 @@ class Inputs:
                 raise DataError(f"{name} is {given!r}", hint=f"choose one of {words} with --{name}")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Features(Tabular):
     """n rows of k labels, in the order of the data set's tables. A row is an image or a study; `unit` says which."""
 
@@ -75,9 +74,11 @@ class Features(Tabular):
     label_version: str = ""
     text: str | None = None  # which text; None without one
     text_role: str | None = None  # `BEFORE_READING` or `LABEL_SOURCE`
+    texts: Ids | None = None  # (n,) SHA-256 of each row's text as it stands now, "" for none; None where none is read
     xxxx: str = KEEP  # what became of the marks of removed words in it
     pooling: Mapping[str, str] = field(default_factory=dict)  # modality -> pooling
     keys: Mapping[str, str] = field(default_factory=dict)  # modality -> the store's full key
+    outdated: Mapping[str, Flags] = field(default_factory=dict)  # modality -> (n,): what was encoded is another by now
     seen: Mapping[str, TuningPatients] = field(default_factory=dict)  # modality -> whom its encoder was fine-tuned on
     views: str = "all"
     missing: str = "drop"
@@ -92,23 +93,34 @@ class Features(Tabular):
         """What is predicted, such as `abnormal`; several labels with commas between."""
         return ", ".join(self.labels)
 
-    @property
+    @cached_property
     def digest(self) -> str:
-        """SHA-256 of which rows, of whom, with which labels, from which vectors: equal digests train equal heads."""
+        """SHA-256 of which rows, of whom, with which labels, and of every vector: equal digests train equal heads.
+
+        And of the texts as they stand now, since what a run says of its rows' words is read there. Of contents alone:
+        the version of a store says nothing, as they begin at 1 again after a store was removed, and a study's films
+        may be others though no vector has changed.
+        """
         facts: list[Any] = [self.unit, self.views, self.missing, self.task, self.labels, self.label_set]
         facts += [self.label_version, self.text, self.text_role]
-        facts += [sorted(its.items()) for its in (self.stores, self.pooling, self.keys)]
+        facts += [sorted(its.items()) for its in (self.pooling, self.keys)]
+        facts += [sorted((block, int(flags.sum())) for block, flags in self.outdated.items())]
         digest = hashlib.sha256("\n".join(map(str, facts)).encode())
-        for column in (self.item_ids, self.study_ids, self.patient_ids):
-            digest.update("\n".join(column.tolist()).encode())
+        for column in (self.item_ids, self.study_ids, self.patient_ids, *([] if self.texts is None else [self.texts])):
+            digest.update("\n".join(["", *column.tolist()]).encode())
+        for modality in sorted(self.blocks):
+            digest.update(f"\n{modality} {self.blocks[modality].shape}\n".encode())
+            digest.update(np.ascontiguousarray(self.blocks[modality]).data)
+            digest.update(np.ascontiguousarray(self.present[modality]).data)
         digest.update(self.y.tobytes())
         return digest.hexdigest()
 
     def take(self, rows: Flags | Places) -> "Features":
         """The same, of some rows. rows: a mask, or row numbers."""
         columns = {name: getattr(self, name)[rows] for name in ("item_ids", "study_ids", "patient_ids", "y")}
-        for name in ("blocks", "present"):
+        for name in ("blocks", "present", "outdated"):
             columns[name] = {modality: array[rows] for modality, array in getattr(self, name).items()}
+        columns["texts"] = None if self.texts is None else self.texts[rows]
         return replace(self, **columns)
 
     def to_arrow(self) -> pa.Table:
@@ -141,21 +153,6 @@ class Features(Tabular):
         return f"{rows}: {self.label} from {', '.join(self.blocks) or 'nothing'}"
 
 
-def caveats(blocks: Sequence[str], role: str | None, simulated: bool) -> tuple[str, ...]:
-    """What must stand beside every figure that rests on these inputs. role: that of the text, if there is one."""
-    notes = []
-    if "image" in blocks and simulated:
-        notes.append("simulated images")
-    if "text" in blocks and role != BEFORE_READING:
-        notes.append(SOURCED)
-    return tuple(notes)
-
-
-def describe_text(text: str | None, role: str | None) -> str:
-    """Which text it is and how it stands to the label, such as `text pre-read (written before ...)`; or `no text`."""
-    return f"text {text} ({ROLE_WORDS[role]})" if text and role else "no text"
-
-
 def load_features(dataset: Dataset, modalities: Sequence[str], inputs: Inputs | None = None) -> Features:
     """The rows that have a label and the vectors asked for; the others are counted in `left_out`.
 
@@ -174,13 +171,14 @@ def load_features(dataset: Dataset, modalities: Sequence[str], inputs: Inputs | 
     if unit == "image" and inputs.views == "frontal":
         missing["not a frontal film"] = ~is_frontal(table)
     found = {modality: find_vectors(dataset, store, inputs, table=table) for modality, store in stores.items()}
+    texts = text_contents(dataset.reports, inputs.text) if "text" in modalities else {}
     missing |= vectors_missing(found, inputs)
     kept, left_out = rows_kept(missing)
     if not kept.any():
         reasons = ", ".join(f"{count} {reason}" for reason, count in left_out.items())
         raise DataError(
             f"{dataset.name}: no {unit} has a label and every vector asked for ({reasons or 'it is empty'})",
-            hint='see what is there: cxremb sql "select store, section, count(*) from embeddings group by all"',
+            hint='see what is there: `cxremb sql "select store, section, count(*) from embeddings group by all"`',
         )
     return Features(
         unit=unit,
@@ -198,10 +196,15 @@ def load_features(dataset: Dataset, modalities: Sequence[str], inputs: Inputs | 
         label_version=labels.version,
         text=inputs.text if "text" in modalities else None,
         text_role=text_role(dataset.reports, inputs.text) if "text" in modalities else None,
+        texts=np.array([texts.get(study, "") for study in study_ids[kept].tolist()]) if "text" in modalities else None,
         xxxx=stores["text"].xxxx if "text" in stores else KEEP,
         pooling={modality: store.pooling for modality, store in stores.items()},
         keys={modality: store.manifest.key for modality, store in stores.items()},
-        seen={modality: seen for modality, store in stores.items() if (seen := store_trained_on(store))},
+        outdated={
+            modality: rows_with(outdated(dataset, modality, texts, matrix=matrix), rows[kept])
+            for modality, (matrix, rows) in found.items()
+        },
+        seen={modality: seen for modality, store in stores.items() if (seen := store_trained_on(dataset, store))},
         views=inputs.views,
         missing=inputs.missing,
         notes=notes,

@@ -1,9 +1,8 @@
-"""Label sets: read as matrices, and made by the user from SQL or from a file."""
+"""Label sets: read as matrices, and made by the user from SQL, from a file, or from readings by a policy."""
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +14,14 @@ from numpy.typing import NDArray
 
 from cxremb.errors import DataError, did_you_mean, name_list
 from cxremb.ids import find_id
-from cxremb.store.dataset import Dataset, commit_dataset, drafting, verified
-from cxremb.store.label_rows import LabelRows, made_here
+from cxremb.store.commit import SET_BY_COMMIT, Draft, commit_dataset, drafting, writing_tables
+from cxremb.store.dataset import Dataset, read_dataset, verified
+from cxremb.store.label_rows import LabelRows, gone_with, made_here
+from cxremb.store.layout import is_name
+from cxremb.store.readings import check_policy, decide, in_words, read_readings
 from cxremb.store.sql import query
 from cxremb.tablefile import open_table
-from cxremb.types import EXAMPLES, LabelSet
+from cxremb.types import EXAMPLES, LabelSet, Policy
 
 COLUMNS = ("study_id", "label", "value")
 SHAPE = "give the columns study_id, label and value (0 or 1; leave the row out where it is missing)"
@@ -104,7 +106,7 @@ def label_with_sql(dataset: Dataset, about: LabelSet, text: str) -> Dataset:
     if missing := [name for name in COLUMNS if name not in table.column_names]:
         raise DataError(f"the SQL selects no {', '.join(missing)}; it selects {', '.join(table.column_names)}", SHAPE)
     rows = zip(*(table[name].to_pylist() for name in COLUMNS), strict=True)
-    return store_labels(dataset, about, checked(dataset, rows), origin={"sql": text})
+    return store_labels(dataset, about, rows, origin={"sql": text})
 
 
 def label_from_file(dataset: Dataset, about: LabelSet, path: Path) -> Dataset:
@@ -115,14 +117,34 @@ def label_from_file(dataset: Dataset, about: LabelSet, path: Path) -> Dataset:
     table = open_table(path, encoding="utf-8")
     table.require(COLUMNS, SHAPE)
     rows = [[cells[name] or None for name in COLUMNS] for _, cells in table.rows(COLUMNS)]
-    return store_labels(dataset, about, checked(dataset, rows), origin={"file": str(path.resolve())})
+    return store_labels(dataset, about, rows, origin={"file": str(path.resolve())})
 
 
-def checked(dataset: Dataset, rows: Iterable[Sequence[Any]]) -> list[Row]:
+def label_from_readings(dataset: Dataset, about: LabelSet, policy: Policy) -> Dataset:
+    """The data set with a label set that a policy makes of readings which came with the collection.
+
+    about: without a task it has that of the label set whose readings they are, without a policy its words. Raises
+    `DataError` if there are no such readings or no such policy.
+    """
+    check_policy(policy)
+    found = dict(read_readings(dataset, policy.of))
+    several = any(len(readings) > 1 for readings in found.values())
+    known = dataset.descriptor.get("label_sets", {}).get(policy.of, {})
+    about = replace(
+        about, task=about.task or known.get("task", "multilabel"), policy=about.policy or in_words(policy, several)
+    )
+    rows = [
+        (study, label, value) for study, readings in found.items() for label, value in decide(policy, readings).items()
+    ]
+    return store_labels(dataset, about, rows, origin={"readings": policy.of})
+
+
+def checked(dataset: Dataset, rows: Iterable[Sequence[Any]], origin: Mapping[str, str]) -> list[Row]:
     """The rows, once they can be labels. Raises `DataError` that counts what cannot, and names the first ten."""
     rows = list(rows)
     if not rows:
-        raise DataError("no rows: nothing to label with", hint="run the SQL with `cxremb sql` to see why")
+        see = f"look into {origin['file']}" if "file" in origin else "ask with `cxremb sql` to see why"
+        raise DataError("no rows: nothing to label with", hint=see)
     refuse(
         [row for row in rows if None in row or "" in row], "with a null", "leave a row out where its value is missing"
     )
@@ -131,7 +153,8 @@ def checked(dataset: Dataset, rows: Iterable[Sequence[Any]]) -> list[Row]:
     refuse(
         [study for study, _, _ in named if study not in known],
         f"of studies that {dataset.name} does not have",
-        f"where the store holds several data sets, add: where dataset = '{dataset.name}'",
+        f"its studies are called {name_list(sorted(known), 3)}"
+        + (f"; where the store holds several data sets, add: where dataset = '{dataset.name}'" * ("sql" in origin)),
     )
     refuse([row for row in named if row[2] not in (0, 1)], "whose value is neither 0 nor 1", SHAPE)
     times = Counter((study, label) for study, label, _ in named)
@@ -164,38 +187,50 @@ def infer_task(rows: Sequence[Row]) -> str:
     return "multiclass" if len(labels) > 2 and one_each else "multilabel"
 
 
-def store_labels(dataset: Dataset, about: LabelSet, rows: Sequence[Row], *, origin: Mapping[str, str]) -> Dataset:
+def store_labels(
+    dataset: Dataset, about: LabelSet, rows: Iterable[Sequence[Any]], *, origin: Mapping[str, str]
+) -> Dataset:
     """The data set with this label set in it, in place of an earlier one of that name that was made here too.
 
-    Raises `DataError` if the collection brought a set of that name with it, or the task does not fit the rows.
+    It is the data set as it is now, whatever has been added since `dataset` was opened. Raises `DataError` if the
+    collection brought a set of that name with it, if the rows cannot be labels, or the task does not fit them.
     """
-    sets = dict(dataset.descriptor.get("label_sets", {}))
-    if not re.fullmatch(r"\w[\w.-]*", about.name, flags=re.ASCII):
+    if not is_name(about.name):
         raise DataError(f"{about.name!r} cannot name a label set", hint="use letters, digits, _ - and .")
-    if about.name in sets and not made_here(sets[about.name]):
-        raise DataError(
-            f"{dataset.name}: the label set {about.name!r} came with the collection and stays as it is",
-            hint="choose another name",
-        )
-    about = LabelSet(about.name, about.task or infer_task(rows), about.means, policy=about.policy)
+    with writing_tables(dataset.paths):
+        current = read_dataset(dataset.paths.descriptor)
+        if about.name in (sets := current.descriptor.get("label_sets", {})) and not made_here(sets[about.name]):
+            raise DataError(
+                f"{current.name}: the label set {about.name!r} came with the collection and stays as it is",
+                hint="choose another name",
+            )
+        named = checked(current, rows, origin)
+        about = LabelSet(about.name, about.task or infer_task(named), about.means, policy=about.policy)
+        with drafting(current.paths, ["labels"]) as drafts:
+            found = write_labels(current, drafts["labels"], about, rows=named, origin=origin)
+            keep = {name: value for name, value in current.descriptor.items() if name not in SET_BY_COMMIT}
+            keep["notes"] = [note for note in keep.get("notes", ()) if note["what"] != gone_with(about.name)]
+            others = {name: facts for name, facts in current.descriptor["tables"].items() if name != "labels"}
+            return commit_dataset(current.paths, drafts, {**keep, "label_sets": {**sets, **found}}, kept=others)
+
+
+def write_labels(
+    dataset: Dataset, draft: Draft, about: LabelSet, *, rows: Sequence[Row], origin: Mapping[str, str]
+) -> dict[str, dict[str, Any]]:
+    """What dataset.json says of the set, whose rows are in the draft after those of all other sets."""
     by_study: dict[str, dict[str, float]] = {}
     for study, label, value in rows:
         by_study.setdefault(study, {})[label] = value
-    descriptor = {name: value for name, value in dataset.descriptor.items() if name not in ("created", "tables")}
-    kept = {name: facts for name, facts in dataset.descriptor["tables"].items() if name != "labels"}
-    with drafting(dataset.paths, ["labels"]) as drafts:
-        draft = drafts["labels"]
-        for batch in pq.ParquetFile(verified(dataset, "labels")).iter_batches():
-            others = batch.filter(pc.not_equal(batch["label_set"], about.name))
-            draft.extend(pa.Table.from_batches([others]))
-        labelled = LabelRows([(about, origin)], draft.add)
-        for study, values in by_study.items():
-            labelled.add(study, {about.name: values})
-        found = labelled.finish()
-        if not found:
-            raise DataError(
-                f"the label set {about.name!r} has nothing to tell apart: {labelled.sets[about.name].why_alike()}",
-                hint="give studies with 1 and studies with 0",
-            )
-        descriptor["label_sets"] = {**sets, **found}
-        return commit_dataset(dataset.paths, drafts, descriptor, kept=kept)
+    for batch in pq.ParquetFile(verified(dataset, "labels")).iter_batches():
+        others = batch.filter(pc.not_equal(batch["label_set"], about.name))
+        draft.extend(pa.Table.from_batches([others]))
+    labelled = LabelRows([(about, origin)], draft.add)
+    for study, values in by_study.items():
+        labelled.add(study, {about.name: values})
+    found = labelled.finish()
+    if not found:
+        raise DataError(
+            f"the label set {about.name!r} has nothing to tell apart: {labelled.sets[about.name].why_alike()}",
+            hint="give studies with 1 and studies with 0",
+        )
+    return found

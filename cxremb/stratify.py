@@ -1,7 +1,7 @@
 """The figures of a run per group of its test rows, by any SQL expression over what is known of them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 import pyarrow as pa
@@ -10,13 +10,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from cxremb.errors import DataError, QueryError, name_list
 from cxremb.evaluation.arrays import missing_names
-from cxremb.evaluation.bootstrap import USUAL, Interval, Resampling
+from cxremb.evaluation.bootstrap import USUAL, Difference, Interval, Resampling
 from cxremb.labels import rows_of
 from cxremb.predictions import Predictions
+from cxremb.predictions.gaps import gaps_of
+from cxremb.store.conditions import condition_error
 from cxremb.store.dataset import Dataset
-from cxremb.store.facts import fact_columns
+from cxremb.store.facts import MAPS_OF_A_STUDY, almost_numbers, fact_columns
+from cxremb.store.scans import quoted
 from cxremb.store.sql import query
-from cxremb.store.views import quoted
 from cxremb.tabular import Tabular
 from cxremb.training.runs import Run
 
@@ -35,22 +37,14 @@ EXAMPLES = (
 )
 TERMS = "problems"  # the label set whose labels are findings, where there is one
 
-# One row for each test item; what comes several times for a study is a map.
+# One row for each test item.
 FACTS = """
 WITH judged AS (
     SELECT DISTINCT item_id, study_id, patient_id FROM predictions
     WHERE run_id = {run} AND dataset = {dataset} AND part = 'test'
 ),
 films AS ({films}),
-written AS (
-    SELECT study_id, map_from_entries(list((section, text))) AS reports
-    FROM reports WHERE dataset = {dataset} AND text <> '' GROUP BY study_id
-),
-sets AS (
-    SELECT study_id, label_set, map_from_entries(list((label, value))) AS one
-    FROM labels WHERE dataset = {dataset} GROUP BY study_id, label_set
-),
-labelled AS (SELECT study_id, map_from_entries(list((label_set, one))) AS labels FROM sets GROUP BY study_id),
+{maps},
 known AS (
     SELECT *{chosen} FROM judged LEFT JOIN films USING ({key})
     LEFT JOIN written USING (study_id) LEFT JOIN labelled USING (study_id)
@@ -66,6 +60,11 @@ FILMS = {
         FROM images WHERE dataset = {dataset} GROUP BY study_id""",
 }
 
+COLUMNS = {
+    "image": ("image_id", "view", "view_raw", "path", "sha256", "width", "height", "study_id", "patient_id"),
+    "study": ("view", "films", "study_id", "patient_id"),
+}
+
 
 @dataclass(frozen=True)
 class Stratum:
@@ -76,13 +75,14 @@ class Stratum:
     positives: int
     clusters: int
     metrics: dict[str, Interval]
+    gaps: dict[str, Difference] = field(default_factory=dict)  # the group minus the other rows: `predictions.gaps`
 
 
 @dataclass(frozen=True)
 class Strata:
     """The groups, largest first, and the one with the worst figure among those that bear an interval.
 
-    Being the worst of several is partly chance: its interval is not corrected for having been picked.
+    Being the worst of several is partly chance: its own interval is not corrected for having been picked, its gap is.
     """
 
     groups: list[Stratum]
@@ -91,7 +91,7 @@ class Strata:
     reason: str | None = None  # why none is the worst
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Stratified(Tabular):
     """The figures of each group, and what a reader must know of how the groups came about."""
 
@@ -108,6 +108,7 @@ class Stratified(Tabular):
             [
                 {"group": group.name, "rows": group.rows, "positives": group.positives, "metric": metric}
                 | asdict(figure)
+                | gap_columns(group.gaps.get(metric))
                 for group in self.strata.groups
                 for metric, figure in group.metrics.items()
             ]
@@ -130,8 +131,7 @@ def stratify(
     """
     found = run.predictions().of_label(label)
     notes = []
-    pools = found.pools
-    if len(pools) > 1:
+    if len(pools := found.pools) > 1:
         found = pools[0]
         notes.append(
             f"of the first of {len(pools)} repeats and seeds: scores of several models are not ranked together"
@@ -141,6 +141,8 @@ def stratify(
     else:
         column = column_of(dataset, found, expression_of(dataset, by))
         groups, more = strata(found, column, metrics=METRICS, resampling=resampling), []
+    if words := run.verbatim_on(found):
+        more.append(words)
     return Stratified(run.run_id, found.labels[0], by, groups, (*notes, *more), tuple(run.caveats))
 
 
@@ -161,12 +163,22 @@ def strata(
     if not by or by in NO_ORDER:
         raise DataError(f"no group is worst by {by or 'nothing'}", hint="name auroc, accuracy or f1 first")
     names = group_names(column, len(predictions.items))
-    groups = [
-        stratum(name, predictions.take(names == name), metrics, resampling=resampling)
-        for name in sorted(set(names.tolist()))
-    ]
-    groups.sort(key=lambda group: -group.rows)
-    return with_worst(groups, by)
+    found = {}
+    for name in sorted(set(names.tolist())):
+        own = predictions.take(names == name)
+        found[name] = stratum(name, own, metrics, resampling=resampling), own, predictions.take(names != name)
+    return with_worst(sorted(with_gaps(found, metrics), key=lambda group: -group.rows), by)
+
+
+def with_gaps(found: Mapping[str, tuple[Stratum, Predictions, Predictions]], metrics: Sequence[str]) -> list[Stratum]:
+    """The groups, each with its gaps. found: name -> the group, its rows, the other rows."""
+    gaps = gaps_of([(own, rest) for _, own, rest in found.values()], metrics)
+    return [replace(group, gaps=own) for (group, *_), own in zip(found.values(), gaps, strict=True)]
+
+
+def gap_columns(gap: Difference | None) -> dict[str, float | None]:
+    """Those of `Stratified.to_arrow`."""
+    return {f"gap{name and '_'}{name}": getattr(gap, name or "value", None) for name in ("", "low", "high", "p")}
 
 
 def stratum(name: str, rows: Predictions, metrics: Sequence[str], *, resampling: Resampling | None = None) -> Stratum:
@@ -210,24 +222,28 @@ def expression_of(dataset: Dataset, by: str) -> str:
 def column_of(dataset: Dataset, found: Predictions, expression: str) -> NDArray[np.object_]:
     """(n,) the value of an expression for each row, None where it is null."""
     names = {"run": quoted(found.run), "dataset": quoted(dataset.name)}
+    maps = MAPS_OF_A_STUDY.format(**names)
     key = "item_id" if found.unit == "image" else "study_id"
     films = FILMS[found.unit].format(**names)
     chosen = fact_columns(dataset, found.unit, expression)
-    question = FACTS.format(**names, films=films, key=key, chosen=chosen, expression=expression)
+    question = FACTS.format(**names, films=films, maps=maps, key=key, chosen=chosen, expression=expression)
     try:
         table = query(dataset.paths.root, question)
     except QueryError as error:
-        known = sorted(set(dataset.facts["name"].to_pylist()))
-        columns = (
-            f"; its table has {name_list(known, MOST_NAMED)}" if known else "; no other column of its table is kept"
-        )
-        raise QueryError(str(error), hint=EXAMPLES + columns) from error
+        raise condition_error(error, what_there_is(dataset, found.unit, expression)) from error
     values = dict(zip(table["item"].to_pylist(), table["stratum"].to_pylist(), strict=True))
     items = found.items.tolist()
     if len(values) < table.num_rows or not values.keys() >= set(items):
         counts = f"{table.num_rows:,} values for {len(values):,} rows"
         raise DataError(f"{expression!r} gives {counts}", hint=EXAMPLES)
     return np.array([values[item] for item in items], dtype=np.object_)
+
+
+def what_there_is(dataset: Dataset, unit: str, expression: str) -> str:
+    """A hint for an expression that SQL refused: the columns of a row, and facts that are no numbers for a few."""
+    facts = name_list(sorted(set(dataset.facts["name"].to_pylist())), MOST_NAMED)
+    kept = f"its table has {facts}" if facts else "no other column of its table is kept"
+    return "; ".join([*almost_numbers(dataset, expression), EXAMPLES, f"a row has {', '.join(COLUMNS[unit])}", kept])
 
 
 def by_finding(dataset: Dataset, found: Predictions, resampling: Resampling | None = None) -> tuple[Strata, list[str]]:
@@ -246,14 +262,15 @@ def by_finding(dataset: Dataset, found: Predictions, resampling: Resampling | No
         raise DataError(f"no positive test row has a label of {label_set}", hint="group by an SQL expression instead")
     names = sorted(has, key=lambda term: (-len(has[term]), term))
     negatives = np.flatnonzero(y == 0)
-    groups = []
+    groups = {}
     for name in names[:MOST_FINDINGS]:
-        rows = np.concatenate([np.array(has[name], dtype=np.int64), negatives])
-        groups.append(stratum(name, found.take(rows), METRICS, resampling=resampling))
+        own = found.take(np.concatenate([np.array(has[name], dtype=np.int64), negatives]))
+        rest = found.take(np.setdiff1d(np.arange(len(y)), has[name]))
+        groups[name] = stratum(name, own, METRICS, resampling=resampling), own, rest
     notes = [f"each group: the positive rows with that label of {label_set}, against all {len(negatives):,} negative"]
     if len(names) > MOST_FINDINGS:
         notes.append(f"{len(names) - MOST_FINDINGS} rarer ones are not shown")
-    return with_worst(groups, "auroc"), notes
+    return with_worst(with_gaps(groups, METRICS), "auroc"), notes
 
 
 def finding_set(dataset: Dataset) -> str:
@@ -262,7 +279,8 @@ def finding_set(dataset: Dataset) -> str:
     found = [name for task in ("terms", "multilabel") for name, one in about.items() if one["task"] == task]
     if not found:
         raise DataError(
-            f"{dataset.name}: no label set lists findings", hint="add one with `cxremb data label`, or group by SQL"
+            f"{dataset.name}: no label set lists findings",
+            hint="add one with `cxremb data label NAME --file TABLE`, or group by SQL",
         )
     return TERMS if TERMS in found else found[0]
 

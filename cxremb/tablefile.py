@@ -23,13 +23,15 @@ from typing import Any, BinaryIO, cast
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cxremb.errors import DataError
+from cxremb.errors import DataError, count_of, name_list
 
 DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe"}
 SNIFFED_CHARACTERS, SNIFFED_ROWS = 1 << 16, 50
-BLOCK_BYTES = 1 << 20
-BATCH_ROWS = 8192
-UNREADABLE = (OSError, EOFError, zlib.error, csv.Error, UnicodeError, pa.ArrowException)
+BLOCK_BYTES, BATCH_ROWS = 1 << 20, 8192
+UNFIT_SHOWN = 10  # rows of another length that an error names
+UNREADABLE = (OSError, EOFError, zlib.error, zipfile.BadZipFile, csv.Error, UnicodeError, pa.ArrowException)
+ZIP = b"PK\x03\x04"
+SEPARATOR = re.compile(r'"?sep=(.)"?', re.IGNORECASE)  # Excel's own first line, which is no header
 # What a cell says when it says nothing. "None." stays, a radiologist wrote it; "none" may be a class.
 MISSING = frozenset(("", "nan", "na", "n/a", "<na>", "nat", "null", "#nv", "#bezug"))
 # What a spreadsheet leaves where a formula failed, in any language: #VALUE!, #WERT!, #¿NOMBRE?, #N/A, #N/D, Err:502,
@@ -53,7 +55,8 @@ class TableFile:
     @property
     def format(self) -> str:
         """In words: `CSV (cp1252, semicolon)`."""
-        return f"CSV ({self.encoding}, {DELIMITERS[self.delimiter]})" if self.encoding else "Parquet"
+        delimiter = DELIMITERS.get(self.delimiter, self.delimiter)
+        return f"CSV ({self.encoding}, {delimiter})" if self.encoding else "Parquet"
 
     def place(self, number: int) -> str:
         """Where a row stands, for messages."""
@@ -71,14 +74,15 @@ class TableFile:
         """(number, cells of `columns`) of each row; blank lines are passed over.
 
         The number is that of the line on which a row of text ends, and of the row itself in Parquet, from 1.
-        Raises `DataError`, naming the file and the place, for a row that does not fit or cannot be read.
+        Raises `DataError`, naming file and place, for a row that cannot be read; at the end for all that do not fit.
         """
         self.require(columns)
         yield from text_rows(self, columns) if self.encoding else parquet_rows(self, columns)
 
 
 def open_table(path: Path, *, encoding: str = "", delimiter: str = "", remedy: str = "") -> TableFile:
-    """The table in `path`, gzipped or not. Encoding and delimiter are found out where they are not given.
+    """The table in `path`, gzipped, alone in a ZIP archive, or as it is. Encoding and delimiter are found out where
+    they are not given.
 
     Raises `DataError` if it is none, has no columns, or two of one name.
     """
@@ -88,27 +92,39 @@ def open_table(path: Path, *, encoding: str = "", delimiter: str = "", remedy: s
         if head == b"PAR1":
             schema = pq.ParquetFile(path).schema_arrow
             return with_columns(TableFile(path, tuple(schema.names), bulky=bulky_columns(schema), remedy=remedy))
-        if head == b"PK\x03\x04":
-            raise zipped(path)
         encoding = encoding or encoding_of(path)
         delimiter = delimiter or delimiter_of(path, encoding)
         with open_bytes(path) as raw, text_of(raw, encoding) as text:
-            header = next(filter(None, csv.reader(text, delimiter=delimiter)), [])
+            header = next(filter(None, csv.reader(after_separator(text), delimiter=delimiter)), [])
     except UNREADABLE as error:
         raise broken(TableFile(path, (), encoding, delimiter, remedy=remedy), 0, error) from error
     return with_columns(TableFile(path, tuple(header), encoding, delimiter, remedy=remedy))
 
 
-def zipped(path: Path) -> DataError:
-    """The error for a ZIP archive, which a spreadsheet's own file is too: only what is in it tells them apart."""
+def zipped_file(path: Path) -> BinaryIO:
+    """The only file of a ZIP archive, as Kaggle gives out its tables.
+
+    Raises `DataError` for a spreadsheet, which is an archive too, and for one that is damaged, locked or holds several.
+    """
     try:
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-    except (OSError, zipfile.BadZipFile):
-        return DataError(f"{path}: a damaged ZIP archive", hint="get the file again")
-    if "[Content_Types].xml" in names or "mimetype" in names:
-        return DataError(f"{path}: a spreadsheet's own format", hint="save the sheet as CSV in UTF-8, and add that")
-    return DataError(f"{path}: a ZIP archive of {', '.join(names[:3])}", hint=f"unpack it first: unzip {path.name}")
+        archive = zipfile.ZipFile(path)
+        # beside a file from a Mac lies one of its properties
+        files = [one for one in archive.infolist() if not one.is_dir() and not one.filename.startswith("__MACOSX/")]
+        names = [one.filename for one in files]
+        sheet = "[Content_Types].xml" in names or "mimetype" in names
+        if len(files) == 1 and not sheet and not files[0].flag_bits & 1:  # which says that it is encrypted
+            return cast(BinaryIO, archive.open(files[0]))
+    except (OSError, zipfile.BadZipFile, NotImplementedError) as error:
+        raise DataError(f"{path}: a damaged ZIP archive", hint="get the file again") from error
+    if sheet:
+        raise DataError(f"{path}: a spreadsheet's own format", hint="save the sheet as CSV in UTF-8, and add that")
+    raise DataError(f"{path}: a ZIP archive of {name_list(names, 3)}", hint=f"unpack it first: unzip {path.name}")
+
+
+def after_separator(text: Iterable[str]) -> Iterator[str]:
+    """The lines; for a first one that names the delimiter a blank one, so that the others keep their number."""
+    for number, line in enumerate(text):
+        yield "\n" if number == 0 and SEPARATOR.fullmatch(line.strip()) else line
 
 
 def bulky_columns(schema: pa.Schema) -> frozenset[str]:
@@ -132,9 +148,12 @@ def with_columns(table: TableFile) -> TableFile:
 
 
 def open_bytes(path: Path) -> BinaryIO:
-    """The bytes of a file, unzipped if they are gzip or the name says so."""
+    """The bytes of a file, unzipped if they are gzip, or the name says so, or a ZIP archive of one file."""
     with path.open("rb") as file:
-        zipped = file.read(2) == b"\x1f\x8b" or path.suffix == ".gz"
+        head = file.read(4)
+    if head == ZIP:
+        return zipped_file(path)
+    zipped = head.startswith(b"\x1f\x8b") or path.suffix == ".gz"
     return cast(BinaryIO, gzip.open(path)) if zipped else path.open("rb")
 
 
@@ -176,6 +195,8 @@ def delimiter_of(path: Path, encoding: str) -> str:
     """The delimiter that parts the first rows into the same number of cells, and more than one."""
     with open_bytes(path) as raw, text_of(raw, encoding) as text:
         sample = text.read(SNIFFED_CHARACTERS)
+    if named := SEPARATOR.fullmatch(sample.partition("\n")[0].strip()):
+        return named[1]
 
     def score(delimiter: str) -> tuple[bool, float, int]:
         reader = csv.reader(io.StringIO(sample, newline=""), delimiter=delimiter)
@@ -190,23 +211,34 @@ def text_rows(table: TableFile, columns: Sequence[str]) -> Iterator[tuple[int, C
     """The rows of delimited text."""
     wanted = [(name, table.columns.index(name)) for name in columns]
     line, header = 0, True
+    unfit: list[tuple[int, int]] = []  # line and cells of each row that does not fit: one error is to name all
     try:
         with open_bytes(table.path) as raw, text_of(raw, table.encoding) as text:
-            reader = csv.reader(text, delimiter=table.delimiter, strict=True)  # strict: an open quote is an error
+            # strict: an open quote is an error
+            reader = csv.reader(after_separator(text), delimiter=table.delimiter, strict=True)
             for row in reader:
                 line = reader.line_num
                 if header or not row:
                     header = header and not row
                     continue
                 if len(row) != len(table.columns):
-                    raise DataError(
-                        f"{table.path}: line {line} has {len(row)} cells, the header has {len(table.columns)}",
-                        hint=table.remedy
-                        or f"it was read as {table.format}: quote cells that hold the delimiter, or mend the row",
-                    )
-                yield line, {name: row[index].strip() for name, index in wanted}
+                    unfit.append((line, len(row)))
+                elif not unfit:
+                    yield line, {name: row[index].strip() for name, index in wanted}
     except UNREADABLE as error:
-        raise broken(table, line, error) from error
+        if not unfit:
+            raise broken(table, line, error) from error
+    if unfit:
+        raise unfit_rows(table, unfit)
+
+
+def unfit_rows(table: TableFile, unfit: Sequence[tuple[int, int]]) -> DataError:
+    """The error for rows of another length than the header. unfit: line and cells of each."""
+    rows = [f"line {line} has {count_of(cells, 'cell')}" for line, cells in unfit]
+    more = f" ({len(rows):,} rows do not fit)" if len(rows) > 1 else ""
+    mend = f"it was read as {table.format}: quote cells that hold the delimiter, or mend the rows"
+    what = f"{name_list(rows, UNFIT_SHOWN)}, the header has {len(table.columns)}{more}"
+    return DataError(f"{table.path}: {what}", hint=table.remedy or mend)
 
 
 def parquet_rows(table: TableFile, columns: Sequence[str]) -> Iterator[tuple[int, Cells]]:
@@ -224,11 +256,8 @@ def parquet_rows(table: TableFile, columns: Sequence[str]) -> Iterator[tuple[int
 def broken(table: TableFile, line: int, error: Exception) -> DataError:
     """The error for a file that cannot be read on after `line`."""
     if isinstance(error, UnicodeError):
-        place = table.place(undecodable_line(table))
-        return DataError(
-            f"{table.path}: {place} is not text in {table.encoding.upper()}",
-            hint=table.remedy or "save the table as CSV in UTF-8",
-        )
+        what = f"{table.place(undecodable_line(table))} is not text in {table.encoding.upper()}"
+        return DataError(f"{table.path}: {what}", hint=table.remedy or "save the table as CSV in UTF-8")
     if isinstance(error, OSError) and error.strerror:
         return DataError(f"{table.path}: cannot be read ({error.strerror})", hint="check the path and its permissions")
     where = f" after {table.place(line)}" if line else ""

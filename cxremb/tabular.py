@@ -33,6 +33,10 @@ class Tabular(ABC):
         """As the Arrow PyCapsule interface asks."""
         return self.to_arrow().__arrow_c_stream__(requested_schema)
 
+    def __repr__(self) -> str:
+        """One line: all of it is in the table."""
+        return f"<{type(self).__name__}: {self.heading()}>"
+
     def heading(self) -> str:
         """One line over the table in a notebook."""
         return type(self).__name__

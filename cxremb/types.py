@@ -1,6 +1,7 @@
 """What adapters hand over: a collection of studies and images, and notes on what did not pair."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -30,6 +31,30 @@ class Progress(Protocol):
     def __call__(self, items: Iterable[T], total: int | None, what: str | Callable[[], str]) -> Iterator[T]: ...
 
 
+@contextmanager
+def stages(progress: Progress, what: str, names: Sequence[str]) -> Iterator[Callable[[], object]]:
+    """A function to call as each of the named stages begins; who watches sees which one is under way.
+
+    Between two calls nothing else may be watched.
+    """
+    now = what
+
+    def begun() -> Iterator[str]:
+        nonlocal now
+        for name in names:
+            now = f"{what}: {name}"
+            yield name
+        now = what
+
+    watched = progress(begun(), len(names), lambda: now)
+    try:
+        yield lambda: next(watched)
+        list(watched)
+    finally:
+        if isinstance(watched, Generator):
+            watched.close()  # an error, which holds on to this frame, would leave the bar on the screen
+
+
 def unwatched(items: Iterable[T], total: int | None, what: str | Callable[[], str]) -> Iterator[T]:
     """The items as they come."""
     yield from items
@@ -46,6 +71,8 @@ class Study:
     labels: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # label set -> label -> 0 or 1
     parts: Mapping[str, str] = field(default_factory=dict)  # published split -> train, val or test
     facts: Mapping[str, str] = field(default_factory=dict)  # name -> what a table says: age, sex, laboratory values
+    # label set -> reader ("" where there is one) -> label -> 1 (yes), 0 (no) or -1 (unsure)
+    readings: Mapping[str, Mapping[str, Mapping[str, float]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +100,14 @@ class Note:
     examples: Sequence[str] = ()
     hint: str = ""
 
+    @property
+    def in_words(self) -> str:
+        """All of it in one line, with the first three examples."""
+        some = self.examples[:3]
+        more = f" and {self.count - len(some):,} more" if self.count > len(some) else ""
+        which = f" ({', '.join(some)}{more})" if some else ""
+        return f"{self.what}: {self.count:,}{which}" + (f"; {self.hint}" if self.hint else "")
+
 
 @dataclass
 class NoteCounter:
@@ -96,6 +131,19 @@ def notes_of(*counters: NoteCounter) -> list[Note]:
 
 
 @dataclass(frozen=True)
+class Policy:
+    """How the readings of a label set become labels (`store.readings`).
+
+    uncertain: what an unsure reading is: `ignore` (none), `zero` or `one`. readers: what several make together:
+    `majority` (missing where they are even), `any` (1 if one says so) or `all` (0 if one says so).
+    """
+
+    of: str  # the label set whose readings they are
+    uncertain: str = "ignore"
+    readers: str = "majority"
+
+
+@dataclass(frozen=True)
 class LabelSet:
     """What a label set says. A value that is absent is missing: neither yes nor no.
 
@@ -108,6 +156,7 @@ class LabelSet:
     means: str  # in one sentence
     labels: Sequence[str] = ()  # in this order; empty: as found
     policy: str = ""  # a choice that was made, such as "uncertain (-1) is missing"
+    decided: Policy | None = None  # its values are made of readings; else `Study.labels` has them
 
 
 @dataclass(frozen=True)

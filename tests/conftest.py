@@ -14,6 +14,14 @@ from cxremb.datasets.iu_labels import label_studies
 from cxremb.store.dataset import Dataset
 from cxremb.types import Collection, Image, Study
 
+WIDE = "1000"  # columns: tests of words read whole sentences; tests/test_screen.py holds what 80 columns do to them
+
+
+@pytest.fixture(autouse=True)
+def wide_screen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A screen on which no sentence is broken."""
+    monkeypatch.setenv("COLUMNS", WIDE)
+
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:
@@ -77,7 +85,6 @@ class Result:
 @pytest.fixture
 def cxremb(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> object:
     """The command `cxremb`, in this process."""
-    monkeypatch.setenv("COLUMNS", "100")
 
     def call(*words: object) -> Result:
         monkeypatch.setattr(sys, "argv", ["cxremb", *map(str, words)])

@@ -1,5 +1,6 @@
 """A data set and its stores, on disk, whose vectors carry a signal of known strength."""
 
+import hashlib
 from dataclasses import dataclass
 from math import erf
 from pathlib import Path
@@ -13,6 +14,7 @@ from cxremb.store.dataset import Dataset
 from cxremb.store.files import replace_table, sha256_of
 from cxremb.store.layout import IMAGES, LABEL_SOURCE, LABELS, REPORTS, STUDIES, DatasetPaths, embedding_schema
 from cxremb.store.manifest import Manifest, Part, Recipe, publish
+from cxremb.store.outdated import text_contents
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ def planted_tables(plan: Planted) -> tuple[dict[str, pa.Table], np.ndarray]:
             "image_id": f"{row['study_id']}-{view}",
             "view": view,
             "path": "x.png",
-            "sha256": "0",
+            "sha256": hashlib.sha256(f"{row['study_id']}-{view}".encode()).hexdigest(),
             "width": 1,
             "height": 1,
         }
@@ -116,9 +118,11 @@ def write_store(
     )
     folder = dataset.paths.embeddings / recipe.store
     n = len(ids)
+    films = zip(*(dataset.images[name].to_pylist() for name in ("image_id", "sha256")), strict=True)
+    now = text_contents(dataset.reports, section) if modality == "text" else dict(films)
     flat = pa.array(vectors.astype(np.float16).ravel())
     schema = embedding_schema(vectors.shape[1], {"encoder": encoder})
-    columns = [ids, ids, [section] * n, list(recipe.poolings) * n, ["0"] * n]
+    columns = [ids, ids, [section] * n, list(recipe.poolings) * n, [now.get(name) or "0" for name in ids]]
     arrays = [pa.array(column, type=field.type) for column, field in zip(columns, schema, strict=False)]
     embedding = pa.FixedSizeListArray.from_arrays(flat, type=schema.field("embedding").type)
     table = pa.Table.from_arrays([*arrays, embedding], schema=schema)
@@ -129,8 +133,10 @@ def write_store(
     publish(Manifest(version, recipe.key, recipe, "none", created, (part,), n, n, 0, None, {}), folder)
 
 
-def plant(root: Path, plan: Planted, modalities: tuple[str, ...] = ("image", "text")) -> Dataset:
-    """The data set `planted` under `root`, with a store per modality."""
+def plant(
+    root: Path, plan: Planted, modalities: tuple[str, ...] = ("image", "text"), *, name: str = "planted"
+) -> Dataset:
+    """The data set `name` under `root`, with a store per modality."""
     tables, y = planted_tables(plan)
     abnormal = {"task": "binary", "means": "planted", "labels": ["abnormal"], "policy": "", "version": "0"}
     about = {"licence": "none", "citation": "none", "source": {}, "notes": [], "simulated": plan.simulated}
@@ -138,7 +144,7 @@ def plant(root: Path, plan: Planted, modalities: tuple[str, ...] = ("image", "te
     about["label_sets"] = {"normal_abnormal": abnormal} | {
         name: abnormal | {"task": task, "labels": labels} for name, (task, labels) in several.items()
     }
-    dataset = write_dataset(DatasetPaths(root, "planted"), tables, about)
+    dataset = write_dataset(DatasetPaths(root, name), tables, about)
     rng = np.random.default_rng(plan.seed + 1)
     place = {study: i for i, study in enumerate(tables["studies"]["study_id"].to_pylist())}
     if "image" in modalities:

@@ -4,10 +4,20 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
+from sklearn.metrics import roc_auc_score
 
 from cxremb.evaluation.bootstrap import USUAL, Difference, Interval, Resampling
 from cxremb.evaluation.reliability import logit as log_odds
 from cxremb.predictions import Predictions
+
+
+def within(y: ArrayLike, score: ArrayLike, fold: ArrayLike) -> float:
+    """The AUROC within folds, weighted by pairs: scikit-learn's of each fold that has both classes."""
+    y, score, fold = (np.asarray(values) for values in (y, score, fold))
+    places = [fold == one for one in np.unique(fold)]
+    judged = [rows for rows in places if 0 < (y[rows] == 1).sum() < rows.sum()]
+    pairs = [(y[rows] == 1).sum() * (y[rows] == 0).sum() for rows in judged]
+    return float(np.average([roc_auc_score(y[rows], score[rows]) for rows in judged], weights=pairs))
 
 
 def predicted(
@@ -21,6 +31,7 @@ def predicted(
     part: str = "test",
     logit: ArrayLike | None = None,
     threshold: ArrayLike | None = None,
+    fold: ArrayLike | None = None,
 ) -> Predictions:
     """n rows of one or of k labels, `label 1` to `label k`; each its own patient, all of one model, if left out."""
     prob = np.asarray(prob, dtype=np.float64)
@@ -40,7 +51,7 @@ def predicted(
         studies=items,
         patients=np.arange(n) if patients is None else np.asarray(patients),
         repeat=zero if pools is None else np.asarray(pools),
-        fold=zero,
+        fold=zero if fold is None else np.asarray(fold, dtype=np.int64),
         seed=zero,
         y=y if several else y[:, None],
         prob=table,

@@ -25,7 +25,7 @@ Call = Callable[..., tuple[int, str, str]]
 @pytest.fixture
 def cxremb(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Call:
     """The command `cxremb data`, with a store root of its own: exit code, stdout, stderr."""
-    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("COLUMNS", "200")  # a command with the folders of a test in it stays one line
 
     def call(*words: object) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["cxremb", "data", *map(str, words), "--root", str(tmp_path / "root")])
@@ -181,7 +181,7 @@ def test_a_table_of_reports_says_to_embed_texts(cxremb: Call, tmp_path: Path) ->
     _, out = added(cxremb, tmp_path, "table", "--name", "texts", "--table", table, "--text", "findings")
     assert f"next        cxremb embed --model {suggested('text')}" in out
     _, out = added(cxremb, tmp_path, "table", "--name", "bare", "--table", table)
-    assert "next        cxremb data show bare" in out
+    assert "next        cxremb data show" in out
     _, out = added(cxremb, tmp_path, "table", "--name", "texts", "--table", table, "--text", "findings")
     assert f"next        cxremb embed --model {suggested('text')} --dataset texts" in out
 
@@ -243,6 +243,9 @@ def test_fetch_of_a_medmnist_set(cxremb: Call, tmp_path: Path, monkeypatch: pyte
         (["fetch", "mimic_cxr"], 1, "iu_xray, .*pneumoniamnist"),
         (["fetch", "iu_xray", "--base-url", "ftp://x"], 1, "not an http"),
         (["fetch", "pneumoniamnist", "--size", 5], 1, "of 5 pixels"),
+        (["fetch", "pneumoniamnist", "--size", 0], 1, "of 0 pixels"),
+        (["fetch", "pneumoniamnist", "--base-url", "https://x"], 2, "pneumoniamnist comes from its own package"),
+        (["fetch", "iu_xray", "--size", 64], 2, "iu_xray has one size"),
         (["add", "nonsense"], 2, "nonsense"),
         (["add", "table", "--table", "gone.csv"], 2, "--name"),
         (["add", "table", "--name", "t", "--table", "gone.csv"], 1, "gone.csv: cannot be read"),
@@ -251,6 +254,10 @@ def test_fetch_of_a_medmnist_set(cxremb: Call, tmp_path: Path, monkeypatch: pyte
         (["add", "mimic_cxr", "gone", "--uncertain", "maybe"], 2, "maybe"),
         (["add", "mimic_cxr", "gone"], 1, "gone"),
         (["add", "kermany", "gone"], 1, "gone: no such folder"),
+        (["add", "kermany", __file__], 1, "test_add.py: a file, and a folder is needed"),
+        (["add", "mimic_cxr", __file__], 1, "test_add.py: a file, and a folder is needed"),
+        (["add", "folder", __file__, "--name", "t"], 1, "test_add.py: a file, and a folder is needed"),
+        (["add", "dicom", __file__, "--name", "t"], 1, "test_add.py: a file, and a folder is needed"),
         (["add", "medmnist", "gone.npz"], 1, "gone.npz"),
         (["add", "folder", "gone", "--name", "t"], 1, "gone: no such folder"),
         (["add", "dicom", "gone", "--name", "t"], 1, "gone: no such folder"),
@@ -274,3 +281,30 @@ def test_kermany_without_a_name_has_its_own(cxremb: Call, tmp_path: Path) -> Non
     dataset, _ = added(cxremb, tmp_path, "kermany", tmp_path / "kz")
     assert dataset.name == "kermany"
     assert sorted(dataset.studies["patient_id"].to_pylist()) == ["NORMAL-7", "VIRUS-8"]
+
+
+GERMAN = {"Patientennummer": "P1", "Untersuchungsnummer": "U1", "Bildnummer": "B1", "Dateiname": "a.png"}
+
+
+@pytest.mark.parametrize("patient", ["Patientennummer", "PatientenID", "Patienten-Nr.", "PatID", "Pat.-Nr.", "PATID"])
+def test_german_headings_are_guessed_where_they_mean_one_thing(patient: str, cxremb: Call, tmp_path: Path) -> None:
+    save_film(tmp_path / "a.png", 1)
+    cells = {patient: "P1", **{name: cell for name, cell in GERMAN.items() if name != "Patientennummer"}}
+    table = write_rows(tmp_path / "t.csv", {**cells, "Fallnummer": "F1", "Strahlengang": "p.a.", "Befund": "o.B."})
+    dataset, out = added(cxremb, tmp_path, "table", "--name", "ward", "--table", table)
+    assert dataset.images.select(["image_id", "study_id", "patient_id", "view"]).to_pylist() == [
+        {"image_id": "B1", "study_id": "U1", "patient_id": "P1", "view": "PA"}
+    ]
+    assert f"guessed     patient = column {patient}" in out
+    assert {row["name"] for row in dataset.facts.to_pylist()} == {"fallnummer", "befund"}
+
+
+def test_a_row_without_a_film_is_counted_and_named(cxremb: Call, tmp_path: Path) -> None:
+    save_film(tmp_path / "a.png", 1)
+    rows = [{"study_id": "s1", "path": "a.png"}, {"study_id": "s2", "path": ""}, {"study_id": "", "path": ""}]
+    table = write_rows(tmp_path / "t.csv", *rows)
+    dataset, _ = added(cxremb, tmp_path, "table", "--name", "ward", "--table", table)
+    assert (dataset.images.num_rows, dataset.studies["study_id"].to_pylist()) == (1, ["s1", "s2"])
+    notes = {note["what"]: (note["count"], note["examples"]) for note in dataset.descriptor["notes"]}
+    assert notes["rows of a study without a film: neither an image id nor a path"] == (1, ["s2 (line 3)"])
+    assert notes["rows without an id"] == (1, ["line 4"])

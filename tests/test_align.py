@@ -1,6 +1,7 @@
 """Films and reports in one space: against the best that can be, chance, and rankings made the slow way."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,16 +13,17 @@ from safetensors.numpy import load_file
 from written import write_dataset
 
 from cxremb.alignment.align import Aligned, align
+from cxremb.alignment.pairs import load_pairs
 from cxremb.alignment.project import AlignOptions, PairVectors, fit
 from cxremb.alignment.retrieval import retrieval
-from cxremb.embedding.start import newest_of_each
+from cxremb.embedding.asked import newest_of_each
 from cxremb.encoders.weights import suggested
 from cxremb.errors import TrainError
 from cxremb.features import Inputs, load_features
 from cxremb.splits import LEAKY, StoredSplit, choose_split, fold_parts
 from cxremb.store.check import check_store
 from cxremb.store.clean import collect
-from cxremb.store.dataset import Dataset
+from cxremb.store.dataset import Dataset, open_dataset
 from cxremb.store.files import replace_table, sha256_of
 from cxremb.store.layout import IMAGES, LABEL_SOURCE, LABELS, REPORTS, STUDIES, DatasetPaths
 from cxremb.store.reader import list_stores, open_store
@@ -385,7 +387,7 @@ def test_the_command(dataset: Dataset, aligned: Aligned, cxremb: object) -> None
     call = ["align", "--root", dataset.paths.root, "--dim", "16", "--epochs", "5", "--image-model", "efficientnet_b1"]
     shown = cxremb(*call)  # type: ignore[operator]
     assert shown.code == 0, shown.err
-    for words in ("image to text", "text to image", "recall@10", "by chance", "simulated images", "align_text@"):
+    for words in ("image to text", "text to image", "recall@10", "  chance", "simulated images", "align_text@"):
         assert words in shown.out
     told = json.loads(cxremb(*call, "--format", "json").out)  # type: ignore[operator]
     assert told["reused"]
@@ -421,3 +423,22 @@ def test_failures_of_the_source_are_carried_over(tmp_path: Path) -> None:
     assert (store.manifest.asked, store.failed) == (more["asked"], 1)
     assert check_store(store.folder) == []
     assert query(tmp_path, "from failures").num_rows == 2
+
+
+def test_vectors_of_texts_that_have_changed_since_are_said(
+    dataset: Dataset, split: StoredSplit, tmp_path: Path
+) -> None:
+    assert not any("changed since" in note for note in load_pairs(dataset, split, Inputs()).notes)
+    root = Path(shutil.copytree(dataset.paths.root, tmp_path / "root"))
+    copy = open_dataset(root, dataset.name)
+    reports = copy.reports.to_pylist()
+    study = next(row["study_id"] for row in reports if row["section"] == "findings")
+    for row in reports:
+        row["text"] += " Seen again." if row["study_id"] == study else ""
+    tables = {name: getattr(copy, name) for name in ("studies", "images", "labels")}
+    about = {name: copy.descriptor[name] for name in ("licence", "citation", "simulated", "label_sets")}
+    later = write_dataset(copy.paths, tables | {"reports": pa.Table.from_pylist(reports, copy.reports.schema)}, about)
+    films = later.images["study_id"].to_pylist().count(study)
+    pairs = load_pairs(later, split, Inputs())
+    (said,) = (note for note in pairs.notes if "changed since" in note)
+    assert said.startswith(f"{films} of {len(pairs.parts):,} rows read vectors of texts that have changed since: ")

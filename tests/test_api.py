@@ -17,16 +17,18 @@ import pandas as pd
 import polars as pl
 import pytest
 from planted import Planted, plant
-from sklearn.metrics import roc_auc_score
+from predicted import within
 from test_architecture import HEAVY
 
 import cxremb
-from cxremb.cli import ablate, compare, embed, evaluate, train
+from cxremb.api.data import add
+from cxremb.cli import ablate, compare, embed, evaluate, explore, predict, report, similar, train
 from cxremb.tabular import SHOWN, Tabular
 
 NAMES = [
-    *("CxrembError", "HeadClassifier", "__version__", "ablate", "add", "compare", "embed", "evaluate", "load"),
-    *("load_features", "open_store", "sql", "train"),
+    *("CxrembError", "HeadClassifier", "__version__", "ablate", "add", "checklist", "compare", "embed", "evaluate"),
+    "explore",
+    *("load", "load_features", "open_store", "predict", "report", "similar", "sql", "train"),
 ]
 
 
@@ -74,6 +76,10 @@ def plain(value: object) -> object:
         (cxremb.evaluate, evaluate.evaluate, set()),
         (cxremb.compare, compare.compare, set()),
         (cxremb.embed, embed.embed, {"progress"}),
+        (cxremb.explore, explore.explore, {"progress", "listening"}),
+        (cxremb.report, report.report, {"runs", "progress"}),
+        (cxremb.similar, similar.similar, {"progress"}),
+        (cxremb.predict, predict.predict, {"progress", "files"}),
     ],
 )
 def test_defaults_are_those_of_the_command(function: Callable[..., Any], command: Any, own: set[str]) -> None:
@@ -81,14 +87,14 @@ def test_defaults_are_those_of_the_command(function: Callable[..., Any], command
     assert set(ours) - own <= set(theirs)
     for name in set(ours) - own - {"root", "model"}:  # the command's root is that of the option; model may be a job's
         assert ours[name].default == plain(theirs[name].default), name
-    elsewhere = {"fmt", "tensorboard", "text_only", "image_only", "job", "shard", "dry_run"}
+    elsewhere = {"fmt", "seconds", "tensorboard", "text_only", "image_only", "job", "shard", "dry_run", "runs"}
     assert set(theirs) - set(ours) <= elsewhere
 
 
 def test_a_run_is_its_predictions_and_shows_its_figures(run: Any, root: Path) -> None:
     rows = run.to_pandas()
     test = rows[rows["part"] == "test"]
-    assert run.metric("auroc")[0] == pytest.approx(roc_auc_score(test["y_true"], test["y_prob"]))
+    assert run.metric("auroc")[0] == pytest.approx(within(test["y_true"], test["y_prob"], test["fold"]))
     assert f"{run.metric('auroc')[0]:.4g}" in run._repr_html_()
     assert cxremb.train("image", epochs=3, root=root).reused
 
@@ -178,6 +184,33 @@ def test_remarks_reach_who_asks_for_them(root: Path, caplog: pytest.LogCaptureFi
     plant(root.parent / "two", Planted(studies=60, image=1.0, text=1.5))
     cxremb.train("image", epochs=1, root=root.parent / "two")
     assert all(record.name == "cxremb" for record in caplog.records)
+
+
+def test_notes_of_add_reach_who_asks_for_them_and_are_printed_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, cxremb: Any
+) -> None:
+    table = tmp_path / "t.csv"
+    table.write_text("study_id,findings\n" + "".join(f"{n},{'Clear.' if n > 4 else ''}\n" for n in range(9)))
+    added = add("table", table, name="t", texts=("findings",), root=tmp_path / "stores")
+    said = [record.getMessage() for record in caplog.records]
+    assert said == [note.in_words for note in added.notes]
+    assert "studies without any of the texts: 5 (0, 1, 2 and 2 more); kept: they have no text vector" in said
+    words = [
+        "data",
+        "add",
+        "table",
+        "--name",
+        "t",
+        "--table",
+        table,
+        "--text",
+        "findings",
+        "--root",
+        tmp_path / "other",
+    ]
+    shown = cxremb(*words)
+    assert shown.code == 0
+    assert (shown.out.count("without any of the texts"), shown.err.count("without any of the texts")) == (1, 0)
 
 
 def test_a_text_store_names_its_sections(root: Path) -> None:

@@ -14,14 +14,15 @@ ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "cxremb"
 # A room may import from its own storey and from those below it.
 STOREYS = [
-    {"errors", "types", "processes", "shipped", "tabular", "tablefile", "ids", "version"},
+    {"errors", "types", "processes", "shipped", "table", "tabular", "tablefile", "ids", "version"},
     {"images"},
     {"store"},
     {"datasets", "encoders"},
-    {"catalog", "labels", "splits", "features", "evaluation", "predictions", "embedding", "doctor"},
+    {"catalog", "labels", "splits", "features", "caveats", "evaluation", "predictions", "embedding", "doctor"},
     {"training", "alignment"},
-    {"ablation", "audit", "comparison", "stratify", "calibrated", "export"},
-    {"report"},
+    {"ablation", "audit", "comparison", "stratify", "calibrated", "checklists", "export", "similarity", "inference"},
+    {"reporting", "web"},
+    {"explorer", "service"},
     {"api"},
     {"cli"},
 ]

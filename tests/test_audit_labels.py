@@ -1,5 +1,6 @@
 """Prevalence is tested with patients counted once; labels that predictions contradict are found."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -104,6 +105,7 @@ def test_a_part_without_a_class_fails(tmp_path: Path) -> None:
     found = find(labelled(tmp_path, set(), unlike=True), "smallest class")
     assert (found.value, found.status) == (0, "fail")
     assert found.examples[0] == "sick: 0 negatives in test"
+    assert re.search(r"; \d+ of \d+ counts, one per class, part and fold, are below \d+$", found.measured)
 
 
 def test_studies_that_nobody_indexed_are_counted(tmp_path: Path) -> None:

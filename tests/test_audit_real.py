@@ -54,7 +54,11 @@ def test_on_the_default_split_the_look_up_is_at_chance(iu: Dataset) -> None:
     assert result.failed == []
     assert found["patient"].value == 0.5
     assert "accuracy 0.642, majority 0.642" in found["patient"].measured
-    assert (found["patients"].value, found["identical reports"].value) == (0, 0)
+    assert (found["patients"].value, found["copied reports"].value) == (0, 0)
+    assert (found["identical reports"].status, found["identical reports"].value) == (
+        "note",
+        pytest.approx(0.2, abs=0.03),
+    )
     assert found["report length"].status == found["masked words"].status == "note"
     assert found["not indexed"].value == 92
 
@@ -72,7 +76,7 @@ def test_reports_with_two_labels_as_counted_here(iu: Dataset) -> None:
 def test_the_findings_of_iu_are_many_labels(iu: Dataset) -> None:
     found = by_check(audit(iu, "findings"))
     assert found["patient"].value == 0.5
-    assert "mean of 20 labels" in found["report length"].measured
+    assert "worst of 20 labels" in found["report length"].measured
 
 
 def test_the_folders_of_kermany_share_patients(real_data: Path, tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """The fast bootstrap against one that really duplicates rows, and both against simulated truth."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from predicted import difference_of, intervals_of
@@ -7,7 +9,10 @@ from sklearn import metrics as sk
 
 from cxremb.errors import DataError
 from cxremb.evaluation import bootstrap
-from cxremb.evaluation.bootstrap import METRICS
+from cxremb.evaluation.bootstrap import FLAT, METRICS, UNDEFINED, Resampling
+from cxremb.evaluation.delong import CONSTANT
+from cxremb.evaluation.shares import ALIKE
+from cxremb.predictions.pool import linear
 
 
 def slow_specificity(y, p):
@@ -36,6 +41,9 @@ SLOW = {
     "brier": sk.brier_score_loss,
     "prevalence": lambda y, p: y.mean(),
 }
+
+
+DRAWN = tuple(metric for metric in SLOW if not linear(metric))  # the others need no resampling: `test_shares`
 
 
 def predictions(seed: int = 0, patients: int = 60, n: int = 150) -> tuple[np.ndarray, ...]:
@@ -67,6 +75,8 @@ def test_intervals_equal_those_of_duplicated_rows(block_values, monkeypatch):
     y, prob, _, patient = predictions()
     found = intervals_of(y, prob, patient, metrics=tuple(SLOW), resamples=60, level=0.9, seed=3)
     for metric, slow in SLOW.items():
+        assert found[metric].value == pytest.approx(slow(y, prob), rel=0, abs=1e-12)
+    for metric, slow in ((metric, SLOW[metric]) for metric in DRAWN):
         drawn = [slow(y[rows], prob[rows]) for rows in duplicated(patient, 60, 3)]
         expected = [slow(y, prob), *np.quantile(drawn, [0.05, 0.95])]
         assert [found[metric].value, found[metric].low, found[metric].high] == pytest.approx(expected, rel=0, abs=1e-12)
@@ -75,19 +85,23 @@ def test_intervals_equal_those_of_duplicated_rows(block_values, monkeypatch):
 
 def test_difference_ofs_equal_those_of_duplicated_rows():
     y, good, poor, patient = predictions()
-    found = difference_of(y, good, poor, patient, metrics=tuple(SLOW), resamples=60, level=0.9, seed=3)
-    for metric, slow in SLOW.items():
+    found = difference_of(y, good, poor, patient, metrics=DRAWN, resamples=60, level=0.9, seed=3)
+    for metric, slow in ((metric, SLOW[metric]) for metric in DRAWN):
         drawn = np.array([slow(y[rows], good[rows]) - slow(y[rows], poor[rows]) for rows in duplicated(patient, 60, 3)])
         tail = min((drawn <= 1e-15).sum(), (drawn >= -1e-15).sum())
         expected = [slow(y, good) - slow(y, poor), *np.quantile(drawn, [0.05, 0.95]), min(1.0, 2 * (tail + 1) / 61)]
         gap = found[metric]
+        if expected[1] == expected[2]:
+            assert [gap.value, gap.low, gap.high, gap.p, gap.reason] == [expected[0], None, None, None, FLAT]
+            continue
         assert [gap.value, gap.low, gap.high, gap.p] == pytest.approx(expected, rel=0, abs=1e-12)
 
 
-def test_a_model_does_not_differ_from_itself():
+def test_a_model_does_not_differ_from_itself_and_no_interval_has_no_width():
     y, good, _, patient = predictions()
-    for gap in difference_of(y, good, good, patient, metrics=METRICS).values():
-        assert (gap.value, gap.low, gap.high, gap.p, gap.skipped) == (0.0, 0.0, 0.0, 1.0, 0)
+    for metric, gap in difference_of(y, good, good, patient, metrics=METRICS).items():
+        assert (gap.value, gap.low, gap.high, gap.p, gap.skipped) == (0.0, None, None, None, 0), metric
+        assert gap.reason in {ALIKE, FLAT}
 
 
 def test_exchanging_the_models_turns_the_difference_round():
@@ -106,7 +120,9 @@ def test_the_seed_and_the_names_of_the_patients():
     numbers = np.unique(patient, return_inverse=True)[1]
     first = intervals_of(y, prob, patient)
     assert first == intervals_of(y, prob, numbers) == intervals_of(y, prob, patient.astype(object))
-    assert first["auroc"].low != intervals_of(y, prob, patient, seed=1)["auroc"].low
+    drawn = [intervals_of(y, prob, patient, metrics=("mcc",), seed=seed)["mcc"] for seed in (0, 0, 1)]
+    assert drawn[0] == drawn[1]
+    assert drawn[0].low != drawn[2].low
 
 
 def simulated(seed: int, patients: int = 80, films: int = 5) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -132,48 +148,62 @@ def test_clusters_cover_the_truth_where_rows_do_not():
     assert np.median(widths["clusters"]) == pytest.approx(np.sqrt(5) * np.median(widths["rows"]), rel=0.1)
 
 
-def test_resamples_without_a_class_are_left_out_and_counted():
-    # all ten positives are of one patient of ten: 0.9 ** 10 = 35% of the resamples lack that patient
-    y = np.repeat([1.0, 0.0], [10, 27])
-    patient = np.concatenate([np.zeros(10, int), 1 + np.arange(27) % 9])
-    prob = np.linspace(0.9, 0.1, 37)
-    drawn = duplicated(patient, 400, 0)
-    without = sum(y[rows].max() == 0 for rows in drawn)
-    found = intervals_of(y, prob, patient, metrics=("auroc", "accuracy"), resamples=400)
-    assert 100 < without < 180
-    assert (found["auroc"].skipped, found["accuracy"].skipped) == (without, 0)
-    assert (found["auroc"].value, found["auroc"].low, found["auroc"].high) == (1.0, 1.0, 1.0)
-    gap = difference_of(y, prob, 1 - prob, patient, metrics=("auroc",), resamples=400)["auroc"]
-    assert (gap.value, gap.skipped, gap.p) == (1.0, without, 2 / (400 - without + 1))
+def test_resamples_without_a_class_are_counted_and_more_than_a_few_bear_no_interval():
+    clusters, worth = np.arange(200), np.arange(200.0)
+
+    def undefined_without(patients: int) -> Callable[[np.ndarray], np.ndarray]:
+        """A figure of all clusters that is undefined where none of the first few is drawn."""
+        return lambda counts: np.where(counts[:, :patients].sum(axis=1) > 0, counts @ worth / 200, np.nan)
+
+    few, many = bootstrap.intervals([undefined_without(7), undefined_without(2)], clusters, Resampling(2000))
+    expected = [(1 - patients / 200) ** 200 * 2000 for patients in (7, 2)]
+    assert few.skipped == pytest.approx(expected[0], abs=4 * expected[0] ** 0.5)
+    assert few.low < few.value < few.high
+    assert many.skipped == pytest.approx(expected[1], abs=4 * expected[1] ** 0.5)
+    assert (many.low, many.reason) == (None, f"undefined in {many.skipped} of 2,000 resamples")
+    pair = (undefined_without(2), lambda counts: counts @ worth / 100)
+    (gap,) = bootstrap.differences([pair], clusters, Resampling(2000))
+    assert (gap.low, gap.high, gap.p, gap.reason) == (None, None, None, many.reason)
 
 
 @pytest.mark.parametrize(
     ("positives", "negatives", "patients", "told"),
-    [(9, 40, 49, "9 positives"), (40, 9, 49, "9 negatives"), (30, 30, 9, "9 clusters"), (0, 20, 20, "0 positives")],
+    [
+        (9, 40, 49, "9 positive patients"),
+        (40, 9, 49, "9 negative patients"),
+        (40, 40, 9, "9 positive patients and 9 negative patients"),
+        (36, 40, 44, "4 positive patients"),  # nine films each
+        (0, 20, 20, "0 positive patients"),
+    ],
 )
-def test_too_few_of_anything_bear_no_interval(positives, negatives, patients, told):
+def test_too_few_patients_of_a_class_bear_no_interval(positives, negatives, patients, told):
     y = np.repeat([1.0, 0.0], [positives, negatives])
-    prob, patient = np.linspace(0.9, 0.1, len(y)), np.arange(len(y)) % patients
+    patient = np.arange(len(y)) % patients
+    if positives == 36:
+        patient = np.concatenate([np.arange(36) % 4, 4 + np.arange(40)])
+    prob = np.linspace(0.9, 0.1, len(y))
     found = intervals_of(y, prob, patient)["accuracy"]
     gap = difference_of(y, prob, prob, patient)["accuracy"]
     assert found.value == np.mean((prob >= 0.5) == y)
     assert (found.low, found.high, gap.low, gap.high, gap.p) == (None,) * 5
-    assert f"only {told}" in found.reason
+    assert f"only {told}: an interval needs 10 of each" in found.reason
     assert f"only {told}" in gap.reason
 
 
-def test_ten_of_each_bear_one():
+def test_ten_patients_of_each_bear_one():
     y = np.repeat([1.0, 0.0], [10, 10])
     found = intervals_of(y, np.linspace(0.9, 0.1, 20), np.arange(20) % 10)["accuracy"]
-    assert (found.low, found.high, found.reason) == (1.0, 1.0, None)
+    assert (found.value, found.high, found.reason) == (1.0, 1.0, None)
+    assert 0.6 < found.low < 0.75  # ten patients who agree
 
 
 def test_no_rows_and_undefined_figures_say_so():
     assert intervals_of([], [], [])["auroc"].value is None
     y = np.repeat([1.0, 0.0], [20, 20])
-    found = intervals_of(y, np.full(40, 0.1), np.arange(40), metrics=("precision", "auroc"), resamples=50)
-    assert found["precision"] == bootstrap.Interval(None, None, None, 50, "undefined on these rows")
-    assert found["auroc"] == bootstrap.Interval(0.5, 0.5, 0.5, 0, None)
+    found = intervals_of(y, np.full(40, 0.1), np.arange(40), metrics=("precision", "auroc", "mcc"), resamples=50)
+    assert found["precision"] == bootstrap.Interval(None, None, None, 0, UNDEFINED)
+    assert found["mcc"] == bootstrap.Interval(None, None, None, 50, UNDEFINED)
+    assert found["auroc"] == bootstrap.Interval(0.5, None, None, 0, CONSTANT)
 
 
 @pytest.mark.parametrize(

@@ -4,24 +4,29 @@ from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from planted import Planted, plant, planted_tables, write_store
+from predicted import within
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import log_loss, roc_auc_score
+from sklearn.metrics import log_loss
+from test_audit_lookups import twenty
 from written import write_dataset
 
+from cxremb.ablation import ablate
 from cxremb.ablation.compare import ArmResult
 from cxremb.ablation.controls import CONTROLS, DRAWS, ControlResult, one_control, run_controls
+from cxremb.ablation.guesses import by_words
 from cxremb.ablation.trial import Trial
-from cxremb.ablation.verdicts import unread, verdicts
+from cxremb.ablation.verdicts import limits, unread, verdicts
 from cxremb.errors import TrainError
-from cxremb.evaluation.bootstrap import Interval
 from cxremb.features import Features, Inputs, load_features
 from cxremb.splits import choose_split, new_split
 from cxremb.splits.spec import SplitSpec
 from cxremb.store.dataset import Dataset
-from cxremb.store.layout import REPORTS, DatasetPaths
+from cxremb.store.layout import FACTS, REPORTS, DatasetPaths
+from cxremb.table import bare
 from cxremb.training.bundle import load_bundle
 from cxremb.training.fit import FitJob, Plan, fit, rows_of
 from cxremb.training.parts import parts_of_plan
@@ -35,16 +40,54 @@ def control(results: list[ControlResult], name: str) -> ControlResult:
     return next(one for one in results if one.name == name)
 
 
+def test_what_a_control_cannot_say_stands_below_the_table(tmp_path):
+    dataset = plant(tmp_path, Planted(studies=200, text=1.0))
+    lines = ablate(dataset, ["text"], trial=Trial(alone=True)).controls_in_words
+    assert "patient is not testable here: no test patient is in train, so it has nothing to look up" in lines
+    assert not any(line.startswith("metadata does not read") for line in lines)  # it reads all that there is
+
+
+def test_metadata_names_the_facts_that_it_leaves_out(tmp_path):
+    tables, _ = planted_tables(Planted(studies=200))
+    images = tables["images"]
+    place = images.schema.get_field_index("view")
+    tables["images"] = images.set_column(place, images.schema.field(place), pa.nulls(len(images), pa.string()))
+    values = [
+        {"level": "study", "id": f"s{i:05d}", "name": name, "text": "7", "number": 7.0, "day": None}
+        for i in range(200)
+        for name in ("age", "crp")
+    ]
+    tables["facts"] = pa.Table.from_pylist(values, schema=FACTS)
+    binary = {"task": "binary", "means": "planted", "labels": ["abnormal"], "policy": "", "version": "0"}
+    about = {"simulated": True, "label_sets": {"normal_abnormal": binary}}
+    dataset = write_dataset(DatasetPaths(tmp_path, "facts"), tables, about)
+    X = np.random.default_rng(0).standard_normal((len(images), 6)).astype(np.float32)
+    write_store(dataset, "efficientnet_b1", "image", images["image_id"].to_pylist(), X)
+    lines = ablate(dataset, ["image"], trial=Trial(alone=True)).controls_in_words
+    wanted = "metadata does not read the view (not known), nor the columns age, crp (`cxremb audit` does)"
+    assert wanted in lines
+
+
+PATIENT = "not testable here: no test patient is in train, so it has nothing to look up"
+
+
+def made(results: list[ControlResult]) -> list[ControlResult]:
+    """All but that of the patient, which a grouped split leaves nothing to look up."""
+    alone = control(results, "patient")
+    assert (alone.row, alone.reason) == (None, PATIENT)
+    return [one for one in results if one is not alone]
+
+
 def judged_rows(dataset: Dataset, result: ControlResult):
     """The test rows of a control's run, in a frame."""
-    rows = open_run(dataset, result.row.run_id).prediction_rows.to_pandas()
+    rows = open_run(result.row.run_id, dataset).prediction_rows.to_pandas()
     return rows[rows["part"] == "test"]
 
 
 @pytest.fixture(scope="module")
 def strong(tmp_path_factory) -> Dataset:
     """Texts tell the label, films do not."""
-    return plant(tmp_path_factory.mktemp("strong"), Planted(studies=400, text=2.0))
+    return plant(tmp_path_factory.mktemp("strong"), Planted(studies=400, text=2.0, seed=1))
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +113,7 @@ def test_every_control_judges_the_rows_of_the_arms(strong, results, arms):
     rows = arms["fusion"].prediction_rows.to_pandas().query("part == 'test'")
     wanted = set(zip(rows["item_id"], rows["fold"], strict=True))
     assert [one.name for one in results] == [one.name for one in CONTROLS]
-    for one in results:
+    for one in made(results):
         assert isinstance(one.row, ArmResult)
         assert one.row.arm == f"control:{one.name}"
         own = judged_rows(strong, one)
@@ -80,15 +123,85 @@ def test_every_control_judges_the_rows_of_the_arms(strong, results, arms):
 
 def test_shuffled_labels_are_at_chance_though_a_single_draw_need_not_be(results):
     found = control(results, "label-shuffle")
-    assert len(found.draws) == DRAWS
-    assert found.row.auroc.value == pytest.approx(np.mean(found.draws))
-    assert found.row.auroc.low < 0.5 < found.row.auroc.high
-    assert found.row.auroc.high - found.row.auroc.low > np.std(found.draws)
+    assert len(found.draws) == len(set(found.draws)) == DRAWS  # two for each of five folds
+    auroc = found.row.auroc
+    assert auroc.value == pytest.approx(np.mean(found.draws), abs=0.02)  # folds weigh by their pairs
+    assert auroc.low < 0.5 < auroc.high
+    assert auroc.high - auroc.low >= 2 * 2.262 * np.std(found.draws, ddof=1) / DRAWS**0.5 - 1e-3
+
+
+def test_what_label_shuffle_could_have_shown_is_said(results):
+    auroc = control(results, "label-shuffle").row.auroc
+    (line,) = limits(results)
+    assert line.startswith("label-shuffle finds a leak of labels into training if the leak alone gives an AUROC of ")
+    least = float(line.split("an AUROC of ")[1].split(" ")[0])
+    assert 0 <= least - (0.5 + auroc.value - auroc.low) < 0.01
+    assert line.endswith(
+        " or more; it does not find one film under two patients, or an answer that stands in the input"
+    )
+    assert not list(limits([control(results, "tf-idf")]))
+
+
+def twice(folder, n: int = 150) -> Dataset:
+    """Labels of noise; each film is filed twice, under two patients."""
+    tables, _ = planted_tables(Planted(studies=2 * n))
+    rng = np.random.default_rng(0)
+    images, labels = tables["images"], tables["labels"]
+    frontal = images.filter(pc.equal(images["view"], "frontal"))
+    digests = pa.array([f"{number % n:064d}" for number in range(2 * n)])
+    place = images.schema.get_field_index("sha256")
+    tables["images"] = frontal.set_column(place, images.schema.field(place), digests)
+    values = pa.array(np.tile(rng.integers(0, 2, n).astype(float), 2))
+    place = labels.schema.get_field_index("value")
+    tables["labels"] = labels.set_column(place, labels.schema.field(place), values)
+    about = {"licence": "none", "citation": "none", "source": {}, "notes": [], "simulated": True}
+    binary = {"task": "binary", "means": "planted", "labels": ["abnormal"], "policy": "", "version": "0"}
+    dataset = write_dataset(DatasetPaths(folder, "twice"), tables, about | {"label_sets": {"normal_abnormal": binary}})
+    vectors = np.tile(rng.standard_normal((n, 64)), (2, 1)).astype(np.float32)
+    write_store(dataset, "efficientnet_b1", "image", frontal["image_id"].to_pylist(), vectors)
+    return dataset
+
+
+def test_films_under_two_patients_are_told_where_no_control_can(tmp_path):
+    """The arm has learnt labels of noise by heart, and shuffled labels are at chance all the same."""
+    dataset = twice(tmp_path)
+    features = load_features(dataset, ["image"])
+    split, plan = choose_split(dataset, "normal_abnormal"), Plan("image")
+    [run] = fit([FitJob(dataset, features, split, plan)])
+    parts = parts_of_plan(features, split, plan, blocks=())
+    content = np.array([int(item[1:6]) % 150 for item in features.item_ids])
+    met = max(np.isin(content[own == "test"], content[own == "train"]).sum() for own in parts.values())
+    found = run_controls(dataset, features, split)
+    assert run.metric("auroc")[0] > 0.75
+    assert not control(found, "label-shuffle").row.auroc.low > 0.5
+    said = verdicts({"image": run}, found)
+    assert said[0].startswith(f"images that are in train byte for byte: test {met} of ")
+    assert "can be remembered, which no control sees; remove one copy" in said[0]
+
+
+def test_films_of_their_own_are_not_called_copies(results):
+    assert {one.copies for one in results} == {""}
+
+
+def test_of_several_labels_the_one_that_a_control_gives_away_is_named(tmp_path):
+    dataset = twenty(tmp_path, 7)
+    images = dataset.images["image_id"].to_pylist()
+    noise = np.random.default_rng(0).standard_normal((len(images), 4)).astype(np.float32)
+    write_store(dataset, "efficientnet_b1", "image", images, noise)
+    features = load_features(dataset, ["image"], Inputs("many"))
+    reference = FitJob(dataset, features, choose_split(dataset, "many"), Plan("image"))
+    found = one_control(reference, next(one for one in CONTROLS if one.name == "metadata"), unwatched)
+    assert found.row.auroc.value < 0.55  # the mean over the labels hides it
+    assert (found.worst.label, found.worst.looked_at) == ("label7", 19)
+    assert found.worst.auroc.value == pytest.approx(0.96, abs=0.04)
+    (line,) = unread([found])
+    assert "metadata (view, size, which sections are empty, by a small tree; AUROC .9" in line
+    assert "of label7, the worst of 19 labels (corrected)" in line
 
 
 def test_shuffles_say_in_which_precision_they_were_trained(strong, results, arms):
     for name in ("label-shuffle", "text-shuffle", "image-shuffle"):
-        told = open_run(strong, control(results, name).row.run_id).record.precision
+        told = open_run(control(results, name).row.run_id, strong).record.precision
         assert told == arms["fusion"].record.precision
 
 
@@ -102,13 +215,13 @@ def test_a_second_call_trains_nothing(strong, features, results):
     before = len(list_runs(strong))
     again = run_controls(strong, features, choose_split(strong, "normal_abnormal"))
     assert len(list_runs(strong)) == before
-    assert all(one.row.reused for one in again)
-    assert [one.row.auroc for one in again] == [one.row.auroc for one in results]
+    assert all(one.row.reused for one in made(again))
+    assert [one.row.auroc for one in made(again)] == [one.row.auroc for one in made(results)]
 
 
 def test_no_weights_are_kept_and_no_store_is_claimed(strong, results, arms):
-    for one in results:
-        run = open_run(strong, one.row.run_id)
+    for one in made(results):
+        run = open_run(one.row.run_id, strong)
         assert run.record.is_control
         assert not any(run.weights().values())
         assert bool(run.record.stores) == bool(one.shuffles)
@@ -118,21 +231,23 @@ def test_no_weights_are_kept_and_no_store_is_claimed(strong, results, arms):
             load_bundle(run.folder)
     assert set(arms["fusion"].record.rows_from) == {"image", "text"}
     assert not arms["fusion"].record.is_control
-    told = open_run(strong, control(results, "tf-idf").row.run_id)
+    told = open_run(control(results, "tf-idf").row.run_id, strong)
     assert any("label recovery" in caveat for caveat in told.caveats)
-    assert not any("label recovery" in c for c in open_run(strong, control(results, "majority").row.run_id).caveats)
+    assert not any("label recovery" in c for c in open_run(control(results, "majority").row.run_id, strong).caveats)
 
 
 def test_films_that_the_fusion_does_without_are_told(results, arms):
     said = verdicts(arms, results)
     assert len(said) == 1
     assert said[0].startswith("fusion is not measurably worse with every image exchanged for another row's: AUROC")
+    assert "]; nothing here shows" in said[0]
 
 
 def test_a_majority_answer_ranks_nothing(results, features):
     found = control(results, "majority").row
     prevalence = features.y.mean()
-    assert found.auroc == Interval(0.5, 0.5, 0.5)
+    assert (found.auroc.value, found.auroc.low, found.auroc.high) == (0.5, None, None)  # nothing varies
+    assert found.auroc.reason
     assert found.accuracy.value == pytest.approx(max(prevalence, 1 - prevalence))
 
 
@@ -213,14 +328,16 @@ def test_planted_leaks_are_told_in_words(leaky, leaks):
     closest = max(run.metric("auroc")[0] for run in runs.values())
     for name in ("length", "metadata", "tf-idf"):
         gap = control(results, name).row.auroc.value - closest
-        assert sum(line.startswith(f"{name} beats image, fusion: AUROC {gap:+.3f} [+0.") for line in said) == 1, said
+        assert sum(line.startswith(f"{name} beats image, fusion: AUROC {bare(gap, '+')} [+.") for line in said) == 1, (
+            said
+        )
         assert sum(name in line for line in said) == 1
     alone = verdicts({"fusion": runs["fusion"]}, [control(results, "length")])
-    assert alone[0].startswith("length beats fusion: AUROC +0.")
-    assert all("at least" in line for line in said if " beats " in line)
+    assert alone[0].startswith("length beats fusion: AUROC +.")
+    assert all(line.endswith(" at least") for line in said if " beats " in line)
     assert "at least" not in alone[0]
     four = {f"fusion{number}": runs["fusion"] for number in range(4)}
-    assert verdicts(four, [control(results, "length")])[0].startswith("length beats all arms: AUROC +0.")
+    assert verdicts(four, [control(results, "length")])[0].startswith("length beats all arms: AUROC +.")
     assert not any(line.startswith(("majority", "patient", "label-shuffle")) for line in said)
     assert control(results, "length").row.auroc.value == pytest.approx(1.0)
     assert control(results, "metadata").row.auroc.value == pytest.approx(1.0)
@@ -229,11 +346,11 @@ def test_planted_leaks_are_told_in_words(leaky, leaks):
 def test_what_needs_no_encoder_is_told_though_it_beats_no_arm(leaks, results):
     _, controls = leaks
     (line,) = unread(controls)
-    assert line.startswith("Without pixels or an encoder: length reaches AUROC 1.000 [")
-    auroc = control(controls, "tf-idf").row.auroc
-    assert f"tf-idf reaches AUROC {auroc.value:.3f} [{auroc.low:.3f}, {auroc.high:.3f}] (logistic" in line
-    assert "metadata reaches AUROC 1.000" in line
-    assert not any(name in line for name in ("shuffle", "patient reaches", "majority"))
+    assert line == (
+        "Above chance without pixels or an encoder: length (how many words the text has, by a small tree), metadata "
+        "(view, size, which sections are empty, by a small tree), tf-idf (logistic regression on words and pairs of "
+        "words of the same text)"
+    )
     assert not list(unread(results))  # of films and texts without a leak
 
 
@@ -262,21 +379,25 @@ def test_tf_idf_is_a_plain_pipeline_of_scikit_learn(leaky, leaks):
             best, least = (model, loss) if loss < least else (best, least)
         wanted = best.predict_proba(counts.transform(words[parts == "test"]))[:, 1]
         assert found.loc[features.item_ids[parts == "test"], "y_prob"].to_numpy() == pytest.approx(wanted)
-    assert control(results, "tf-idf").row.auroc.value == pytest.approx(roc_auc_score(found["y_true"], found["y_prob"]))
+    expected = within(found["y_true"], found["y_prob"], found["fold"])
+    assert control(results, "tf-idf").row.auroc.value == pytest.approx(expected)
 
 
 def test_a_patient_on_both_sides_is_found_by_look_up(tmp_path):
     dataset = plant(tmp_path, Planted(studies=300, image=0.5))
     features = load_features(dataset, ["image", "text"])
-    for name, above in (("image-80-20", True), ("grouped-5fold", False)):
+    for name, above in (("image-80-20", True), ("patient-5fold", False)):
         split = choose_split(dataset, "normal_abnormal", name, allow_leaky=True)
         plan = Plan("fusion", "cnn-llm/as-coded", PRESETS["cnn-llm/as-coded"].options, folds=(0,))
         reference = FitJob(dataset, features, split, plan)
         found = one_control(reference, next(one for one in CONTROLS if one.name == "patient"), unwatched)
         said = verdicts({}, [found])
         assert bool(said) == above
+        if not above:
+            assert (found.row, found.reason) == (None, PATIENT)
+            continue
         if above:
-            assert said[0].startswith("patient is above chance: AUROC 0.")
+            assert said[0].startswith("patient is above chance: AUROC .")
             assert "the split shares patients" in said[0]
             assert found.row.leaky
         rows = judged_rows(dataset, found)
@@ -296,7 +417,7 @@ def test_several_labels_have_controls_too(tmp_path, label_set):
     features = load_features(dataset, ["text"], Inputs(label_set))
     found = run_controls(dataset, features, choose_split(dataset, label_set))
     for one in found:
-        assert (one.row is None) == (one.name == "image-shuffle")
+        assert (one.row is None) == (one.name in ("image-shuffle", "patient"))
         if one.row:
             assert one.row.auroc.value is not None
             rows = judged_rows(dataset, one)
@@ -312,12 +433,50 @@ def test_repeats_and_seeds_are_those_of_the_reference(tmp_path):
     features = load_features(dataset, ["image", "text"])
     found = run_controls(dataset, features, split, trial=Trial(repeats=2, seeds=2))
     places = {
-        one.name: set(judged_rows(dataset, one)[["repeat", "seed"]].itertuples(index=False, name=None)) for one in found
+        one.name: set(judged_rows(dataset, one)[["repeat", "seed"]].itertuples(index=False, name=None))
+        for one in made(found)
     }
     both = {(repeat, seed) for repeat in (0, 1) for seed in (0, 1)}
     assert places["text-shuffle"] == places["image-shuffle"] == both
-    assert places["tf-idf"] == places["patient"] == {(0, 0), (1, 0)}
-    assert places["label-shuffle"] == {(0, seed) for seed in range(DRAWS)}
+    assert places["tf-idf"] == places["length"] == {(0, 0), (1, 0)}
+    assert places["label-shuffle"] == {(0, 0), (0, 1)}
     plans = [Plan("image", repeats=(0, 1), seeds=(0, 1))]
     said = verdicts({run.arm: run for run in fit([FitJob(dataset, features, split, plan) for plan in plans])}, found)
     assert all("AUROC" in line for line in said)
+
+
+@pytest.mark.parametrize("label_set", ["normal_abnormal", "kind", "found"])
+def test_without_validation_rows_a_guess_takes_the_usual_penalty_and_every_control_answers(tmp_path, label_set):
+    dataset = plant(tmp_path, Planted(studies=120, text=1.0, kinds=2.0))
+    kinds = np.random.default_rng(0)
+    features = load_features(dataset, ["image", "text"], Inputs(label_set))
+    told = dict(zip(features.study_ids.tolist(), features.y.argmax(axis=1) + features.y[:, 0], strict=True))
+    words = {study: f"w{told[study] if kinds.random() < 0.7 else 9} seen" for study in told}
+    texts = tuple(words[study] for study in features.study_ids.tolist())
+    split = choose_split(dataset, label_set, "image-80-20", allow_leaky=True)
+    plan = Plan("fusion", "cnn-llm/as-coded", PRESETS["cnn-llm/as-coded"].options, folds=(0,))
+    parts = parts_of_plan(features, split, plan, blocks=())[0, 0]
+    train, test = (np.flatnonzero(parts == part) for part in ("train", "test"))
+    assert len(train) + len(test) == len(parts)  # no row is for validation
+    counts = TfidfVectorizer(ngram_range=(1, 2), min_df=2, sublinear_tf=True)
+    X = counts.fit_transform(np.array(texts)[train])
+    Z = counts.transform(np.array(texts)[test])
+    model = LogisticRegression(C=1.0, max_iter=1000)
+    if label_set == "kind":
+        wanted = model.fit(X, features.y[train].argmax(axis=1)).predict_proba(Z)
+    else:
+        columns = ((y, np.isfinite(y)) for y in features.y[train].T)
+        wanted = np.column_stack([model.fit(X[known], y[known]).predict_proba(Z)[:, 1] for y, known in columns])
+    assert by_words(features, texts)(parts, test) == pytest.approx(wanted)
+    assert np.ptp(wanted) > 0.1
+    reference = FitJob(dataset, features, split, plan)
+    for name in ("patient", "length", "metadata", "tf-idf", "majority"):
+        found = one_control(reference, next(one for one in CONTROLS if one.name == name), unwatched)
+        assert found.row.n == len(test)
+    if label_set == "normal_abnormal":  # the preset that needs no validation rows is for such labels
+        trial = Trial("cnn-llm/as-coded", "image-80-20", allow_leaky=True, folds=(0,))
+        whole = ablate(dataset, ["image"], trial=trial)
+        assert {one.name: one.row.n for one in whole.controls} == dict.fromkeys((o.name for o in CONTROLS), len(test))
+        assert any(line.startswith("patient is above chance") for line in whole.caption)
+        assert set(whole.to_arrow()["tuned_over"].to_pylist()) == {1}  # tf-idf too: nothing is there to choose on
+        assert not any("Settings tried" in line for line in whole.caption)

@@ -156,7 +156,7 @@ def test_one_name_for_everybody(tmp_path: Path) -> None:
 
 def test_no_image_at_all(tmp_path: Path) -> None:
     save_film(tmp_path / "film.png", 1)
-    with pytest.raises(DataError, match=r"no DICOM image in it .1 files that are not DICOM, left out") as caught:
+    with pytest.raises(DataError, match=r"no DICOM image in it .files that are not DICOM, left out: 1") as caught:
         read(tmp_path, "mine")
     assert "cxremb data add folder" in caught.value.hint
 

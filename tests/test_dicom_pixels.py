@@ -19,6 +19,7 @@ from pydicom.uid import (
     JPEGExtended12Bit,
 )
 
+import cxremb
 from cxremb.catalog import add_collection
 from cxremb.datasets import dicom as dicom_folder
 from cxremb.embedding.job import embed
@@ -531,14 +532,15 @@ def test_a_tree_without_preambles_is_added_and_embedded(tmp_path: Path) -> None:
     assert (update.asked, update.added, len(update.failures)) == (3, 3, 0)
 
 
-def test_a_note_on_films_is_told_and_kept(tmp_path: Path) -> None:
+def test_a_note_on_films_is_told_and_kept(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     folder = tmp_path / "tree"
     folder.mkdir()
     for number, width in enumerate((0, 0, 1800)):
         values = np.roll(FILM, number, axis=1)
         (folder / f"{number}.dcm").write_bytes(written(dataset(values, WindowCenter=2000, WindowWidth=width)))
-    added = add_collection(dicom_folder.read(folder, "tree"), tmp_path / "root")
-    update = embed(added.dataset, load_encoder(What("tiny")))
+    add_collection(dicom_folder.read(folder, "tree"), tmp_path / "root")
+    update = cxremb.embed("tiny", root=tmp_path / "root")
+    assert [record.getMessage() for record in caplog.records] == list(update.notes)
     assert [note for note in update.notes if note.startswith("2 films, such as") and "no width" in note]
     noted = update.store.manifest.provenance["film_notes"]
     assert [len(items) for items in noted.values()] == [2]

@@ -1,5 +1,7 @@
-"""Documents are easy to read beside code: no line over 120 characters."""
+"""Documents are easy to read beside code, and their tables are those of the files of results."""
 
+import json
+import re
 from pathlib import Path
 
 import pytest
@@ -20,3 +22,23 @@ def test_lines_are_short(page: str) -> None:
     lines = enumerate((ROOT / page).read_text(encoding="utf-8").splitlines(), 1)
     long = [number for number, line in lines if len(line) > LONGEST and not line.startswith("|")]  # no table can wrap
     assert not long, f"{page}: lines {long}"
+
+
+def test_the_table_of_small_fusions_is_its_file() -> None:
+    rows = json.loads((ROOT / "benchmarks" / "results" / "small_fusion.json").read_text(encoding="utf-8"))["rows"]
+    text = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
+    assert {(row["n"], row["other modality"]) for row in rows} >= {(7000, "weak"), (200, "noise")}
+    for row in rows:
+        fusion = row["fusion"]
+        figures = f"{row['best single arm']:.3f} | {fusion['auroc']:.3f} | {fusion['difference']:+.3f}"
+        assert f"| {row['n']:,} | {row['seeds']} | {row['other modality']} | {figures} (" in text
+        assert fusion["difference"] >= -0.005
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_list_has_a_blank_line_before_it(page: str) -> None:
+    """GitHub shows a list without one, the site does not."""
+    lines = (ROOT / page).read_text(encoding="utf-8").splitlines()
+    starts = [at for at in range(1, len(lines)) if re.match(r"(- |1\. )", lines[at])]
+    glued = [at + 1 for at in starts if lines[at - 1] and not re.match(r"(- |\d+\. |  )", lines[at - 1])]
+    assert not glued, f"{page}: lines {glued}"

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,11 +22,15 @@ from PIL import Image as PilImage
 from cxremb.catalog import add_collection
 from cxremb.embedding.job import embed
 from cxremb.embedding.plan import orphans, wanted_items
+from cxremb.embedding.start import preview
 from cxremb.encoders.base import Machine, What, load_encoder
 from cxremb.errors import StoreError, VersionTaken
+from cxremb.store.clean import remove
 from cxremb.store.dataset import Dataset, open_dataset
 from cxremb.store.manifest import latest_manifest, manifest_paths, publish, read_manifest
 from cxremb.store.reader import open_store
+from cxremb.store.sql import query
+from cxremb.types import Collection, Image
 
 
 def plain_vectors(seeds: list[int]) -> np.ndarray:
@@ -315,3 +320,105 @@ def test_the_terms_of_the_collection_travel_with_its_vectors(tmp_path: Path) -> 
     place = store.folder / "000001.json"
     place.write_text(json.dumps(old), encoding="utf-8")
     assert (read_manifest(place).dataset_licence, read_manifest(place).key) == ("", manifest.key)
+
+
+def test_equal_films_that_fail_each_name_their_own_file(small: Dataset) -> None:
+    """0_Frontal and 11_Lateral are one film: one file is gone, the other altered."""
+    paths = dict(zip(*(small.images[name].to_pylist() for name in ("image_id", "path")), strict=True))
+    Path(paths["0_Frontal"]).unlink()
+    save_film(Path(paths["11_Lateral"]), 99)
+    outcome = embed(small, load_encoder(What("tiny")))
+    assert {failure.item.item_id: failure.message for failure in outcome.failures} == {
+        "0_Frontal": f"{paths['0_Frontal']}: cannot be read (No such file or directory)",
+        "11_Lateral": f"{paths['11_Lateral']}: changed since it was added",
+    }
+
+
+def test_a_film_with_another_stamp_and_the_same_bytes_is_read_and_good(small: Dataset) -> None:
+    first = embed(small, load_encoder(What("tiny")), Machine(keep_pixels=True))
+    held = first.store.vectors()
+    remove(first.store.folder)
+    for path in small.images["path"].to_pylist():
+        os.utime(path, ns=(1, 1))
+    outcome = embed(small, load_encoder(What("tiny")))
+    assert outcome.counts["films_from_pixel_cache"] == 23
+    assert not outcome.failures
+    for one, other in zip(held, outcome.store.vectors(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_a_film_that_is_gone_fails_whether_its_pixels_are_kept_or_not(small: Dataset, kept: bool) -> None:
+    first = embed(small, load_encoder(What("tiny")), Machine(keep_pixels=kept))
+    held = first.store.vectors()[0]
+    remove(first.store.folder)
+    paths = dict(zip(*(small.images[name].to_pylist() for name in ("image_id", "path")), strict=True))
+    Path(paths["3_Frontal"]).unlink()
+    save_film(Path(paths["4_Lateral"]), 99)
+    outcome = embed(small, load_encoder(What("tiny")), Machine(keep_pixels=kept))
+    assert [failure.item.item_id for failure in outcome.failures] == ["3_Frontal", "4_Lateral"]
+    assert outcome.counts["films_from_pixel_cache"] == (23 if kept else 0)
+    assert sorted(outcome.store.vectors()[0]) == sorted(set(held) - {"3_Frontal", "4_Lateral"})
+
+
+def changed(small: Dataset, tmp_path: Path, change: Callable[[Image], Image]) -> Dataset:
+    """The data set with its films changed, added again."""
+    again = collection(tmp_path / "films")
+    return add_collection(replace(again, images=[change(image) for image in again.images]), tmp_path / "root").dataset
+
+
+def stale(small: Dataset) -> bool:
+    return bool(query(small.paths.root, "select stale from stores")["stale"][0].as_py())
+
+
+@pytest.mark.parametrize("part_items", [1, 1000])
+def test_a_film_that_moves_to_another_study_takes_its_vector_with_it(
+    small: Dataset, tmp_path: Path, part_items: int
+) -> None:
+    encoder, machine = load_encoder(What("tiny")), Machine(part_items=part_items)
+    before = embed(small, encoder, machine).store
+    moved = changed(
+        small,
+        tmp_path,
+        lambda image: replace(image, study_id="5", patient_id="5") if image.image_id == "4_Lateral" else image,
+    )
+    assert stale(moved)
+    outcome = embed(moved, encoder, machine)
+    assert (outcome.reused, outcome.added, outcome.encoded, outcome.store.version) == (23, 1, 0, 2)
+    assert not stale(moved)
+    both = "select count(*) from embeddings join images on item_id = image_id and embeddings.study_id = images.study_id"
+    assert query(moved.paths.root, both).to_pylist() == [{"count_star()": 24}]
+    ids = before.vectors()[0]
+    np.testing.assert_array_equal(outcome.store.matrix(ids), before.matrix(ids))
+
+
+def test_a_film_that_is_renamed_is_not_encoded_again(small: Dataset, tmp_path: Path) -> None:
+    encoder = load_encoder(What("tiny"))
+    before = embed(small, encoder).store
+    renamed = changed(small, tmp_path, lambda image: replace(image, image_id=f"film-{image.image_id}"))
+    assert preview(renamed, What("tiny"), Machine()).contents == 0
+    outcome = embed(renamed, encoder)
+    assert (outcome.added, outcome.encoded) == (24, 0)
+    ids = before.vectors()[0]
+    np.testing.assert_array_equal(outcome.store.matrix([f"film-{name}" for name in ids]), before.matrix(ids))
+
+
+def test_what_failed_and_was_mended_makes_a_store_stale(small: Dataset, tmp_path: Path) -> None:
+    films = tmp_path / "films"
+    whole = (films / "3_Frontal.png").read_bytes()
+    (films / "3_Frontal.png").write_bytes(whole[:60])
+    damaged = add_collection(collection_of(small), tmp_path / "root").dataset
+    assert len(embed(damaged, load_encoder(What("tiny"))).failures) == 1
+    assert not stale(damaged)  # what failed and is as it was is known
+    (films / "3_Frontal.png").write_bytes(whole)
+    mended = add_collection(collection_of(small), tmp_path / "root").dataset
+    assert stale(mended)
+    assert embed(mended, load_encoder(What("tiny"))).added == 1
+    assert not stale(mended)
+
+
+def collection_of(small: Dataset) -> Collection:
+    """The collection again, its films as they are now on disk."""
+    again = collection(small.paths.root.parent / "elsewhere")
+    films = small.paths.root.parent / "films"
+    return replace(again, images=[replace(one, path=films / one.path.name) for one in again.images if one.path])

@@ -4,6 +4,8 @@ from datetime import date
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image as PilImage
 
@@ -12,7 +14,7 @@ from cxremb.catalog import add_collection
 from cxremb.datasets.table import TableSpec, read
 from cxremb.errors import DataError
 from cxremb.store.dataset import Dataset
-from cxremb.store.facts import RESERVED, day_of, fact_columns, number_of
+from cxremb.store.facts import RESERVED, almost_numbers, day_of, fact_columns, number_of
 from cxremb.store.sql import query
 
 
@@ -51,6 +53,34 @@ def test_every_column_without_a_role_is_kept(tmp_path: Path) -> None:
         read(TableSpec(tmp_path / "t.csv", "t", labels=("y",), texts=("findings",))), tmp_path / "stores"
     )
     assert changed.changes == {"studies changed": 1}
+
+
+def unkept(folder: Path, table: Path, **options: object) -> list[tuple[int, tuple[str, ...]]]:
+    """Count and examples of the notes on columns of which nothing is kept."""
+    folder.mkdir(exist_ok=True)
+    added = add_collection(read(TableSpec(table, "t", **options)), folder / "stores")  # type: ignore[arg-type]
+    return [(note.count, tuple(note.examples)) for note in added.notes if "nothing is kept" in note.what]
+
+
+@pytest.mark.parametrize("studies", [False, True], ids=["of studies", "of images"])
+def test_columns_of_which_nothing_is_kept_are_counted_once(tmp_path: Path, studies: bool) -> None:
+    path = tmp_path / "t.csv"
+    PilImage.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / "0.png")
+    path.write_text(",key,kv,dose,half,y\n0,a,70,,nan,1\n1,b,,#WERT!,3,0\n2,b,,,,0\n", encoding="utf-8")
+    given = {"columns": {"study": "key"}, "labels": ("y",)}
+    if studies:
+        path.write_text(",path,key,kv,dose,half,y\n0,0.png,a,70,,nan,1\n1,1.png,b,,#WERT!,3,0\n", encoding="utf-8")
+    assert unkept(tmp_path, path, **given) == [(2, ("dose", "column 1 (no heading)"))]
+    path.write_text("key,kv,y\na,70,1\nb,,0\n", encoding="utf-8")
+    assert unkept(tmp_path / "whole", path, **given) == []
+
+
+def test_columns_of_bytes_are_counted_unless_they_are_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    columns = {"study_id": ["1", "2"], "picture": [b"a", b"b"], "about": [{"x": 1}, {"x": 2}], "kv": ["70", "80"]}
+    pq.write_table(pa.table(columns), path)
+    assert unkept(tmp_path, path) == [(2, ("about", "picture"))]
+    assert unkept(tmp_path / "asked", path, columns={"scanner": "picture"}, texts=("about",)) == []
 
 
 def test_facts_of_images_where_a_study_has_several(tmp_path: Path) -> None:
@@ -138,3 +168,15 @@ def test_the_audit_looks_labels_up_in_columns(tmp_path: Path) -> None:
     assert (found["column sex"].value, found["column sex"].status) == (1.0, "note")
     assert "--by" in found["column sex"].remedy
     assert found["column crp"].status == "ok"
+
+
+def test_a_column_with_a_few_that_are_no_numbers_says_how_to_read_it(tmp_path: Path) -> None:
+    dataset = add(tmp_path, "study_id,crp,sex,ldh\n1,7.5,f,200\n2,<5,m,210\n3,12,f,190\n")
+    why = "crp is text, since 1 of its 3 values are no numbers, such as '<5': write try_cast(crp as double)"
+    assert almost_numbers(dataset, "crp >= 5 and sex = 'f' and ldh > 200") == [why]
+    assert almost_numbers(dataset, "ldh > 200") == []
+    judged = "(select study_id as item_id, study_id, patient_id from studies) judged"
+    chosen = fact_columns(dataset, "study", "crp")
+    text = f"select crp, try_cast(crp as double) >= 10 as high from (select *{chosen} from {judged}) order by study_id"
+    rows = query(dataset.paths.root, text).to_pylist()
+    assert rows == [{"crp": "7.5", "high": False}, {"crp": "<5", "high": None}, {"crp": "12", "high": True}]

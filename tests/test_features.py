@@ -9,12 +9,13 @@ import pytest
 from planted import FOUND, KINDS, Planted, plant, write_store
 from written import write_dataset
 
+from cxremb.caveats import caveats
 from cxremb.encoders.weights import suggested
 from cxremb.errors import CxrembError, DataError, StoreError
-from cxremb.features import Inputs, caveats, load_features
+from cxremb.features import Inputs, load_features
 from cxremb.store.dataset import Dataset
 from cxremb.store.files import replace_table
-from cxremb.store.layout import BEFORE_READING, LABEL_SOURCE
+from cxremb.store.layout import BEFORE_READING, IMAGES, LABEL_SOURCE, STUDIES
 from cxremb.store.manifest import publish
 from cxremb.store.reader import open_store
 
@@ -100,19 +101,45 @@ def test_newest_of_several_stores_is_taken_and_named(dataset):
     assert not chosen.notes
 
 
-def test_digest_follows_labels_rows_and_store_versions(dataset):
+def test_digest_follows_all_that_decides_a_result_and_nothing_else(dataset):
     features = load_features(dataset, BOTH)
     assert load_features(dataset, BOTH).digest == features.digest
-    flipped = replace(features, y=1 - features.y)
-    newer = replace(features, stores={**features.stores, "text": "biobert@0 v2"})
-    fewer = replace(features, item_ids=features.item_ids[::-1])
-    other = replace(features, text_role=BEFORE_READING)  # else a run with the wrong caveat would be re-used
+    versions = {name: title.replace(" v1", " v2") for name, title in features.stores.items()}
+    assert versions != features.stores
+    assert replace(features, stores=versions).digest == features.digest  # the same vectors under another version
+    nudged = features.blocks["image"].copy()
+    nudged[7, 3] += np.float32(1e-3)  # one value of one vector
+    told = {
+        "y": 1 - features.y,
+        "item_ids": features.item_ids[::-1],
+        "patient_ids": features.patient_ids[::-1],
+        "blocks": {**features.blocks, "image": nudged},
+        "present": {**features.present, "text": ~features.present["text"]},
+        "text_role": BEFORE_READING,  # else a run with the wrong caveat would be re-used
+        "views": "frontal",
+        "missing": "keep",
+        "unit": "study",
+        "task": "multilabel",
+        "label_version": "1",
+        "labels": ("normal",),
+        "keys": {"image": "0"},
+        "pooling": {"text": "mean"},
+    }
     assert features.text_role == LABEL_SOURCE
-    told = {"views": "frontal", "missing": "keep", "unit": "study", "task": "multilabel", "label_version": "1"}
-    told |= {"labels": ("normal",), "keys": {"image": "0"}, "pooling": {"text": "mean"}}
-    more = [replace(features, **{name: value}) for name, value in told.items()]
-    digests = {one.digest for one in (features, flipped, newer, fewer, other, *more)}
-    assert len(digests) == 5 + len(told)
+    digests = {features.digest, *(replace(features, **{name: value}).digest for name, value in told.items())}
+    assert len(digests) == 1 + len(told)
+
+
+def test_digest_of_studies_follows_the_films_of_each(dataset):
+    """Every third study has two films: one that moves to the next study leaves rows, ids and vectors as they were."""
+    before = load_features(dataset, ("image",), Inputs(unit="study"))
+    images = dataset.images.to_pylist()
+    film = next(row for row in images if row["image_id"] == "s00000-lateral")
+    film |= {"study_id": "s00001", "patient_id": "p00001"}
+    corrected = rewritten(dataset, images=pa.Table.from_pylist(images, IMAGES))
+    moved = load_features(corrected, ("image",), Inputs(unit="study"))
+    assert moved.item_ids.tolist() == before.item_ids.tolist()
+    assert moved.digest != before.digest
 
 
 @pytest.mark.parametrize(
@@ -124,7 +151,7 @@ def test_digest_follows_labels_rows_and_store_versions(dataset):
         (BOTH, {"modalities": ("text",), "text": "indication"}, StoreError, "--text"),
         (BOTH, {"modalities": ("text",), "text": "findings"}, StoreError, "cxremb embed --model biobert"),
         (BOTH, {"modalities": ("text",), "text_model": "efficientnet_b1"}, StoreError, "--text-model"),
-        (BOTH, {"modalities": ("text",), "text_model": "unheard_of"}, StoreError, "cxremb embed --model unheard_of"),
+        (BOTH, {"modalities": ("text",), "text_model": "unheard_of"}, StoreError, "cxremb models"),
     ],
 )
 def test_what_is_missing_says_what_to_type(tmp_path, stores, asked, error, says):
@@ -257,3 +284,23 @@ def test_whom_an_encoder_was_fine_tuned_on_is_read_and_a_lost_list_is_an_error(d
     seen = load_features(dataset, BOTH).seen
     assert list(seen) == ["image"]
     assert (seen["image"].patients, seen["image"].split) == ({"p00001", "p00002"}, "mine@0123")
+
+
+def test_who_was_seen_is_known_by_the_name_of_now_too(dataset):
+    """A patient of train, and one of whom only the epoch was chosen, are found to be others."""
+    store = open_store(dataset, "efficientnet_b1")
+    about = {"trained_on": "patients.parquet"}
+    publish(replace(store.manifest, version=store.manifest.version + 1, provenance=about), store.folder)
+    rows = {
+        "patient_id": ["p00001", "p00001", "p00002", "p00003"],
+        "part": ["train", "train", "val", "train"],
+        "study_id": ["s00001", "no longer here", "s00002", None],
+    }
+    replace_table(store.folder / "patients.parquet", pa.table(rows))
+    found = {"s00001": "p00007", "s00002": "p00008"}
+    studies = [
+        row | {"patient_id": found.get(row["study_id"], row["patient_id"])} for row in dataset.studies.to_pylist()
+    ]
+    seen = load_features(rewritten(dataset, studies=pa.Table.from_pylist(studies, STUDIES)), BOTH).seen["image"]
+    assert seen.patients == {"p00001", "p00002", "p00003", "p00007", "p00008"}
+    assert seen.epoch_only == {"p00002", "p00008"}

@@ -7,14 +7,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.metrics import roc_auc_score
 
+from cxremb.evaluation.metrics import POOLED, WITHIN
+from cxremb.splits import choose_split
 from cxremb.splits.stored import read_split
 from cxremb.store.check import check_store
 from cxremb.store.dataset import open_dataset
+from cxremb.store.layout import ONCE_POOLED
 from cxremb.store.reader import list_stores
 from cxremb.store.sql import query
 from cxremb.training.bundle import load_bundle
-from cxremb.training.runs import list_runs
+from cxremb.training.runs import list_runs, read_run
 
 GOLDEN = Path(__file__).parent / "golden"
 FOUND = json.loads((GOLDEN / "format1.json").read_text(encoding="utf-8"))
@@ -24,6 +28,12 @@ FOUND = json.loads((GOLDEN / "format1.json").read_text(encoding="utf-8"))
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy: reading vectors writes a cache."""
     return Path(shutil.copytree(GOLDEN / "format1", tmp_path_factory.mktemp("golden") / "stores"))
+
+
+@pytest.fixture
+def untouched(tmp_path: Path) -> Path:
+    """A copy of which nothing has been read: reading the figures of a run makes them again."""
+    return Path(shutil.copytree(GOLDEN / "format1", tmp_path / "stores"))
 
 
 def digest(values: np.ndarray) -> str:
@@ -51,7 +61,7 @@ def test_runs_are_those_of_then(root: Path) -> None:
         then, test = FOUND["runs"][run.run_id], run.predictions()
         assert (run.arm, list(run.caveats), len(test.y)) == (then["arm"], then["caveats"], then["rows"])
         assert float(test.prob.sum()) == pytest.approx(then["prob"], abs=1e-12)
-        assert list(run.metric("auroc")) == then["auroc"]
+        assert run.metric("auroc_pooled")[0] == then["auroc"][0]
         weights = {
             name: np.concatenate([w.ravel() for w in one.values()]) for name, one in run.weights().items() if one
         }
@@ -70,16 +80,68 @@ def test_a_run_of_then_predicts_what_it_stored(root: Path) -> None:
         np.testing.assert_allclose(prob, own.prob, atol=1e-6)
 
 
+def test_a_figure_that_ranked_the_rows_of_all_folds_is_not_shown_as_one_within_folds(untouched: Path) -> None:
+    dataset = open_dataset(untouched)
+    run = next(run for run in list_runs(dataset) if run.arm == "image")
+    test, folder = run.predictions(), run.folder
+    area = [roc_auc_score(test.y[test.fold == fold], test.prob[test.fold == fold]) for fold in range(5)]
+    pairs = [(y == 1).sum() * (y == 0).sum() for y in (test.y[test.fold == fold] for fold in range(5))]
+    within, pooled = np.average(area, weights=pairs), roc_auc_score(test.y, test.prob)
+    assert abs(within - pooled) > 0.005
+    sql = f"select metric, value from metrics where run_id = '{run.run_id}' and part = 'test' and metric like 'auroc%'"
+    before = {row["metric"]: row["value"] for row in query(untouched, sql).to_pylist()}
+    assert before == {"auroc_pooled": pytest.approx(pooled)}
+    assert f"| auroc | {pooled:.4f} |" in (folder / "README.md").read_text(encoding="utf-8")
+    assert run.metric("auroc")[0] == pytest.approx(within)
+    after = {row["metric"]: row["value"] for row in query(untouched, sql).to_pylist()}  # the run has been read
+    assert after == {"auroc": pytest.approx(within), "auroc_pooled": pytest.approx(pooled)}
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    assert f"| auroc | {within:.4f} |" in card
+    assert f"# {run.run_id}" in card
+    assert read_run(folder).metrics.equals(run.metrics)
+
+
+def test_a_store_that_may_only_be_read_gives_the_same_figures(untouched: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path, _: object) -> None:
+        raise PermissionError(path)
+
+    run = next(run for run in list_runs(open_dataset(untouched)) if run.arm == "text")
+    written = {path: path.read_bytes() for path in run.folder.iterdir()}
+    with monkeypatch.context() as patched:
+        patched.setattr("cxremb.training.again.replace_text", refuse)
+        found = read_run(run.folder).metrics
+    assert {path: path.read_bytes() for path in run.folder.iterdir()} == written
+    assert found.equals(read_run(run.folder).metrics)
+
+
+def test_names_of_pooled_figures_are_one_list() -> None:
+    assert set(ONCE_POOLED) == set(WITHIN)
+
+
 @pytest.mark.parametrize("text", FOUND["sql"])
-def test_sql_gives_what_it_gave(root: Path, text: str) -> None:
-    rows = json.loads(json.dumps(query(root, text).to_pylist(), default=str))
-    then = FOUND["sql"][text]
+def test_sql_gives_what_it_gave(untouched: Path, text: str) -> None:
+    rows = json.loads(json.dumps(query(untouched, text).to_pylist(), default=str))
+    then = [named_now(row) for row in FOUND["sql"][text]]
     assert len(rows) == len(then)
-    for row, expected in zip(rows, then, strict=True):
+    for row, expected in zip(sorted(rows, key=str), sorted(then, key=str), strict=True):
         assert row == pytest.approx(expected, abs=1e-12)
+
+
+def named_now(row: dict[str, object]) -> dict[str, object]:
+    """A row of then; figures that were made of the rows of all folds as one have another name by now."""
+    return row | {"metric": f"{row['metric']}{POOLED}"} if row.get("metric") in WITHIN else row
 
 
 def test_splits_of_then_are_there(root: Path) -> None:
     splits = [read_split(path) for path in sorted(open_dataset(root).paths.splits.glob("*.parquet"))]
     assert {split.name for split in splits} == {"grouped-5fold", "grouped-5fold-x2", "image-80-20", "mine"}
     assert {split.name for split in splits if split.leaky} == {"image-80-20"}
+
+
+def test_the_default_split_of_then_is_used_by_its_name(root: Path) -> None:
+    dataset = open_dataset(root)
+    chosen = choose_split(dataset, "abnormal", "grouped-5fold")
+    assert (chosen.name, chosen.leaky) == ("grouped-5fold", False)
+    assert "identical report text" in chosen.means
+    assert chosen.title in {run.record.split for run in list_runs(dataset)}
+    assert choose_split(dataset, "abnormal").name == "patient-5fold"

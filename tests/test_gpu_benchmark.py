@@ -6,8 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 SKIPPED = {"tests of GPUs", "out of memory"}  # what a CPU cannot do
 TRIAL = """
@@ -78,8 +76,7 @@ def test_every_step_runs_on_a_cpu(tmp_path: Path) -> None:
     assert found["commit"]
 
 
-@pytest.mark.parametrize("device", ["cpu", "meta"])  # a fork of one process, and a fresh one for each step as on a GPU
-def test_a_step_that_fails_hangs_or_dies_stops_no_other(device: str, tmp_path: Path) -> None:
+def test_a_step_that_fails_hangs_or_dies_stops_no_other(tmp_path: Path) -> None:
     (tmp_path / "trial.py").write_text(TRIAL, encoding="utf-8")
     (tmp_path / "run.py").write_text(
         "import json, sys\n"
@@ -90,7 +87,7 @@ def test_a_step_that_fails_hangs_or_dies_stops_no_other(device: str, tmp_path: P
         "    steps = [Step(name, f'trial:{name}', 1 if name == 'late' else 60)\n"
         "             for name in ('good', 'wrong', 'failing', 'late', 'dying', 'skipping')]\n"
         "    steps += [Step('killed', 'trial:dying', 60, dies=True), Step('resting', 'trial:good', 60, ('failing',))]\n"
-        f"    results, setting = {{'steps': {{}}}}, Setting({device!r}, True, Path({str(tmp_path)!r}))\n"
+        f"    results, setting = {{'commit': 'abc', 'steps': {{}}}}, Setting('cpu', True, Path({str(tmp_path)!r}))\n"
         "    gpu.run_all(setting, results, Path('found.json'), steps)\n"
         "    assert setting.limits == {'bytes': 5.0}\n"
         "    print(gpu.bad(results), gpu.bad({'steps': {'good': results['steps']['good']}}))\n",
@@ -116,6 +113,7 @@ def test_a_step_that_fails_hangs_or_dies_stops_no_other(device: str, tmp_path: P
     )  # what there was stays
     assert steps["skipping"]["reason"] == "nothing to do it with"
     assert steps["resting"]["reason"] == "it rests on failing"
+    assert {step["commit"] for step in steps.values()} == {"abc"}
 
 
 def test_an_unknown_step_is_refused() -> None:
@@ -139,3 +137,25 @@ def test_what_is_brought_goes_before_the_package_and_both_before_what_is_install
     )
     done = call("-c", code, PYTHONPATH=str(BENCHMARKS))
     assert done.stdout.strip() == f"['brought', 'package'] brought{os.pathsep}package{os.pathsep}{BENCHMARKS}"
+
+
+def test_the_documents_give_the_figures_of_the_file() -> None:
+    steps = json.loads((BENCHMARKS / "results" / "gpu-nvidia-h200.json").read_text(encoding="utf-8"))["steps"]
+    text = " ".join((BENCHMARKS.parent / "docs" / "embedding.md").read_text(encoding="utf-8").split())
+    ways = ("fp32", "bf16", "fp16", "compiled bf16")
+    for name in ("films", "texts"):
+        found, checks = steps[f"embed {name}"]["findings"], steps[f"embed {name}"]["checks"]
+        jobs = [found[f"{way}, job"] for way in ways]
+        cosines = {check["claim"]: check["value"] for check in checks}
+        least = [cosines[f"{name}, {way}: least cosine of what is stored"] for way in ways]
+        for form, values in (
+            ("{:,.0f}", [job["a_second"] for job in jobs]),
+            ("{:.2f}", [job["of_forward"] for job in jobs]),
+            ("{:.6f}", least),
+        ):
+            assert f"| {' | '.join(map(form.format, values))} |" in text
+    fits = steps["grid"]["findings"]["175 fits, seconds"]
+    assert f"{fits['stopping']:.1f} s with" in text and f"({fits['whole']:.0f} s without)" in text  # noqa: PT018
+    assert f"{fits['reference'] / 3600:.1f} hours" in text
+    for kind in ("jpeg", "png"):
+        assert f"{steps['embed files']['findings'][kind]['of_limit']:.2f}" in text

@@ -5,7 +5,7 @@ waited for, as pinned memory holds anything until the copy has arrived.
 """
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +16,7 @@ import pytest
 import timm
 import torch
 
-from cxremb.embedding.encode import Log, encode_groups, finished, start_batch
+from cxremb.embedding.encode import Log, encode_groups, finished, ready_ahead, start_batch
 from cxremb.embedding.pixels import open_pixels
 from cxremb.embedding.plan import Item
 from cxremb.encoders import device as device_module
@@ -25,7 +25,8 @@ from cxremb.encoders.device import check_compiler, download, upload, whole_float
 from cxremb.encoders.forward import CPU_ROWS, FilmEncoder, FilmNet, TorchForward, pool_average
 from cxremb.encoders.machine import choose_machine
 from cxremb.errors import EncoderError
-from cxremb.images import Frame
+from cxremb.images import Film, Frame
+from cxremb.store.files import sha256_of
 from cxremb.store.manifest import Recipe
 from cxremb.training.data import Member, Rows
 from cxremb.training.heads import HEADS, NetworkSpec
@@ -130,16 +131,20 @@ def encoder(gpu: PretendedGpu, machine: Machine = CUDA, room: int = 1000) -> Fil
     return FilmEncoder(recipe, Frame(SIDE), "none", machine, lambda: Counted(gpu.log, room))  # type: ignore[arg-type]
 
 
-def groups_of(n: int) -> list[tuple[Item, ...]]:
-    return [(Item(str(number), str(number), "image", f"{number:064d}", "nowhere"),) for number in range(n)]
+def groups_of(n: int, folder: Path) -> list[tuple[Item, ...]]:
+    """Of films whose pixels are kept: their files only have to be there, and be what they were."""
+    files = [folder / f"{number}.film" for number in range(n)]
+    for number, path in enumerate(files):
+        path.write_bytes(bytes([number]))
+    return [(Item(path.stem, path.stem, "image", sha256_of(path), str(path)),) for path in files]
 
 
 @pytest.fixture
 def cache(tmp_path: Path) -> Path:
     """Films 0 to 9 in a pixel cache."""
     kept = open_pixels(tmp_path, Frame(SIDE))
-    for group, film in zip(groups_of(10), films(10), strict=True):
-        kept.keep(group[0].content, film)
+    for group, film in zip(groups_of(10, tmp_path), films(10), strict=True):
+        kept.keep(Film(film, group[0].content))
     kept.flush()
     return tmp_path
 
@@ -158,7 +163,7 @@ def test_what_is_copied_from_a_gpu_is_read_when_it_has_arrived(gpu: PretendedGpu
 
 def test_a_pass_is_started_before_the_last_one_is_waited_for(gpu: PretendedGpu, cache: Path) -> None:
     log, seen = Log(), []
-    for groups, vectors in encode_groups(groups_of(10), encoder(gpu), CUDA, log=log, cache=cache):
+    for groups, vectors in encode_groups(groups_of(10, cache), encoder(gpu), CUDA, log=log, cache=cache):
         gpu.log.append(f"{len(groups)} vectors")
         seen.append(vectors["avg"].copy())
     start = ["pin", "copy in"]
@@ -200,21 +205,49 @@ def test_at_most_two_batches_are_under_way(gpu: PretendedGpu) -> None:
     assert done == 4
 
 
+def test_what_is_read_ahead_ends_with_the_job() -> None:
+    """A thread may be reading a batch when the job is stopped: it is waited for, and then its source is closed."""
+    events: list[str] = []
+
+    def batches() -> Generator[Any, None, None]:
+        try:
+            for number in range(5):
+                events.append(f"read {number}")
+                yield [], np.full((1, 1), number)
+        finally:
+            events.append("closed")
+
+    ready = ready_ahead(batches(), CUDA)
+    assert next(ready)[1][0, 0] == 0
+    ready.close()
+    assert events == ["read 0", "read 1", "closed"]
+    assert [int(films[0, 0]) for _, films in ready_ahead(batches(), CUDA)] == [0, 1, 2, 3, 4]
+
+
+def test_an_error_of_what_is_read_ahead_is_raised() -> None:
+    def batches() -> Generator[Any, None, None]:
+        yield [], np.zeros((1, 1))
+        raise OSError("the disk is gone")
+
+    with pytest.raises(OSError, match="the disk is gone"):
+        list(ready_ahead(batches(), CUDA))
+
+
 def test_out_of_memory_halves_the_batch_and_loses_no_vector(gpu: PretendedGpu, cache: Path) -> None:
     log = Log()
     small = encoder(gpu, room=3)
-    found = [vectors["avg"] for _, vectors in encode_groups(groups_of(10), small, CUDA, log=log, cache=cache)]
+    found = [vectors["avg"] for _, vectors in encode_groups(groups_of(10, cache), small, CUDA, log=log, cache=cache)]
     np.testing.assert_allclose(np.concatenate(found), wanted(films(10)), rtol=1e-6)
     assert log.counts["batch_size_that_fits"] == 2
     assert [line for line in gpu.log if line.startswith("pass")] == ["pass of 2"] * 5
     with pytest.raises(EncoderError, match="not enough memory for one item"):
-        start_batch(encoder(gpu, room=0), films(4), np.stack, size=4)
+        start_batch(encoder(gpu, room=0), films(4), size=4)
 
 
 def test_an_encoder_without_a_start_is_encoded_at_once(cache: Path) -> None:
     plain = load_encoder(What("tiny_text"))
     texts = ["no acute findings", "XXXX year old"]
-    waiting, size = start_batch(plain, texts, list, size=2)
+    waiting, size = start_batch(plain, texts, size=2)
     assert size == 2
     np.testing.assert_array_equal(waiting[0]()["mean"], plain.encode(texts)["mean"])
     edited = EditedTexts(plain, "drop")  # type: ignore[arg-type]
@@ -255,16 +288,17 @@ def test_a_pass_in_full_precision_on_a_gpu_is_whole(
     precision: str, whole: bool, gpu: PretendedGpu, tf32: Callable[[bool], None]
 ) -> None:
     tf32(True)
-    met: list[bool] = []
+    met: list[tuple[bool, bool]] = []
 
     class Asked(torch.nn.Module):
         def forward(self, films: torch.Tensor) -> tuple[torch.Tensor]:
-            met.append(not torch.backends.cudnn.allow_tf32)
+            met.append((not torch.backends.cudnn.allow_tf32, torch.backends.cuda.cudnn_sdp_enabled()))
             return (films.flatten(1)[:, :2].float(),)
 
     TorchForward(Asked(), replace(CUDA, precision=precision))(films(1))
-    assert met == [whole]
+    assert met == [(whole, whole)]  # in half precision cuDNN, which plans for each length of text, has no attention
     assert torch.backends.cudnn.allow_tf32
+    assert torch.backends.cuda.cudnn_sdp_enabled()
 
 
 def test_a_compiled_network_of_films_meets_one_shape(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -294,7 +328,9 @@ def test_a_compiled_batch_that_does_not_fit_is_not_filled_up_again(
     monkeypatch.setattr("cxremb.encoders.forward.check_compiler", lambda device: None)
     machine = replace(CUDA, compiled=True)
     small = encoder(gpu, machine, room=3)
-    found = [vectors["avg"] for _, vectors in encode_groups(groups_of(9), small, machine, log=Log(), cache=cache)]
+    found = [
+        vectors["avg"] for _, vectors in encode_groups(groups_of(9, cache), small, machine, log=Log(), cache=cache)
+    ]
     np.testing.assert_allclose(np.concatenate(found), wanted(films(9)), rtol=1e-6)
     assert [line for line in gpu.log if line.startswith("pass")] == ["pass of 2"] * 5
 
@@ -372,9 +408,9 @@ def test_an_epoch_of_heads_is_fetched_with_one_wait(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(torch.Tensor, "cpu", counted_copy)
     stack.run_epoch(1)
-    assert fetched == [(6, 5)]  # two parts of three members: loss, accuracy and three counts of each
+    assert fetched == [(6, 6)]  # two parts of three members: loss, accuracy and four counts of each
     stack.run_epoch(2)
-    assert fetched == [(6, 5)] * 2
+    assert fetched == [(6, 6)] * 2
     monkeypatch.undo()
     for learner in stack.learners:
         [alone] = fit_members(rows, [learner.member], HEADS["image"], options=replace(options, precision="fp32"))

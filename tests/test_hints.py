@@ -1,5 +1,6 @@
 """What an error tells the user to type can be typed, and fits this machine and this data set."""
 
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -9,6 +10,7 @@ import pytest
 from conftest import Result, collection, save_film
 from planted import FOUND, Planted, plant
 
+from cxremb.api.runs import ablate
 from cxremb.catalog import add_collection
 from cxremb.embedding.choose import choose_stores
 from cxremb.encoders import weights as listing
@@ -32,11 +34,11 @@ from cxremb.splits.choose import find_split
 from cxremb.store.dataset import Dataset, open_dataset
 from cxremb.store.reader import open_store
 from cxremb.training.fit import FitJob, fit_run
-from cxremb.training.heads import find_head
+from cxremb.training.heads import HEADS, find_head
 from cxremb.training.options import Options
 from cxremb.training.plan import Plan
 from cxremb.training.presets import find_preset
-from cxremb.training.runs import open_run
+from cxremb.training.runs import list_runs, open_run
 
 NO_MODEL = {"image": None, "text": None}
 
@@ -89,11 +91,55 @@ def test_a_name_that_is_nearly_right_is_told(planted: Dataset) -> None:
         (lambda: find_head("fusoin"), "fusion"),
         (lambda: find_preset("defualt"), "default"),
         (lambda: read_labels(planted, "normal_abnorml"), "normal_abnormal"),
-        (lambda: find_split(planted, "normal_abnormal", "grouped-5-fold"), "grouped-5fold"),
+        (lambda: find_split(planted, "normal_abnormal", "patient-5-fold"), "patient-5fold"),
     ):
         with pytest.raises(CxrembError) as caught:
             ask()
-        assert caught.value.hint.startswith(f"did you mean {near}? ")
+        assert f"{caught.value.hint} ".startswith(f"did you mean {near}? ")
+
+
+@pytest.mark.parametrize(
+    ("given", "hint"),
+    [
+        ("lin", "did you mean linear, linear-image, linear-text? choose one of fusion, image"),
+        ("Atten", "did you mean attention, attention-image? "),
+        ("linaer-text", "did you mean linear-text? "),
+        ("zebra", "choose one of fusion, image"),
+        ("", "choose one of fusion, image"),
+    ],
+)
+def test_an_unknown_head_names_those_that_begin_so(given: str, hint: str) -> None:
+    with pytest.raises(TrainError) as caught:
+        find_head(given)
+    assert caught.value.hint.startswith(hint)
+
+
+@pytest.mark.parametrize(("there", "lacking"), [("image", "text"), ("text", "image")])
+@pytest.mark.parametrize("head", ["linear", "attention", "fusion"])
+def test_a_head_of_both_names_the_one_of_what_is_there(
+    tmp_path: Path, cxremb: object, there: str, lacking: str, head: str
+) -> None:
+    root = plant(tmp_path, Planted(studies=60, image=1.0, text=1.0), modalities=(there,)).paths.root
+    said: Result = cxremb("train", head, "--root", root)  # type: ignore[operator]
+    assert (said.code, f"planted has no {lacking} store yet" in said.err) == (1, True)
+    near = f"{head}-{there}" in HEADS
+    words = " ".join(said.err.split())
+    assert (f"; or train on what is there: `cxremb train {head}-{there} --root {root}`" in words) == near
+    assert ("or train" in words) == near
+
+
+def test_runs_of_controls_are_named_last(tmp_path: Path) -> None:
+    dataset = plant(tmp_path, Planted(studies=60, image=1.0, text=1.5))
+    found = ablate("text", alone=True, dataset=dataset.name, root=dataset.paths.root)
+    controls = [run for run in list_runs(dataset) if run.record.is_control]
+    assert controls
+    with pytest.raises(StoreError) as caught:
+        open_run("nothing", dataset)
+    listed = re.findall(r"\S+ \(", str(caught.value))
+    assert listed[0] == f"{found.rows[0].run_id} ("
+    with pytest.raises(StoreError) as caught:
+        open_run("2", dataset)
+    assert re.findall(r"\S+ \(", str(caught.value)) == listed
 
 
 def test_an_unknown_label_and_an_unknown_run(planted: Dataset) -> None:
@@ -107,7 +153,7 @@ def test_an_unknown_label_and_an_unknown_run(planted: Dataset) -> None:
         runs[0].predictions().of_label("nodul")
     assert caught.value.hint == f"did you mean nodule? name one with --label: {', '.join(FOUND)}"
     with pytest.raises(StoreError, match=r"no run 'nothing'; there is .* and 1 more"):
-        open_run(planted, "nothing")
+        open_run("nothing", planted)
 
 
 def test_a_label_set_is_named_as_it_is_typed(small: Dataset) -> None:
@@ -153,10 +199,16 @@ def test_a_data_set_without_a_modality_is_not_told_to_embed_it(
     assert words in caught.value.hint
     assert "embed" not in caught.value.hint
     model = {"text": "tiny", "image": "tiny_text"}[lacking]
-    said: Result = cxremb("embed", "--model", model, "--root", dataset.paths.root)  # type: ignore[operator]
-    after = " ".join(said.out.split()).rpartition("next: ")[2]
+    root = dataset.paths.root
+    said: Result = cxremb("embed", "--model", model, "--root", root)  # type: ignore[operator]
     other = {"text": "image", "image": "text"}[lacking]
-    assert after == f"cxremb train {other}, cxremb ablate --{other}-only"
+    steps = f"cxremb train {other} --root {root}", f"cxremb ablate --{other}-only --root {root}"
+    assert steps_of(said) == list(steps)
+
+
+def steps_of(said: Result) -> list[str]:
+    """The commands that are to be typed next, one a line."""
+    return [line.strip() for line in said.out.rpartition("next: ")[2].splitlines()]
 
 
 def without(whole, modality: str):
@@ -167,15 +219,13 @@ def without(whole, modality: str):
 
 
 def test_what_embed_says_is_next_follows_what_is_there(small: Dataset, cxremb: object) -> None:
-    def after(*words: object) -> str:
+    def after(*words: object) -> list[str]:
         said: Result = cxremb("embed", *words, "--root", small.paths.root)  # type: ignore[operator]
-        return " ".join(said.out.split()).rpartition("next: ")[2]
+        return [step.removesuffix(f" --root {small.paths.root}") for step in steps_of(said)]
 
-    assert (
-        after("--model", "tiny")
-        == f"cxremb embed --model {listing.suggested('text')}, cxremb train fusion, cxremb ablate"
-    )
-    assert after("--model", "tiny_text") == "cxremb train fusion, cxremb ablate"
+    both = ["cxremb train fusion", "cxremb ablate"]
+    assert after("--model", "tiny") == [f"cxremb embed --model {listing.suggested('text')}", *both]
+    assert after("--model", "tiny_text") == both
 
 
 @pytest.mark.parametrize("finish", ["mend", "remove"])
@@ -183,7 +233,8 @@ def test_a_film_that_is_not_as_it_was_added_says_what_to_do(small: Dataset, cxre
     path = Path(small.images["path"][3].as_py())
     save_film(path, 99) if finish == "mend" else path.unlink()
     said: Result = cxremb("embed", "--model", "tiny", "--root", small.paths.root)  # type: ignore[operator]
-    assert "Run their `cxremb data add` again, then `cxremb refresh`" in " ".join(said.out.split())
+    again = f"Run their `cxremb data add` again, then `cxremb refresh --root {small.paths.root}`"
+    assert again in " ".join(said.out.split())
 
 
 def test_no_word_of_adding_again_where_it_would_not_help(small: Dataset, cxremb: object) -> None:
@@ -209,3 +260,11 @@ def test_a_linear_head_refuses_what_it_would_ignore(planted: Dataset, cxremb: ob
     said: Result = cxremb("train", "linear-text", *option, "--root", planted.paths.root)  # type: ignore[operator]
     assert said.code == 1
     assert f"hint:  leave {option[0]} out" in said.err
+
+
+def test_an_option_of_another_command_says_what_there_is(cxremb) -> None:
+    said = cxremb("evaluate", "0a1b2c3d", "--threshold", "0.3")
+    assert said.code == 2
+    words = " ".join(said.err.replace("│", " ").split())
+    assert "No such option: --threshold. `cxremb evaluate RUN` shows what thresholds do" in words
+    assert "`cxremb ablate --threshold val` compares arms at them" in words

@@ -264,7 +264,7 @@ def test_a_byte_order_mark_is_no_part_of_the_first_column(kaggle):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"images": "gone"}, "no such folder of images"),
+        ({"images": "gone"}, "no such folder"),
         ({"images": "empty"}, "no image in it"),
         ({"reports": "gone.csv"}, "no such file or folder"),
         ({"reports": "empty"}, r"no \.xml report"),

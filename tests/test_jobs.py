@@ -14,6 +14,7 @@ from conftest import Result, collection, save_film
 from cxremb import images
 from cxremb.catalog import add_collection
 from cxremb.embedding import start
+from cxremb.embedding.asked import what_of
 from cxremb.embedding.jobfile import read_job
 from cxremb.embedding.plan import Item
 from cxremb.embedding.start import seconds_each
@@ -24,6 +25,7 @@ from cxremb.images import Frame, decode_file, resize
 from cxremb.store.dataset import Dataset
 from cxremb.store.manifest import manifest_paths
 from cxremb.store.reader import Store, list_stores, open_store
+from cxremb.store.sql import query
 
 JOBS = Path(__file__).parent.parent / "embed_jobs"
 
@@ -73,6 +75,27 @@ def test_a_job_is_run(small: Dataset, tmp_path: Path, cxremb: object) -> None:
     assert read_job(path)[1][0] == What("tiny", aspect="pad")
 
 
+def test_a_job_goes_on_past_a_store_that_fails(tmp_path: Path, cxremb: object) -> None:
+    whole = collection(tmp_path / "films")
+    bare = replace(whole, studies=[replace(study, sections={}) for study in whole.studies])
+    dataset = add_collection(bare, tmp_path / "root").dataset
+    path = tmp_path / "job.toml"
+    path.write_text("[[encode]]\nmodel = 'tiny_text'\n[[encode]]\nmodel = 'tiny'\n")
+    done = run(cxremb, dataset, "embed", "--job", path)
+    assert (done.code, [store.encoder for store in list_stores(dataset)]) == (1, ["tiny"])
+    assert "24 asked = 0 re-used + 24 new" in " ".join(done.out.split())
+    *_, error, hint = done.err.splitlines()
+    assert error.startswith("tiny_text, no store: ")
+    assert hint.strip()
+    again = run(cxremb, dataset, "embed", "--job", path, "--format", "json")
+    failed, kept = json.loads(again.out)
+    assert (again.code, failed["model"], kept["store"].partition("@")[0]) == (1, "tiny_text", "tiny")
+    assert error == f"tiny_text, no store: {failed['error']}"
+    path.write_text("[[encode]]\nmodel = 'tiny'\n[[encode]]\nmodel = 'unheard_of'\naspect = 'pad'\n")
+    early = run(cxremb, dataset, "embed", "--job", path)
+    assert (early.code, "unheard_of" in early.err, early.out) == (1, True, "")  # before anything is encoded
+
+
 def test_weights_are_found_again_from_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "job.toml").write_text("[[encode]]\nmodel = 'tiny'\nweights = 'own.safetensors'\n")
     monkeypatch.chdir(tmp_path)
@@ -107,7 +130,7 @@ def test_a_store_of_an_older_decoder_stays_in_use_and_says_so(
     assert (open_store(small, "tiny").name, old.older_decoder) == (old.name, True)
     listed = " ".join(run(cxremb, small, "store", "ls").out.split())
     assert f"older decoder: {old.name} stays; making it again encodes 24 films" in listed
-    assert "cxremb refresh --model tiny --dataset small" in listed
+    assert "cxremb refresh --model tiny --root" in listed
     rows = json.loads(run(cxremb, small, "store", "ls", "--format", "json").out)
     assert {row["store"].partition("@")[0]: row["older_decoder"] for row in rows} == {"tiny": True, "tiny_text": False}
     preview = " ".join(run(cxremb, small, "embed", "--model", "tiny", "--dry-run").out.split())
@@ -129,7 +152,7 @@ def test_shares_and_their_commit(small: Dataset, cxremb: object) -> None:
     assert (told["reused"], told["encoded"], told["version"]) == (24, 0, 1)
 
 
-def test_kept_pixels_serve_the_next_encoder(small: Dataset, cxremb: object) -> None:
+def test_kept_pixels_serve_the_next_encoder(small: Dataset, cxremb: object, monkeypatch: pytest.MonkeyPatch) -> None:
     assert run(cxremb, small, "embed", "--model", "tiny", "--keep-pixels").code == 0
     films = np.concatenate([np.load(path) for path in (small.paths.cache / "pixels").rglob("*.npy")])
     expected = {
@@ -139,11 +162,12 @@ def test_kept_pixels_serve_the_next_encoder(small: Dataset, cxremb: object) -> N
     first = open_store(small, "tiny")
     plain = dict(zip(*first.vectors(), strict=True))
     shutil.rmtree(first.folder)
-    for path in small.images["path"].to_pylist():
-        Path(path).unlink()
+    decoded: list[Path] = []
+    monkeypatch.setattr("cxremb.images.decode_file", lambda path, frame: decoded.append(path))
     assert run(cxremb, small, "embed", "--model", "tiny").code == 0
     store = open_store(small, "tiny")
     assert store.manifest.provenance["counts"]["films_from_pixel_cache"] == 23
+    assert decoded == []
     again = dict(zip(*store.vectors(), strict=True))
     assert again.keys() == plain.keys()
     assert all((again[name] == plain[name]).all() for name in plain)
@@ -155,7 +179,8 @@ def test_refresh_does_what_was_what_of(tmp_path: Path, cxremb: object) -> None:
     assert run(cxremb, dataset, "refresh").code == 1  # nothing yet
     assert run(cxremb, dataset, "embed", "--model", "tiny", "--aspect", "crop").code == 0
     assert run(cxremb, dataset, "embed", "--model", "tiny_text").code == 0
-    assert run(cxremb, dataset, "refresh").out.count("nothing to do") == 2
+    said = run(cxremb, dataset, "refresh").out
+    assert (said.count("nothing to do"), said.count("next: ")) == (2, 1)
     told = json.loads(run(cxremb, dataset, "refresh", "--format", "json").out)
     assert [(one["store"].partition("@")[0], one["asked"]) for one in told] == [("tiny_text", 59), ("tiny", 20)]
     assert json.loads(run(cxremb, dataset, "refresh", "--model", "tiny", "--format", "json").out) == {
@@ -171,6 +196,38 @@ def test_refresh_does_what_was_what_of(tmp_path: Path, cxremb: object) -> None:
     assert len([store for store in list_stores(dataset) if store.encoder == "tiny"]) == 1
 
 
+def test_refresh_goes_on_past_a_store_that_has_nothing_to_encode(tmp_path: Path, cxremb: object) -> None:
+    """Its films have all left the collection, and it is the newest; the texts have changed."""
+    whole = collection(tmp_path / "films")
+    dataset = add_collection(whole, tmp_path / "root").dataset
+    for model in ("tiny_text", "tiny"):
+        assert run(cxremb, dataset, "embed", "--model", model).code == 0
+    studies = [replace(study, sections={"findings": f"Other words {study.study_id}."}) for study in whole.studies]
+    dataset = add_collection(replace(whole, studies=studies, images=[]), tmp_path / "root").dataset
+    done = run(cxremb, dataset, "refresh", "--format", "json")
+    first, second = json.loads(done.out)
+    assert (done.code, second["store"].partition("@")[0], second["failed"]) == (0, "tiny_text", 0)
+    assert first["notes"] == ["small has no films on this machine any more"]
+    assert f"{first['store']} stays as it is" in " ".join(done.err.split())
+    stale = {row["encoder"]: row["stale"] for row in query(dataset.paths.root, "from stores").to_pylist()}
+    assert stale == {"tiny": True, "tiny_text": False}
+
+
+def test_refresh_goes_on_past_a_store_that_fails(tmp_path: Path, cxremb: object) -> None:
+    dataset = add_collection(collection(tmp_path / "films"), tmp_path / "root").dataset
+    for model in ("tiny_text", "tiny"):
+        assert run(cxremb, dataset, "embed", "--model", model).code == 0
+    path = manifest_paths(open_store(dataset, "tiny").folder)[-1]
+    told = json.loads(path.read_text())
+    del told["provenance"]["encode"]  # as in versions of before
+    path.write_text(json.dumps(told))
+    done = run(cxremb, dataset, "refresh")
+    assert (done.code, done.out.count("nothing to do")) == (1, 1)
+    assert "does not say how it was asked for" in " ".join(done.err.split())
+    assert "cxremb embed --model tiny" in " ".join(done.err.split())
+    assert run(cxremb, dataset, "refresh", "--model", "tiny").code == 1
+
+
 def test_refresh_keeps_to_what_was_done_and_says_what_differs(
     small: Dataset, monkeypatch: pytest.MonkeyPatch, cxremb: object
 ) -> None:
@@ -180,7 +237,7 @@ def test_refresh_keeps_to_what_was_done_and_says_what_differs(
     told = json.loads(path.read_text())
     told["provenance"]["encode"]["precision"] = "full"
     path.write_text(json.dumps(told))
-    assert start.what_of(open_store(small, "minilm")).precision == "half"
+    assert what_of(open_store(small, "minilm")).precision == "half"
     assert "nothing to do" in run(cxremb, small, "refresh", "--device", "cpu").out
     assert [store.name for store in list_stores(small)] == [made.name]
 
@@ -206,7 +263,7 @@ def test_auto_precision_keeps_to_the_store_that_is_there(
     again = start.run(small, minilm, here)
     assert (again.store.name, again.changed) == (made.name, False)
     assert start.settle(small, replace(minilm, xxxx="drop"), here)[1].precision == later  # another store
-    refreshed = start.run(small, start.what_of(made), here)  # as it was made, not as a job would ask by default
+    refreshed = start.run(small, what_of(made), here)  # as it was made, not as a job would ask by default
     assert (refreshed.store.name, refreshed.changed) == (made.name, False)
     assert start.run(small, replace(minilm, precision=later), here).store.name != made.name  # a wish is a wish
 

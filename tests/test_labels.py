@@ -35,6 +35,11 @@ def labelled(labels=LABELS, sets=(GRADES, FOUND, SICK), name="made") -> Collecti
     return Collection(name, studies, [], "none", "", {}, label_sets=sets)
 
 
+def snapshot(dataset: Dataset) -> dict[str, bytes]:
+    """Every file of the data set's folder but the lock."""
+    return {path.name: path.read_bytes() for path in dataset.paths.folder.iterdir() if path.name != ".lock"}
+
+
 def first_label(dataset: Dataset, label_set: str) -> dict[str, float]:
     """Study -> its value of the first label of a set."""
     labels = read_labels(dataset, label_set)
@@ -203,11 +208,11 @@ def test_the_task_is_what_the_rows_look_like(small, text, task, names, second):
     ],
 )
 def test_rows_that_cannot_be_labels_are_refused_and_nothing_changes(small, text, message):
-    before = small.paths.descriptor.read_bytes(), small.paths.table("labels").read_bytes()
+    before = snapshot(small)
     with pytest.raises(DataError, match=message) as caught:
         label_with_sql(small, OWN, text)
     assert caught.value.hint
-    assert (small.paths.descriptor.read_bytes(), small.paths.table("labels").read_bytes()) == before
+    assert snapshot(small) == before
 
 
 def test_sql_that_is_wrong_or_writes_is_refused(small):
@@ -319,6 +324,16 @@ def test_own_sets_outlive_adding_the_collection_again(tmp_path):
     assert own.values.tolist() == [[float(int(study) % 3 == k) for k in range(3)] for study in own.study_ids]
     assert third.dataset.descriptor["label_sets"]["own"]["sql"] == text
     assert own.version != version
+    fourth = add_collection(fewer, root)  # the same again: the same, and the note stays
+    assert (fourth.changes, fourth.dataset.descriptor) == ({}, third.dataset.descriptor)
+    assert [note for note in fourth.notes if "own" in note.what] == [note]
+    least = replace(whole, studies=list(whole.studies)[4:], images=list(whole.images)[8:])
+    (more,) = [note for note in add_collection(least, root).notes if "own" in note.what]
+    assert (more.count, list(more.examples)) == (4, ["0", "1", "2", "3"])
+    assert "removed, and their labels of own with them: 4" in run("show", root=root).stdout
+    mended = label_with_sql(open_dataset(root), OWN, text)  # made again: nothing is lost any more
+    assert not any("own" in note["what"] for note in mended.descriptor["notes"])
+    assert not any("own" in note.what for note in add_collection(least, root).notes)
 
 
 def test_an_own_set_that_cannot_be_kept_is_told_with_its_sql(tmp_path):
@@ -330,7 +345,7 @@ def test_an_own_set_that_cannot_be_kept_is_told_with_its_sql(tmp_path):
     assert [(note.count, list(note.examples)) for note in clash.notes] == [(1, [f"own: {text}"])]
     assert clash.dataset.descriptor["label_sets"]["own"]["means"] == "theirs"
     label_with_sql(add_collection(labelled(), root).dataset, OWN, text)
-    (root / "made" / "labels.parquet").write_bytes(b"damaged")
+    open_dataset(root).table_path("labels").write_bytes(b"damaged")
     mended = add_collection(labelled(), root)
     assert [(note.what.split(":")[0], list(note.examples)) for note in mended.notes] == [
         ("own label sets lost", [f"own: {text}"])
@@ -346,7 +361,7 @@ def test_the_command_line_labels_and_shows(small, tmp_path):
     root, text = small.paths.root, "select study_id, 'odd' as label, study_id::int % {} = 1 as value from studies"
     done = run("label", "own", "--sql", text.format(2), "--means", "odd ones", root=root)
     assert done.exit_code == 0, done.output
-    for words in ("binary, 1 label, 12 studies", "6  odd, 6 are 0", "covers  12 of 12 studies", "odd ones"):
+    for words in ("binary, 1 label, 12 studies", "6 of     12  odd", "covers  12 of 12 studies", "odd ones"):
         assert words in done.stdout
     assert "replaces version" not in done.stdout
     version = open_dataset(root).descriptor["label_sets"]["own"]["version"]

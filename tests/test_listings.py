@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from planted import Planted, plant, write_store
 
+from cxremb.caveats import SOURCED
 from cxremb.cli.runs import show_listing
-from cxremb.features import SOURCED
 from cxremb.store.dataset import Dataset
 from cxremb.store.reader import list_stores
+from cxremb.table import span
 from cxremb.training.runs import list_runs
 
 LONG = "efficientnet_lite1"
@@ -34,8 +35,7 @@ def width(request, monkeypatch) -> int:
 
 
 @pytest.fixture
-def call(cxremb, dataset, width, monkeypatch):
-    monkeypatch.setenv("COLUMNS", str(width))  # the fixture `cxremb` has set 100
+def call(cxremb, dataset, width):
     return lambda *words: cxremb(*words, "--root", dataset.paths.root)
 
 
@@ -46,7 +46,7 @@ def lines_of(said: str, width: int) -> list[str]:
     return said.splitlines()
 
 
-def test_runs_are_told_apart_and_marked(call, dataset, width):
+def test_each_run_has_one_line_and_marks(call, dataset, width):
     for words in (("image",), ("text",), ("text", "--text", "findings", "--text-model", "minilm"), ("fusion",)):
         assert call("train", *words, "--epochs", "1").code == 0
     lines = lines_of(call("runs", "ls").out, width)
@@ -55,41 +55,67 @@ def test_runs_are_told_apart_and_marked(call, dataset, width):
     marks = {next(mark for mark in notes if notes[mark].startswith(start)): start for start in ("label", "simulated")}
     found = set()
     for run in list_runs(dataset):
-        place = next(number for number, line in enumerate(lines) if line.startswith(run.run_id))
+        line = next(line for line in lines if line.startswith(run.run_id))
         value, low, high = run.metric("auroc")
-        cell, _, told = lines[place].partition(f"{value:.3f} [{low:.3f}, {high:.3f}]")
+        cell, figure, told = line.partition(span(value, low, high))
+        assert figure
         assert {marks[mark] for mark in told.strip()} == {
             start for start in ("label", "simulated") if any(caveat.startswith(start) for caveat in run.caveats)
         }
-        assert lines[place + 1].strip() == "normal_abnormal, grouped-5fold×1"
         found.add(cell.removeprefix(run.run_id).strip())
     assert found == {"image", "text", "text (findings)", "fusion"}
+    split = run.record.split.partition("@")[0]
+    assert f"all: data set planted, labels normal_abnormal, split {split}, models 1" in lines
 
 
-def test_the_longest_names_stay_whole(dataset, call, width, capsys):
+def test_splits_of_one_name_are_listed_with_their_keys(dataset, call, capsys):
     call("train", "text", "--epochs", "1")
+    call("train", "image", "--epochs", "1")
+    run, other, *_ = list_runs(dataset)
+    name = run.record.split.partition("@")[0]
+    assert run.record.split == other.record.split
+    for split, said in ((run.record.split, f"split {name},"), (f"{name}@0a1b2c3d", "")):
+        capsys.readouterr()
+        show_listing([run, replace(other, record=replace(other.record, split=split))])
+        out = " ".join(capsys.readouterr().out.split())
+        assert (f"split {name}," in out) == bool(said)
+        assert ({run.record.split, split} <= set(out.split())) == (not said)
+
+
+def test_where_lines_are_short_the_end_of_an_id_names_a_run(dataset, call, width, capsys):
+    call("train", "text", "--epochs", "1")
+    call("train", "text", "--epochs", "2")
     capsys.readouterr()
-    run = list_runs(dataset)[0]
+    run, other, *_ = list_runs(dataset)
     long = {
-        "arm": "control:label-shuffle",
+        "arm": "text[label-shuffle]",
         "label_set": "normal_abnormal_clean",
         "members": run.record.members * 25,
         "epochs": run.record.epochs * 25,
         "leaky": True,
     }
-    show_listing([replace(run, record=replace(run.record, **long))])
+    show_listing([replace(run, record=replace(run.record, **long)), other])
     lines = lines_of(capsys.readouterr().out, width)
-    assert any(line.startswith(run.run_id) and "control:label-shuffle" in line for line in lines)
-    below = " ".join(" ".join(lines).split())
-    assert "normal_abnormal_clean, grouped-5fold×25 LEAKY" in below
+    short = run.run_id[-8:]
+    words = " ".join(lines).split()
+    assert {
+        short,
+        "text[label-shuffle]",
+        "normal_abnormal_clean",
+        run.record.split.partition("@")[0],
+        "LEAKY",
+        "25",
+    } <= set(words)
+    assert call("runs", "show", run.run_id[-8:]).code == 0
 
 
 def test_stores_keep_names_and_counts(call, dataset, width):
     lines = lines_of(call("store", "ls", "--dataset", "planted").out, width)
     for store in list_stores(dataset):
-        place = next(number for number, line in enumerate(lines) if line.startswith(f"{store.name} "))
-        assert f"{store.rows:,}" in lines[place].split()
-        assert lines[place + 1].startswith(f"planted, {store.created[:10]}")
+        cells = next(line for line in lines if line.startswith(f"{store.name} ")).split()
+        assert f"{store.rows:,}" in cells
+        assert store.created[:10] in cells
+    assert "all: data set planted" in lines
     refused = call("store", "ls", "--dataset", "other")
     assert refused.code == 1
     assert "planted" in refused.err

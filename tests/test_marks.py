@@ -17,11 +17,12 @@ from cxremb.alignment.project import Projection
 from cxremb.alignment.publish import Derived
 from cxremb.catalog import add_collection
 from cxremb.datasets.iu_xray import read
+from cxremb.embedding.asked import newest_of_each
 from cxremb.embedding.choose import check_text, choose_stores, edited_store
 from cxremb.embedding.encode import NO_WORD
 from cxremb.embedding.jobfile import read_job
 from cxremb.embedding.plan import wanted_items
-from cxremb.embedding.start import newest_of_each, run
+from cxremb.embedding.start import run
 from cxremb.encoders.base import What, load_encoder
 from cxremb.encoders.machine import choose_machine
 from cxremb.errors import DataError, EncoderError, StoreError
@@ -187,7 +188,7 @@ def test_a_twin_that_is_not_there(marked: Dataset, cxremb: Callable[..., Result]
     result = cxremb(*asked, "--root", marked.paths.root)
     assert result.code == 1
     assert f"no store like {open_store(marked, 'tiny_text').name} of texts with xxxx=mask" in result.err
-    assert "run `cxremb embed --model tiny_text --xxxx mask`" in " ".join(result.err.split())
+    assert "run `cxremb embed --model tiny_text --xxxx mask --root" in " ".join(result.err.split())
 
 
 def test_a_store_of_edited_texts_alone_is_named_in_full(tmp_path: Path, cxremb: Callable[..., Result]) -> None:
@@ -199,7 +200,7 @@ def test_a_store_of_edited_texts_alone_is_named_in_full(tmp_path: Path, cxremb: 
         assert result.code == 1
         told = " ".join(result.err.split())
         assert f"{name} v1 xxxx=drop" in told
-        assert "run `cxremb embed --model tiny_text`, or name one" in told
+        assert "or read one that is there: --text-model tiny_text@" in told
     assert load_features(dataset, ("text",), Inputs("ill", text_model=name, text="findings")).xxxx == "drop"
     with pytest.raises(StoreError, match="holds no text called 'comparisons'"):
         check_text(dataset, open_store(dataset, name), "comparisons")

@@ -7,12 +7,15 @@ from pathlib import Path
 
 import duckdb
 import mimic
+import numpy as np
 import pytest
 
 from cxremb.catalog import add_collection
 from cxremb.datasets.mimic_cxr import read
 from cxremb.errors import DataError
 from cxremb.labels import read_labels
+from cxremb.store.readings import decided_sets
+from cxremb.store.sql import query
 
 
 @pytest.fixture
@@ -86,9 +89,9 @@ def test_it_goes_into_the_store_and_comes_out(tree):
     assert added.counts["images_present"] == len(films)
     assert not added.notes
     with duckdb.connect() as connection:
-        folder = root / "store" / "mimic_cxr"
-        roles = dict(connection.execute(f"select distinct section, role from '{folder}/reports.parquet'").fetchall())
-        sizes = connection.execute(f"select distinct width, height from '{folder}/images.parquet'").fetchall()
+        reports, images = (added.dataset.table_path(name) for name in ("reports", "images"))
+        roles = dict(connection.execute(f"select distinct section, role from '{reports}'").fetchall())
+        sizes = connection.execute(f"select distinct width, height from '{images}'").fetchall()
     assert roles == {
         **dict.fromkeys(("examination", "indication", "technique", "comparison"), "before reading"),
         **dict.fromkeys(("findings", "impression"), "label source"),
@@ -128,7 +131,10 @@ def test_uncertain_is_what_was_what_of_and_is_recorded(tmp_path, uncertain, edem
     labelled(tmp_path, said)
     labelled(tmp_path, {}, "negbio")
     collection = read(tmp_path, uncertain=uncertain)
-    labels = {int(study.study_id): study.labels for study in collection.studies}
+    labels = {
+        int(study.study_id): {**study.labels, **decided_sets(collection.label_sets, study.readings)}
+        for study in collection.studies
+    }
     assert {n: v["chexpert"]["Edema"] for n, v in labels.items() if "Edema" in v.get("chexpert", {})} == edema
     assert {n: v["normal_abnormal"]["abnormal"] for n, v in labels.items() if "normal_abnormal" in v} == abnormal
     assert labels[5] == {"chexpert": {"Support Devices": 1.0}}
@@ -142,6 +148,29 @@ def test_uncertain_is_what_was_what_of_and_is_recorded(tmp_path, uncertain, edem
     policy = {"ignore": "uncertain (-1) is missing", "zero": "uncertain (-1) is 0", "one": "uncertain (-1) is 1"}
     assert {about.policy.split(";")[0] for about in sets.values()} == {policy[uncertain]}
     assert collection.source["uncertain"] == uncertain
+
+
+def test_what_a_radiologist_labelled_by_hand_is_a_set_of_its_own(tree):
+    root, films = tree
+    first, second, third = list(dict.fromkeys(film.study for film in films))[:3]
+    (root / "mimic-cxr-2.1.0-test-set-labeled.csv").write_text(
+        f"study_id,Airspace Opacity,Edema,No Finding\n{first},1.0,-1.0,\n{second},,0.0,1.0\n{third},,1.0,\n",
+        encoding="utf-8",
+    )
+    added = add_collection(read(root), root / "store")
+    assert query(root / "store", "select study_id, label, value from readings where label_set = 'radiologist'")[
+        "label"
+    ].to_pylist() == ["Edema", "Lung Opacity", "Edema", "No Finding", "Edema"]
+    found = read_labels(added.dataset, "radiologist")
+    values = {
+        study: dict(zip(found.names, row, strict=True))
+        for study, row in zip(found.study_ids, found.values, strict=True)
+    }
+    assert values[str(first)]["Lung Opacity"] == 1
+    assert np.isnan(values[str(first)]["Edema"])
+    assert (values[str(second)]["Edema"], values[str(second)]["No Finding"]) == (0, 1)
+    assert read_labels(added.dataset).label_set == "normal_abnormal"
+    assert not [note.what for note in added.notes if "radiologist" in note.what]
 
 
 def test_an_archive_of_reports_says_the_same_as_the_folder(tree):
@@ -304,7 +333,8 @@ def test_a_wrong_folder_says_what_was_looked_for(tree, tmp_path):
     zipfile.ZipFile(root / "other.zip", "w").close()
     for given, message in (
         ({"root": root / "empty"}, "neither mimic-cxr-2.0.0-metadata.csv.gz"),
-        ({"root": root / "gone"}, r"nor a folder files/p10/p10000032"),
+        ({"root": root / "empty"}, r"nor a folder files/p10/p10000032"),
+        ({"root": root / "gone"}, "gone: no such folder"),
         ({"root": root, "reports": root / "empty"}, r"looked for p10/p10000032/s50414267\.txt"),
         ({"root": root, "reports": root / "bad.zip"}, "damaged or incomplete archive"),
         ({"root": root, "reports": root / "other.zip"}, "no report in it"),

@@ -264,6 +264,7 @@ def link(name: str, target: str, kind: bytes = tarfile.SYMTYPE) -> tarfile.TarIn
         ({"ok.png": b"x"}, [link("out", "ok.png")], "out"),
         ({"ok.png": b"x"}, [link("hard", "ok.png", tarfile.LNKTYPE)], "hard"),
         ({"ok.png": b"x"}, [link("pipe", "", tarfile.FIFOTYPE)], "pipe"),
+        ({"ok.png": b"x"}, [link("holes", "", tarfile.GNUTYPE_SPARSE)], "holes"),
     ],
 )
 def test_an_archive_that_leads_out_is_refused_and_nothing_is_written(tmp_path, files, odd, member):

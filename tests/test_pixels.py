@@ -1,5 +1,6 @@
 """The pixel cache: what was decoded once comes back to the byte, and what is damaged is decoded again."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from cxremb.embedding import pixels
 from cxremb.embedding.pixels import bytes_needed, open_pixels
 from cxremb.errors import StoreError
-from cxremb.images import Frame
+from cxremb.images import Film, Frame, stamp_of
 
 FRAME = Frame(16)
 FILMS = np.random.default_rng(0).integers(0, 256, (10, 16, 16), dtype=np.uint8)
@@ -21,8 +22,8 @@ def filled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(pixels, "ROWS", 4)
     cache = open_pixels(tmp_path, FRAME)
     for name, film in zip(NAMES, FILMS, strict=True):
-        cache.keep(name, film)
-        cache.keep(name, film)  # the same content a second time
+        cache.keep(Film(film, name))
+        cache.keep(Film(film, name))  # the same content a second time
     cache.flush()
     return tmp_path
 
@@ -53,6 +54,24 @@ def test_a_damaged_file_is_passed_over(filled: Path) -> None:
         cache.films(NAMES)
     assert "--keep-pixels" in caught.value.hint
     for name in lost:
-        cache.keep(name, FILMS[NAMES.index(name)])
+        cache.keep(Film(FILMS[NAMES.index(name)], name))
     cache.flush()
     np.testing.assert_array_equal(open_pixels(filled, FRAME).films(NAMES), FILMS)
+
+
+def test_a_film_is_unchanged_while_its_stamp_is(tmp_path: Path) -> None:
+    file = tmp_path / "film.png"
+    file.write_bytes(b"a film")
+    cache = open_pixels(tmp_path, FRAME)
+    cache.keep(Film(FILMS[0], NAMES[0], ("a note",), stamp_of(str(file))))
+    cache.keep(Film(FILMS[1], NAMES[1]))
+    cache.flush()
+    cache = open_pixels(tmp_path, FRAME)
+    assert cache.notes == {NAMES[0]: ["a note"]}
+    assert cache.unchanged(NAMES[0], ["other.png", str(file)])
+    assert not cache.unchanged(NAMES[0], ["other.png"])
+    assert not cache.unchanged(NAMES[1], [str(file)])  # nobody knows its file
+    os.utime(file, ns=(0, 1))
+    assert not cache.unchanged(NAMES[0], [str(file)])
+    file.unlink()
+    assert not cache.unchanged(NAMES[0], [str(file)])

@@ -1,6 +1,7 @@
 """Devices, precision and engines: what is chosen, that OpenVINO equals torch, and what happens where it does not."""
 
 import csv
+import logging
 import subprocess
 import sys
 from pathlib import Path
@@ -127,10 +128,12 @@ class Unconvertible(torch.nn.Module):
 def test_what_openvino_cannot_convert_falls_back(pictures: np.ndarray) -> None:
     small = pictures[:, :6, :6]
     notes: list[str] = []
+    level = logging.getLogger().level
     run = choose_forward(Unconvertible(), Machine(engine="auto"), [(small,)], notes=notes, rows=CPU_ROWS)
     assert isinstance(run, TorchForward)
     assert len(notes) == 1
     assert notes[0].startswith("torch, not openvino")
+    assert logging.getLogger().level == level  # else what others remark from here on is lost
     product = small[0].astype(float) @ small[0].astype(float).T
     np.testing.assert_allclose(run(small)[0][0], np.linalg.eigvalsh(product), rtol=1e-3, atol=1)
 

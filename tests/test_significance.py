@@ -10,7 +10,7 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
 from cxremb.errors import DataError
-from cxremb.evaluation.significance import fold_difference, holm, mcnemar, wilson
+from cxremb.evaluation.significance import exchanged_p, fold_difference, holm, mcnemar, wilson
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -36,11 +36,45 @@ def test_mcnemar_asks_each_study_once():
     assert mcnemar(y, a, b, studies=studies).studies == 60
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_the_studies_of_a_patient_are_exchanged_together(seed):
+    # of all 2**10 ways to exchange A and B within patients, those whose sum is as far from 0
+    rng = np.random.default_rng(seed)
+    patients = np.r_[np.repeat(np.arange(10), 4), np.arange(10, 40)]
+    y = (patients % 2).astype(float)
+    right = np.ones((2, len(y)), dtype=bool)
+    right[:, :40] = rng.random((2, 40)) < 0.6  # the others agree, and tell nothing
+    a, b = np.where(right, y, 1 - y)
+    found = mcnemar(y, a, b, studies=np.arange(len(y)), patients=patients)
+    gaps = np.array([(right[0] & (patients == p)).sum() - (right[1] & (patients == p)).sum() for p in range(10)])
+    ways = np.array(list(product((-1, 1), repeat=10))) @ gaps
+    assert found.p == pytest.approx((np.abs(ways) >= abs(gaps.sum())).mean(), rel=1e-12)
+    assert (found.only_a, found.only_b) == ((right[0] & ~right[1]).sum(), (right[1] & ~right[0]).sum())
+
+
+def test_many_patients_are_exchanged_as_durkalski_has_it():
+    gaps = np.random.default_rng(3).choice([-3, -2, -1, 0, 1, 2, 3], size=20_000) + (np.arange(20_000) % 200 == 0)
+    normal = 2 * stats.norm.sf((abs(gaps.sum()) - 0.5) / np.sqrt((gaps**2).sum()))
+    assert exchanged_p(gaps) == pytest.approx(normal, rel=5e-3)
+    assert exchanged_p(np.zeros(3, dtype=np.int64)) == 1.0
+
+
+def test_mcnemar_takes_thresholds_of_rows_and_refuses_a_study_of_two_patients():
+    y = np.repeat([1.0, 0.0], 12)
+    a, b = np.where(y == 1, 0.3, 0.1), np.where(y == 1, 0.6, 0.1)
+    assert mcnemar(y, a, b, studies=np.arange(24)).only_b == 12
+    assert mcnemar(y, a, b, studies=np.arange(24), threshold=np.full(24, 0.2)).only_b == 0
+    with pytest.raises(DataError, match="of two patients"):
+        mcnemar([1, 1], [0.5, 0.5], [0.5, 0.5], studies=["s", "s"], patients=["p", "q"])
+
+
 def test_mcnemar_of_equal_models_and_of_too_few():
     y = np.repeat([1.0, 0.0], 10)
     assert mcnemar(y, y, y, studies=np.arange(20)).p == 1.0
     few = mcnemar(y[1:], y[1:], y[1:], studies=np.arange(19))
     assert (few.p, few.reason) == (None, "only 9 positive and 10 negative studies: a test needs 10 of each")
+    few = mcnemar(y, y, y, studies=np.arange(20), patients=np.r_[np.arange(8), 0, 1, np.arange(10, 20)])
+    assert few.reason == "only 8 positive and 10 negative patients with such studies: a test needs 10 of each"
     assert mcnemar(y, y, 1 - y, studies=np.zeros(20) + y).p is None  # two studies
     with pytest.raises(DataError, match="1 studies are both"):
         mcnemar([1, 0], [0.5, 0.5], [0.5, 0.5], studies=["s", "s"])

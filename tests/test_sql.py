@@ -14,18 +14,22 @@ from pathlib import Path
 import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from planted import Planted, plant, write_store
 from written import write_dataset
 
+from cxremb.cli import rows as shown_rows
 from cxremb.cli import sql as command
+from cxremb.embedding.job import embed
+from cxremb.encoders.base import What, load_encoder
 from cxremb.errors import QueryError, StoreError
 from cxremb.store import layout
 from cxremb.store.dataset import Dataset
 from cxremb.store.files import replace_table, replace_text, sha256_of
 from cxremb.store.manifest import Manifest, Part, Recipe, publish
-from cxremb.store.reader import list_stores
+from cxremb.store.reader import list_stores, open_store
 from cxremb.store.sql import connect, query
 
 AWKWARD = 'it\'s [a] root, 100% "ours"'  # quotes, spaces, and brackets that a pattern would swallow
@@ -142,6 +146,7 @@ def make_run(dataset: Dataset, run_id: str, arm: str) -> None:
         {"repeat": 0, "fold": 0, "epoch": 1, "phase": phase, "loss": 0.7, "f1": None} for phase in ("train", "val")
     ]
     metrics = [{"part": "test", "label": "abnormal", "metric": "auroc", "value": 0.75, "low": 0.5, "high": 1.0}]
+    metrics[0]["folds"] = 2
     for name, rows in {"predictions": predictions, "history": history, "metrics": metrics}.items():
         table = pa.Table.from_pylist(rows, schema=getattr(layout, name.upper()))
         replace_table(folder / f"{name}.parquet", table)
@@ -252,6 +257,29 @@ def test_nearest_reads_the_newest_store_or_the_one_that_is_named(tmp_path: Path)
     for month in vectors:
         assert rows(tmp_path, ask.format(names[month])) == best[month]
     assert all("@" not in name for (name,) in rows(tmp_path, "show tables"))
+
+
+def test_nearest_gives_each_item_once_by_one_pooling(small: Dataset) -> None:
+    embed(small, load_encoder(What("tiny_text")))
+    store, root = open_store(small, "tiny_text"), small.paths.root
+    assert store.manifest.recipe.poolings == ("mean", "first")
+
+    def best(pooling: str, k: int) -> list[tuple[str, float]]:
+        kept = store.table().filter((pc.field("pooling") == pooling) & (pc.field("section") == "findings"))
+        vectors = {row["item_id"]: np.array(row["embedding"], float) for row in kept.to_pylist()}
+        own = vectors.pop("0")
+        cosine = {name: one @ own / np.linalg.norm(one) / np.linalg.norm(own) for name, one in vectors.items()}
+        return sorted(cosine.items(), key=lambda pair: (-round(pair[1], 5), pair[0]))[:k]
+
+    ask = "select item_id, cosine from nearest('tiny_text', '0', k := {}, of := 'findings'{})"
+    for k in (4, 100):
+        for pooling, given in (("mean", ""), ("mean", ", pooling := 'mean'"), ("first", ", pooling := 'first'")):
+            found, by_hand = rows(root, ask.format(k, given)), best(pooling, k)
+            assert len({item for item, _ in found}) == len(found) == len(by_hand)
+            assert [cosine for _, cosine in found] == pytest.approx([cosine for _, cosine in by_hand], abs=1e-4)
+    assert [cosine for _, cosine in best("mean", 4)] != pytest.approx([cosine for _, cosine in best("first", 4)])
+    with pytest.raises(QueryError, match="no findings pooled as max of 0 in tiny_text"):
+        query(root, ask.format(4, ", pooling := 'max'"))
 
 
 @pytest.mark.parametrize(
@@ -506,7 +534,7 @@ def test_a_connection_is_locked(root: Path) -> None:
         ("select x from range(5) t(x) order by x desc limit 2 -- last", [(4,), (3,)]),
         ("select unnest([1, 2])", [(1,), (2,)]),
         ("pivot (select part, value from metrics) on part in ('test') using count(*)", [(0.75, 2)]),
-        ("select count(*) from parquet_schema('{root}/one/images.parquet') where name = 'path'", [(1,)]),
+        ("select count(*) from parquet_schema('{root}/one/images-*.parquet') where name = 'path'", [(1,)]),
     ],
 )
 def test_reading_is_allowed(root: Path, text: str, answer) -> None:
@@ -516,23 +544,44 @@ def test_reading_is_allowed(root: Path, text: str, answer) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "said", "hint"),
     [
-        ("selec 1", 'syntax error at or near "selec"'),
-        ("from imagez", 'Did you mean "images"'),
-        ("select studdy_id from studies", 'Candidate bindings: "study_id"'),
-        ("", "found 0"),
-        ("select 1; select 2", "found 2"),
-        ("pivot metrics on part using max(value)", "PIVOT needs its values"),
-        ("explain (format json) select 1", "syntax error"),
+        ("selec 1", 'syntax error at or near "selec"', "show tables"),
+        ("from imagez", 'Did you mean "images"', "there are audits, biobert, distances, embeddings, facts"),
+        ("select studdy_id from studies", 'bindings: "study_id"', "studies has dataset, study_id, patient_id"),
+        ("select r.fold from reports r", "named", "reports has dataset, study_id, section, role, text"),
+        (
+            "from metrics join studies using (dataset)",
+            "left side",
+            "low, high, folds; studies has dataset, study_id, pat",
+        ),
+        ("select text from runs join reports using (dataset)", "Ambiguous", "reports has dataset, study_id"),
+        ("select x.y from labels", 'table "x"', "labels has dataset, study_id, label_set, label, value"),
+        ("select view from nearest('tiny_b1', 'i0')", "not found", "nearest has dataset, store, item_id, study_id"),
+        ('from runs where arm = "image"', "not found", "Is it a text? Write 'image' in single quotes"),
+        ("from images where view = PA", "not found", "Is it a text? Write 'PA' in single quotes"),
+        ("select avg(text) from facts", "avg(VARCHAR)", "try_cast(x as double)"),
+        ("from facts where text < 5", "VARCHAR", "try_cast(x as double)"),
+        ("select text::int from reports", "Could not convert", "try_cast(x as double)"),
+        ("select arm, max(seconds) from runs", "GROUP BY", "group by all"),
+        ("", "found 0", "example"),
+        ("select 1; select 2", "found 2", "one SELECT"),
+        ("pivot metrics on part using max(value)", "PIVOT needs its values", "in ('val', 'test')"),
+        ("explain (format json) select 1", "syntax error", "show tables"),
     ],
 )
-def test_mistakes_are_told(root: Path, text: str, said: str) -> None:
+def test_mistakes_come_with_what_there_is(root: Path, text: str, said: str, hint: str) -> None:
     with pytest.raises(QueryError) as caught:
         query(root, text)
     assert said in str(caught.value)
     assert "LINE" not in str(caught.value)
-    assert caught.value.hint
+    assert "Candidate functions" not in str(caught.value)
+    assert hint in caught.value.hint
+
+
+def test_what_the_hint_advises_works(root: Path) -> None:
+    assert rows(root, "select try_cast(x as double) from (values ('<5'), ('7.5')) t(x)") == [(None,), (7.5,)]
+    assert rows(root, "select arm, max(seconds) from runs group by all order by 1") == [("fusion", 1.5), ("image", 1.5)]
 
 
 def test_damage_is_named(tmp_path: Path) -> None:
@@ -577,7 +626,8 @@ def test_documented_columns_are_the_columns(empty: Path) -> None:
 
 
 def run(root: Path, *words: str, **more) -> subprocess.CompletedProcess:
-    environment = {**os.environ, "CXREMB_STORES": str(root), "COLUMNS": "80"}
+    environment = {**os.environ, "CXREMB_STORES": str(root)}
+    environment.pop("COLUMNS", None)  # a pipe has no width
     return subprocess.run(
         [sys.executable, "-m", "cxremb", "sql", *words], capture_output=True, env=environment, check=False, **more
     )
@@ -635,7 +685,7 @@ def test_query_from_a_file_or_standard_input(root: Path, tmp_path: Path) -> None
 def test_a_table_is_whole_when_piped_and_says_what_it_left_out(root: Path) -> None:
     done = run(root, "select range as n, repeat('long ', 60) as text from range(60)")
     lines = done.stdout.decode().splitlines()
-    assert sum("long long" in line for line in lines) == command.MAX_ROWS
+    assert sum("long long" in line for line in lines) == shown_rows.MAX_ROWS
     assert all(line.count("long") == 60 for line in lines if "long" in line)
     assert b"10 more rows" in done.stderr
 
@@ -647,17 +697,18 @@ def test_a_table_is_whole_when_piped_and_says_what_it_left_out(root: Path) -> No
         (None, ""),
         ([0.123456789] * 1280, "[0.123457, 0.123457, … 1280]"),
         (["a", "b"], "[a, b]"),
+        ({"a": [1], "b": None}, "{a: [1], b: }"),
         ("red \x1b[31m\ntext", "red \N{REPLACEMENT CHARACTER}[31m\ntext"),
     ],
 )
 def test_cells(value, shown: str) -> None:
-    assert command.cell(value) == shown
+    assert shown_rows.cell(value) == shown
 
 
 def test_the_shell_answers_and_survives_mistakes(root: Path, monkeypatch, capsys) -> None:
     lines = iter(["selec 1;", "select count(*) as n", "from images;", ".tables", ".quit"])
     monkeypatch.setattr("builtins.input", lambda prompt: next(lines))
-    command.shell(root)
+    command.shell(root, None)
     shown = capsys.readouterr()
     assert "syntax error" in shown.err
     assert "10" in shown.out

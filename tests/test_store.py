@@ -11,11 +11,12 @@ import pytest
 from conftest import collection
 
 from cxremb.catalog import add_collection
+from cxremb.cli.store import human
 from cxremb.embedding.job import embed
 from cxremb.encoders.base import What, load_encoder
 from cxremb.errors import StoreError
 from cxremb.store.check import check_store, check_tables
-from cxremb.store.clean import collect, reclaimable, remove, versions
+from cxremb.store.clean import collect, contents, reclaimable, remove, versions
 from cxremb.store.dataset import Dataset
 from cxremb.store.files import replace_table, sha256_of, writing
 from cxremb.store.manifest import Manifest, Part, publish
@@ -119,7 +120,7 @@ def test_a_version_cut_short_is_found_and_nothing_is_taken_for_left_over(store: 
 
 
 def test_a_table_that_was_changed_is_found(small: Dataset) -> None:
-    path = small.paths.table("reports")
+    path = small.table_path("reports")
     pq.write_table(pq.read_table(path)[1:], path)
     assert [problem.where for problem in check_tables(replace(small))] == [str(path)]
 
@@ -193,7 +194,7 @@ def test_the_commands(tmp_path: Path, cxremb: object) -> None:
     shown = run("store", "show", "tiny", *root).out  # type: ignore[operator]
     assert "version 1" in shown
     assert "20 asked = 20 written + 0 failed" in shown
-    assert "1 stores, 20 rows checked: 0 wrong" in run("store", "check", *root).out  # type: ignore[operator]
+    assert "1 store, 20 rows, 0 runs checked: 0 wrong" in run("store", "check", *root).out  # type: ignore[operator]
     assert "nothing was removed" in run("store", "gc", *root).out  # type: ignore[operator]
     assert len(versions(open_store(dataset, "tiny").folder)) == 2
     assert "freed" in run("store", "gc", "--yes", *root).out  # type: ignore[operator]
@@ -206,3 +207,54 @@ def test_the_commands(tmp_path: Path, cxremb: object) -> None:
     assert "add --yes" in run("store", "rm", "tiny", *root).out  # type: ignore[operator]
     assert "removed" in run("store", "rm", "tiny", "--yes", *root).out  # type: ignore[operator]
     assert list_stores(dataset) == []
+
+
+def test_a_data_set_is_removed_when_it_is_asked_for_twice(store: Store, small: Dataset, cxremb: object) -> None:
+    root, folder = small.paths.root, small.paths.folder
+    add_collection(collection(root.parent / "more", name="other"), root)
+    (folder / "cache").mkdir()
+    (folder / "cache" / "elsewhere").symlink_to(root.parent / "films")
+    words = ("data", "rm", "small", "--root", root)
+    sizes = contents(small.paths)
+    assert sizes["embeddings"] == sum(path.stat().st_size for path in store.folder.iterdir())
+    assert sizes["tables"] == sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
+    asked = cxremb(*words)  # type: ignore[operator]
+    assert (asked.code, small.paths.descriptor.exists()) == (0, True)
+    assert f"embeddings  {human(sizes['embeddings'])}" in asked.out
+    assert "add --yes" in asked.out
+    for busy in (folder, store.folder):
+        with writing(busy):
+            said = cxremb(*words, "--yes")  # type: ignore[operator]
+        assert (said.code, small.paths.descriptor.exists()) == (1, True)
+        assert "in use by another cxremb" in said.err
+    said = cxremb(*words, "--yes")  # type: ignore[operator]
+    assert (said.code, sorted(path.name for path in root.iterdir())) == (0, ["other"])
+    assert "removed small" in said.out
+    assert len(list((root.parent / "films").iterdir())) == 24  # the films stay, also those behind a link
+
+
+@pytest.mark.parametrize("name", ["../elsewhere", "..", ".", "", "gone", "root/other"])
+def test_nothing_else_is_removed_as_a_data_set(name: str, small: Dataset, cxremb: object) -> None:
+    root = small.paths.root
+    outside = root.parent / "elsewhere"
+    outside.mkdir()
+    (outside / "dataset.json").write_text("{}")
+    said = cxremb("data", "rm", name, "--yes", "--root", root)  # type: ignore[operator]
+    assert said.code == 1
+    assert "no data set" in said.err
+    assert (outside / "dataset.json").exists()
+    assert small.paths.descriptor.exists()
+
+
+def test_a_data_set_that_is_a_link_is_not_removed(small: Dataset, cxremb: object) -> None:
+    (small.paths.root / "link").symlink_to(small.paths.folder)
+    said = cxremb("data", "rm", "link", "--yes", "--root", small.paths.root)  # type: ignore[operator]
+    assert said.code == 1
+    assert "link: a link" in said.err
+    assert small.paths.descriptor.exists()
+
+
+def test_a_damaged_data_set_can_be_removed(small: Dataset, cxremb: object) -> None:
+    small.paths.descriptor.write_text("[")
+    assert cxremb("data", "rm", "small", "--yes", "--root", small.paths.root).code == 0  # type: ignore[operator]
+    assert list(small.paths.root.iterdir()) == []

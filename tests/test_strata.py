@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 from predicted import intervals_of, predicted
+from scipy.stats import norm
 
 from cxremb.errors import DataError
 from cxremb.evaluation.bootstrap import Resampling
+from cxremb.evaluation.delong import delong
 from cxremb.stratify import MISSING, strata
 
 
@@ -70,3 +72,43 @@ def test_what_is_no_grouping_is_refused():
         with pytest.raises(DataError, match=told) as caught:
             strata(predicted(y, prob, patients), column, metrics=metrics)
         assert caught.value.hint
+
+
+def test_a_gap_is_the_group_minus_the_rest_for_all_groups_at_once():
+    y, prob, view, _ = made_up()
+    groups = strata(predicted(y, prob, np.arange(396)), view, metrics=("auroc", "accuracy")).groups
+    names = np.array([MISSING if value is None else value for value in view])
+    judged = [group for group in groups if group.name != "swimmer"]  # 6 rows bear no interval
+    z = norm.ppf(1 - 0.025 / len(judged))
+    raw = []
+    for group in judged:
+        own = names == group.name
+        sides = [delong(y[rows], prob[rows]) for rows in (own, ~own)]
+        gap = group.gaps["auroc"]
+        assert gap.value == pytest.approx(sides[0].value - sides[1].value)
+        error = np.hypot(*(side.error for side in sides))  # of two independent groups
+        assert (gap.high - gap.low) / 2 == pytest.approx(z * error, rel=0.12)  # Student's t reaches a little further
+        assert gap.low < gap.value < gap.high
+        right = (prob >= 0.5) == y
+        assert group.gaps["accuracy"].value == pytest.approx(right[own].mean() - right[~own].mean())
+        raw.append(gap.p)
+    lateral = next(group for group in groups if group.name == "lateral").gaps["auroc"]
+    assert lateral.high < 0
+    assert lateral.p == min(raw) < 0.05
+    swimmer = groups[-1].gaps["auroc"]
+    assert (swimmer.low, swimmer.p) == (None, None)
+    assert "needs 10 of each" in swimmer.reason
+
+
+def test_patients_on_both_sides_of_a_gap_are_paired():
+    rng = np.random.default_rng(3)
+    own = rng.standard_normal(150)
+    y = np.tile((np.arange(150) % 2).astype(float), 2)
+    score = np.tile(own, 2) + 1.0 * y + 0.1 * rng.standard_normal(300)
+    prob, side = 1 / (1 + np.exp(-score)), np.repeat(["left", "right"], 150)
+    paired, apart = (
+        strata(predicted(y, prob, patients), side, metrics=("auroc",)).groups[0].gaps["auroc"]
+        for patients in (np.tile(np.arange(150), 2), np.arange(300))
+    )
+    assert paired.value == apart.value
+    assert paired.high - paired.low < (apart.high - apart.low) / 2

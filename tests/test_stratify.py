@@ -1,5 +1,7 @@
 """Figures per group equal those of a plain groupby; what is chosen on val judges test; small groups have reasons."""
 
+import csv
+import io
 import json
 from dataclasses import replace
 
@@ -10,16 +12,20 @@ import pyarrow.parquet as pq
 import pytest
 from made_runs import Desk, desk, made_run, noisy
 from planted import Planted, plant, planted_tables, write_store
+from predicted import within
 from scipy.optimize import minimize_scalar
-from sklearn.metrics import log_loss, recall_score, roc_auc_score, roc_curve
+from sklearn.metrics import log_loss, recall_score, roc_curve
 from written import write_dataset
 
 from cxremb.calibrated import AS_IS, CALIBRATED, calibration_report, store_reliability
+from cxremb.cli.calibration_view import temperature_in_words
 from cxremb.cli.evaluate import show_thresholds
 from cxremb.errors import DataError, QueryError
+from cxremb.evaluation.threshold import choose_threshold
 from cxremb.store.dataset import Dataset
 from cxremb.store.layout import LABELS, REPORTS, DatasetPaths
 from cxremb.stratify import stratify
+from cxremb.table import bare
 from cxremb.training.runs import Run
 
 TERMS = ("nodule", "effusion", "No Indexing")
@@ -104,7 +110,7 @@ def test_groups_are_those_of_a_plain_groupby(at, run, frame, by, column):
         assert group.clusters == rows["patient_id"].nunique()
         assert group.metrics["accuracy"].value == pytest.approx((called == rows["y_true"]).mean())
         if rows["y_true"].nunique() == 2:
-            assert group.metrics["auroc"].value == pytest.approx(roc_auc_score(rows["y_true"], rows["y_prob"]))
+            assert group.metrics["auroc"].value == pytest.approx(within(rows["y_true"], rows["y_prob"], rows["fold"]))
             assert group.metrics["recall"].value == pytest.approx(recall_score(rows["y_true"], called))
     assert sum(group.rows for group in found.groups) == 400
 
@@ -117,10 +123,10 @@ def test_a_finding_is_told_from_all_negatives(at, run, frame):
         has = frame[[group.name in terms for terms in frame["terms"]]]
         rows = pd.concat([has[has["y_true"] == 1], negatives])
         assert (group.rows, group.positives) == (len(rows), len(rows) - len(negatives))
-        assert group.metrics["auroc"].value == pytest.approx(roc_auc_score(rows["y_true"], rows["y_prob"]))
+        assert group.metrics["auroc"].value == pytest.approx(within(rows["y_true"], rows["y_prob"], rows["fold"]))
     small = next(group for group in found.strata.groups if group.name == "No Indexing")
     assert small.metrics["auroc"].low is None
-    assert "positives: an interval needs 10 of each" in small.metrics["auroc"].reason
+    assert "positive patients: an interval needs 10 of each" in small.metrics["auroc"].reason
     assert found.strata.worst.name in {"nodule", "effusion"}
     assert f"against all {len(negatives)} negative" in found.notes[0]
 
@@ -140,6 +146,16 @@ def test_what_is_no_grouping_is_refused(at, run, by, error, words):
     with pytest.raises(error, match=words) as told:
         stratify(at.dataset, run, by)
     assert told.value.hint
+
+
+def test_an_error_names_the_columns_of_a_row(at, run):
+    with pytest.raises(QueryError) as caught:
+        stratify(at.dataset, run, "nonsense")
+    hint = caught.value.hint
+    named = hint.partition("a row has ")[2].partition(";")[0].split(", ")
+    assert {"view", "width", "patient_id"} <= set(named)
+    for name in named:
+        assert stratify(at.dataset, run, f"{name} is null").strata.groups
 
 
 def test_a_study_as_unit_has_its_views_together(at):
@@ -193,9 +209,13 @@ def test_thresholds_come_from_val_and_judge_test(run):
             specificity = (~positive & (val["y_true"] == 0)).sum() / (val["y_true"] == 0).sum()
             if rule == "Youden":
                 assert sensitivity + specificity - 1 == pytest.approx((tpr - fpr).max())
-            else:
-                assert sensitivity >= 0.95
-                assert specificity == pytest.approx(1 - fpr[tpr >= 0.95].min())
+            else:  # on the validation rows of all folds but of the patients that this one judges
+                every = pd.concat([val for val, _ in members(run)])
+                on = every[~every["patient_id"].isin(test["patient_id"])]
+                y, prob, patients = (on[name].to_numpy() for name in ("y_true", "y_prob", "patient_id"))
+                expected = choose_threshold(y, prob, "sensitivity", clusters=patients)
+                assert (one.thresholds[number], one.positives[number]) == (expected.threshold, expected.positives)
+                assert expected.positives == on[on["y_true"] == 1]["patient_id"].nunique()
             called[rule].append(test["y_prob"] >= one.thresholds[number])
         truth.append(test["y_true"])
     y = pd.concat(truth)
@@ -214,6 +234,8 @@ def test_the_reliability_diagram_is_stored_with_the_run(run):
         own = stored[stored["probability"] == name]
         assert own["n"].sum() == len(rows)
         assert (own["observed"] * own["n"]).sum() == pytest.approx(rows["y_true"].sum())
+        assert ((own["observed_low"] < own["observed"]) | (own["observed"] == 0)).all()
+        assert ((own["observed_high"] > own["observed"]) | (own["observed"] == 1)).all()
         assert own["low"].is_monotonic_increasing
     first = stored[(stored["probability"] == AS_IS) & (stored["bin"] == 0)].iloc[0]
     assert first["predicted"] == pytest.approx(rows["y_prob"].head(int(first["n"])).mean())
@@ -223,6 +245,7 @@ def test_probabilities_that_no_temperature_mends_say_why(at):
     y = at.features.y[:, 0]
     perfect = calibration_report(made_run(at, np.where(y == 1, 0.9, 0.1), "perfect"))
     assert "no temperature fits" in perfect.reason
+    assert temperature_in_words(perfect)[0].startswith("no temperature: the validation rows are all answered rightly")
     assert perfect.labels[0].after is None
     assert set(perfect.reliability["probability"].to_pylist()) == {AS_IS}
 
@@ -247,13 +270,15 @@ def test_several_labels_share_a_temperature_and_have_thresholds_each(tmp_path):
         assert sum(group.rows for group in groups.strata.groups) == known.sum()
 
 
-def test_the_command_shows_everything_and_says_it_in_json(cxremb, at, run):
+def test_the_command_shows_everything_and_says_it_in_json(cxremb, at, run, monkeypatch):
     root = ("--root", at.dataset.paths.root)
-    said = cxremb("evaluate", run.run_id, *root)
+    with monkeypatch.context() as screen:
+        screen.setenv("COLUMNS", "110")
+        said = cxremb("evaluate", run.run_id, *root)
     assert said.code == 0, said.err
     told = json.loads(cxremb("evaluate", run.run_id, "--format", "json", *root).out)
-    assert f"{told['figures']['abnormal']['auroc']['value']:.4f}" in said.out
-    assert f"{told['labels'][0]['after']['ece']:.4f}" in said.out
+    assert bare(told["figures"]["abnormal"]["auroc"]["value"]) in said.out
+    assert bare(told["labels"][0]["after"]["ece"]) in said.out
     assert max(map(len, said.out.splitlines()[:-1])) <= 110
     assert "reliability.parquet" in said.out
     by = cxremb("evaluate", run.run_id, "--by", "view", *root)
@@ -264,10 +289,39 @@ def test_the_command_shows_everything_and_says_it_in_json(cxremb, at, run):
         line = next(line for line in by.out.splitlines() if line.split()[:1] == [group["name"]])
         assert f" {group['metrics']['auroc']['value']:.3f} [".replace(" 0.", " .") in line
     assert run.caveats
-    assert all(caveat in by.out.splitlines() for caveat in run.caveats)
+    lines = by.out.splitlines()
+    for caveat in run.caveats:  # a command in it is completed with the root
+        assert caveat in lines or f"{caveat.removesuffix('`')} --root {at.dataset.paths.root}`" in lines
     finding = cxremb("evaluate", run.run_id, "--by", "finding", *root).out
     assert "Not estimable in No Indexing: only" in finding
     assert cxremb("evaluate", run.run_id, "--by", "nonsense", *root).code == 1
+
+
+def test_a_prevalence_shows_what_thresholds_do_there(cxremb, at, run, monkeypatch):
+    words = ("evaluate", run.run_id, "--prevalence", "0.05", "--root", at.dataset.paths.root)
+    with monkeypatch.context() as screen:
+        screen.setenv("COLUMNS", "80")
+        shown = cxremb(*words)
+    assert shown.code == 0, shown.err
+    assert max(len(line) for line in shown.out.splitlines() if "--root" not in line) <= 80  # of a pasted command
+    assert "where 5% have it" in shown.out
+    found = json.loads(cxremb(*words, "--format", "json").out)
+    assert [one["rule"] for one in found["at"]] == ["0.5", "Youden", "aimed at .95"]
+    y = run.predictions().y[:, 0]
+    assert found["observed"] == pytest.approx(y.mean())
+    first = found["at"][0]
+    assert first["figures"]["recall"]["value"] == pytest.approx(run.metric("recall")[0])
+    odds = 0.05 / 0.95 * run.metric("recall")[0] / (1 - run.metric("specificity")[0])
+    assert first["figures"]["ppv"]["value"] == pytest.approx(odds / (1 + odds))
+    assert first["risk"] == pytest.approx(1 / (1 + 19 * y.mean() / (1 - y.mean())))
+    assert f"{first['figures']['ppv']['value']:.3f}".removeprefix("0") in shown.out
+    assert len(found["curve"]) == 99
+    rows = list(csv.DictReader(io.StringIO(cxremb(*words, "--format", "csv").out)))
+    assert len(rows) == 3 * 8 + 99 * 5
+    curve = [row for row in rows if row["rule"] == "decision curve" and row["metric"] == "net_benefit"]
+    assert [float(row["value"]) for row in curve] == [point["model"]["value"] for point in found["curve"]]
+    for wrong in (("--prevalence", "0"), ("--prevalence", "0.1", "--by", "view")):
+        assert cxremb(*words[:2], *wrong, *words[4:]).code == 1
 
 
 def test_one_model_has_one_temperature_and_several_have_a_span(cxremb, at, run):
@@ -296,8 +350,8 @@ def test_labels_without_a_threshold_are_told_together_and_averages_explained(cxr
     report = calibration_report(made)
     nodule, *others = report.thresholds
     none = [replace(one, thresholds=(), figures={}, reason="one class") for one in others]
-    show_thresholds(replace(report, thresholds=(nodule, *none)))
+    show_thresholds(made, replace(report, thresholds=(nodule, *none)))
     lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
-    assert "no threshold for nodule, effusion by sensitivity >= 0.95: one class" in lines
-    assert "no threshold for effusion by Youden: one class" in lines
-    assert sum(line.startswith(("Youden", "sensitivity")) for line in lines) == 1
+    assert "no threshold (aimed at .95) for nodule, effusion: one class" in lines
+    assert "no threshold (Youden) for effusion: one class" in lines
+    assert sum(line.startswith(("Youden,", "aimed at .95,")) for line in lines) == 1

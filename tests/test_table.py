@@ -15,6 +15,7 @@ from conftest import save_film
 
 from cxremb.catalog import add_collection
 from cxremb.datasets.table import TableSpec, read
+from cxremb.datasets.table.read import NOTHING_KEPT
 from cxremb.datasets.table.template import parse_template
 from cxremb.errors import DataError
 from cxremb.labels import read_labels
@@ -107,7 +108,8 @@ def test_hannover_as_pandas_reads_it(real_data: Path, tmp_path: Path) -> None:
     assert dataset.descriptor["source"]["view"] == "column projection (guessed)"
     infinite = df[["crp_val", "ldh_val", "d-dimer_val"]].isin([math.inf, -math.inf]).any(axis=1).sum()
     notes = {note["what"]: note["count"] for note in dataset.descriptor["notes"]}
-    assert notes == {"studies with infinite readings in the columns of --text-template": infinite}
+    blank = df.isna().all().sum()  # a heading without a value
+    assert notes == {"studies with infinite readings in the columns of --text-template": infinite, NOTHING_KEPT: blank}
 
 
 # --- formats --------------------------------------------------------------------------------------------------------
@@ -142,6 +144,17 @@ def test_every_encoding_and_delimiter_says_the_same(
     assert collection.source["format"].startswith(f"CSV ({told},")
     assert (f"table read as {told}, since it is not UTF-8" in notes) == (encoding in ("latin-1", "utf-16"))
     assert notes["labels that are blank"] == (1, ["sick of 003"])
+
+
+def test_the_note_on_an_encoding_shows_headings_and_labels_and_no_other_cell(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    rows = "id;Gerät;Befundung;text\n1;Ö;auffällig;Röntgen Müller\n2;Ö;gut;Röntgen Müller\n"
+    path.write_bytes(rows.encode("cp1252"))
+    spec = TableSpec(path, "t", columns={"study": "id"}, labels=("Befundung=auffällig",), texts=("findings=text",))
+    assert taken(read(spec))[2]["table read as cp1252, since it is not UTF-8"] == (2, ["Gerät", "auffällig"])
+    path.write_bytes("id;text\n1;Röntgen\n".encode("cp1252"))
+    notes = taken(read(TableSpec(path, "t", columns={"study": "id"}, texts=("findings=text",))))[2]
+    assert notes["table read as cp1252, since it is not UTF-8"] == (1, [str(path)])
 
 
 def test_parquet_says_what_the_csv_says(tmp_path: Path) -> None:
@@ -416,7 +429,7 @@ def test_memory_holds_ids_and_not_texts(tmp_path: Path) -> None:
         ("study_id,b\n1,2\n", {"template": "{c}"}, "no column 'c'"),
         ("study_id,b\n1,2\n", {"columns": {"person": "b"}}, "no role is called 'person'"),
         ("study_id:b\n1:2\n", {}, "no column says which.*'study_id:b'"),
-        ("study_id,b\n1,2\n3\n", {}, "line 3 has 1 cells, the header has 2"),
+        ("study_id,b\n1,2\n3\n", {}, "line 3 has 1 cell, the header has 2"),
         ("study_id,b\n1,2,3\n", {}, "line 2 has 3 cells"),
         ('study_id,b\n1,"2\n3,4\n', {}, "damaged after line 1"),
         ("study_id,b,b\n1,2,3\n", {}, "two columns are called b"),

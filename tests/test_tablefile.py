@@ -70,7 +70,10 @@ def test_lines_are_those_of_the_file(seed: int, tmp_path: Path) -> None:
     ("content", "words"),
     [
         (b'a,b\n"x\ny",1\n\n1,2,3\n', r"line 5 has 3 cells, the header has 2"),
-        (b'a,b\n"x\ny",1\n\n1\n', r"line 5 has 1 cells, the header has 2"),
+        (b'a,b\n"x\ny",1\n\n1\n', r"line 5 has 1 cell, the header has 2"),
+        (b"a,b\n1\n1,2\n1,2,3\n", r"line 2 has 1 cell, line 4 has 3 cells, the header has 2 \(2 rows do not fit\)"),
+        (b"a,b\n" + b"1\n" * 12, r"line 11 has 1 cell and 2 more, the header has 2 \(12 rows do not fit\)"),
+        (b'a,b\n1\n1,"2\n', r"line 2 has 1 cell, the header has 2"),
         (b'a,b\n1,2\n3,"4\n5,6\n', r"damaged after line 2 \(unexpected end of data\)"),
         (b'a,b\n1,2\n3,"4"x\n', r"damaged after line 2 \(',' expected after '\"'\)"),
         (b"a,b\n" + b"1,2\n" * 9999 + b"3,\xe9\n" + b"1,2\n" * 9999, "line 10001 is not text in UTF-8"),
@@ -105,14 +108,39 @@ def test_parquet_gives_the_same_cells(tmp_path: Path) -> None:
     ]
 
 
+def test_a_table_alone_in_an_archive_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("in/", "")
+        archive.writestr("in/t.csv", "a;b\n1;2\n\n3;ü\n")
+        archive.writestr("__MACOSX/in/._t.csv", b"\0\1")
+    table = open_table(path)
+    assert list(table.rows(("a", "b"))) == [(2, {"a": "1", "b": "2"}), (4, {"a": "3", "b": "ü"})]
+    path.write_bytes(path.read_bytes()[:60])
+    with pytest.raises(DataError, match="a damaged ZIP archive"):
+        open_table(path)
+
+
+@pytest.mark.parametrize("first", ["sep=;", '"sep=;"', "SEP=;"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+def test_a_first_line_that_names_the_delimiter_is_no_header(first: str, encoding: str, tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes(f"{first}\r\na;b\r\n1,5;ä\r\n".encode(encoding))
+    table = open_table(path)
+    assert list(table.rows(("a", "b"))) == [(3, {"a": "1,5", "b": "ä"})]
+    path.write_bytes(f"{first.replace(';', '~')}\na~b\n1;2~3\n".encode(encoding))
+    assert list(open_table(path).rows(("a", "b"))) == [(3, {"a": "1;2", "b": "3"})]
+
+
 def test_a_zipped_table_is_no_spreadsheet(tmp_path: Path) -> None:
     for name, words, hint in (
-        ("labels.csv", "a ZIP archive of labels.csv", "unzip t.zip"),
+        ("labels.csv", "a ZIP archive of labels.csv, other.csv", "unzip t.zip"),
         ("[Content_Types].xml", "a spreadsheet's own format", "save the sheet as CSV"),
     ):
         path = tmp_path / "t.zip"
         with zipfile.ZipFile(path, "w") as archive:
             archive.writestr(name, "a,b\n1,2\n")
+            archive.writestr("other.csv", "a,b\n1,2\n")
         with pytest.raises(DataError, match=words.replace("[", r"\[")) as caught:
             open_table(path)
         assert hint in caught.value.hint

@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow.compute as pc
 import pytest
 from planted import FOUND, KINDS, Planted, known_auc, more_labels, plant
+from predicted import within
 from sklearn.metrics import accuracy_score, average_precision_score, f1_score, log_loss, roc_auc_score
 
 from cxremb.errors import TrainError
@@ -33,6 +34,19 @@ def runs(dataset):
         split = stored_split(dataset, label_set)
         made[label_set] = features, fit_run(FitJob(dataset, features, split, Plan("text", options=QUICK)))
     return made
+
+
+def folds_of(run) -> np.ndarray:
+    """(n,) the fold of each of `test_rows`."""
+    rows = run.prediction_rows.filter(pc.equal(run.prediction_rows["part"], "test")).to_pandas()
+    return rows.groupby("item_id")["fold"].first().to_numpy()
+
+
+def precision_within(y, score, fold) -> float:
+    """The average precision within folds, weighted by positives: scikit-learn's of each."""
+    rows = [fold == one for one in np.unique(fold)]
+    found = [average_precision_score(y[own], score[own]) for own in rows]
+    return float(np.average(found, weights=[y[own].sum() for own in rows]))
 
 
 def test_rows(run, labels) -> tuple[np.ndarray, np.ndarray, list[str]]:
@@ -69,13 +83,15 @@ def test_figures_of_classes_are_those_of_scikit_learn(runs):
     _, run = runs["kind"]
     y, prob, _ = test_rows(run, KINDS)
     called, true = prob.argmax(1), y.argmax(1)
-    aucs = [roc_auc_score(y[:, c], prob[:, c]) for c in range(3)]
+    fold = folds_of(run)
+    aucs = [within(y[:, c], prob[:, c], fold) for c in range(3)]
     for c, name in enumerate(KINDS):
         assert run.metric("auroc", label=name)[0] == pytest.approx(aucs[c])
         assert run.metric("f1", label=name)[0] == pytest.approx(f1_score(true == c, called == c))
         assert run.metric("prevalence", label=name)[0] == pytest.approx(y[:, c].mean())
     assert run.label == "macro"
-    assert run.metric("auroc")[0] == pytest.approx(roc_auc_score(true, prob, multi_class="ovr"))
+    assert run.metric("auroc")[0] == pytest.approx(np.mean(aucs))
+    assert run.metric("auroc_pooled")[0] == pytest.approx(roc_auc_score(true, prob, multi_class="ovr"))
     assert run.metric("accuracy")[0] == pytest.approx(accuracy_score(true, called))
     assert run.metric("f1")[0] == pytest.approx(f1_score(true, called, average="macro"))
     assert run.metric("loss")[0] == pytest.approx(log_loss(true, prob))
@@ -85,13 +101,14 @@ def test_figures_of_classes_are_those_of_scikit_learn(runs):
 def test_figures_of_labels_leave_missing_ones_out(runs):
     _, run = runs["found"]
     y, prob, _ = test_rows(run, FOUND)
+    fold = folds_of(run)
     scores: dict[str, list[float]] = {"auroc": [], "average_precision": [], "accuracy": [], "f1": []}
     for column, name in enumerate(FOUND):
         known = ~np.isnan(y[:, column])
         true, score = y[known, column], prob[known, column]
         told = {
-            "auroc": roc_auc_score(true, score),
-            "average_precision": average_precision_score(true, score),
+            "auroc": within(true, score, fold[known]),
+            "average_precision": precision_within(true, score, fold[known]),
             "accuracy": accuracy_score(true, score >= 0.5),
             "f1": f1_score(true, score >= 0.5),
         }
@@ -102,7 +119,9 @@ def test_figures_of_labels_leave_missing_ones_out(runs):
     for metric, values in scores.items():
         assert run.metric(metric)[0] == pytest.approx(np.mean(values))
     known = ~np.isnan(y)
-    assert run.metric("auroc", label="micro")[0] == pytest.approx(roc_auc_score(y[known], prob[known]))
+    cells = np.repeat(fold, len(FOUND)).reshape(y.shape)[known]
+    assert run.metric("auroc", label="micro")[0] == pytest.approx(within(y[known], prob[known], cells))
+    assert run.metric("auroc_pooled", label="micro")[0] == pytest.approx(roc_auc_score(y[known], prob[known]))
 
 
 @pytest.mark.parametrize("label_set", SETS)

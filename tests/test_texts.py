@@ -21,7 +21,8 @@ from cxremb.embedding.plan import wanted_items
 from cxremb.encoders.base import What, load_encoder
 from cxremb.errors import StoreError
 from cxremb.features import Inputs, load_features
-from cxremb.report.page import page_from_runs, render
+from cxremb.reporting.chosen import runs_named
+from cxremb.reporting.page import page_of, render
 from cxremb.store.dataset import Dataset
 from cxremb.store.layout import BEFORE_READING, LABEL_SOURCE, REPORTS
 from cxremb.store.sql import query
@@ -142,7 +143,7 @@ def clinic(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 @pytest.fixture
 def cxremb(clinic: Dataset, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> object:
     """What the command prints, run in this process on `clinic`."""
-    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("COLUMNS", "400")  # a sentence stays one line
 
     def call(*words: str) -> str:
         asked = ["cxremb", *words, "--label-set", "ill", "--root", str(clinic.paths.root)]
@@ -190,12 +191,13 @@ def test_figures_carry_their_caveat_wherever_they_are_read(clinic, cxremb, text,
     }
     runs = {run.arm: run for run in list_runs(clinic) if run.run_id not in known}  # the three arms of the comparison
     assert set(runs) == {"image", "text", "fusion"}
-    page = render(page_from_runs(clinic.paths.root, "clinic", [run.run_id for run in runs.values()], title="t"))
+    page = render(page_of(runs_named(list(runs.values()))))
     cards = [(runs[arm].folder / "README.md").read_text(encoding="utf-8") for arm in ("text", "fusion")]
+    trained, table = (" ".join(shown.split()) for shown in (trained, compared["table"]))  # sentences go on below
     for shown in (trained, *compared.values(), page, *cards):
         assert (RECOVERY in shown) == recovers
         assert f"text {text}" in shown or f'"text": "{text}"' in shown or f",{text}," in shown
-    for shown in (trained, compared["table"], compared["markdown"], page, *cards):
+    for shown in (trained, table, compared["markdown"], page, *cards):
         assert (BEFORE in shown) != recovers
 
     told = query(clinic.paths.root, f"select arm, text, text_role, note from runs where run_id not in {(*known, '')}")

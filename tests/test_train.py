@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 from planted import Planted, known_auc, plant
+from predicted import within
 from sklearn.metrics import log_loss, roc_auc_score
 
 from cxremb.errors import StoreError, TrainError
@@ -18,6 +19,7 @@ from cxremb.training import loop, stack
 from cxremb.training.fit import FitJob, Plan, fit, fit_run
 from cxremb.training.presets import Options
 from cxremb.training.runs import find_run, list_runs, read_run
+from cxremb.training.scores import INTERVALS
 
 pytestmark = pytest.mark.arithmetic
 
@@ -42,7 +44,13 @@ def test_a_planted_signal_is_found_as_strong_as_it_is(planted, arm):
     assert abs(value - known_auc(*distances)) < 0.06
     tests = run.prediction_rows.filter(pc.equal(run.prediction_rows["part"], "test"))
     assert sorted(tests["item_id"].to_pylist()) == sorted(features.item_ids.tolist())  # each exactly once
-    assert value == pytest.approx(roc_auc_score(tests["y_true"].to_numpy(), tests["y_prob"].to_numpy()))
+    assert value == pytest.approx(within(*(tests[name].to_numpy() for name in ("y_true", "y_prob", "fold"))))
+    pooled = roc_auc_score(tests["y_true"].to_numpy(), tests["y_prob"].to_numpy())
+    assert run.metric("auroc_pooled")[0] == pytest.approx(pooled)
+    made = run.predictions().interval(INTERVALS)
+    for name in ("auroc", "accuracy", "balanced_accuracy", "precision", "recall", "specificity", "f1"):
+        assert run.metric(name) == pytest.approx((made[name].value, made[name].low, made[name].high))
+        assert made[name].low < made[name].value < made[name].high
 
 
 def test_predictions_lie_in_their_part_and_never_in_training(planted):
@@ -200,7 +208,7 @@ def test_a_leaky_run_is_marked_in_its_record_and_card(planted):
     assert ["(LEAKY)" in card for card in cards] == [True, False]
     assert LEAKY in cards[0]
     assert "80:20 by image at random" in cards[0]
-    assert "grouped by patient and identical report text" in cards[1]
+    assert "grouped by patient and copied report" in cards[1]
 
 
 def test_a_split_by_image_needs_rows_that_are_images(planted):
@@ -257,7 +265,7 @@ def test_history_and_predictions_tables_are_plain_parquet(planted):
     run = fit_run(FitJob(dataset, features, split, Plan("fusion", options=QUICK, folds=(0, 1))))
     table = pa.parquet.read_table(run.folder / "history.parquet")
     assert table.num_rows == 2 * 3 * 2
-    assert {row["part"] for row in run.metrics.to_pylist()} == {"test", "test.fold0", "test.fold1"}
+    assert {row["part"] for row in run.metrics.to_pylist()} == {"test", "test.by-study", "test.fold0", "test.fold1"}
 
 
 def test_history_is_there_as_csv_too(planted):
@@ -338,7 +346,7 @@ def test_repeats_and_seeds_are_averaged_and_never_ranked_against_each_other(plan
     assert list(run.weights()) == [one.name for one in run.record.members] == names
     tests = run.prediction_rows.filter(pc.equal(run.prediction_rows["part"], "test")).to_pandas()
     pools = {
-        f"test.repeat{repeat}.seed{seed}": roc_auc_score(pool["y_true"], pool["y_prob"])
+        f"test.repeat{repeat}.seed{seed}": within(pool["y_true"], pool["y_prob"], pool["fold"])
         for (repeat, seed), pool in tests.groupby(["repeat", "seed"])
     }
     for part, value in pools.items():

@@ -48,6 +48,7 @@ GOLDEN = Path(__file__).parent / "golden" / "format1"
         ("Schräg", "Oblique"),
         ("Left anterior oblique", "Oblique"),
         ("LAO", "Oblique"),
+        ("RLO", "Oblique"),  # right lateral oblique, of DICOM and BRAX
         ("PA and lateral", None),
         ("Left lateral decubitus", None),
         ("LLD", None),

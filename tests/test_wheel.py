@@ -49,7 +49,7 @@ def cxremb(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_demo_a_job_and_a_query_by_their_names(cxremb: Path, tmp_path: Path) -> None:
     assert "Start with: cxremb demo" in run(cxremb, "--help", folder=tmp_path)
-    assert "done in" in run(cxremb, "demo", "--limit", "100", "--root", "r", folder=tmp_path)
+    assert "Done in" in run(cxremb, "demo", "--limit", "100", "--root", "r", folder=tmp_path)
     assert (tmp_path / "r" / "demo_100" / "report.html").stat().st_size > 10_000
     again = run(cxremb, "embed", "--job", "demo", "--dataset", "demo_100", "--root", "r", folder=tmp_path)
     assert "minilm@" in again

@@ -5,17 +5,20 @@ from typing import Any
 
 import pyarrow as pa
 
-from cxremb.store.dataset import Dataset, commit_dataset, drafting
+from cxremb.store.commit import commit_dataset, drafting, writing_tables
+from cxremb.store.dataset import Dataset
 from cxremb.store.layout import TABLES, DatasetPaths
+
+UNSAID: Mapping[str, Any] = {"licence": "none", "citation": "none", "source": {}, "notes": []}
 
 
 def write_dataset(paths: DatasetPaths, tables: Mapping[str, pa.Table], about: Mapping[str, Any]) -> Dataset:
     """The data set as written.
 
     tables: by names of `TABLES`; one that is left out is empty.
-    about: licence, citation, source, notes, simulated, label_sets.
+    about: simulated, label_sets; licence, citation, source, notes if there is anything to say.
     """
-    with drafting(paths) as drafts:
+    with writing_tables(paths), drafting(paths) as drafts:
         for name, table in tables.items():
             drafts[name].extend(table.cast(TABLES[name]))
-        return commit_dataset(paths, drafts, about)
+        return commit_dataset(paths, drafts, {**UNSAID, **about})

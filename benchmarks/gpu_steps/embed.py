@@ -15,12 +15,15 @@ FULL, HALF = 0.9999, 0.999  # cosine to the CPU's vectors in float32 that every 
 SHARE = 0.9  # of the bare forward rate that a job from the pixel cache is to reach
 
 
+def cache(setting: Setting) -> Findings:
+    """A job that decodes the films and keeps them in the pixel cache, from which the others take them."""
+    filled = package.embed(setting, "films", package.film_encoder(setting, "fp32"), keep_pixels=True)
+    yield "filling the cache", describe(filled)
+    package.forget(filled.store)
+
+
 def films(setting: Setting) -> Findings:
-    """From the pixel cache in each precision, and compiled. The first job decodes the films into the cache."""
-    if package.collections_there(setting):
-        filled = package.embed(setting, "films", package.film_encoder(setting, "fp32"), keep_pixels=True)
-        yield "filling the cache", describe(filled)
-        package.forget(filled.store)
+    """From the pixel cache in each precision, and compiled."""
     paths = prepare.film_paths(setting, "films")[: setting.sizes.compared]
     pixels = package.decode(setting, paths)
     wanted = package.film_encoder(setting, "fp32", device="cpu").encode(pixels)["avg"]

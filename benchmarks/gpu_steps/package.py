@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -181,10 +182,12 @@ def decode(setting: Setting, paths: Sequence[Path]) -> NDArray[np.uint8]:
 
 def decode_all(setting: Setting, name: str) -> Iterable[Any]:
     """Every film of a data set, decoded by all cores as a job does it, and nothing else."""
-    from cxremb.embedding.decode import Decoders
+    from cxremb.embedding.decode import Decoders, all_failed
+    from cxremb.embedding.decode import decode as decode_one
     from cxremb.embedding.plan import wanted_items
 
-    decoders = Decoders(film_encoder(setting, "fp32", device="cpu").frame, CORES, processes=not setting.quick)
+    work = partial(decode_one, frame=film_encoder(setting, "fp32", device="cpu").frame)
+    decoders = Decoders(work, all_failed, CORES, processes=not setting.quick)
     try:
         films = ([(item.source, item.content)] for item in wanted_items(data_set(setting, name), "image"))
         yield from decoders.run(films, 4 * setting.sizes.film_batch)

@@ -7,9 +7,9 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
-from PIL import Image as PilImage
 
 from gpu_steps import package, weights
+from gpu_steps.drawing import draw_one
 from gpu_steps.setting import Findings, Setting, need, rounded
 
 SYLLABLES = ("ba", "cor", "den", "fi", "ga", "hil", "lo", "mar", "nod", "pul", "ra", "sis", "tho", "vas", "xi", "zon")
@@ -74,14 +74,3 @@ def draw(folder: Path, ending: str, n: int, shape: tuple[int, int], quick: bool)
     else:
         with ProcessPoolExecutor(CORES, get_context("spawn")) as pool:
             list(pool.map(one, range(n), paths, chunksize=32))
-
-
-def draw_one(number: int, path: Path, shape: tuple[int, int]) -> None:
-    """A film of smooth noise with a detector's grain."""
-    random = np.random.default_rng(number)
-    coarse = PilImage.fromarray(random.integers(20, 200, (13, 11), dtype=np.uint8))
-    film = np.asarray(coarse.resize(shape[::-1], PilImage.Resampling.BICUBIC)).astype(np.float32)
-    film += 2 * random.standard_normal(shape, dtype=np.float32)
-    film[:, shape[1] // 2 :] += 40 * (number % 2)
-    quality = {"quality": 90} if path.suffix == ".jpg" else {}
-    PilImage.fromarray(np.clip(film, 0, 255).astype(np.uint8)).save(path, **quality)

@@ -14,7 +14,8 @@ from typing import Any
 
 from gpu_steps.setting import Check, Setting, Skip
 
-HEAVY = ("torch", "timm", "transformers", "sklearn.linear_model", "pyarrow.parquet", "duckdb", "cxremb.embedding.job")
+HEAVY = ("torch", "timm", "transformers", "sklearn.linear_model", "pyarrow.parquet", "duckdb", "cxremb.embedding.job",
+         "cxremb.encoders.hf", "cxremb.training.loop")  # fmt: skip
 TAIL = 3000  # characters of what a step that failed printed last
 
 
@@ -31,10 +32,9 @@ class Step:
 
 def run_step(step: Step, setting: Setting, seconds: float) -> dict[str, Any]:
     """What became of a step: status (done, skipped or failed), the reason for the latter two, seconds, findings."""
-    # A fork of a process that has used a GPU cannot use it: only on the CPU do all steps share one import of torch.
-    context = get_context("forkserver" if setting.device == "cpu" else "spawn")
-    if setting.device == "cpu":
-        context.set_forkserver_preload(list(HEAVY))
+    # All steps share one import of torch: they are forks of a process that has it and never uses the device.
+    context = get_context("forkserver")
+    context.set_forkserver_preload(list(HEAVY))
     answer, log = setting.folder / f"{step.call}.json", setting.folder / f"{step.call}.log"
     start = time.perf_counter()
     process = context.Process(target=child, args=(step.call, setting, answer, log))

@@ -150,7 +150,9 @@ def epoch_of(setting: Setting, flops: int, films: int, seconds: float) -> tuple[
 
 def finetune(setting: Setting) -> Findings:
     """One epoch of fine-tuning the encoder of films by the command, from a store that a command made too."""
+    start = time.perf_counter()
     model = package.ready_store(setting, "image")
+    yield "the store it starts from", {"seconds": rounded(time.perf_counter() - start)}
     done = package.command(
         setting, "refresh", "--finetune", "--model", model, "--epochs", "1", "--label-set", package.LABELS,
         "--dataset", "films", "--device", setting.device, "--workers", str(package.CORES),

@@ -19,7 +19,7 @@ def film_model(setting: Setting) -> str:
 
 def film_weights(setting: Setting) -> Path:
     """Where its weights lie."""
-    return setting.folder / "films.pth"
+    return setting.folder / "films.safetensors"
 
 
 def text_weights(setting: Setting) -> Path:
@@ -34,6 +34,7 @@ def write_film_weights(setting: Setting) -> dict[str, Any]:
     nothing. Scaled to values around 1 they survive, and the cosine of half to full precision is 0.99997 (on a CPU).
     """
     import timm
+    from safetensors.torch import save_file
 
     torch.manual_seed(SEED)
     name = "test_efficientnet" if setting.quick else "efficientnet_b1"
@@ -42,7 +43,7 @@ def write_film_weights(setting: Setting) -> dict[str, Any]:
         features = network.forward_head(network.forward_features(torch.rand(2, 3, 160, 160) * 2 - 1), pre_logits=True)
     norms = [layer for layer in network.modules() if isinstance(layer, torch.nn.BatchNorm2d)]
     norms[-1].weight.data.div_(4 * features.std())
-    torch.save(network.state_dict(), film_weights(setting))
+    save_file(network.state_dict(), film_weights(setting))
     return {"architecture": name, "parameters": sum(tensor.numel() for tensor in network.parameters())}
 
 

@@ -16,7 +16,7 @@ from cxremb.training.heads import HeadSpec, find_head
 
 # What may be changed about an arm, in the order in which names say it; a tuple lists the values there are.
 AXES: dict[str, tuple[str, ...] | str] = {
-    "head": ("mlp", "linear", "gated", "late", "attention", "either"),
+    "head": ("mlp", "linear", "gated", "late", "stacked", "attention", "either"),
     "encoder": "an encoder or a store",
     "pooling": "such as cls, mean or avg",
     "views": ("all", "frontal"),

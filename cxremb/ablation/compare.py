@@ -4,14 +4,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import pyarrow.compute as pc
 
+from cxremb.ablation.guesses import STRENGTHS
+from cxremb.ablation.recipes import judged_together
 from cxremb.ablation.trial import CHOSEN, FIXED
 from cxremb.errors import TrainError
-from cxremb.evaluation.bootstrap import Difference, Interval
-from cxremb.evaluation.significance import fold_difference, holm
-from cxremb.predictions import Predictions, joined
+from cxremb.evaluation.bootstrap import USUAL, Difference, Interval
+from cxremb.evaluation.simultaneous import Contrast
+from cxremb.predictions import Predictions, joined, verbatim_of
 from cxremb.training.runs import Run
-from cxremb.training.scores import INTERVALS
 
 SPECIFICITY = "specificity_at_sensitivity_95"
 
@@ -26,7 +28,7 @@ class ArmResult:
     auroc: Interval
     accuracy: Interval
     f1: Interval
-    difference: Difference | None  # AUROC of this arm minus that of the reference, on the same rows
+    difference: Contrast | None  # AUROC minus the reference's, of recipes (`recipes`), for all arms of the table
     seconds: float  # spent training it, now or when the run was made
     run_id: str
     reused: bool
@@ -34,8 +36,14 @@ class ArmResult:
     caveats: tuple[str, ...]
     specificity: float | None = None  # at the threshold with a sensitivity of 0.95 or more
     ece: float | None = None
-    holm: float | None = None  # the difference's p, corrected for all the arms of the table
-    over_folds: Difference | None = None  # of repeats: over folds, the luck of training included
+    in_train: float | None = (
+        None  # the share of test rows whose text stands word for word in train; None: it reads none
+    )
+    auroc_new_text: Interval | None = None  # AUROC of the other rows
+    fitted: Difference | None = None  # the same of these fitted models on other patients: bootstrap, of this arm alone
+    over_folds: Difference | None = None  # the same by the corrected t over folds, of this arm alone
+    may_be_best: bool | None = None  # whether no arm is better for sure
+    tuned_over: int = 1  # how many settings were tried on validation rows
 
     @property
     def title(self) -> str:
@@ -105,25 +113,23 @@ def compare_rows(runs: Mapping[str, Run], tests: Mapping[str, Predictions], refe
     rows = [row_of(arm, run, tests[arm]) for arm, run in runs.items()]
     if reference is None:
         return rows
-    base, many = tests[reference], len(runs[reference].record.repeats) > 1
-    rows = [
-        row if row.arm == reference else replace(row, difference=tests[row.arm].difference(base, ("auroc",))["auroc"])
-        for row in rows
-    ]
-    corrected = holm([row.difference.p if row.difference else None for row in rows])
-    rows = [replace(row, holm=p) for row, p in zip(rows, corrected, strict=True)]
-    if not many:
-        return rows
-    sizes = {arm: fold_sizes(run, runs[reference]) for arm, run in runs.items()}
+    judged = judged_together(runs, tests, reference)
     return [
-        row if row.arm == reference else replace(row, over_folds=fold_gap(tests[row.arm], base, sizes[row.arm]))
+        replace(
+            row,
+            difference=judged[row.arm].difference,
+            fitted=None if row.arm == reference else tests[row.arm].difference(tests[reference], ("auroc",))["auroc"],
+            over_folds=judged[row.arm].over_folds,
+            may_be_best=judged[row.arm].may_be_best,
+        )
         for row in rows
     ]
 
 
 def row_of(arm: str, run: Run, test: Predictions) -> ArmResult:
     """One arm without its difference."""
-    figures, spans = test.figures()[test.headline], test.interval(INTERVALS)
+    figures, spans = test.figures()[test.headline], test.interval(USUAL)
+    verbatim = verbatim_of(test)
     return ArmResult(
         arm=arm,
         n=len(np.unique(test.items)),
@@ -139,7 +145,21 @@ def row_of(arm: str, run: Run, test: Predictions) -> ArmResult:
         caveats=tuple(run.caveats),
         specificity=figures.get(SPECIFICITY),
         ece=figures.get("ece"),
+        in_train=verbatim.share if verbatim else None,
+        auroc_new_text=verbatim.others if verbatim else None,
+        tuned_over=tuned_over(run),
     )
+
+
+def tuned_over(run: Run) -> int:
+    """How many settings were tried on validation rows: penalties, epochs aside; 1 where nothing was chosen there."""
+    spec = run.record.spec
+    if spec.get("guess") == "tf-idf":
+        return len(STRENGTHS) if len(run.predictions("val").items) else 1
+    if spec.get("head", spec).get("kind") != "linear":  # a head on what is shuffled stands one level below
+        return 1
+    history = run.history  # of a linear head: one epoch for each penalty
+    return max(1, len(pc.unique(history.filter(pc.equal(history["phase"], "val"))["epoch"])))
 
 
 def arms_by_caveat(caveats: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
@@ -151,26 +171,6 @@ def arms_by_caveat(caveats: Mapping[str, Sequence[str]]) -> dict[str, list[str]]
     return found
 
 
-def fold_gap(test: Predictions, other: Predictions, sizes: tuple[int, int]) -> Difference | None:
-    """The mean AUROC difference over the folds of all repeats; None where a fold has none. Seeds are averaged first."""
-    gaps: dict[tuple[int, int], list[float]] = {}
-    for a, b in zip(test.pools, other.pools, strict=True):
-        for fold in np.unique(a.fold).tolist():
-            first, second = (auroc_of(pool.take(pool.fold == fold)) for pool in (a, b))
-            if first is None or second is None:
-                return None
-            gaps.setdefault((int(a.repeat[0]), fold), []).append(first - second)
-    return fold_difference([float(np.mean(seeds)) for seeds in gaps.values()], *sizes)
-
-
 def auroc_of(test: Predictions) -> float | None:
     """The headline AUROC."""
     return test.figures()[test.headline]["auroc"]
-
-
-def fold_sizes(run: Run, reference: Run) -> tuple[int, int]:
-    """(training rows, test rows) of a fold, the mean over all; where the two train on different shares, the smaller."""
-    models = len(reference.record.members)
-    test, val = (round(len(reference.predictions(part).items) / models) for part in ("test", "val"))
-    share = min(run.record.train_fraction, reference.record.train_fraction)
-    return max(1, round((reference.record.rows - test - val) * share)), max(1, test)

@@ -1,18 +1,19 @@
 """What stands below the arms: the same rows and folds answered from shuffled labels or vectors, or without a model."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
+from math import ceil
 
 import numpy as np
-from scipy.special import ndtri, stdtrit
 
 from cxremb.ablation.arms import parse_arms
-from cxremb.ablation.compare import ArmResult, auroc_of, row_of
+from cxremb.ablation.compare import ArmResult, row_of
 from cxremb.ablation.guesses import (
     GuessInput,
     Predict,
     by_look_up,
     by_words,
+    facts_left_out,
     guess_all,
     length_of,
     majority,
@@ -20,23 +21,31 @@ from cxremb.ablation.guesses import (
     texts_of,
 )
 from cxremb.ablation.trial import Trial
-from cxremb.evaluation.bootstrap import Interval
+from cxremb.audit.overlap import identical_images
+from cxremb.audit.subject import FAIL, open_subject
 from cxremb.features import Features
-from cxremb.predictions import Predictions
+from cxremb.labels import read_labels
+from cxremb.predictions import LabelAuroc, Predictions, auroc_by_label
 from cxremb.splits import StoredSplit
 from cxremb.store.dataset import Dataset
 from cxremb.training.finish import finish_run, key_of
 from cxremb.training.fit import fit_run
 from cxremb.training.heads import find_head
 from cxremb.training.options import Options
-from cxremb.training.plan import FitJob, Plan
+from cxremb.training.parts import parts_of_plan
+from cxremb.training.plan import LABELS, FitJob, Plan
 from cxremb.training.presets import find_preset
 from cxremb.training.record import CONTROL
 from cxremb.training.runs import Run, find_run
-from cxremb.training.shuffles import LABELS
+from cxremb.training.scores import draws_of, with_draws
 from cxremb.types import Progress, unwatched
 
-DRAWS = 5  # of labels: the direction that a head learns from one draw is random, and may happen to be a good one
+# Draws of labels: the direction that a head learns from one is random, and may happen to be a good one. Each model has
+# one of its own, so ten models of five folds tell as much as five draws did that all folds shared, of 25 models.
+DRAWS, MOST_SEEDS = 10, 5
+NOT_TESTABLE = "not testable here"
+PATIENT, METADATA = "patient", "metadata"
+NOBODY_SHARED = f"{NOT_TESTABLE}: no test patient is in train, so it has nothing to look up"
 NO_RECIPE = "none"  # the preset of what is not trained
 
 
@@ -52,12 +61,12 @@ class Control:
 
 
 CONTROLS = (
-    Control("label-shuffle", f"labels drawn anew among training patients, {DRAWS} times", LABELS, at_chance=True),
+    Control("label-shuffle", "labels drawn anew among training patients for each model", LABELS, at_chance=True),
     Control("text-shuffle", "texts drawn anew among the rows of each part", "text", reads="text"),
     Control("image-shuffle", "films drawn anew among the rows of each part", "image", reads="image"),
-    Control("patient", "the mean label of the patient's training rows", at_chance=True),
+    Control(PATIENT, "the mean label of the patient's training rows", at_chance=True),
     Control("length", "how many words the text has, by a small tree", reads="text"),
-    Control("metadata", "view, size, which sections are empty, by a small tree"),
+    Control(METADATA, "view, size, which sections are empty, by a small tree"),
     Control("tf-idf", "logistic regression on words and pairs of words of the same text", reads="text"),
     Control("majority", "the same answer for every row"),
 )
@@ -75,7 +84,20 @@ class ControlResult:
     shuffles: str | None = None  # labels, or a modality
     reference: str = ""  # the head that it was trained with, if it was trained
     folder: str = ""  # of its run
-    draws: tuple[float, ...] = ()  # of shuffled labels: the AUROC of each draw
+    draws: tuple[float, ...] = ()  # of what is shuffled: the AUROC of each draw
+    worst: LabelAuroc | None = None  # of several labels, if it is no shuffle: the one that it tells most surely
+    copies: str = ""  # of label-shuffle, which cannot see them: films of train that are in val or test too, in words
+    lacks: str = ""  # of metadata: the facts that it does not read, in words
+
+    @property
+    def is_testable(self) -> bool:
+        """Whether these rows could have shown anything."""
+        return not (self.reason or "").startswith(NOT_TESTABLE)
+
+    @property
+    def in_its_place(self) -> str:
+        """What stands where the figure would, if there is none."""
+        return "not made" if self.is_testable else NOT_TESTABLE
 
 
 def run_controls(
@@ -102,7 +124,23 @@ def run_controls(
         seeds=trial.seed_numbers,
     )
     reference = FitJob(dataset, features, split, plan)
-    return [one_control(reference, control, progress) for control in CONTROLS]
+    found = [one_control(reference, control, progress) for control in CONTROLS]
+    if "image" not in features.blocks:
+        return found
+    copies = copied_films(dataset, split, features.label_set)
+    return [replace(one, copies=copies) if one.shuffles == LABELS else one for one in found]
+
+
+def copied_films(dataset: Dataset, split: StoredSplit, label_set: str) -> str:
+    """What `cxremb audit` says of films with the same bytes in train, if there are any, and why it matters here.
+
+    One film under two patient ids is learnt by heart; shuffled labels are too, and are wrong in test, so that no
+    shuffle of labels can tell.
+    """
+    found = identical_images(open_subject(dataset, split, read_labels(dataset, label_set)))
+    if found.status != FAIL:
+        return ""
+    return f"{found.measured}: their labels can be remembered, which no control sees; {found.remedy}"
 
 
 def head_for(features: Features, reference: str) -> str:
@@ -121,14 +159,15 @@ def one_control(reference: FitJob, control: Control, progress: Progress) -> Cont
     """One control of a reference: found among the runs, made now, or the reason why not."""
     result = ControlResult(control.name, control.means, None, at_chance=control.at_chance, shuffles=control.shuffles)
     blocks, name = reference.blocks, reference.plan.arm
-    if control.reads and control.reads not in reference.features.blocks:
-        return replace(result, reason=f"no arm here reads {control.reads}s")
-    if control.shuffles not in (None, LABELS, *blocks):
-        return replace(result, reason=f"{name} reads no {control.shuffles}s")
+    if why := why_not(control, reference.features.blocks, head=name, blocks=blocks):
+        return replace(result, reason=why)
+    if control.name == PATIENT and not shares_patients(reference):
+        return replace(result, reason=NOBODY_SHARED)
     shuffles = control.shuffles
     run = fit_run(shuffle_job(reference, control), progress) if shuffles else guess_run(reference, control.name)
-    draws = draws_of(run) if shuffles == LABELS else ()
+    draws = draws_of(run.predictions(), shuffles) if shuffles else ()
     alone = shuffles in blocks and len(blocks) == 1  # nothing else is there to read
+    several = len(run.record.labels) > 1 and not shuffles
     return replace(
         result,
         row=row_of_control(run, run.predictions(), draws),
@@ -136,44 +175,42 @@ def one_control(reference: FitJob, control: Control, progress: Progress) -> Cont
         reference=name if shuffles else "",
         folder=str(run.folder),
         draws=draws,
+        worst=next(iter(auroc_by_label(run.predictions())), None) if several else None,
+        lacks=facts_left_out(reference.dataset, run.predictions()) if control.name == METADATA else "",
     )
 
 
-def draws_of(run: Run) -> tuple[float, ...]:
-    """The AUROC of each pool that has one."""
-    found = (auroc_of(pool) for pool in run.predictions().pools)
-    return tuple(value for value in found if value is not None)
+def why_not(control: Control, there: Collection[str], *, head: str, blocks: Sequence[str]) -> str | None:
+    """Why a control is not made. there: what the rows have; head, blocks: that of the reference, and what it reads."""
+    if control.reads and control.reads not in there:
+        return f"no arm here reads {control.reads}s"
+    if control.shuffles not in (None, LABELS, *blocks):
+        return f"{head} reads no {control.shuffles}s"
+    return None
+
+
+def shares_patients(reference: FitJob) -> bool:
+    """Whether a patient of test is in train, in any fold."""
+    plan, patients = reference.plan, reference.features.patient_ids
+    parts = parts_of_plan(reference.features, reference.split, plan, blocks=()).values()
+    return any(np.isin(patients[own == "test"], patients[own == "train"]).any() for own in parts)
 
 
 def row_of_control(run: Run, test: Predictions, draws: Sequence[float]) -> ArmResult:
     """The figures of a control, as those of an arm. test: its test rows, or some of them."""
     row = row_of(run.arm, run, test)
-    return replace(row, auroc=widened(row.auroc, draws))
-
-
-def widened(auroc: Interval, draws: Sequence[float]) -> Interval:
-    """The interval over patients and over draws: Student's t on the sum of the two variances, cut to [0, 1].
-
-    The head of one draw points somewhere at random. Where the vectors tell the classes well, it may point at the truth
-    or away from it, by far more than other patients would move its AUROC.
-    """
-    if auroc.value is None or auroc.low is None or auroc.high is None or len(draws) < 2:
-        return auroc
-    over_patients = ((auroc.high - auroc.low) / (2 * float(ndtri(0.975)))) ** 2
-    over_draws = float(np.var(draws, ddof=1)) / len(draws)
-    reach = float(stdtrit(len(draws) - 1, 0.975)) * float(np.sqrt(over_patients + over_draws))
-    return replace(auroc, low=max(0.0, auroc.value - reach), high=min(1.0, auroc.value + reach))
+    return replace(row, auroc=with_draws(row.auroc, draws, run.record.shuffled))
 
 
 def shuffle_job(reference: FitJob, control: Control) -> FitJob:
     """The reference's head on shuffled labels or vectors.
 
-    Labels are drawn several times on one repeat; vectors are trained on as the reference is.
+    Labels are drawn for each model, on one repeat; vectors are trained on as the reference is.
     """
     plan = replace(reference.plan, arm=CONTROL + control.name)
     if control.shuffles == LABELS:
-        first = plan.seeds[0]
-        plan = replace(plan, repeats=plan.repeats[:1], seeds=tuple(range(first, first + DRAWS)))
+        first, times = plan.seeds[0], min(MOST_SEEDS, ceil(DRAWS / len(plan.folds)))
+        plan = replace(plan, repeats=plan.repeats[:1], seeds=tuple(range(first, first + times)))
     return replace(reference, plan=plan, given_head=reference.head, shuffles=control.shuffles)
 
 
@@ -193,13 +230,13 @@ def guess_run(reference: FitJob, name: str) -> Run:
 def guess_of(reference: FitJob, name: str) -> tuple[GuessInput, Callable[[], Predict], Sequence[str]]:
     """(what it reads, its rule, which modalities that makes it read)."""
     dataset, features = reference.dataset, reference.features
-    facts = {"length": length_of, "metadata": metadata_of}
+    facts = {"length": length_of, METADATA: metadata_of}
     if name == "tf-idf":
         texts = texts_of(dataset, features)
         return GuessInput(texts), lambda: by_words(features, texts), ("text",)
     if name in facts:
         known = facts[name](dataset, reference.split, features)
         return known, lambda: by_look_up(features, known.fact), ("text",) if name == "length" else ()
-    if name == "patient":
+    if name == PATIENT:
         return GuessInput(), lambda: by_look_up(features, None), ()
     return GuessInput(), lambda: majority(features), ()

@@ -1,54 +1,78 @@
 """Does a fusion fuse? Each fusion beside its best additive projection and its best single arm, in figures and words."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cxremb.ablation.compare import auroc_of
+from cxremb.ablation.compare import ArmResult
+from cxremb.ablation.recipes import difference_alone, factor_of
+from cxremb.ablation.verdicts import signed
 from cxremb.evaluation.arrays import Reals
 from cxremb.evaluation.calibrate import probabilities
 from cxremb.evaluation.emap import MOST, emap, interaction_share
+from cxremb.evaluation.simultaneous import Contrast
 from cxremb.features import Features
 from cxremb.predictions import Predictions
+from cxremb.table import UNDEFINED, short, span
 from cxremb.training.plan import FitJob
 from cxremb.training.runs import Run
 
-ADDITIVE = ("linear", "late")  # kinds of head whose logit is a sum of what image and text say
+ADDITIVE = ("linear", "late", "stacked")  # kinds of head whose logit is a sum of what image and text say
+
+TO_TRY = ("stacked", "late")  # heads that weigh what each modality says as a whole
 
 
 @dataclass(frozen=True)
 class Fusing:
-    """What a fusion gains over its best single arm, and how much of that needs image and text to interact."""
+    """What a fusion gains over its best single arm, and what of its AUROC is lost with the interaction of both."""
 
     arm: str
     rows: int = 0
-    auroc: float | None = None  # of the fusion, on these rows
+    auroc: float | None = None  # of the fusion, on these rows, within folds
     additive: float | None = None  # of its best additive projection
+    interaction: Contrast | None = None  # the first minus the second, paired; None: its head is additive
     single: str = ""  # the best single arm
     single_auroc: float | None = None
-    share: float | None = None  # of the gain; it may lie outside 0 to 1
+    gain: Contrast | None = None  # over that arm, paired, with its interval
+    share: float | None = None  # of the gain; it may lie outside 0 to 1; None unless the gain's interval lies above 0
+    first_of: int = 1  # repeats and seeds: the figures are of the first
     notes: tuple[str, ...] = ()
     skipped: str = ""  # why there are no figures
 
     @property
     def words(self) -> str:
         """One line below the table, of what was measured."""
-        line = (
-            f"Does {self.arm} fuse? AUROC {in_words(self.auroc)}, best additive projection {in_words(self.additive)}, "
-            f"best single arm ({self.single}) {in_words(self.single_auroc)}: "
-        )
-        if self.share is None:
-            line += "no gain to explain"
-        else:
-            line += f"{self.share:.0%} of the gain needs an interaction of image and text"
-        return line + "".join(f"; {note}" for note in self.notes)
+        where = f"On the first of {self.first_of} repeats and seeds: " if self.first_of > 1 else ""
+        figures = f"AUROC {short(self.auroc, UNDEFINED)}, best additive projection {short(self.additive, UNDEFINED)}"
+        start = f"Does {self.arm} fuse? {where}{figures}{self.interaction_in_words}"
+        return "; ".join([start, self.gain_in_words, *self.notes])
 
+    @property
+    def interaction_in_words(self) -> str:
+        """What the interaction of image and text does for the AUROC."""
+        gap = self.interaction
+        if gap is None:
+            return ""
+        if gap.low is None or gap.high is None:
+            why = f" ({gap.reason})" if gap.reason else ""
+            return f": an interaction of {signed(gap)}, without an interval{why}"
+        if gap.low > 0:
+            return f": an interaction of image and text adds {signed(gap)}"
+        return f": its interaction costs {signed(gap)}" if gap.high < 0 else f": no interaction is shown, {signed(gap)}"
 
-def in_words(value: float | None) -> str:
-    """A figure in words."""
-    return "undefined" if value is None else f"{value:.3f}"
+    @property
+    def gain_in_words(self) -> str:
+        """What the fusion gains over its best single arm, and how much of a sure gain a sure interaction is."""
+        gap, over = self.gain, f"over the best single arm ({self.single}, {short(self.single_auroc, UNDEFINED)})"
+        if gap is None or gap.value is None or gap.value <= 0:
+            return f"no gain {over}"
+        if gap.low is None or gap.low <= 0:
+            return f"a gain of {signed(gap)} {over}, which may be chance"
+        shown = self.interaction is not None and self.interaction.low is not None and self.interaction.low > 0
+        share = f", {self.share:.0%} of it by interaction" if shown and self.share is not None else ""
+        return f"a gain of {signed(gap)} {over}{share}"
 
 
 def fusings(jobs: Sequence[FitJob], runs: Mapping[str, Run], judged: Collection[str]) -> list[Fusing]:
@@ -58,7 +82,29 @@ def fusings(jobs: Sequence[FitJob], runs: Mapping[str, Run], judged: Collection[
     """
     fusions = [job for job in jobs if len(job.blocks) == 2 and not job.missing]
     firsts = {arm: first_pool(run, judged) for arm, run in runs.items()}
-    return [does_it_fuse(job, runs[job.plan.arm], firsts, singles=singles_of(job, jobs)) for job in fusions]
+    return [
+        does_it_fuse(job, runs[job.plan.arm], firsts, singles=singles_of(runs[job.plan.arm], runs)) for job in fusions
+    ]
+
+
+def better_alone(reference: str, runs: Mapping[str, Run], rows: Sequence[ArmResult]) -> Iterator[str]:
+    """A sentence for each arm of one modality that beats the reference, a fusion that reads the same vectors of it.
+
+    rows: the table, whose differences are to the reference. It counts if the paired interval lies above 0.
+    """
+    run = runs[reference]
+    found = [name for names in arms_alone(run, runs).values() for name in names] if len(run.record.dims) == 2 else []
+    for row in rows:
+        gap = row.difference
+        if row.arm not in found or gap is None or gap.value is None or gap.low is None or gap.high is None:
+            continue
+        if gap.low > 0:
+            heads = [head for head in TO_TRY if run.record.spec.get("kind") != head]
+            yield (
+                f"{row.arm} alone beats {reference} by AUROC {span(gap.value, gap.low, gap.high)}: what the "
+                "other modality adds costs more than it tells. Try heads that weigh few numbers, `cxremb ablate "
+                f'--arms "{row.arm},fusion[head=mlp|{"|".join(heads)}]"`, or an encoder of fewer dimensions'
+            )
 
 
 def first_pool(run: Run, judged: Collection[str]) -> Predictions:
@@ -69,22 +115,28 @@ def first_pool(run: Run, judged: Collection[str]) -> Predictions:
     return pool.take(here) if here.any() else pool
 
 
-def singles_of(job: FitJob, jobs: Sequence[FitJob]) -> list[str]:
+def singles_of(run: Run, runs: Mapping[str, Run]) -> list[str]:
     """The arms that read but one modality of the very vectors that this one reads, from as many patients."""
-    found: dict[str, list[str]] = {}
-    for other in jobs:
-        same = other.features.item_ids.tolist() == job.features.item_ids.tolist()
-        as_many = other.train_fraction == job.train_fraction
-        if len(other.blocks) == 1 and same and as_many and alike(job, other, other.blocks[0]):
-            found.setdefault(other.blocks[0], []).append(other.plan.arm)
+    found = arms_alone(run, runs)
     return [name for names in found.values() for name in names] if len(found) == 2 else []
 
 
-def alike(job: FitJob, other: FitJob, block: str) -> bool:
-    """Whether both read the same vectors of a modality."""
-    text = block != "text" or job.features.text == other.features.text
-    facts = (job.features.stores, other.features.stores), (job.features.pooling, other.features.pooling)
-    return text and all(mine.get(block) == theirs.get(block) for mine, theirs in facts)
+def arms_alone(run: Run, runs: Mapping[str, Run]) -> dict[str, list[str]]:
+    """Modality -> the arms that read it alone, as the very vectors that this one reads, from as many patients."""
+    found: dict[str, list[str]] = {}
+    for arm, other in runs.items():
+        blocks = list(other.record.dims)
+        if len(blocks) == 1 and read_of(other, blocks[0]) == read_of(run, blocks[0]):
+            found.setdefault(blocks[0], []).append(arm)
+    return found
+
+
+def read_of(run: Run, block: str) -> tuple[object, ...]:
+    """Which vectors of a modality a run reads, of which rows, and from how many patients it learns."""
+    record = run.record
+    store = dict(zip(record.dims, record.stores, strict=False)).get(block)
+    text = record.text if block == "text" else None
+    return store, record.pooling.get(block), text, record.unit, record.views, record.train_fraction
 
 
 def does_it_fuse(job: FitJob, run: Run, pools: Mapping[str, Predictions], *, singles: Sequence[str]) -> Fusing:
@@ -100,14 +152,21 @@ def does_it_fuse(job: FitJob, run: Run, pools: Mapping[str, Predictions], *, sin
         actual, additive, rows, notes = projected(job, run, pool)
     if not len(rows):
         return Fusing(name, skipped="no fold has two test rows with both image and text")
-    full, projection = auroc_of(actual), auroc_of(additive)
-    scores = {single: auroc_of(pools[single].take(rows)) for single in singles}
+    full, projection = actual.area().area, additive.area().area
+    scores = {single: pools[single].take(rows).area().area for single in singles}
     known = {single: score for single, score in scores.items() if score is not None}
     if full is None or projection is None or not known:
         return Fusing(name, skipped="AUROC is undefined on these rows")
+    factor, models = 1.0, len(run.record.folds)  # of the first repeat; of one fold, what is said is of its model
+    if models > 1:
+        factor = factor_of(run, len(np.unique(actual.patients)), models=models)
     best = max(known, key=lambda single: known[single])
-    share = interaction_share(full, projection, known[best])
-    return Fusing(name, len(rows), full, projection, best, known[best], share, notes)
+    interaction = None if job.head.kind in ADDITIVE else difference_alone(actual, additive, factor=factor)
+    gain = difference_alone(actual, pools[best].take(rows), factor=factor)
+    sure = gain.low is not None and gain.low > 0
+    share = interaction_share(full, projection, known[best]) if sure else None
+    first_of = len(run.record.repeats) * len(run.record.seeds)
+    return Fusing(name, len(rows), full, projection, interaction, best, known[best], gain, share, first_of, notes)
 
 
 def projected(

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from cxremb.audit.facts import Fact, image_sizes, report_facts, views
@@ -17,7 +18,7 @@ from cxremb.evaluation.arrays import MULTICLASS
 from cxremb.evaluation.reliability import logit, sigmoid
 from cxremb.features import Features
 from cxremb.labels import read_labels
-from cxremb.predictions import joined
+from cxremb.predictions import Predictions, joined
 from cxremb.splits import StoredSplit
 from cxremb.store.dataset import Dataset
 from cxremb.store.texts import edited, report_texts
@@ -28,6 +29,7 @@ from cxremb.training.plan import FitJob
 
 STRENGTHS = (0.01, 0.1, 1.0, 10.0, 100.0)  # C of the logistic regression: an order of magnitude a step
 USUAL_STRENGTH = 1.0  # where there is no validation part to choose on
+MOST_NAMED = 5  # columns of the collection
 WORDS = {"ngram_range": (1, 2), "min_df": 2, "max_features": 50_000, "sublinear_tf": True}
 
 Reals = NDArray[np.float64]
@@ -71,6 +73,21 @@ def metadata_of(dataset: Dataset, split: StoredSplit, features: Features) -> Gue
     there = [fact.numbers for fact in facts if isinstance(fact, Fact) and fact.numbers is not None]
     numbers = np.column_stack(there) if there else np.zeros((len(features.y), 1))
     return GuessInput(fact=Fact("view, size, empty sections", subject.rows, numbers))
+
+
+def facts_left_out(dataset: Dataset, judged: Predictions) -> str:
+    """What a tree over `metadata_of` does not read: what is unknown of the rows that it judges, and the collection's
+    own columns. In words; "" where it reads all that is there.
+    """
+    films = dataset.images
+    films = films.filter(pc.is_in(films["study_id"], pa.array(np.unique(judged.studies).tolist(), pa.string())))
+    facts = {"the view": "view", "the size": "width"}
+    words = [f"{what} (not known)" for what, name in facts.items() if films[name].null_count == len(films)]
+    columns = pc.unique(dataset.facts["name"]).to_pylist()
+    more = f" and {len(columns) - MOST_NAMED} more" if len(columns) > MOST_NAMED else ""
+    named = f"the column{'s' * (len(columns) > 1)} {', '.join(columns[:MOST_NAMED])}{more}"
+    words += [f"{named} (`cxremb audit` does)"] if columns else []
+    return ", nor ".join(words)
 
 
 def subject_of(dataset: Dataset, split: StoredSplit, features: Features) -> AuditSubject:
@@ -169,7 +186,8 @@ def by_words(features: Features, texts: tuple[str, ...]) -> Predict:
             known = counts.fit_transform([texts[row] for row in train.tolist()])
         except ValueError:  # no word comes twice: there is nothing to count
             return np.tile(shares(features.y[train]), (len(rows), 1))
-        X_val, X = (counts.transform([texts[row] for row in part.tolist()]) for part in (val, rows))
+        X = counts.transform([texts[row] for row in rows.tolist()])
+        X_val = X[np.isin(rows, val)]  # the val rows in order, none where the split has no such part
         if features.task == MULTICLASS:
             return chosen_words(known, features.y[train].argmax(axis=1), X_val, targets=features.y[val], X=X)
         columns = [

@@ -10,11 +10,14 @@ import numpy as np
 from cxremb.ablation.arms import Arm, parse_arms
 from cxremb.ablation.compare import ArmResult, compare_rows, judged_rows, predicted_rows, unit_of
 from cxremb.ablation.controls import ControlResult, row_of_control, run_controls
-from cxremb.ablation.fusing import fusings
+from cxremb.ablation.fusing import better_alone, fusings
+from cxremb.ablation.notes import notes_of_runs, notes_of_split
+from cxremb.ablation.recipes import several_folds
 from cxremb.ablation.table import Ablation
-from cxremb.ablation.trial import FIXED, Trial
+from cxremb.ablation.trial import FIXED, REFERENCE, Trial
 from cxremb.ablation.vectors import known_texts, paired_features
 from cxremb.ablation.verdicts import verdicts
+from cxremb.caveats import outdated_vectors
 from cxremb.embedding.choose import has_store
 from cxremb.errors import TrainError
 from cxremb.evaluation.metrics import BASELINES
@@ -23,9 +26,10 @@ from cxremb.predictions import Predictions
 from cxremb.splits import DEFAULT, SplitSpec, StoredSplit, choose_split, new_split
 from cxremb.store.dataset import Dataset
 from cxremb.training.fit import fit
+from cxremb.training.parts import too_few
 from cxremb.training.plan import FitJob, Plan
 from cxremb.training.presets import find_preset
-from cxremb.training.runs import Run, read_run
+from cxremb.training.runs import Run, list_runs, read_run
 from cxremb.types import Progress, unwatched
 
 ARMS = ("image", "text", "fusion")
@@ -41,24 +45,43 @@ def ablate(
 ) -> Ablation:
     """The arms, and the reference beside them where its modalities have a store, on identical rows and folds.
 
+    A reference that nobody named is also left out, which a note says, where too few rows have all that it reads.
     arms: words of the grammar of `arms`. A finished run that answers the same is re-used. Raises what `load_features`,
     `choose_split` and `fit` raise, and `TrainError` for what is no arm, or an unknown preset.
     """
     started = time.perf_counter()
     inputs, trial = inputs or Inputs(), trial or Trial()
-    preset = find_preset(trial.preset)
-    chosen, reference = with_reference(dataset, arms, inputs, trial=trial)
-    features = paired_features(dataset, chosen, inputs)
-    split = split_of(dataset, inputs.label_set, trial)
-    plan = Plan("", trial.preset, preset.options, trial.folds or split.folds, trial.repeat_numbers, trial.seed_numbers)
-    jobs = [job_of(FitJob(dataset, features[arm], split, plan), arm) for arm in chosen]
+    jobs, reference, notes = jobs_of(dataset, arms, inputs, trial=trial)
     runs = {job.plan.arm: run for job, run in zip(jobs, fit(jobs, progress), strict=True)}
     tests = judged_rows(runs, paired=reference is not None, threshold=trial.threshold)
     rows = compare_rows(runs, tests, reference)
     main = next((job for job in jobs if job.plan.arm == reference), jobs[0])
-    controls = run_controls(dataset, main.features, split, trial=trial, progress=progress) if trial.controls else []
+    controls = (
+        run_controls(dataset, main.features, main.split, trial=trial, progress=progress) if trial.controls else []
+    )
     found = summary(jobs, runs, tests, rows=rows, reference=reference, controls=controls, trial=trial)
-    return replace(found, seconds=time.perf_counter() - started)
+    return replace(found, notes=(*notes, *found.notes), seconds=time.perf_counter() - started)
+
+
+def jobs_of(
+    dataset: Dataset, words: Sequence[str], inputs: Inputs, *, trial: Trial
+) -> tuple[list[FitJob], str | None, list[str]]:
+    """(what is to be trained, the name of the reference or None, what to know).
+
+    A reference that nobody named, and that has too few rows beside the arms, is left out. Raises what `ablate` raises.
+    """
+    options = find_preset(trial.preset).options
+    chosen, reference = with_reference(dataset, words, inputs, trial=trial)
+    features = paired_features(dataset, chosen, inputs)
+    split = split_of(dataset, inputs.label_set, trial)
+    plan = Plan("", trial.preset, options, trial.folds or split.folds, trial.repeat_numbers, trial.seed_numbers)
+    jobs = [job_of(FitJob(dataset, features[arm], split, plan), arm) for arm in chosen]
+    named = {arm.name for arm in parse_arms(words, known_texts(dataset))}
+    added = [job for job in jobs if job.plan.arm not in named and trial.reference == REFERENCE]
+    if not added or not (why := too_few(added[0])):
+        return jobs, reference, []
+    jobs, reference, _ = jobs_of(dataset, words, inputs, trial=replace(trial, alone=True))
+    return jobs, reference, [f"{added[0].plan.arm} is left out, so every row counts that the others can use: {why}"]
 
 
 def job_of(job: FitJob, arm: Arm) -> FitJob:
@@ -80,16 +103,15 @@ def summary(
     """The comparison with what the caption needs. Baselines are those of the test rows, the same for every arm."""
     main = next((job for job in jobs if job.plan.arm == reference), jobs[0])
     features, split, test = main.features, main.split, tests[rows[0].arm]
-    first = runs[reference or rows[0].arm].record
-    units = {run.record.unit for run in runs.values()}
+    main_run = runs[reference or rows[0].arm]
+    first = main_run.record
     unlisted = {why: n for why, n in first.left_out.items() if why.startswith("not in split")}
     figures = test.figures()[test.headline]
-    others = [f"{job.plan.arm} reads {vectors_read(job)}" for job in jobs if vectors_read(job) != vectors_read(main)]
     return Ablation(
         rows=tuple(rows),
         reference=reference,
         dataset=main.dataset.name,
-        unit="study" if "study" in units else "image",
+        unit=unit_of(runs),
         label_set=features.label_set,
         label=features.label,
         n=rows[0].n,
@@ -106,20 +128,30 @@ def summary(
         preset=first.preset,
         simulated=main.dataset.simulated,
         notes=(
-            *(["A study's probability is the mean of its films'"] if len(units) > 1 else []),
-            *others,
-            *features.notes,
-            *(f"{note.what}: {note.count:,}" for note in split.notes),
+            *notes_of_runs(runs, main_run),
+            *dict.fromkeys(note for job in jobs for note in outdated_vectors(job.features, job.blocks)),
+            *notes_of_split(split),
         ),
         seconds=0.0,
         repeats=trial.repeats,
         seeds=trial.seeds,
         threshold=trial.threshold,
+        margin=trial.margin,
+        recipes=several_folds(runs),
+        judged_before=judged_before(main, runs),
         task=features.task,
         controls=tuple(on_rows_of(control, test, unit_of(runs), threshold=trial.threshold) for control in controls),
         fusing=tuple(fusings(jobs, runs, set(test.pools[0].items.tolist()))),
         verdicts=tuple(verdicts(runs, controls)),
+        better_alone=tuple(better_alone(main_run.arm, runs, rows)),
     )
+
+
+def judged_before(job: FitJob, runs: Mapping[str, Run]) -> int:
+    """How many other finished runs, controls aside, the same split and label set were judged with."""
+    own, here = {run.run_id for run in runs.values()}, (job.split.title, job.features.label_set)
+    others = (run.record for run in list_runs(job.dataset) if run.run_id not in own)
+    return sum((one.split, one.label_set) == here and not one.is_control for one in others)
 
 
 def with_reference(
@@ -170,10 +202,3 @@ def on_rows_of(control: ControlResult, test: Predictions, unit: str, *, threshol
     own = predicted_rows(run, unit, threshold)
     own = own.take(np.isin(own.items, items))
     return replace(control, row=row_of_control(run, own, control.draws))
-
-
-def vectors_read(job: FitJob) -> str:
-    """The stores behind an arm, in words."""
-    features = job.features
-    pooling = ", ".join(f"{block} {kind}" for block, kind in features.pooling.items())
-    return f"{', '.join(features.stores.values())}; pooling {pooling}"

@@ -25,11 +25,16 @@ class Trial:
     threshold: str = FIXED  # or CHOSEN, on the validation rows of each fold
     reference: str = REFERENCE
     controls: bool = True
+    margin: float | None = None  # of the AUROC: how much worse than the reference is still as good
 
     def __post_init__(self) -> None:
         """Refuse what cannot be tried."""
         if min(self.repeats, self.seeds) < 1:
             raise TrainError(f"{self.repeats} repeats, {self.seeds} seeds", hint="ask for 1 or more of each")
+        if not self.reference:
+            raise TrainError("no reference to compare the arms with", hint="name an arm, or ask for `alone`")
+        if self.margin is not None and not 0 < self.margin < 1:
+            raise TrainError(f"no margin {self.margin:g} of an AUROC", hint="give one from 0 to 1, such as 0.02")
         if self.threshold not in (FIXED, CHOSEN):
             raise TrainError(f"no threshold {self.threshold!r}", hint=f"choose {FIXED} or {CHOSEN} with --threshold")
 

@@ -1,6 +1,7 @@
 """What the controls say of the arms, in sentences: silence is good news."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from math import ceil
 from pathlib import Path
 
 import numpy as np
@@ -8,29 +9,33 @@ import numpy as np
 from cxremb.ablation.controls import ControlResult
 from cxremb.errors import DataError
 from cxremb.evaluation.bootstrap import Difference, Interval, Resampling
+from cxremb.evaluation.simultaneous import Contrast
 from cxremb.predictions import Predictions
 from cxremb.store.texts import KEEP
+from cxremb.table import UNDEFINED, bare, span
+from cxremb.training.plan import LABELS
 from cxremb.training.runs import Run, read_run
-from cxremb.training.shuffles import LABELS
 
 CHANCE = 0.5
 WHY_ABOVE = {
-    "label-shuffle": "a head that learnt shuffled labels must tell nothing: labels reach it another way",
+    "label-shuffle": "trained on shuffled labels, a head must tell nothing: true labels leak into its training",
     "patient": "recognising the patient is enough: the split shares patients between train and test",
 }
+BEATS, NO_WORSE = " beats ", " is not measurably worse with every "  # of these fitted models, not of recipes
 NOTHING_LEFT = "with its vectors shuffled it must tell nothing: the order of the rows gives the label away"
 
 
 def verdicts(arms: Mapping[str, Run], controls: Sequence[ControlResult]) -> list[str]:
-    """One sentence for each thing that a reader must know: a control above chance that must not be, a control that
-    beats arms, and a modality that the reference is not measurably worse without.
+    """One sentence for each thing that a reader must know: films of train in test, a control above chance that must not
+    be, a control that beats arms, and a modality that the reference is not measurably worse without.
 
     A control that reads a text is not held against arms that read another one. A difference counts if the paired
     patient-cluster interval of the AUROC lies above 0. arms: name -> run.
     """
     tests = {arm: run.predictions() for arm, run in arms.items()}
     there = [control for control in controls if control.row is not None]
-    sentences = [above_chance(control) for control in there if is_above_chance(control)]
+    sentences = [control.copies for control in controls if control.copies]
+    sentences += [above_chance(control) for control in there if is_above_chance(control)]
     for control in there:
         if control.shuffles == LABELS:  # each of its pools learnt other labels: there is no arm to pair it with
             continue
@@ -66,7 +71,7 @@ def text_of(run: Run) -> tuple[str, str]:
 
 def is_above_chance(control: ControlResult) -> bool:
     """Whether one that must tell nothing does."""
-    return control.at_chance and control.row is not None and exceeds(control.row.auroc)
+    return control.at_chance and control.row is not None and exceeds(auroc_of(control))
 
 
 def exceeds(auroc: Interval) -> bool:
@@ -77,16 +82,56 @@ def exceeds(auroc: Interval) -> bool:
 def above_chance(control: ControlResult) -> str:
     """The sentence."""
     why = WHY_ABOVE.get(control.name, NOTHING_LEFT)
-    assert control.row is not None
-    return f"{control.name} is above chance: AUROC {figure(control.row.auroc)}; {why}"
+    luck = "; it is one shuffle, and its luck is not in the interval: add --repeats 5" if is_one_draw(control) else ""
+    return f"{control.name} is above chance: AUROC {figure(auroc_of(control))}{of_label(control)}; {why}{luck}"
+
+
+def auroc_of(control: ControlResult) -> Interval:
+    """The figure that a control is judged by: of several labels that of the worst, which a mean would hide."""
+    if control.worst is not None:
+        return control.worst.auroc
+    return control.row.auroc if control.row else Interval(None, None, None)
+
+
+def of_label(control: ControlResult) -> str:
+    """Which of several labels that is, in words."""
+    worst = control.worst
+    return "" if worst is None else f" of {worst.label}, the worst of {worst.looked_at} labels (corrected)"
+
+
+def limits(controls: Sequence[ControlResult]) -> Iterator[str]:
+    """What label-shuffle could have shown, and what no draw of labels can: one line, or none without it."""
+    for one in controls:
+        auroc = auroc_of(one)
+        if one.shuffles == LABELS and auroc.value is not None and auroc.low is not None:
+            least = bare(min(1.0, ceil(100 * (CHANCE + auroc.value - auroc.low)) / 100), places=2)
+            yield (
+                f"label-shuffle finds a leak of labels into training if the leak alone gives an AUROC of {least} or "
+                "more; it does not find one film under two patients, or an answer that stands in the input"
+            )
+
+
+def is_one_draw(control: ControlResult) -> bool:
+    """Whether it is of one shuffle, which may point at the truth by chance."""
+    return control.shuffles is not None and len(control.draws) < 2
 
 
 def unread(controls: Sequence[ControlResult]) -> Iterator[str]:
-    """How far each control that reads no vectors comes, if it is above chance: an arm is worth what it adds to that."""
-    there = [(one, one.row.auroc) for one in controls if one.row and not one.shuffles and not one.at_chance]
-    found = [f"{one.name} reaches AUROC {figure(auroc)} ({one.means})" for one, auroc in there if exceeds(auroc)]
+    """What each control is that reads no vectors and is above chance: an arm is worth what it adds to that."""
+    there = [one for one in controls if one.row and not one.shuffles and not one.at_chance]
+    found = [f"{one.name} ({one.means}{of_worst(one)})" for one in there if exceeds(auroc_of(one))]
     if found:
-        yield f"Without pixels or an encoder: {'; '.join(found)}"
+        yield f"Above chance without pixels or an encoder: {', '.join(found)}"
+
+
+def of_worst(control: ControlResult) -> str:
+    """The AUROC of the worst of several labels, which is not in the table."""
+    return "" if control.worst is None else f"; AUROC {figure(auroc_of(control))}{of_label(control)}"
+
+
+def differs(sentence: str) -> bool:
+    """Whether a verdict is a difference of an arm and a control."""
+    return BEATS in sentence or NO_WORSE in sentence
 
 
 def beaten(control: ControlResult, gaps: Mapping[str, Difference | None], everyone: Sequence[str]) -> Iterator[str]:
@@ -95,7 +140,7 @@ def beaten(control: ControlResult, gaps: Mapping[str, Difference | None], everyo
     if found:
         least = min(found.values(), key=lambda gap: gap.value or 0.0)
         at_least = " at least" if len(found) > 1 else ""
-        yield f"{control.name} beats {named(list(found), everyone)}: AUROC {signed(least)}{at_least} ({control.means})"
+        yield f"{control.name}{BEATS}{named(list(found), everyone)}: AUROC {signed(least)}{at_least}"
 
 
 def idle(control: ControlResult, answers: Predictions, tests: Mapping[str, Predictions]) -> Iterator[str]:
@@ -105,8 +150,8 @@ def idle(control: ControlResult, answers: Predictions, tests: Mapping[str, Predi
     gap = gap_of(answers, tests[control.reference], only_above=False)
     if gap is not None and gap.low is not None and gap.high is not None and gap.high >= 0:
         yield (
-            f"{control.reference} is not measurably worse with every {control.shuffles} exchanged for another row's: "
-            f"AUROC {signed(gap)}; nothing here shows that it uses the {control.shuffles}"
+            f"{control.reference}{NO_WORSE}{control.shuffles} exchanged for another row's: AUROC {signed(gap)}; "
+            f"nothing here shows that it uses the {control.shuffles}"
         )
 
 
@@ -127,10 +172,10 @@ def shared(a: Predictions, b: Predictions) -> tuple[Predictions, Predictions]:
 
 
 def figure(auroc: Interval) -> str:
-    """The value with its interval."""
-    return f"{auroc.value:.3f} [{auroc.low:.3f}, {auroc.high:.3f}]"
+    """The value with its interval, if it has one."""
+    return span(auroc.value, auroc.low, auroc.high, nothing=UNDEFINED)
 
 
-def signed(gap: Difference) -> str:
-    """The difference with its interval."""
-    return f"{gap.value:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}]"
+def signed(gap: Difference | Contrast) -> str:
+    """The difference with its interval, if it has one."""
+    return span(gap.value, gap.low, gap.high, sign="+", nothing=UNDEFINED)

@@ -12,7 +12,8 @@ from cxremb.alignment.pairs import Pairs, load_pairs
 from cxremb.alignment.project import Alignment, AlignOptions, PairVectors, Reals, fit
 from cxremb.alignment.publish import Derived, publish_derived
 from cxremb.alignment.retrieval import Direction, retrieval
-from cxremb.features import Inputs, caveats, describe_text
+from cxremb.caveats import caveats, describe_text
+from cxremb.features import Inputs
 from cxremb.splits import LEAKY, StoredSplit
 from cxremb.store.dataset import Dataset
 from cxremb.store.reader import PROJECTED, Store
@@ -86,7 +87,11 @@ def align(
         "seed": options.seed,
     }
     model = f"align of {pairs.image.name} and {pairs.text.name}"
-    patients = pa.table({"patient_id": pa.array(sorted(pairs.patients("train") | pairs.seen), pa.string())})
+    rows = {*zip(pairs.patient_ids.tolist(), pairs.study_ids.tolist(), pairs.parts.tolist(), strict=True)}
+    whose = sorted((patient, study) for patient, study, part in rows if part == "train")
+    whose += [(patient, None) for patient in sorted(pairs.seen)]
+    columns = zip(("patient_id", "study_id"), zip(*whose, strict=True), strict=True)
+    patients = pa.table({name: pa.array(column, pa.string()) for name, column in columns})
     patients = patients.replace_schema_metadata({"split": split.title, "fold": str(fold)})
     image, text = (
         publish_derived(Derived(source, projection, model, decided), patients, about)

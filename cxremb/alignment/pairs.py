@@ -6,13 +6,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from cxremb.caveats import outdated_note
 from cxremb.embedding.choose import choose_stores
 from cxremb.embedding.trained_on import store_trained_on
 from cxremb.errors import TrainError
 from cxremb.features import Ids, Inputs, Places, as_text, find_vectors, gather, rows_kept
 from cxremb.splits import StoredSplit, fold_parts, normalised
 from cxremb.store.dataset import Dataset
-from cxremb.store.reader import Store
+from cxremb.store.outdated import outdated, rows_with, text_contents
+from cxremb.store.reader import Matrix, Store
 from cxremb.store.texts import KEEP, edited, report_texts
 
 FEWEST_PAIRS = 20  # training pairs below which a projection learns them by heart and nothing else
@@ -24,6 +26,7 @@ class Pairs:
 
     image: Store
     text: Store
+    study_ids: Ids  # (n,)
     patient_ids: Ids  # (n,)
     texts: Places  # (n,) equal where the texts are equal after `splits.normalised`
     parts: NDArray[np.str_]  # (n,) train, val or test
@@ -52,7 +55,8 @@ def load_pairs(dataset: Dataset, split: StoredSplit, inputs: Inputs, *, fold: in
     models = {"image": inputs.image_model, "text": inputs.text_model}
     stores, notes = choose_stores(dataset, ("image", "text"), models)
     table = dataset.images
-    (images, film), (reports, report) = (find_vectors(dataset, store, inputs, table=table) for store in stores.values())
+    found = {name: find_vectors(dataset, store, inputs, table=table) for name, store in stores.items()}
+    (images, film), (reports, report) = found.values()
     study_ids, patient_ids = as_text(table["study_id"]), as_text(table["patient_id"])
     place = fold_parts(split.table, 0, fold)
     items = as_text(table["image_id"]) if split.by_image else study_ids
@@ -68,21 +72,39 @@ def load_pairs(dataset: Dataset, split: StoredSplit, inputs: Inputs, *, fold: in
     pairs = Pairs(
         image=stores["image"],
         text=stores["text"],
+        study_ids=study_ids[kept],
         patient_ids=patient_ids[kept],
         texts=texts[kept],
         parts=parts[kept],
         images=gather(images, film[kept]),
         reports=gather(reports, report[kept]),
         seen=frozenset[str]().union(
-            *(found.patients for store in stores.values() if (found := store_trained_on(store)))
+            *(whom.patients for store in stores.values() if (whom := store_trained_on(dataset, store)))
         ),
         left_out=left_out,
-        notes=notes,
+        notes=[*notes, *old_vectors(dataset, stores, inputs.text, found=found, kept=kept)],
     )
     where = f"fold {fold} of split {split.title}"
     refuse_few(pairs, where)
     refuse_unfit(pairs, where)
     return pairs
+
+
+def old_vectors(
+    dataset: Dataset,
+    stores: Mapping[str, Store],
+    text: str,
+    *,
+    found: Mapping[str, tuple[Matrix, Places]],
+    kept: NDArray[np.bool_],
+) -> list[str]:
+    """A note on either store, if films or texts of rows that are kept have changed since they were encoded."""
+    now = text_contents(dataset.reports, text)
+    flags = {
+        name: rows_with(outdated(dataset, name, now, matrix=matrix), places[kept])
+        for name, (matrix, places) in found.items()
+    }
+    return [outdated_note(name, its, stores[name].title) for name, its in flags.items() if its.any()]
 
 
 def text_numbers(dataset: Dataset, name: str, study_ids: Ids, *, xxxx: str = KEEP) -> Places:
@@ -103,8 +125,8 @@ def refuse_few(pairs: Pairs, where: str) -> None:
         reasons = "".join(f"; {count:,} {reason}" for reason, count in pairs.left_out.items())
         raise TrainError(
             f"{where} has {len(train)} training pairs of a film and a text, {FEWEST_PAIRS} are the least{reasons}",
-            hint='embed more of the data set; see: cxremb sql "select store, section, count(*) from embeddings '
-            'group by all"',
+            hint='embed more of the data set; see: `cxremb sql "select store, section, count(*) from embeddings '
+            'group by all"`',
         )
     if len(np.unique(pairs.texts[train])) < 2:
         raise TrainError(f"all training texts of {where} are the same", hint="name another text with --text")

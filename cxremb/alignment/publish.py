@@ -9,6 +9,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from safetensors import SafetensorError
+from safetensors.numpy import load
 
 from cxremb.alignment.project import ROWS_AT_ONCE, Projection
 from cxremb.embedding.encode import Failure, Log
@@ -16,10 +18,11 @@ from cxremb.embedding.job import Update, update_store
 from cxremb.embedding.parts import PartWriter
 from cxremb.embedding.plan import Item, StorePlan
 from cxremb.encoders.base import Machine
-from cxremb.errors import StoreError
+from cxremb.errors import StoreError, reason
+from cxremb.store.dataset import Dataset
 from cxremb.store.files import replace_file, replace_table
 from cxremb.store.manifest import Recipe
-from cxremb.store.reader import Store, halves
+from cxremb.store.reader import Store, halves, list_stores, open_store
 from cxremb.store.texts import MARKS
 
 POOLING = "projected"
@@ -112,11 +115,44 @@ def failures_of(source: Store) -> Iterator[Failure]:
             f"{source.failure_path}: cannot be read ({error})",
             hint=f"run `cxremb embed --model {source.encoder}` again",
         ) from error
-    for row in rows:  # the content of none is known: no row of a part is ever taken for it
-        item = Item(row["item_id"], row["study_id"], row["section"], "", row["path"] or "")
+    for row in rows:  # lists of before do not know the content: no row of a part is ever taken for it then
+        item = Item(row["item_id"], row["study_id"], row["section"], row.get("content") or "", row["path"] or "")
         yield Failure(item, row["stage"], row["message"])
 
 
 def put(draft: Path, content: bytes) -> None:
     """Write it."""
     draft.write_bytes(content)
+
+
+def source_of(dataset: Dataset, store: Store) -> Store:
+    """The store whose vectors a projected one was made of. Raises `StoreError` if it is gone."""
+    return open_store(dataset, str(store.manifest.provenance.get("source")))
+
+
+def read_projection(store: Store) -> Projection:
+    """What makes a projected store's vectors of those of its source. Raises `StoreError` if it is not whole."""
+    path = store.folder / str(store.manifest.provenance.get("projection"))
+    try:
+        content = path.read_bytes()
+        found = load(content)
+        whole = sha256(content).hexdigest() == store.manifest.recipe.weights_sha256
+        projection = Projection(found["mean"], found["scale"], found["weight"])
+    except (OSError, KeyError, SafetensorError) as error:
+        raise StoreError(f"{path}: cannot be read ({reason(error)})", hint="make it again: `cxremb align`") from error
+    if not whole:
+        raise StoreError(f"{path}: not the projection that made {store.name}", hint="make it again: `cxremb align`")
+    return projection
+
+
+def partner(dataset: Dataset, store: Store) -> Store | None:
+    """The other of two stores that one `align` made, in the same space; None if it is gone, or made anew alone."""
+
+    def made(one: Store) -> tuple[object, ...]:
+        """What is the same in both."""
+        recipe, about = one.manifest.recipe, one.manifest.provenance
+        given = {name: value for name, value in recipe.input.items() if name != MARKS}
+        return recipe.model, recipe.dim, given, about.get("temperature"), about.get("options")
+
+    others = (one for one in list_stores(dataset) if one.projected and one.modality != store.modality)
+    return next((one for one in others if made(one) == made(store)), None)

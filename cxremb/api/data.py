@@ -7,7 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cxremb.api.places import data_set, store_root
+from cxremb.api.places import data_set, remark, store_root
 from cxremb.catalog import Added, add_collection
 from cxremb.datasets.table import read as read_table
 from cxremb.errors import DataError, EncoderError, StoreError, did_you_mean
@@ -30,6 +30,13 @@ KINDS: Mapping[str, tuple[str, str]] = {
     "mimic_cxr": ("cxremb.datasets.mimic_cxr:read", "root"),
     "kermany": ("cxremb.datasets.kermany:read", "folder"),
     "medmnist": ("cxremb.datasets.medmnist:read", "file"),
+    "chexpert": ("cxremb.datasets.chexpert:read", "folder"),
+    "nih": ("cxremb.datasets.nih:read", "folder"),
+    "padchest": ("cxremb.datasets.padchest:read", "folder"),
+    "vindr": ("cxremb.datasets.vindr:read", "folder"),
+    "rsna": ("cxremb.datasets.rsna:read", "folder"),
+    "siim": ("cxremb.datasets.siim:read", "folder"),
+    "brax": ("cxremb.datasets.brax:read", "folder"),
     "table": ("cxremb.datasets.table:TableSpec", "table"),
     "folder": ("cxremb.datasets.folder:read", "folder"),
     "dicom": ("cxremb.datasets.dicom:read", "folder"),
@@ -51,10 +58,11 @@ def add(
 ) -> Added:
     """What was added, with its counts: a collection of images, reports or both, read and kept as a data set.
 
-    kind: iu_xray, mimic_cxr, kermany, medmnist, table, folder or dicom. path: the folder or file that `cxremb data
-    add KIND` takes; of iu_xray, its reports. name: of the data set; folder, dicom and table need one. options: those of
-    the command, such as images= and projections= of iu_xray, patient_pattern= of folder. Raises `DataError` for an
-    unknown kind or option, and what the reader raises.
+    kind: iu_xray, mimic_cxr, chexpert, nih, padchest, vindr, rsna, siim, brax, kermany, medmnist, table, folder or
+    dicom. path: the folder or file that `cxremb data add KIND` takes; of iu_xray, its reports. name: of the data set;
+    folder, dicom and table need one. options: those of the command, such as images= and projections= of iu_xray,
+    patient_pattern= of folder. Its notes go to the logger `cxremb` too. Raises `DataError` for an unknown kind or
+    option, and what the reader raises.
     """
     if kind not in KINDS:
         near = did_you_mean(kind, KINDS)
@@ -76,7 +84,9 @@ def add(
     }
     found = read(**{key: Path(value) if key in PATHS and value is not None else value for key, value in given.items()})
     collection: Collection = found if isinstance(found, Collection) else read_table(found)
-    return add_collection(replace(collection, name=name or collection.name), store_root(root), progress)
+    added = add_collection(replace(collection, name=name or collection.name), store_root(root), progress)
+    remark((note.in_words for note in added.notes), shown=True)
+    return added
 
 
 def embed(
@@ -104,27 +114,38 @@ def embed(
     model: an encoder of `cxremb models`, or what `read_job` found in a job file. The options are those of `cxremb
     embed`. Raises `EncoderError` for an unknown encoder, device or engine, `StoreError` if nothing could be encoded.
     """
-    from cxremb.embedding.start import run
+    from cxremb.embedding.asked import finished
     from cxremb.encoders.base import What
     from cxremb.encoders.table import find_spec
+    from cxremb.encoders.weights import check_weights
 
     what = model
     if not isinstance(what, What):
         what = What(what, None if weights is None else Path(weights), aspect, scaled_jpeg, xxxx=xxxx)
-    find_spec(what.model)  # an unknown name is an error before anything heavy is loaded
+    find_spec(what.model)  # an unknown name, or weights that are nowhere, is an error before anything heavy is loaded
+    check_weights(what.model, what.weights)
     if precision:
         what = replace(what, precision=precision)
-    machine = machine_for(
-        device=device,
-        runtime=runtime,
-        compiled=compiled,
-        batch_size=batch_size,
-        workers=workers,
-        engine=engine,
-        ray_workers=ray_workers,
-        keep_pixels=keep_pixels,
-    )
-    return run(data_set(dataset, root), what, machine, progress=progress)
+    found = data_set(dataset, root)
+    # a device, runtime or engine that is named is looked for, also where nothing is left to do
+    anything = (device, runtime, engine) == ("auto", "auto", "local") and not compiled
+    done = finished(found, what) if anything else None
+    if done is None:
+        machine = machine_for(
+            device=device,
+            runtime=runtime,
+            compiled=compiled,
+            batch_size=batch_size,
+            workers=workers,
+            engine=engine,
+            ray_workers=ray_workers,
+            keep_pixels=keep_pixels,
+        )
+        from cxremb.embedding.start import run
+
+        done = run(found, what, machine, progress=progress)
+    remark(done.notes, shown=True)
+    return done
 
 
 def machine_for(
@@ -167,7 +188,7 @@ def open_store(
         return find_store(found, name, version)
     stores = [store.name for store in list_stores(found)]
     if len(stores) != 1:
-        hint = f"name one of {', '.join(stores)}" if stores else "make one: cxremb embed --model efficientnet_b1"
+        hint = f"name one of {', '.join(stores)}" if stores else "make one: `cxremb embed --model efficientnet_b1`"
         raise StoreError(f"{found.name} has {len(stores)} stores", hint=hint)
     return find_store(found, stores[0], version)
 

@@ -20,7 +20,7 @@ def data_set(dataset: str | None, root: str | Path | None) -> Dataset:
     return open_dataset(store_root(root), dataset)
 
 
-def remark(notes: Iterable[str]) -> None:
-    """Tell the user what was chosen for them."""
+def remark(notes: Iterable[str], *, shown: bool = False) -> None:
+    """Tell the user what was chosen for them. shown: the command line shows it with the result, and here no more."""
     for note in notes:
-        remarks.warning(note)
+        remarks.warning(note, extra={"shown": shown})

@@ -7,26 +7,31 @@ from typing import TYPE_CHECKING
 
 from cxremb.ablation import Ablation, Trial, split_arms
 from cxremb.ablation import ablate as run_arms
-from cxremb.api.places import data_set, remark
-from cxremb.calibrated import RunEvaluation, evaluate_run
+from cxremb.api.places import data_set, remark, store_root
+from cxremb.calibrated import Decisions, RunEvaluation, decisions, evaluate_run
+from cxremb.caveats import outdated_vectors
+from cxremb.checklists import Checklist, fill_checklist
 from cxremb.comparison import Comparison, compare_runs
+from cxremb.embedding.choose import has_store
+from cxremb.errors import DataError, StoreError
 from cxremb.features import Features, Inputs
 from cxremb.features import load_features as assemble
+from cxremb.inference.loaded import LoadedRun, load_run
 from cxremb.labels import read_labels
 from cxremb.splits import StoredSplit, choose_split
+from cxremb.store.dataset import data_sets
 from cxremb.stratify import Stratified, stratify
-from cxremb.training.bundle import Bundle, load_bundle
 from cxremb.training.fit import FitJob, Plan, fit_run
-from cxremb.training.heads import find_head
+from cxremb.training.heads import find_head, heads_of_less
 from cxremb.training.presets import changed, find_preset
-from cxremb.training.runs import Run, open_run
+from cxremb.training.runs import Run, dataset_of, open_run
 from cxremb.types import Progress, unwatched
 
 if TYPE_CHECKING:
     from cxremb.store.dataset import Dataset
     from cxremb.training.presets import Preset
 
-RunName = str | Run  # a run, or its id, or a part of it that no other run has
+RunName = str | Run  # a run, or its id, or its first letters or another part of it that no other run has
 ARMS = "image,text,fusion"
 
 
@@ -34,7 +39,7 @@ def train(
     head: str | None = None,
     *,
     preset: str = "default",
-    split: str = "grouped-5fold",
+    split: str = "patient-5fold",
     fold: int = 0,
     repeat: int = 0,
     allow_leaky: bool = False,
@@ -75,7 +80,13 @@ def train(
     spec = find_head(arm)
     if spec.kind == "attention" and unit is None:
         inputs = replace(inputs, unit="study")  # it pools the films of a study: there is no other way to use it
-    features = assemble(found, spec.blocks, inputs)
+    try:
+        features = assemble(found, spec.blocks, inputs)
+    except StoreError as error:
+        near = [head for block, head in heads_of_less(arm).items() if has_store(found, block)]
+        if near and not all(has_store(found, block) for block in spec.blocks):
+            error.hint += f"; or train on what is there: `cxremb train {near[0]}`"
+        raise
     folds = choose_split(found, label_set, split, allow_leaky=allow_leaky)
     remark_choices(features, folds)
     return fit_run(FitJob(found, features, folds, place), progress, device or "cpu")
@@ -103,7 +114,13 @@ def train_network(
 
 def remark_choices(features: Features, folds: StoredSplit) -> None:
     """What was chosen for the user, and how the split fits the labels."""
-    remark([*features.notes, *(f"{note.what}: {note.count:,}" for note in folds.notes)])
+    remark(
+        [
+            *features.notes,
+            *outdated_vectors(features, tuple(features.blocks)),
+            *(f"{note.what}: {note.count:,}" for note in folds.notes),
+        ]
+    )
 
 
 def ablate(
@@ -116,23 +133,25 @@ def ablate(
     image_model: str | None = None,
     text_model: str | None = None,
     text: str = "findings+impression",
-    split: str = "grouped-5fold",
+    split: str = "patient-5fold",
     allow_leaky: bool = False,
     repeat: int = 0,
     repeats: int = 1,
     seed: int = 0,
     seeds: int = 1,
     threshold: str = "0.5",
+    margin: float | None = None,
     controls: bool = True,
     dataset: str | None = None,
     root: str | Path | None = None,
     progress: Progress = unwatched,
 ) -> Ablation:
-    """Arms compared on the same rows and folds: figures with intervals, paired differences, controls.
+    """Arms compared on the same rows and folds: figures with intervals, differences that hold together, controls.
 
-    arms: words with commas between, or a list of them: image, text, fusion, a section, pre-read, image+indication, or
-    one changed in brackets, as `fusion[head=gated|late]`. The options are those of `cxremb ablate`. Raises what
-    `load_features` raises, `SplitError`, and `TrainError` for what is no arm, threshold or preset.
+    arms: words with commas between, or a list of them: image, text, fusion (these three if left out), a section,
+    pre-read, image+indication, or one changed in brackets, as `fusion[head=gated|late]`. The options are those of
+    `cxremb ablate`. Raises what `load_features` raises, `SplitError`, and `TrainError` for what is no arm, threshold
+    or preset.
     """
     trial = Trial(
         preset=preset,
@@ -144,6 +163,7 @@ def ablate(
         repeats=repeats,
         seeds=seeds,
         threshold=threshold,
+        margin=margin,
         reference=reference,
         controls=controls,
     )
@@ -156,19 +176,25 @@ def evaluate(
     run: RunName,
     *,
     by: str | None = None,
+    prevalence: float | None = None,
     label: str | None = None,
     dataset: str | None = None,
     root: str | Path | None = None,
-) -> RunEvaluation | Stratified:
-    """Every test figure of a run, whether its probabilities hold, and thresholds; with `by`, the figures of each group.
+) -> RunEvaluation | Stratified | Decisions:
+    """Every test figure of a run, whether its probabilities hold, and thresholds; with `by`, the figures of each group;
+    with `prevalence`, what the thresholds do where such a share of patients has the finding, and a decision curve.
 
     by: view, finding, `missing section`, no-indexing, or an SQL expression over the columns of images and studies
         and over facts, such as sex.
-    label: which of several labels to group. Raises `StoreError` for an unknown run, `QueryError` for wrong SQL.
+    label: which of several labels. dataset: where to look for the run; everywhere if left out. Raises `StoreError` for
+    an unknown run, `QueryError` for wrong SQL, `DataError` for `by` and `prevalence` in one.
     """
-    found = data_set(dataset, root)
-    run = named_run(run, found)
-    return evaluate_run(run) if by is None else stratify(found, run, by, label=label)
+    run = named_run(run, dataset, root)
+    if by is not None and prevalence is not None:
+        raise DataError("groups and a prevalence in one", hint="ask for one of them at a time")
+    if prevalence is not None:
+        return decisions(run, prevalence, label=label)
+    return evaluate_run(run) if by is None else stratify(dataset_of(run), run, by, label=label)
 
 
 def compare(
@@ -180,23 +206,34 @@ def compare(
     dataset: str | None = None,
     root: str | Path | None = None,
 ) -> Comparison:
-    """The first run minus the second on the test rows that both judge: bootstrap, DeLong, McNemar, and what follows.
+    """The first run minus the second on the test rows that both judge: AUROC, accuracy, F1, McNemar, and what follows.
 
     shared: leave out the rows that only one has. label: one of several; their macro figures if left out. Raises
     `StoreError` for an unknown run, `DataError` for runs that cannot be paired.
     """
-    found = data_set(dataset, root)
-    return compare_runs(named_run(first, found), named_run(second, found), shared=shared, label=label)
+    runs = (named_run(one, dataset, root) for one in (first, second))
+    return compare_runs(*runs, shared=shared, label=label)
 
 
-def load(run: RunName, *, dataset: str | None = None, root: str | Path | None = None) -> Bundle:
-    """The models of a run, to predict with from vectors or features. Only safetensors and JSON are read.
+def checklist(
+    run: RunName, kind: str = "claim", *, dataset: str | None = None, root: str | Path | None = None
+) -> Checklist:
+    """The items of a reporting checklist with the answers that run, split, data set and last audit give.
+
+    kind: claim (CLAIM, 2024 update) or tripod (TRIPOD+AI, 2024). What only people know is "to be written". Raises
+    `StoreError` for an unknown run, `DataError` for another kind.
+    """
+    return fill_checklist(named_run(run, dataset, root), kind)
+
+
+def load(run: RunName, *, dataset: str | None = None, root: str | Path | None = None) -> LoadedRun:
+    """The models of a run, to predict with from vectors, features or films. Only safetensors and JSON are read.
 
     Raises `StoreError` for an unknown or damaged run, `TrainError` for a network from pixels or a control.
     """
-    return load_bundle((run if isinstance(run, Run) else open_run(data_set(dataset, root), run)).folder)
+    return load_run(named_run(run, dataset, root).folder)
 
 
-def named_run(run: RunName, dataset: "Dataset") -> Run:
-    """The run itself."""
-    return run if isinstance(run, Run) else open_run(dataset, run)
+def named_run(run: RunName, dataset: str | None, root: str | Path | None) -> Run:
+    """The run itself, looked for in one data set, or in all there are."""
+    return run if isinstance(run, Run) else open_run(run, *data_sets(store_root(root), dataset))

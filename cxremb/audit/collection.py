@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from cxremb.audit.facts import Header
+from cxremb.audit.people import one_person_each
 from cxremb.audit.pixels import PixelFacts
 from cxremb.audit.subject import COLLECTION, FAIL, NOTE, OK, AuditSubject, Finding, encoded, labels_of, skipped
 from cxremb.features import FRONTAL
@@ -68,6 +69,7 @@ def check_collection(
         copies_that_disagree(subject),
         reports_that_disagree(subject),
         without_frontal(subject),
+        one_person_each(subject),
         monochrome1(headers),
         *pixel_findings(subject, pixels),
     ]

@@ -96,7 +96,7 @@ def smallest_class(counts: Sequence[LabelCounts]) -> Finding:
     least = few[0][0]
     status = FAIL if least == 0 else NOTE if least < FEWEST else OK
     many = sum(n < FEWEST for n, _ in few)
-    more = f"; {many} of {len(few)} classes have fewer than {FEWEST}" if many else ""
+    more = f"; {many} of {len(few)} counts, one per class, part and fold, are below {FEWEST}" if many else ""
     return Finding(
         LABELS,
         "smallest class",
@@ -115,7 +115,8 @@ def imbalance(counts: Sequence[LabelCounts]) -> Finding:
     tested = [(one, p_of(one)) for one in counts]
     known = [(one, p) for one, p in tested if p is not None]
     if not known:
-        return skipped(LABELS, "prevalence per part", f"no part expects {EXPECTED} positives and {EXPECTED} negatives")
+        few = f"too few studies: a test needs {EXPECTED} positives and {EXPECTED} negatives to be expected in each part"
+        return skipped(LABELS, "prevalence per part", few)
     adjusted = np.array(holm([p for _, p in known]), dtype=np.float64)
     worst = int(adjusted.argmin())
     differ = np.flatnonzero(adjusted < DOUBT)
@@ -185,7 +186,9 @@ def suspected(subject: AuditSubject) -> Finding:
     runs = (run for run in list_runs(subject.dataset) if run.record.label_set == label_set)
     run = next((run for run in runs if not run.record.is_control), None)
     if run is None:
-        return skipped(LABELS, name, f"no run predicts {label_set} yet", remedy="cxremb train image, or cxremb ablate")
+        return skipped(
+            LABELS, name, f"no run predicts {label_set} yet", remedy="`cxremb train image`, or `cxremb ablate`"
+        )
     try:
         from cleanlab.filter import find_label_issues
     except ImportError:
@@ -237,6 +240,6 @@ def in_doubt(subject: AuditSubject, run: Run, issues: Mapping[tuple[str, str], f
         "A head that never saw these studies is sure of the other label: the label or the head is wrong."
         if issues
         else "",
-        "read the examples; if labels are wrong, mend them with `cxremb data label`" if issues else "",
+        "read the examples; mend wrong labels with `cxremb data label NAME --file TABLE`" if issues else "",
         examples,
     )

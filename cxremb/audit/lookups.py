@@ -1,6 +1,6 @@
 """How well the label is guessed by look-ups that see no film and read no report, fitted on train, scored on test."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,14 +9,14 @@ from numpy.typing import NDArray
 
 from cxremb.audit.facts import Fact, Header, facts_of
 from cxremb.audit.subject import FAIL, LOOK_UPS, NOTE, OK, TRAIN, AuditSubject, Finding, Items, skipped
-from cxremb.evaluation.bootstrap import FEWEST, Interval, Resampling
-from cxremb.evaluation.metrics import mean_or_none
-from cxremb.predictions import Predictions
+from cxremb.evaluation.bootstrap import FEWEST
+from cxremb.predictions import LabelAuroc, Predictions, auroc_by_label
+from cxremb.types import EXAMPLES
 
 LABELS_JUDGED = 20  # of a set with more: the most frequent; each costs a fit's share and an interval
 GIVES_AWAY = 0.6  # AUROC from which a look-up is worth a look: between chance and what a weak model reaches
 CHANCE = 0.5
-ROWS_FOR_MANY = 50_000  # label values from which 200 resamples do: the interval's own error is then far below .01
+EPSILON = 1e-6  # of a label that has one value in train
 NAMES_FITTED = 20_000  # names that the model of names learns from
 LEAVES, LEAST_LEAF = 16, 20  # of the tree: it can follow a curve, it cannot learn rows by heart
 
@@ -43,9 +43,7 @@ REMEDY = {
 
 
 WHY_COLUMN = "A column of the collection's table tells the label: the groups differ in more than the disease."
-REMEDY_COLUMN = (
-    "report per group: `cxremb evaluate RUN --by` and its name; never feed it as text from before the reading"
-)
+REMEDY_COLUMN = "report per group: `cxremb evaluate RUN --by FACT`; never feed it as text from before the reading"
 
 
 @dataclass(frozen=True)
@@ -55,6 +53,7 @@ class Guess:
     rows: NDArray[np.int64]  # (m,)
     chance: NDArray[np.float64]  # (m, k) of each label
     prior: NDArray[np.float64]  # (m, k) its mean in train: all that is known without a look
+    fold: NDArray[np.int64]  # (m,) which one judges the row
 
 
 def check_lookups(subject: AuditSubject, headers: Mapping[str, Header] | str) -> list[Finding]:
@@ -100,7 +99,7 @@ def priors(y: NDArray[np.float64]) -> NDArray[np.float64]:
 def by_patient(items: Items, columns: NDArray[np.int64]) -> Guess | None:
     """The mean label of the patient's rows in train; the prior where there are none."""
     parts = []
-    for train, judged in judged_folds(items, columns):
+    for fold, (train, judged) in enumerate(judged_folds(items, columns)):
         y = items.y[train][:, columns]
         prior = priors(y)
         size = (int(items.patients.max()) + 1, len(columns))
@@ -108,18 +107,21 @@ def by_patient(items: Items, columns: NDArray[np.int64]) -> Guess | None:
         np.add.at(total, items.patients[train], np.nan_to_num(y))
         np.add.at(n, items.patients[train], np.isfinite(y))
         mean = np.where(n > 0, total / np.maximum(n, 1), prior)
-        parts.append(Guess(judged, mean[items.patients[judged]], np.tile(prior, (len(judged), 1))))
+        parts.append(
+            Guess(judged, mean[items.patients[judged]], np.tile(prior, (len(judged), 1)), np.full(len(judged), fold))
+        )
     return joined(parts)
 
 
 def fitted(fact: Fact, columns: NDArray[np.int64]) -> Iterator[Guess]:
     """What a small model makes of one fact, fold by fold."""
-    for train, judged in judged_folds(fact.items, columns):
+    for fold, (train, judged) in enumerate(judged_folds(fact.items, columns)):
         y = fact.items.y[train][:, columns]
         prior = priors(y)
         filled = np.where(np.isfinite(y), y, prior)
-        chance = predict(fact, train, filled, judged=judged)
-        yield Guess(judged, np.clip(chance, 0, 1), np.tile(prior, (len(judged), 1)))
+        scale = np.sqrt(np.maximum(prior * (1 - prior), EPSILON))  # or a tree would split by the frequent labels alone
+        chance = scale * predict(fact, train, filled / scale, judged=judged)
+        yield Guess(judged, np.clip(chance, 0, 1), np.tile(prior, (len(judged), 1)), np.full(len(judged), fold))
 
 
 def predict(fact: Fact, train: NDArray[np.int64], y: NDArray[np.float64], *, judged: NDArray[np.int64]) -> Any:
@@ -145,49 +147,77 @@ def joined(parts: Any) -> Guess | None:
     parts = list(parts)
     if not parts:
         return None
-    return Guess(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("rows", "chance", "prior")))
+    return Guess(
+        *(np.concatenate([getattr(part, name) for part in parts]) for name in ("rows", "chance", "prior", "fold"))
+    )
 
 
 def finding_of(
     name: str, what: str, items: Items, *, guess: Guess | None, subject: AuditSubject, columns: NDArray[np.int64]
 ) -> Finding:
-    """The finding: AUROC with its interval, and accuracy beside that of always answering the larger class."""
+    """The finding: AUROC with its interval, and accuracy beside that of always answering the larger class.
+
+    Of several labels those of the worst: one that is given away among nineteen that are not must not drown in a mean.
+    """
     if guess is None or not len(columns):
         return skipped(LOOK_UPS, name, "no fold has labelled rows in train and in test")
+    names = [subject.labels.names[column] for column in columns]
     y = items.y[guess.rows][:, columns]
-    auroc = macro_auroc(scores_of(subject.dataset.name, guess, y, patients=items.patients[guess.rows]))
-    right, majority = accuracies(y, guess, subject.labels.task)
-    spread = "" if auroc.low is None else f" [{auroc.low:.2f}, {auroc.high:.2f}]"
-    status = status_of(name, auroc)
-    labels = "" if len(columns) == 1 else f", mean of {len(columns)} labels"
+    found = auroc_by_label(scores_of(subject.dataset.name, guess, y, patients=items.patients[guess.rows], labels=names))
+    if not found:
+        return skipped(LOOK_UPS, name, f"no label has {FEWEST} positives, negatives and patients in test")
+    worst, told = worst_of(name, found)
+    column = names.index(worst.label)
+    right, majority = accuracies(y[:, column], guess.chance[:, column], guess.prior[:, column])
+    status = status_of(name, worst)
     return Finding(
         LOOK_UPS,
         name,
-        f"{what} -> label{labels}: accuracy {right:.3f}, majority {majority:.3f}; AUROC{spread}",
-        auroc.value,
-        "-" if auroc.value is None else f"{auroc.value:.3f}",
+        f"{what} -> {whose(worst, len(names))}: accuracy {right:.3f}, majority {majority:.3f}; AUROC{worst.words}",
+        worst.auroc.value,
+        "-" if worst.auroc.value is None else f"{worst.auroc.value:.3f}",
         status,
         "" if status == OK else WHY.get(name, WHY_COLUMN),
         "" if status == OK else REMEDY.get(name, REMEDY_COLUMN),
+        told,
     )
 
 
-def status_of(name: str, auroc: Interval) -> str:
+def worst_of(name: str, found: Sequence[LabelAuroc]) -> tuple[LabelAuroc, list[str]]:
+    """(of the labels that a look-up gives away the one it tells best, else the surest; those given away, in words)."""
+    told = [one for one in found if status_of(name, one) != OK]
+    told.sort(key=lambda one: -(one.auroc.value or 0.0))
+    several = [f"{one.label} {one.auroc.value:.3f}" for one in told[:EXAMPLES] if len(found) > 1]
+    return (told or list(found))[0], several
+
+
+def whose(worst: LabelAuroc, labels: int) -> str:
+    """Which label a finding is of, in words."""
+    if labels == 1:
+        return "label"
+    rare = f", {labels - worst.looked_at} too rare to judge" if worst.looked_at < labels else ""
+    return f"{worst.label} (worst of {worst.looked_at} labels{rare})"
+
+
+def status_of(name: str, one: LabelAuroc) -> str:
     """A patient look-up must not beat chance at all; another is noted where it does so by far and beyond doubt."""
-    if auroc.value is None:
+    value, low = one.auroc.value, one.auroc.low
+    if value is None:
         return OK
     if name == "patient":
-        return FAIL if (auroc.value if auroc.low is None else auroc.low) > CHANCE else OK
-    return NOTE if auroc.value >= GIVES_AWAY and (auroc.low is None or auroc.low > CHANCE) else OK
+        return FAIL if (value if low is None else low) > CHANCE else OK
+    return NOTE if value >= GIVES_AWAY and (low is None or low > CHANCE) else OK
 
 
-def scores_of(dataset: str, guess: Guess, y: NDArray[np.float64], *, patients: NDArray[np.int64]) -> Predictions:
+def scores_of(
+    dataset: str, guess: Guess, y: NDArray[np.float64], *, patients: NDArray[np.int64], labels: Sequence[str]
+) -> Predictions:
     """How far a guess is from the prior of its fold, on a scale of 0 to 1, as predictions of test rows.
 
     Priors differ between folds, and against the label (the fold with more positives in test has fewer in train), so raw
     chances, pooled, would score below one half.
     """
-    n, k = y.shape
+    n = len(y)
     score = np.clip((guess.chance - guess.prior + 1) / 2, 0, 1)
     zero = np.zeros(n, dtype=np.int64)
     return Predictions(
@@ -195,13 +225,13 @@ def scores_of(dataset: str, guess: Guess, y: NDArray[np.float64], *, patients: N
         dataset=dataset,
         unit="row",
         task="multilabel",
-        labels=tuple(str(column) for column in range(k)),
+        labels=tuple(labels),
         part=np.full(n, "test"),
         items=guess.rows,
         studies=guess.rows,
         patients=patients,
         repeat=zero,
-        fold=zero,
+        fold=guess.fold,
         seed=zero,
         y=y,
         prob=score,
@@ -209,29 +239,8 @@ def scores_of(dataset: str, guess: Guess, y: NDArray[np.float64], *, patients: N
     )
 
 
-def macro_auroc(scores: Predictions) -> Interval:
-    """The mean AUROC over labels, and of several labels the mean of their limits, which is wide rather than narrow."""
-    resampling = Resampling(1000 if scores.y.size < ROWS_FOR_MANY else 200)
-    fewest = FEWEST if len(scores.labels) > 1 else 1
-    labels = [scores.of_label(label) for label in scores.labels]
-    found = [
-        own.interval(("auroc",), resampling)["auroc"]
-        for own in labels
-        if min((own.y == 0).sum(), (own.y == 1).sum()) >= fewest
-    ]
-    if len(found) == 1:
-        return found[0]
-    value, low, high = (
-        mean_or_none([getattr(interval, name) for interval in found]) for name in ("value", "low", "high")
-    )
-    return Interval(value, low, high)
-
-
-def accuracies(y: NDArray[np.float64], guess: Guess, task: str) -> tuple[float, float]:
-    """(accuracy of the guess, of always answering what is most frequent in train), over known labels."""
-    if task == "multiclass":
-        right = [given.argmax(axis=1) == np.nan_to_num(y).argmax(axis=1) for given in (guess.chance, guess.prior)]
-    else:
-        known = np.isfinite(y)
-        right = [((given >= CHANCE) == (y == 1))[known] for given in (guess.chance, guess.prior)]
+def accuracies(y: NDArray[np.float64], chance: NDArray[np.float64], prior: NDArray[np.float64]) -> tuple[float, float]:
+    """(accuracy of the guess, of always answering what is most frequent in train), where the label is known."""
+    known = np.isfinite(y)
+    right = [((given >= CHANCE) == (y == 1))[known] for given in (chance, prior)]
     return float(right[0].mean()), float(right[1].mean())

@@ -1,7 +1,7 @@
 """What the parts of a fold have in common: patients, reports, films. The worst fold is reported."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,8 +26,9 @@ from cxremb.audit.subject import (
     positions,
     skipped,
 )
+from cxremb.embedding.choose import usual_stores
 from cxremb.encoders.weights import suggested
-from cxremb.splits import normalised, report_texts
+from cxremb.splits import cohort_of, normalised, report_texts
 from cxremb.store.reader import Store, list_stores
 from cxremb.types import EXAMPLES
 
@@ -44,7 +45,8 @@ TOLERATED = 0.001  # of look-alikes: among 400,000 films a few strangers may loo
 
 WHY = {
     "patients": "A model can recognise the patient instead of the disease: figures say nothing about new patients.",
-    "identical reports": "Labels are coded from reports: the same words in train give the test label away.",
+    "copied reports": "One examination filed under several patients: its label is remembered, not read.",
+    "identical reports": "Stock phrases: a new patient's report may be one too, but a model may know them by heart.",
     "near-identical reports": "A template with one slot filled otherwise: a text model may recall, not read.",
     "identical images": "The very film was trained on: its label is remembered, not read.",
     "near-identical images": "The same film, re-encoded or resized, was trained on: its label is remembered, not read.",
@@ -52,11 +54,17 @@ WHY = {
 }
 REMEDY = {
     "patients": "use a split that keeps patients whole: leave --split out, or `cxremb data split NAME --group patient`",
-    "identical reports": "group by report too: leave --split out, or `cxremb data split NAME --group patient,report`",
+    "copied reports": "group by report too: leave --split out, or `cxremb data split NAME --group patient,report`",
+    "identical reports": "nothing to split by; quote the figure on the other rows, which `train` and `ablate` give too",
     "near-identical reports": "read the examples; report text arms beside a split without these studies",
     "identical images": "remove one copy, or give both the same patient id and split again",
     "near-identical images": "look at the examples; give copies the same patient id and split again",
     "embedding neighbours": "look at the examples: copies get the same patient id; if they only look alike, leave them",
+}
+REPORT_CHECKS = {
+    "copied reports": "whose report is a copy of one in train",
+    "identical reports": "whose report is in train word for word",
+    "near-identical reports": "whose report is nearly one of train",
 }
 
 
@@ -85,7 +93,7 @@ class PartOverlap:
 
 
 def check_overlap(subject: AuditSubject, pixels: PixelFacts | str) -> list[Finding]:
-    """Six findings, one for each kind of overlap. pixels: or the reason why there are none."""
+    """Seven findings, one for each kind of overlap. pixels: or the reason why there are none."""
     rows, films = subject.rows, subject.films
     patients = Content(rows.patients, int(rows.patients.max(initial=-1)) + 1)
     return [
@@ -98,24 +106,31 @@ def check_overlap(subject: AuditSubject, pixels: PixelFacts | str) -> list[Findi
 
 
 def check_reports(subject: AuditSubject) -> list[Finding]:
-    """The same and nearly the same words: findings and impression, or whatever else the labels are coded from."""
+    """Copies, the same and nearly the same words: findings and impression, or whatever else labels are coded from.
+
+    A copy is what the default split keeps in one part, so that split has none.
+    """
     texts = {study: normalised(text) for study, text in report_texts(subject.dataset.reports).items()}
-    words = [texts.get(study) or None for study in subject.rows.study_ids.to_pylist()]
+    studies = subject.rows.study_ids.to_pylist()
+    words = [texts.get(study) or None for study in studies]
     if not any(words):
-        return [skipped(OVERLAP, name, "no report text") for name in ("identical reports", "near-identical reports")]
+        return [skipped(OVERLAP, name, "no report text") for name in REPORT_CHECKS]
+    cohort = cohort_of(subject.dataset, subject.labels)
+    copied = dict(zip(cohort.study_ids, cohort.copies, strict=True))
+    own = [word and (copied.get(study) or f"of {study} alone") for word, study in zip(words, studies, strict=True)]
+    same, copies = coded(words), coded(own)
     distinct = sorted({text for text in words if text})
-    number = {text: row for row, text in enumerate(distinct)}
-    codes = np.array([number[text] if text else -1 for text in words], dtype=np.int64)
-    alike = Content(codes, len(distinct), text_pairs(distinct, ALIKE))
+    alike = replace(same, pairs=text_pairs(distinct, ALIKE))
     return [
-        overlap_finding(
-            "identical reports",
-            "whose report is in train word for word",
-            subject.rows,
-            content=Content(codes, len(distinct)),
-        ),
-        overlap_finding("near-identical reports", "whose report is nearly one of train", subject.rows, content=alike),
+        overlap_finding(name, shared, subject.rows, content=content)
+        for (name, shared), content in zip(REPORT_CHECKS.items(), (copies, same, alike), strict=True)
     ]
+
+
+def coded(texts: Sequence[str | None]) -> Content:
+    """Equal texts, numbered in their order."""
+    number = {text: row for row, text in enumerate(sorted({text for text in texts if text}))}
+    return Content(np.array([number[text] if text else -1 for text in texts], dtype=np.int64), len(number))
 
 
 def identical_images(subject: AuditSubject) -> Finding:
@@ -128,6 +143,10 @@ def identical_images(subject: AuditSubject) -> Finding:
     )
 
 
+SIMULATED = "these films are simulated"
+WHY_SIMULATED = "Phantoms are drawn from one anatomy and resemble one another more than people do: no copies are meant."
+
+
 def near_images(films: Items, subject: AuditSubject, pixels: PixelFacts | str) -> Finding:
     """Films whose perceptual hashes nearly agree, though their bytes differ."""
     name = "near-identical images"
@@ -135,20 +154,24 @@ def near_images(films: Items, subject: AuditSubject, pixels: PixelFacts | str) -
         return skipped(OVERLAP, name, pixels)
     codes = positions(subject.images["sha256"], pixels.sha256)
     signs = 1 - 2 * np.unpackbits(pixels.hashes, axis=1).astype(np.float32)  # their cosine is 1 - 2 bits / 256
-    return overlap_finding(
+    found = overlap_finding(
         name,
         "of which train has a near copy",
         films,
         content=alike_films(films, codes, signs, least=1 - 2 * HAMMING / signs.shape[1]),
     )
+    if found.status != FAIL or not subject.dataset.simulated:
+        return found
+    return replace(found, status=NOTE, measured=f"{found.measured}; {SIMULATED}", why=WHY_SIMULATED, remedy="")
 
 
 def embedding_neighbours(subject: AuditSubject) -> Finding:
-    """Films that the newest image store can hardly tell apart, though their bytes differ."""
+    """Films that the image store that is usually read can hardly tell apart, though their bytes differ."""
     name = "embedding neighbours"
-    store = next((store for store in list_stores(subject.dataset) if store.modality == "image"), None)
+    projections = (store for store in list_stores(subject.dataset) if store.modality == "image" and store.projected)
+    store = next(iter([*usual_stores(subject.dataset, "image"), *projections]), None)
     if store is None:
-        return skipped(OVERLAP, name, "no image store", remedy=f"cxremb embed --model {suggested('image')}")
+        return skipped(OVERLAP, name, "no image store", remedy=f"`cxremb embed --model {suggested('image')}`")
     codes, vectors = film_vectors(subject, store)
     if not len(vectors):
         return skipped(OVERLAP, name, f"{store.name} holds no film of this split")
@@ -217,7 +240,7 @@ def overlap_status(name: str, share: float) -> str:
     """What is the same is a leak, what only looks so may be chance: see docs/audit.md."""
     if share == 0:
         return OK
-    if name in ("near-identical reports", "embedding neighbours"):
+    if name in ("identical reports", "near-identical reports", "embedding neighbours"):
         return NOTE
     return NOTE if name == "near-identical images" and share <= TOLERATED else FAIL
 

@@ -1,6 +1,7 @@
 """What one decode of each film tells of its pixels, kept under `cache/` by the digest of the film's bytes."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from cxremb.embedding.decode import FEW, Decoders, Files, changed
+from cxremb.encoders.base import usable_cores
 from cxremb.errors import ImageError
-from cxremb.images import Grey, decode_file, squash
+from cxremb.images import Grey, decode_file, digest_file, squash
 from cxremb.processes import in_order
 from cxremb.store.dataset import Dataset
 from cxremb.store.files import replace_table
@@ -32,7 +35,12 @@ FACTS = pa.schema(
     ]
 )
 HASH_SIDE, HASH_FROM = 16, 64  # 256 bits: 64 cannot tell chest films of two people apart
+LOOKING = "looking at films"
+AHEAD = 64  # films under way: enough to keep every core busy
 LEVEL = 2  # grey levels by which a burnt-in edge may vary: JPEG leaves that much
+
+File = tuple[str, str | None]  # its path, and its SHA-256 when it was added: none if it could not be read
+Looked = dict[str, Any] | ImageError | None
 
 
 @dataclass(frozen=True)
@@ -61,23 +69,23 @@ def read_pixels(dataset: Dataset, progress: Progress) -> PixelFacts | str:
         return "no film is on this machine"
     path = dataset.paths.cache / "pixels.parquet"
     known = read_cache(path)
-    todo = here.filter(pc.invert(pc.is_in(here["sha256"], value_set=known["sha256"].combine_chunks())))
-    rows, failed = [], {}
-    first = dict(zip(todo["path"].to_pylist(), todo["sha256"].to_pylist(), strict=True))
-    read = in_order(film_facts, first.items())
-    for (file, _), found in progress(read, len(first), "looking at films") if first else ():
+    files = dict(zip(here["path"].to_pylist(), here["sha256"].to_pylist(), strict=True))
+    rows, failed, there = [], {}, set()
+    looked_at = all_facts(set(known["sha256"].to_pylist()), list(files.items()))
+    for (file, content), found in progress(looked_at, len(files), LOOKING):
         if isinstance(found, ImageError):
             failed[file] = found
         else:
-            rows.append(found)
+            there.add(str(content))
+            rows += [found] if found else []
     if rows:
         known = pa.concat_tables([known, pa.Table.from_pylist(rows, schema=FACTS)])
         known = known.take(pa.array(np.sort(np.unique(known["sha256"].to_numpy(), return_index=True)[1])))
         replace_table(path, known.replace_schema_metadata({"method": METHOD}))
-    lost = [row for row in todo.select(["image_id", "path"]).to_pylist() if row["path"] in failed]
+    lost = [row for row in here.select(["image_id", "path"]).to_pylist() if row["path"] in failed]
     unreadable = {row["image_id"]: str(failed[row["path"]]) for row in lost if failed[row["path"]].stage != "content"}
     blank = tuple(row["image_id"] for row in lost if failed[row["path"]].stage == "content")
-    mine = known.filter(pc.is_in(known["sha256"], value_set=here["sha256"].combine_chunks()))
+    mine = known.filter(pc.is_in(known["sha256"], value_set=pa.array(sorted(there), pa.string())))
     return PixelFacts(mine, unreadable, blank)
 
 
@@ -92,15 +100,42 @@ def read_cache(path: Path) -> pa.Table:
     return table.replace_schema_metadata(None)
 
 
-def film_facts(file: tuple[str, str | None]) -> dict[str, Any] | ImageError:
-    """One row of `FACTS`, or why there is none. file: its path, and its SHA-256 when it was added."""
+def all_facts(kept: Collection[str], files: Sequence[File]) -> Iterator[tuple[File, Looked]]:
+    """Each file with its row; None if that is in `kept`, by SHA-256, and the film is as it was; or why there is none.
+
+    A file is a path and the SHA-256 it had when it was added. One that is gone or altered is none, kept or not.
+    """
+    yield from in_order(as_it_was, [file for file in files if file[1] in kept])
+    fresh = [file for file in files if file[1] not in kept]
+    decoders = Decoders(film_facts, died, usable_cores(), processes=len(fresh) >= FEW)
+    with closing(decoders):
+        answers = decoders.run(([(path, content or "")] for path, content in fresh), AHEAD)
+        yield from zip(fresh, answers, strict=True)
+
+
+def as_it_was(file: File) -> Looked:
+    """None for a film whose bytes are those that were added."""
     path, sha256 = file
     try:
-        pixels, digest, _ = decode_file(Path(path))
+        return None if digest_file(Path(path)) == sha256 else changed(path)
     except ImageError as error:
         return error
+
+
+def died(files: Files, why: str) -> Looked:
+    """The error for a film whose decoder died."""
+    return ImageError(f"{files[0][0]}: {why}")
+
+
+def film_facts(files: Files) -> Looked:
+    """One row of `FACTS`, of a file and its SHA-256, or why there is none."""
+    ((path, sha256),) = files
+    try:
+        pixels, digest = decode_file(Path(path))[:2]
+    except ImageError as error:
+        return ImageError(str(error), error.hint, error.stage)  # without what raised it, which may not travel
     if digest != sha256:
-        return ImageError(f"{path}: changed since it was added", "add the data set again", "read")
+        return changed(path)
     small = squash(pixels, 32).astype(np.float64)
     lungs = (small[8:20, 5:11].mean() + small[8:20, 21:27].mean()) / 2
     return {

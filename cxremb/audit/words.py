@@ -4,21 +4,35 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
 from numpy.typing import NDArray
+from scipy.special import ndtri
 
-from cxremb.audit.lookups import CHANCE, GIVES_AWAY, Guess, judged_folds, macro_auroc, most_frequent, scores_of
+from cxremb.audit.lookups import (
+    CHANCE,
+    GIVES_AWAY,
+    Guess,
+    judged_folds,
+    most_frequent,
+    scores_of,
+    status_of,
+    whose,
+    worst_of,
+)
 from cxremb.audit.subject import COLLECTION, LOOK_UPS, NOTE, OK, AuditSubject, Finding, Numbers, skipped
 from cxremb.errors import DataError
+from cxremb.evaluation.bootstrap import FEWEST
+from cxremb.predictions import auroc_by_label
 from cxremb.store.layout import BEFORE_READING
 from cxremb.store.texts import PLACES
 from cxremb.types import EXAMPLES
 
 SHIPPED = Path(__file__).parent / "synonyms.txt"
 TELLING = 3  # words that are named
-SURE = 2.4  # standard errors: one of three words passes by chance in 20 texts
+DOUBT = 0.05  # that a word of a text passes by chance
 FEWEST_TEXTS = 20  # of fewer, no word is telling
 VOCABULARY = 2_000  # the most frequent words
 READING_SHARE = 0.02  # of a section's texts: `stable angina` is in some
@@ -96,7 +110,7 @@ def texts_of(subject: AuditSubject) -> Iterator[SectionTexts]:
 
 
 def label_in_text(subject: AuditSubject, text: SectionTexts, columns: Numbers, *, synonyms: Synonyms) -> Finding:
-    """The finding of one text."""
+    """The finding of one text: of the label whose name gives it away best, and of the one whose words do."""
     name = f"label in {text.section}"
     items, present = subject.rows, text.present
     folds = [(train[present[train]], judged[present[judged]]) for train, judged in judged_folds(items, columns)]
@@ -108,24 +122,31 @@ def label_in_text(subject: AuditSubject, text: SectionTexts, columns: Numbers, *
     patterns = [names_of(label, synonyms) for label in labels]
     said = np.array([[bool(it.search(text.texts[row])) for it in patterns] for row in rows.tolist()], dtype=np.float64)
     y = items.y[rows][:, columns]
-    guess = Guess(rows, said, np.full_like(said, CHANCE))
-    auroc = macro_auroc(scores_of(subject.dataset.name, guess, y, patients=items.patients[rows]))
-    words = telling_words(text, folds[0], items.y[:, columns[0]])
-    named = (auroc.value or 0) >= GIVES_AWAY and (auroc.low is None or auroc.low > CHANCE)
-    telling = ", ".join(f"{word} {figure:.2f}" for word, figure, _ in words) or "none"
-    whose = "" if len(labels) == 1 else f" of {labels[0]}"
-    status = NOTE if named or any(sure and figure >= GIVES_AWAY for _, figure, sure in words) else OK
+    number = np.repeat(np.arange(len(folds)), [len(judged) for _, judged in folds])
+    guess = Guess(rows, said, np.full_like(said, CHANCE), number)
+    scores = scores_of(subject.dataset.name, guess, y, patients=items.patients[rows], labels=labels)
+    if not (found := auroc_by_label(scores)):
+        return skipped(LOOK_UPS, name, f"no label has {FEWEST} positives, negatives and patients in test")
+    worst, named = worst_of(name, found)
+    place = labels.index(worst.label)
+    words = telling_words(text, folds[0], items.y[:, columns], labels=labels)
+    telling = ", ".join(f"{word.word} {word.auroc:.2f}" for word in words) or "none"
+    which = f" of {words[0].label}" if len(labels) > 1 and words else ""
+    told = status_of(name, worst) != OK or any(word.sure and word.auroc >= GIVES_AWAY for word in words)
     why = "Who sent the patient knew it." if text.role == BEFORE_READING else "Labels are read from this text."
+    whose_name = "the label's name" if len(labels) == 1 else f"the name of {whose(worst, len(labels))}"
+    here = said[:, place]
     return Finding(
         LOOK_UPS,
         name,
-        f"the label's name or a synonym in the {text.section}: {share(said[y == 1])} of positives, "
-        f"{share(said[y == 0])} of the others; most telling words{whose}, each alone: {telling}",
-        auroc.value,
-        "-" if auroc.value is None else f"{auroc.value:.3f}",
-        status,
-        "" if status == OK else why,
-        "" if status == OK else "train on texts that do not name it, or report results beside this look-up",
+        f"{whose_name} or a synonym in the {text.section}: {share(here[y[:, place] == 1])} of positives, "
+        f"{share(here[y[:, place] == 0])} of the others; most telling words{which}, each alone: {telling}",
+        worst.auroc.value,
+        "-" if worst.auroc.value is None else f"{worst.auroc.value:.3f}",
+        NOTE if told else OK,
+        why if told else "",
+        "train on texts that do not name it, or report results beside this look-up" if told else "",
+        named,
     )
 
 
@@ -134,33 +155,66 @@ def share(said: NDArray[np.float64]) -> str:
     return f"{said.mean():.1%}" if said.size else "none"
 
 
-def telling_words(
-    text: SectionTexts, fold: tuple[Numbers, Numbers], y: NDArray[np.float64]
-) -> list[tuple[str, float, bool]]:
-    """The words of the highest weight of a linear model of train, each with the AUROC of its being there in test.
+@dataclass(frozen=True)
+class TellingWord:
+    """A word, and the AUROC of its being there, or of its not being there if that tells. sure: beyond doubt."""
 
-    And whether that is beyond doubt. Where its absence tells, the figure is of that.
+    label: str
+    word: str
+    auroc: float
+    sure: bool
+
+
+def telling_words(
+    text: SectionTexts, fold: tuple[Numbers, Numbers], y: NDArray[np.float64], *, labels: Sequence[str]
+) -> list[TellingWord]:
+    """The words of the highest weight of a linear model of train, each judged on test by itself. y: (n, k).
+
+    Of several labels those of the one whose word tells most, sure ones first; the doubt is corrected for all words of
+    all labels (Bonferroni), so that one text in twenty has a word that passes by chance.
     """
     from sklearn.feature_extraction.text import CountVectorizer
-    from sklearn.linear_model import Ridge
 
-    train, judged = (rows[np.isfinite(y[rows])] for rows in fold)
-    if min(len(np.unique(y[rows])) for rows in (train, judged)) < 2:
-        return []
+    train, judged = fold
     counter = CountVectorizer(binary=True, max_features=VOCABULARY, token_pattern=r"[^\W\d_]{2,}")
     try:
         known = counter.fit_transform([text.texts[row] for row in train.tolist()])
     except ValueError:  # not one word
         return []
-    weights = np.abs(Ridge(solver="lsqr").fit(known, y[train]).coef_)
     seen = counter.transform([text.texts[row] for row in judged.tolist()])
-    names, found = counter.get_feature_names_out(), []
+    names = counter.get_feature_names_out()
+    errors = float(ndtri(1 - DOUBT / 2 / (TELLING * len(labels))))
+    found = [
+        [
+            TellingWord(label, str(names[column]), auroc, sure)
+            for column, auroc, sure in words_of(known, y[train, place], seen, y_judged=y[judged, place], errors=errors)
+        ]
+        for place, label in enumerate(labels)
+    ]
+    return max(found, key=lambda words: max([(word.sure, word.auroc) for word in words], default=(False, 0.0)))
+
+
+def words_of(
+    known: Any, y: NDArray[np.float64], seen: Any, *, y_judged: NDArray[np.float64], errors: float
+) -> list[tuple[int, float, bool]]:
+    """(column, AUROC, whether it is sure) of the words of one label. known, seen: (rows, words) of train and test.
+
+    errors: how many standard errors the shares of the two classes must differ by.
+    """
+    from sklearn.linear_model import Ridge
+
+    here, there = np.isfinite(y), np.isfinite(y_judged)
+    if min(len(np.unique(y[here])), len(np.unique(y_judged[there]))) < 2:
+        return []
+    weights = np.abs(Ridge(solver="lsqr").fit(known[here], y[here]).coef_)
+    found = []
     for column in np.argsort(-weights, kind="stable")[:TELLING].tolist():
-        there = seen[:, [column]].toarray()[:, 0] > 0
-        with_it, without = (there[y[judged] == value] for value in (1, 0))
+        has = seen[:, [column]].toarray()[:, 0] > 0
+        with_it, without = (has[y_judged == value] for value in (1, 0))
         difference = abs(with_it.mean() - without.mean())
-        error = np.sqrt(with_it.var() / len(with_it) + without.var() / len(without))
-        found.append((str(names[column]), float(1 + difference) / 2, bool(difference > SURE * error)))
+        among = has[there].mean()  # in one pool: three positives that agree have no variance of their own
+        error = np.sqrt(among * (1 - among) * (1 / len(with_it) + 1 / len(without)))
+        found.append((column, float(1 + difference) / 2, bool(difference > errors * error)))
     return found
 
 

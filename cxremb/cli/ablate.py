@@ -5,8 +5,9 @@ from typing import Annotated
 
 import typer
 
-from cxremb.cli.ablation_view import PaperFormat, show_ablation
+from cxremb.cli.ablation_view import show_ablation
 from cxremb.cli.options import DEFAULT_ROOT, DatasetName, Root
+from cxremb.cli.output import AsPageFormat, PageFormat, PaperFormat
 from cxremb.cli.train import AllowLeaky, ImageModel, LabelSet, PresetName, Repeat, Seed, SplitName, Text, TextModel
 
 
@@ -22,7 +23,7 @@ def ablate(
         str,
         typer.Option(
             help="Which arms, with commas between: image, text, fusion, a section, pre-read, image+indication, or one "
-            r"changed in brackets, as fusion\[head=gated|late]."
+            r"changed in brackets, as fusion\[head=late]."
         ),
     ] = "image,text,fusion",
     text_only: Annotated[
@@ -38,23 +39,31 @@ def ablate(
     image_model: ImageModel = None,
     text_model: TextModel = None,
     text: Text = "findings+impression",
-    split: SplitName = "grouped-5fold",
+    split: SplitName = "patient-5fold",
     allow_leaky: AllowLeaky = False,
     repeat: Repeat = 0,
-    repeats: Annotated[int, typer.Option(help="How many repeats of the folds, each cut anew.")] = 1,
+    repeats: Annotated[int, typer.Option(min=1, help="How many repeats of the folds, each cut anew.")] = 1,
     seed: Seed = 0,
-    seeds: Annotated[int, typer.Option(help="How many trainings on the same folds, from --seed on.")] = 1,
+    seeds: Annotated[int, typer.Option(min=1, help="How many trainings on the same folds, from --seed on.")] = 1,
     threshold: Annotated[
         Threshold, typer.Option(help="0.5, or val: chosen on each fold's validation rows.")
     ] = Threshold.FIXED,
+    margin: Annotated[
+        float | None,
+        typer.Option(
+            help="How much worse an AUROC is as good as the reference, such as 0.02: names such arms.",
+            show_default=False,
+        ),
+    ] = None,
     controls: Annotated[
         bool, typer.Option(help="The lower block: what shuffled inputs, look-ups and word counts reach.")
     ] = True,
+    seconds: Annotated[bool, typer.Option("--seconds", help="A column more: seconds of training.")] = False,
     root: Root = DEFAULT_ROOT,
     dataset: DatasetName = None,
-    fmt: Annotated[PaperFormat, typer.Option("--format", help="How to print it.")] = PaperFormat.table,
+    fmt: AsPageFormat = PageFormat.table,
 ) -> None:
-    r"""Compare arms on all folds of one split: AUROC with intervals, paired differences, p after Holm, controls.
+    r"""Compare arms on all folds of one split: AUROC with intervals, differences that hold together, controls.
 
     Example: cxremb ablate --text-only
 
@@ -81,9 +90,15 @@ def ablate(
         seed=seed,
         seeds=seeds,
         threshold=threshold.value,
+        margin=margin,
         controls=controls,
         dataset=dataset,
         root=root,
         progress=bar,
     )
-    show_ablation(result, fmt)
+    if fmt is PageFormat.html:
+        from cxremb.api.report import report_html
+
+        typer.echo(report_html(result, root=root), nl=False)
+    else:
+        show_ablation(result, PaperFormat(fmt.value), seconds=seconds)

@@ -1,13 +1,12 @@
 """`cxremb data add`: one command for each kind of collection."""
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from cxremb.cli.collection import show
-from cxremb.cli.options import DEFAULT_ROOT, Root
+from cxremb.cli.options import DEFAULT_ROOT, Root, Uncertain
 from cxremb.cli.output import AsFormat, Format
 from cxremb.datasets.tree import NOT_GIVEN
 
@@ -17,14 +16,6 @@ OwnName = Annotated[str | None, typer.Option("--name", help="Name of the data se
 NewName = Annotated[str, typer.Option("--name", help="Name of the data set.")]
 Licence = Annotated[str, typer.Option(help="Licence of the images; it is kept in every store.")]
 Citation = Annotated[str, typer.Option(help="How to cite the collection.")]
-
-
-class Uncertain(StrEnum):
-    """What CheXpert's and NegBio's -1 becomes."""
-
-    ignore = "ignore"
-    zero = "zero"
-    one = "one"
 
 
 @app.command("iu_xray")
@@ -44,7 +35,7 @@ def iu_xray(
     from cxremb.cli.progress import bar
 
     added = add("iu_xray", reports, images=images, projections=projections, name=name, root=root, progress=bar)
-    show(added, root, fmt)
+    show(added, fmt)
 
 
 @app.command("mimic_cxr")
@@ -64,7 +55,7 @@ def mimic_cxr(
     from cxremb.cli.progress import bar
 
     added = add("mimic_cxr", folder, reports=reports, uncertain=uncertain.value, name=name, root=root, progress=bar)
-    show(added, root, fmt)
+    show(added, fmt)
 
 
 @app.command("kermany")
@@ -81,7 +72,7 @@ def kermany(
     from cxremb.api.data import add
     from cxremb.cli.progress import bar
 
-    show(add("kermany", folder, name=name, root=root, progress=bar), root, fmt)
+    show(add("kermany", folder, name=name, root=root, progress=bar), fmt)
 
 
 @app.command("medmnist")
@@ -98,7 +89,7 @@ def medmnist(
     from cxremb.api.data import add
     from cxremb.cli.progress import bar
 
-    show(add("medmnist", file, name=name, root=root, progress=bar), root, fmt)
+    show(add("medmnist", file, name=name, root=root, progress=bar), fmt)
 
 
 @app.command("table")
@@ -158,7 +149,7 @@ def table(
         licence=licence,
         citation=citation,
     )
-    show(added, root, fmt)
+    show(added, fmt)
 
 
 @app.command("folder")
@@ -184,7 +175,7 @@ def folder(
     from cxremb.cli.progress import bar
 
     about = {"patient_pattern": patient_pattern, "positive": positive, "licence": licence, "citation": citation}
-    show(add("folder", directory, name=name, root=root, progress=bar, **about), root, fmt)
+    show(add("folder", directory, name=name, root=root, progress=bar, **about), fmt)
 
 
 @app.command("dicom")
@@ -204,7 +195,7 @@ def dicom(
     from cxremb.cli.progress import bar
 
     added = add("dicom", directory, name=name, licence=licence, citation=citation, root=root, progress=bar)
-    show(added, root, fmt)
+    show(added, fmt)
 
 
 def roles(given: list[str]) -> dict[str, str]:

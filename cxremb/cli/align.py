@@ -4,8 +4,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cxremb.cli import completion
+from cxremb.cli.next_steps import look
 from cxremb.cli.options import DEFAULT_ROOT, OWN_LABELS, DatasetName, Root
 from cxremb.cli.output import AsFormat, Format, write
+from cxremb.cli.pasted import completed, here
 from cxremb.cli.train import AllowLeaky, ImageModel, SplitName, TextModel
 
 if TYPE_CHECKING:
@@ -23,11 +26,14 @@ def align(
     ] = "findings+impression",
     dim: Annotated[int, typer.Option(min=2, help="Dimensions of the shared space.")] = 128,
     epochs: Annotated[int, typer.Option(min=1, help="At most; it stops when the val loss does not fall.")] = 100,
-    split: SplitName = "grouped-5fold",
-    fold: Annotated[int, typer.Option(help="Which fold of the split to leave out for testing.")] = 0,
+    split: SplitName = "patient-5fold",
+    fold: Annotated[int, typer.Option(min=0, help="Which fold of the split to leave out for testing.")] = 0,
     allow_leaky: AllowLeaky = False,
     label_set: Annotated[
-        str | None, typer.Option(help="Whose split: no label is learned from.", show_default=OWN_LABELS)
+        str | None,
+        typer.Option(
+            help="Whose split: no label is learned from.", show_default=OWN_LABELS, autocompletion=completion.label_sets
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Decides initial weights and order.")] = 0,
     root: Root = DEFAULT_ROOT,
@@ -43,7 +49,8 @@ def align(
     """
     from cxremb.alignment.align import align as run_align
     from cxremb.alignment.project import AlignOptions
-    from cxremb.cli.progress import bar, log
+    from cxremb.cli.progress import bar
+    from cxremb.cli.screen import remark
     from cxremb.features import Inputs
     from cxremb.splits import choose_split
     from cxremb.store.dataset import open_dataset
@@ -58,37 +65,33 @@ def align(
         write(aligned.record(), fmt)
         return
     for note in (*aligned.notes, *(f"{note.what}: {note.count:,}" for note in folds.notes)):
-        log.print(note, markup=False)
+        remark(note)
     show(aligned)
 
 
 def show(aligned: "Aligned") -> None:
     """The losses, a line for each way of retrieval, the caveats, and where the vectors lie."""
-    from cxremb.cli.progress import console
-    from cxremb.cli.run_view import plain_table, show_table
+    from cxremb.cli.screen import say, say_commands, show_table
+    from cxremb.table import Table
 
     fitted, pairs = aligned.fitted, aligned.pairs
     kept = fitted.history[fitted.epoch - 1]
     val = "no val" if kept.val is None else f"val {kept.val:.3f}"
-    typer.echo(
+    say(
         f"{pairs['train']:,} training pairs, {pairs['val']:,} val; epoch {fitted.epoch} of {len(fitted.history)} kept: "
         f"loss {kept.train:.3f}, {val}; temperature {fitted.temperature:.3f}"
     )
-    table = plain_table(HEADINGS)
-    for direction in aligned.retrieval:
-        for cells in lines(direction):
-            table.add_row(*cells)
-    typer.echo(f"\nTest: {pairs['test']:,} films of {aligned.test_patients:,} patients")
-    show_table(table)
-    typer.echo("  95% patient-cluster bootstrap; equal reports count as one candidate, and each as right")
+    say(f"\nTest: {pairs['test']:,} films of {aligned.test_patients:,} patients")
+    show_table(Table(HEADINGS, [cells for direction in aligned.retrieval for cells in lines(direction)]))
+    say("  95% patient-cluster bootstrap; equal reports count as one candidate, and each as right")
     for caveat in aligned.caveats:
-        console.print(f"  {caveat}", style="yellow", highlight=False, soft_wrap=True)
+        say(f"  {completed(caveat)}", style="yellow")
     if aligned.left_out:
-        typer.echo("  left out: " + ", ".join(f"{n:,} {why}" for why, n in aligned.left_out.items()))
-    typer.echo(f"\n{aligned.description}; {aligned.seconds:.1f} s")
+        say("  left out: " + ", ".join(f"{n:,} {why}" for why, n in aligned.left_out.items()))
+    say(f"\n{aligned.description}; {aligned.seconds:.1f} s")
     for store in (aligned.image, aligned.text):
-        typer.echo(f"Store: {store.name}, {store.rows:,} rows of {store.dim}{' (there already)' * aligned.reused}")
-    typer.echo("Ask: cxremb sql \"from nearest('align_image', 'ID of a film')\"")
+        say(f"Store: {store.name}, {store.rows:,} rows of {store.dim}{' (there already)' * aligned.reused}")
+    say_commands([here(look(aligned.image))], "Ask: ")
 
 
 def lines(direction: "Direction") -> list[tuple[str, ...]]:
@@ -99,16 +102,17 @@ def lines(direction: "Direction") -> list[tuple[str, ...]]:
     counts = (f"{direction.queries:,}", f"{direction.candidates:,}")
     return [
         (direction.name, *counts, *cells),
-        ("  95% interval", "", "", *(interval(name, figure) for name, figure in found)),
-        ("  by chance", "", "", *chance),
+        ("  95%", "", "", *(interval(name, figure) for name, figure in found)),
+        ("  chance", "", "", *chance),
     ]
 
 
 def interval(name: str, figure: "Figure") -> str:
-    """Low to high, or a dash; not in brackets, which would be markup."""
+    """Low to high, or a dash; of shares without the zeros before the point: seven columns fit a line of 80."""
     if figure.low is None or figure.high is None:
         return "-"
-    return f"{number(name, figure.low)} to {number(name, figure.high)}"
+    ends = (number(name, end).removeprefix("0") for end in (figure.low, figure.high))
+    return f"[{', '.join(ends)}]"
 
 
 def number(name: str, value: float) -> str:

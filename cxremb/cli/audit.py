@@ -1,30 +1,30 @@
 """`cxremb audit` shows what a split, its labels and its films give away."""
 
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from textwrap import wrap
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cxremb.cli import completion
 from cxremb.cli.options import DEFAULT_ROOT, OWN_LABELS, DatasetName, Root
 from cxremb.cli.output import AsFormat, Format, write
-from cxremb.cli.progress import WIDTH
+from cxremb.cli.pasted import completed
 from cxremb.cli.train import SplitName
 
 if TYPE_CHECKING:
     from cxremb.audit.audit import Audit
     from cxremb.audit.subject import Finding
 
-MARKS = {"ok": "[green]ok  [/]", "note": "[yellow]note[/]", "fail": "[bold red]FAIL[/]"}
+MARKS = {"ok": ("ok", ""), "note": ("note", "yellow"), "fail": ("FAIL", "bold red")}  # and their styles
 FIGURE = 7  # columns of the figures: "p 0.123"
 INDENT = len("FAIL ") + FIGURE + 2
 
 
 def audit(
-    split: SplitName = "grouped-5fold",
-    label_set: Annotated[str | None, typer.Option(help="Whose labels.", show_default=OWN_LABELS)] = None,
+    split: SplitName = "patient-5fold",
+    label_set: Annotated[
+        str | None, typer.Option(help="Whose labels.", show_default=OWN_LABELS, autocompletion=completion.label_sets)
+    ] = None,
     no_pixels: Annotated[
         bool, typer.Option("--no-pixels", help="Decode no film: leaves out what pixels show.")
     ] = False,
@@ -67,39 +67,31 @@ def as_data(result: "Audit") -> dict[str, Any]:
 
 def show_audit(result: "Audit") -> None:
     """One line for each measurement, two more below what fails or is noted, what was not measured at the end."""
-    from cxremb.cli.progress import console
+    from cxremb.cli.screen import say
 
-    screen = partial(console.print, highlight=False, soft_wrap=True)
-    screen(f"[bold]{result.dataset}[/]  split {result.split}  labels {result.label_set}")
+    say(f"{result.dataset}  split {result.split}  labels {result.label_set}", "bold")
     measured = [finding for finding in result.findings if finding.status in MARKS]
     for section in dict.fromkeys(finding.section for finding in measured):
-        screen(f"[bold]{section}[/]")
+        say(section, "bold")
         for finding in measured:
             if finding.section == section:
-                show_finding(screen, finding)
+                show_finding(finding)
     skipped: dict[str, list[str]] = {}
     for finding in result.findings:
         if finding.status not in MARKS:
             skipped.setdefault(finding.why, []).append(finding.name)
     for why, checks in skipped.items():
-        screen(f"[dim]not measured ({escaped(why)}): {escaped(', '.join(checks))}[/]")
+        say(f"not measured: {', '.join(checks)} ({why})", "dim")
     counts = {status: sum(finding.status == status for finding in measured) for status in MARKS}
-    screen(f"{counts['fail']} failed, {counts['note']} noted, {counts['ok']} ok. Stored: {escaped(result.path)}")
+    say(f"{counts['fail']} failed, {counts['note']} noted, {counts['ok']} ok. Stored: {result.path}")
 
 
-def show_finding(screen: Callable[[str], None], finding: "Finding") -> None:
+def show_finding(finding: "Finding") -> None:
     """Mark, figure and what was measured; then why it matters and what to do."""
-    lines = wrap(finding.measured, WIDTH - INDENT)
-    screen(f"{MARKS[finding.status]} {finding.figure:>{FIGURE}}  {escaped(lines[0])}")
-    for line in lines[1:]:
-        screen(f"{'':{INDENT}}{escaped(line)}")
-    for word, text in (("why", finding.why), ("do ", finding.remedy)):
-        for number, line in enumerate(wrap(text, WIDTH - INDENT - len("why  "))):
-            screen(f"[dim]{'':{INDENT}}{word if number == 0 else '   '}  {escaped(line)}[/]")
+    from cxremb.cli.screen import say
 
-
-def escaped(text: object) -> str:
-    """Text that may hold brackets, as it is."""
-    from rich.markup import escape
-
-    return escape(str(text))
+    mark, style = MARKS[finding.status]
+    say(f"{mark:<4} {finding.figure:>{FIGURE}}  {finding.measured}", style, below=INDENT)
+    for word, text in (("why", finding.why), ("do", completed(finding.remedy))):
+        if text:
+            say(f"{'':{INDENT}}{word:<3}  {text}", "dim", below=INDENT + len("why  "))

@@ -1,12 +1,14 @@
 """What was added, on the screen: counts, guesses, what did not pair, what to type next."""
 
-import shlex
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from cxremb.cli.options import DEFAULT_ROOT
+from cxremb.cli.next_steps import next_steps
 from cxremb.cli.output import Format, write
+from cxremb.cli.pasted import command
+from cxremb.cli.screen import say, say_commands
+from cxremb.errors import count_of
 
 if TYPE_CHECKING:
     from cxremb.catalog import Added
@@ -14,19 +16,19 @@ if TYPE_CHECKING:
 SHOWN = 3  # examples of a note: the pattern; `data show` has them all
 
 
-def show(added: "Added", root: Path, fmt: Format) -> None:
+def show(added: "Added", fmt: Format) -> None:
     """What happened."""
     if fmt is Format.table:
-        show_added(added, root)
+        show_added(added)
         return
     from cxremb.store.tables import text_counts
 
     facts: dict[str, Any] = {"name": added.dataset.name, "counts": dict(added.counts)}
     facts |= {"texts": text_counts(added.dataset), "changes": dict(added.changes)}
-    write(facts | {key: added.dataset.descriptor[key] for key in ("source", "notes")}, fmt)
+    write(facts | {"source": added.dataset.descriptor["source"], "notes": list(map(asdict, added.notes))}, fmt)
 
 
-def show_added(added: "Added", root: Path) -> None:
+def show_added(added: "Added") -> None:
     """What was added, what was guessed, what did not pair, and what to type next."""
     from cxremb.store.tables import text_counts
 
@@ -39,30 +41,29 @@ def show_added(added: "Added", root: Path) -> None:
             line(f"guessed     {key} = {value.removesuffix(' (guessed)')}", style="cyan")
     for name, label_set in about["label_sets"].items():
         line(f"labels      {name}: {label_set['task']}, {label_set['means']}")
-    show_notes(about["notes"], SHOWN)
+    show_notes(list(map(asdict, added.notes)), SHOWN)
     line(f"licence     {about['licence']}")
-    line(f"next        {next_command(added, root)}", style="bold")
+    say_commands([*renewal(added), *next_steps(added.dataset)[:1]], f"{'next':<12}", "bold")
 
 
-def next_command(added: "Added", root: Path) -> str:
-    """What to type next: encode the images, else the texts, else look at what there is."""
-    from cxremb.encoders.weights import suggested
-    from cxremb.store.dataset import list_datasets
+def renewal(added: "Added") -> list[str]:
+    """The command that brings stores up to date, if what was added puts some behind; or finds what is damaged."""
+    from cxremb.errors import StoreError
+    from cxremb.store.outdated import stale_stores
 
-    name = added.dataset.name
-    chosen = [] if root == DEFAULT_ROOT else ["--root", str(root)]
-    if not added.counts["images_present"] and not added.dataset.reports.num_rows:
-        return shlex.join(["cxremb", "data", "show", name, *chosen])
-    model = suggested("image" if added.counts["images_present"] else "text")
-    several = ["--dataset", name] if len(list_datasets(root)) > 1 else []
-    return shlex.join(["cxremb", "embed", "--model", model, *several, *chosen])
+    data = added.dataset
+    try:
+        behind = added.changes and any(not store.projected for store in stale_stores(data))
+    except StoreError:  # the adding is done: a damaged store does not make it a failure
+        return [command("store check", data.paths.root, data.name)]
+    return [command("refresh", data.paths.root, data.name)] if behind else []
 
 
 def show_counts(name: str, counts: Mapping[str, int], texts: Mapping[str, int]) -> None:
     """Counts under the name; texts: section -> studies that have it."""
     line(name, style="bold")
     line(
-        f"studies     {counts['studies']:,} of {counts['patients']:,} patients, "
+        f"studies     {counts['studies']:,} of {count_of(counts['patients'], 'patient')}, "
         f"{counts['reports_with_text']:,} with findings or impression"
     )
     if texts:
@@ -75,14 +76,14 @@ def show_notes(notes: Sequence[Mapping[str, Any]], shown: int) -> None:
     for note in notes:
         line(f"note        {note['what']}: {note['count']:,}", style="yellow")
         if note["examples"]:
-            more = ", ..." if note["count"] > min(shown, len(note["examples"])) else ""
+            hidden = note["count"] - min(shown, len(note["examples"]))
+            more = f" and {hidden:,} more" if hidden > 0 else ""
             line(f"              {', '.join(note['examples'][:shown])}{more}")
         if note["hint"]:
             line(f"              {note['hint']}", style="dim")
 
 
 def line(text: str, style: str = "") -> None:
-    """One line on stdout, as it is: paths and terms may hold brackets."""
-    from cxremb.cli.progress import console
-
-    console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+    """A line on stdout, which goes on below what it says, not below its name."""
+    start = len(text) - len(text.lstrip())  # of an example or a hint, which stand further to the right
+    say(text, style, below=max(start, len("changes     ")))

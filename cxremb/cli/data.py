@@ -4,16 +4,16 @@ from typing import Annotated
 
 import typer
 
-from cxremb.cli import add
+from cxremb.cli import add_released, completion
 from cxremb.cli.collection import line, show_counts, show_notes
 from cxremb.cli.fetch import fetch
 from cxremb.cli.label import label, show_labels
-from cxremb.cli.options import DEFAULT_ROOT, Root
+from cxremb.cli.options import DEFAULT_ROOT, DatasetName, Root, Yes
 from cxremb.cli.output import AsFormat, Format, write
 from cxremb.cli.split import split
 
 app = typer.Typer(help="Bring a collection in, and see what is there.", no_args_is_help=True)
-app.add_typer(add.app, name="add")
+app.add_typer(add_released.app, name="add")
 app.command()(fetch)
 app.command()(label)
 app.command()(split)
@@ -25,12 +25,10 @@ def ls(root: Root = DEFAULT_ROOT, fmt: AsFormat = Format.table) -> None:
 
     Example: cxremb data ls
     """
-    from rich.markup import escape
-
-    from cxremb.cli.progress import log
-    from cxremb.cli.run_view import page, plain_table
+    from cxremb.cli.screen import remark, show_table
     from cxremb.store.dataset import list_datasets
     from cxremb.store.tables import count
+    from cxremb.table import Table
 
     rows = [
         {
@@ -45,21 +43,21 @@ def ls(root: Root = DEFAULT_ROOT, fmt: AsFormat = Format.table) -> None:
         write(rows, fmt)
         return
     if not rows:
-        log.print(f"{root}: no data set yet; add one with `cxremb data add`", markup=False, soft_wrap=True)
+        remark(f"{root}: no data set yet; add one with `cxremb data add`")
         return
-    table = plain_table([heading.split("_")[-1] for heading in rows[0]])
-    for column, value in zip(table.columns, rows[0].values(), strict=True):
-        column.justify = "left" if isinstance(value, str | bool) else "right"
-        column.no_wrap = column.header != "licence"  # which may be a sentence
-    for row in rows:
-        table.add_row(*(escape(text_of(value)) for value in row.values()))
-    page().print(table)
+    names = [heading.split("_")[-1] for heading in rows[0]]
+    cells = [[text_of(value) for value in row.values()] for row in rows]
+    show_table(Table(names, cells, prose=[names.index("licence"), names.index("simulated")]))
 
 
 @app.command()
 def show(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="The data set, if there are several.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="[NAME]", help="Short for --dataset NAME.", autocompletion=completion.datasets),
+    ] = None,
     root: Root = DEFAULT_ROOT,
+    dataset: DatasetName = None,
     fmt: AsFormat = Format.table,
 ) -> None:
     """Show what a data set holds: counts, views, labels, licence, citation, and what did not pair.
@@ -69,7 +67,9 @@ def show(
     from cxremb.store.dataset import open_dataset
     from cxremb.store.tables import describe
 
-    found = describe(open_dataset(root, name))
+    if name and dataset and name != dataset:
+        raise typer.BadParameter(f"{name} or {dataset}? Name one data set", param_hint="--dataset")
+    found = describe(open_dataset(root, name or dataset))
     if fmt is not Format.table:
         write(found, fmt)
         return
@@ -84,6 +84,30 @@ def show(
     line(f"licence     {found['licence']}")
     line(f"cite        {found['citation']}")
     line("source      " + ", ".join(f"{key} {value}" for key, value in found["source"].items()))
+
+
+@app.command()
+def rm(
+    name: Annotated[str, typer.Argument(help="The data set.", autocompletion=completion.datasets)],
+    yes: Yes = False,
+    root: Root = DEFAULT_ROOT,
+) -> None:
+    """Remove a data set: its tables, stores, splits, runs and notes. Films that lie elsewhere stay.
+
+    Example: cxremb data rm iu_xray
+    """
+    from cxremb.cli.screen import say
+    from cxremb.cli.store import human
+    from cxremb.store.clean import contents, remove_dataset
+    from cxremb.store.layout import DatasetPaths
+
+    paths = DatasetPaths(root, name)
+    for what, size in contents(paths).items():
+        line(f"{what:<12}{human(size)}")
+    if yes:
+        say(f"removed {name}: {human(remove_dataset(paths))} freed")
+    else:
+        say("nothing was removed; add --yes to remove this")
 
 
 def text_of(value: object) -> str:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cxremb.cli.options import DEFAULT_ROOT, Root
-from cxremb.cli.progress import bar, console
+from cxremb.cli.progress import bar
+from cxremb.cli.screen import say, say_commands
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,20 +23,26 @@ IMAGE_MODEL, TEXT_MODEL, LABEL_SET = "efficientnet_lite1", "minilm", "normal_abn
 
 QUERIES = {
     "What is in the data set?": """
-select (select count(*) from studies where dataset = '{name}') as studies, count(*) as images,
-       count(distinct patient_id) as patients, count(*) filter (view = 'Frontal') as frontal
+select (select count(*) from studies where dataset = '{name}') as studies,
+       count(*) as images, count(distinct patient_id) as patients,
+       count(*) filter (view = 'Frontal') as frontal
 from images where dataset = '{name}'""",
     "Which abnormal studies did the fusion miss most clearly?": """
 select study_id, round(max(y_prob), 3) as highest_probability,
        (select string_agg(label, ', ') from labels l
-        where l.dataset = p.dataset and l.study_id = p.study_id and label_set = 'problems') as problems
+        where l.dataset = p.dataset and l.study_id = p.study_id
+              and label_set = 'problems') as problems
 from predictions p
 where run_id = '{run}' and part = 'test' and y_true = 1
 group by dataset, study_id order by highest_probability limit 5""",
     "Which films does the image encoder find most alike?": """
-select a.item_id as film, b.item_id as neighbour, round(cosine(a.embedding, b.embedding), 4) as cosine
-from {image_model} a join {image_model} b on a.dataset = b.dataset and a.store = b.store and a.study_id <> b.study_id
-where a.dataset = '{name}' and a.item_id = (select min(image_id) from images where dataset = '{name}')
+select a.item_id as film, b.item_id as neighbour,
+       round(cosine(a.embedding, b.embedding), 4) as cosine
+from {image_model} a join {image_model} b
+     on a.dataset = b.dataset and a.store = b.store
+        and a.study_id <> b.study_id
+where a.dataset = '{name}' and a.item_id =
+      (select min(image_id) from images where dataset = '{name}')
 order by cosine desc limit 3""",
 }
 
@@ -48,7 +55,9 @@ FIGURES = (
 def demo(
     root: Root = DEFAULT_ROOT,
     limit: Annotated[
-        int | None, typer.Option("--limit", min=1, help="Studies to take, instead of 1,000.", show_default=False)
+        int | None,
+        # fewer make no five folds of both classes (`datasets.demo.FEWEST`)
+        typer.Option("--limit", min=100, help="Studies to take, instead of 1,000.", show_default=False),
     ] = None,
     full: Annotated[bool, typer.Option("--full", help="Take all 3,955 studies.")] = False,
 ) -> None:
@@ -67,17 +76,17 @@ def demo(
     start = time.perf_counter()
     studies = None if full else limit or STUDIES
     name = "demo" if studies is None else f"demo_{studies}"
-    console.rule(f"cxremb demo: data set {name} under {root}", style="dim")
-    console.print("The reports are real (IU X-ray). [bold yellow]The films are simulated[/], ", end="")
-    console.print("and so is every figure that rests on them.\n")
+    say(f"cxremb demo: data set {name} under {root}", "bold")
+    say(
+        "The reports are real (IU X-ray). The films are simulated, and so is every figure that rests on them.", "yellow"
+    )
+    say()
 
     with step("1  bring the collection in"):
         collection = demo_collection(name, DatasetPaths(root, name).folder / "films", studies, progress=bar)
         added = add_collection(collection, root, bar)
         counts = added.counts
-        console.print(
-            f"   {counts['studies']:,} studies, {counts['images_present']:,} films, {counts['patients']:,} patients"
-        )
+        say(f"   {counts['studies']:,} studies, {counts['images_present']:,} films, {counts['patients']:,} patients")
     with step("2  embed films and texts"):
         embed_both(added.dataset)
     with step("3  train the fusion head"):
@@ -88,31 +97,31 @@ def demo(
     with step("5  ask, in SQL"):
         show_queries(root, name, runs["fusion"])
     with step("6  write the report and the picture"):
-        page = write_page(root, name, list(runs.values()))
+        page = write_page(root, result)
         drawn = draw_ablation(result, page.with_name("ablation.svg"))
 
     chosen = f" --root {shlex.quote(str(root))}" if root != DEFAULT_ROOT else ""
-    console.rule(f"done in {time.perf_counter() - start:.0f} s", style="dim")
-    console.print(f"Everything lies under {added.dataset.paths.folder.absolute()}", soft_wrap=True)
-    console.print(f"The report: {page.absolute()}", soft_wrap=True)
-    console.print(f"The picture: {drawn.absolute()}", soft_wrap=True)
-    console.print("What to type next:")
-    for line in (
+    say(f"Done in {time.perf_counter() - start:.0f} s", "bold")
+    say(f"Everything lies under {added.dataset.paths.folder.absolute()}")
+    say(f"The report: {page.absolute()}")
+    say(f"The picture: {drawn.absolute()}")
+    say("What to type next:")
+    lines = (
         f'cxremb sql{chosen} "{FIGURES.format(name=name)}"',
         f"cxremb ablate{chosen} --dataset {name} --text-only --text pre-read",
         f"cxremb train{chosen} --dataset {name} fusion --preset cnn-llm/as-documented",
         "cxremb data add iu_xray --images DIR --reports indiana_reports.csv --projections indiana_projections.csv",
-    ):
-        console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
+    )
+    say_commands(lines)
 
 
 @contextmanager
 def step(title: str) -> Iterator[None]:
     """A heading before, the seconds after."""
-    console.print(f"[bold]{title}[/]")
+    say(title, "bold")
     start = time.perf_counter()
     yield
-    console.print(f"   [dim]{time.perf_counter() - start:.1f} s[/]\n")
+    say(f"   {time.perf_counter() - start:.1f} s\n", "dim")
 
 
 def embed_both(dataset: "Dataset") -> None:
@@ -126,11 +135,9 @@ def embed_both(dataset: "Dataset") -> None:
         done = f"re-used as it was, {outcome.asked:,} items"
         if outcome.changed:
             done = f"{outcome.added:,} of {outcome.asked:,} items encoded, {len(outcome.failures)} failed"
-        console.print(
-            f"   {store.name} ({store.manifest.provenance['device']}, {store.manifest.recipe.precision}): {done}"
-        )
+        say(f"   {store.name} ({store.manifest.provenance['device']}, {store.manifest.recipe.precision}): {done}")
         for note in outcome.notes:
-            console.print(f"   {note}", style="dim", markup=False, highlight=False, soft_wrap=True)
+            say(f"   {note}", "dim")
 
 
 def train_fusion(dataset: "Dataset") -> None:
@@ -158,34 +165,30 @@ def ablate_arms(dataset: "Dataset") -> "Ablation":
 
 def show_queries(root: "Path", name: str, run: str) -> None:
     """Three questions and their answers."""
-    from cxremb.cli.sql import print_table
+    from cxremb.cli.rows import print_table
+    from cxremb.store.plain import TEXT
     from cxremb.store.sql import query
 
     for question, text in QUERIES.items():
         statement = text.strip().format(name=name, run=run, image_model=IMAGE_MODEL)
-        console.print(f"   [italic]{question}[/]")
-        console.print(statement, style="dim", markup=False, highlight=False, soft_wrap=True)
-        print_table(query(root, statement))
+        say(question, "italic")
+        say(statement, "dim")
+        print_table(query(root, statement, kept=TEXT))
 
 
-def write_page(root: "Path", name: str, runs: list[str]) -> "Path":
+def write_page(root: "Path", result: "Ablation") -> "Path":
     """The one-page report beside the data set."""
-    from cxremb.report.page import page_from_runs, write_report
+    from cxremb.api.report import report
 
-    path = root / name / "report.html"
-    return write_report(page_from_runs(root, name, runs, title="cxremb demo: image, text and fusion on IU X-ray"), path)
+    return report(result, output=root / result.dataset / "report.html", root=root)
 
 
 def draw_ablation(result: "Ablation", path: "Path") -> "Path":
-    """The comparison as a picture. The path it was written to."""
-    from cxremb.report.figures import Bar, picture
-    from cxremb.store.files import replace_text
+    """The comparison as a picture of its own, for light and dark pages. The path it was written to."""
+    from cxremb.reporting.forests import bar_of, stacked_forests
+    from cxremb.reporting.page import write_picture
 
-    judged = [(control.name, control.row) for control in result.controls if control.row is not None]
-    arms, controls = (
-        [Bar(name, row.auroc.value, row.auroc.low, row.auroc.high) for name, row in rows]
-        for rows in ([(row.arm, row) for row in result.rows], judged)
-    )
-    subtitle = f"normal or abnormal, {result.patients:,} patients of IU X-ray; below, in grey, what must not win"
-    replace_text(path, picture("Real reports, simulated films", subtitle, arms, controls=controls))
-    return path
+    arms = [bar_of(row.title, row.auroc, place) for place, row in enumerate(result.rows)]
+    controls = [bar_of(one.name, one.row.auroc, None) for one in result.controls if one.row]
+    title = f"Real reports, simulated films: {result.patients:,} patients of IU X-ray"
+    return write_picture(stacked_forests(arms, controls, title, marks=("SIMULATED FILMS",)), path)

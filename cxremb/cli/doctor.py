@@ -2,7 +2,8 @@
 
 from cxremb.cli.options import DEFAULT_ROOT, Root
 from cxremb.cli.output import AsFormat, Format, write
-from cxremb.cli.progress import console
+from cxremb.cli.pasted import completed
+from cxremb.cli.screen import say
 
 
 def doctor(root: Root = DEFAULT_ROOT, fmt: AsFormat = Format.table) -> None:
@@ -17,9 +18,7 @@ def doctor(root: Root = DEFAULT_ROOT, fmt: AsFormat = Format.table) -> None:
         write([vars(finding) for finding in findings], fmt)
         return
     for finding in findings:
-        mark = "[green]ok  [/]" if finding.ok else "[yellow]no  [/]"
-        console.print(f"{mark} [bold]{finding.what:<22}[/]", end=" ")
-        console.print(finding.found, markup=False, highlight=False, soft_wrap=True)
+        mark, style = ("ok  ", "") if finding.ok else ("no  ", "yellow")
+        say(f"{mark} {finding.what:<22} {finding.found}", style, below=28)
         if finding.remedy:
-            console.print(f"{'':28}-> ", end="")
-            console.print(finding.remedy, markup=False, highlight=False, style="dim", soft_wrap=True)
+            say(f"{'':28}-> {completed(finding.remedy)}", "dim", below=31)

@@ -8,16 +8,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cxremb.cli import completion
+from cxremb.cli.next_steps import next_steps
 from cxremb.cli.options import DEFAULT_ROOT, DatasetName, Root
 from cxremb.cli.output import AsFormat, Format, write
-from cxremb.cli.progress import bar, console, log
+from cxremb.cli.pasted import completed
+from cxremb.cli.progress import bar
+from cxremb.cli.screen import remark, say, say_commands
+from cxremb.errors import CxrembError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
+    from cxremb.embedding.asked import Preview
     from cxremb.embedding.encode import Failure, Log
     from cxremb.embedding.job import Update
-    from cxremb.embedding.start import Preview
     from cxremb.encoders.base import What
     from cxremb.store.dataset import Dataset
 
@@ -26,7 +31,12 @@ WHAT, WHERE, HOW = "What (enters the store's key)", "Where (changes no vector)",
 
 def embed(
     model: Annotated[
-        str | None, typer.Option(help="The encoder, e.g. efficientnet_b1 or biobert.", rich_help_panel=WHAT)
+        str | None,
+        typer.Option(
+            help="The encoder, e.g. efficientnet_b1 or biobert.",
+            rich_help_panel=WHAT,
+            autocompletion=completion.encoders,
+        ),
     ] = None,
     job: Annotated[
         Path | None,
@@ -86,13 +96,14 @@ def embed(
     """Encode every image or report text once, into a versioned Parquet store.
 
     Run it again after adding images: only what is new or changed is encoded. Stopped, it goes on where it was.
-    With --format json one object, or with --job a list of them.
+    With --format json one object, or with --job a list of them. A store of a job that fails keeps no other back.
 
     Example: cxremb embed --model efficientnet_b1
     """
     from cxremb.embedding.jobfile import read_job
-    from cxremb.encoders.base import What
+    from cxremb.encoders.base import What, refuse_unknown_ways
     from cxremb.encoders.table import find_spec
+    from cxremb.encoders.weights import check_weights
     from cxremb.store.dataset import open_dataset
 
     if (model is None) == (job is None):
@@ -105,8 +116,10 @@ def embed(
         chosen = [replace(what, precision=precision) for what in chosen]
     data = open_dataset(root, dataset or named)
     for what in chosen:
-        find_spec(what.model)  # an unknown name is an error before anything heavy is loaded
-    log.print(f"loading {', '.join(what.model for what in chosen)} ...", style="dim")
+        find_spec(what.model)  # an unknown name, or weights that are nowhere, is an error before anything is loaded
+        refuse_unknown_ways(what)
+        check_weights(what.model, what.weights)
+    remark(f"loading {', '.join(what.model for what in chosen)} ...", "dim")
     place: dict[str, Any] = {
         "device": device,
         "runtime": runtime,
@@ -117,9 +130,30 @@ def embed(
         "ray_workers": ray_workers,
         "keep_pixels": keep_pixels,
     }
-    done = [encode_one(data, what, place, share=share, dry_run=dry_run, fmt=fmt) for what in chosen]
+    encode = partial(encode_one, data, place=place, share=share, dry_run=dry_run, fmt=fmt)
+    done = [unless_it_fails(encode, what) for what in chosen] if job else [encode(chosen[0])]
     if fmt is not Format.table:
         write(done if job else done[0], fmt)
+    elif not (dry_run or share):
+        say_next(data)
+    exit_if_failed(done)
+
+
+def exit_if_failed(done: "Sequence[Mapping[str, Any]]") -> None:
+    """Name the stores that could not be made, if there are any, and stop with code 1."""
+    failed = [one for one in done if "error" in one]
+    for one in failed:
+        remark(f"{one['model']}, no store: {one['error']}\n  {completed(one['hint'])}", "bold red")
+    if failed:
+        raise typer.Exit(1)
+
+
+def unless_it_fails(encode: "Callable[[What], dict[str, Any]]", what: "What") -> dict[str, Any]:
+    """What became of one of several stores; of one that cannot be made, why: it keeps no other back."""
+    try:
+        return encode(what)
+    except CxrembError as error:
+        return {"model": what.model, "error": str(error), "hint": error.hint}
 
 
 def parse_share(text: str | None) -> tuple[int, int] | None:
@@ -135,8 +169,8 @@ def parse_share(text: str | None) -> tuple[int, int] | None:
 def encode_one(
     data: "Dataset",
     what: "What",
-    place: "Mapping[str, Any]",
     *,
+    place: "Mapping[str, Any]",
     share: tuple[int, int] | None,
     dry_run: bool,
     fmt: Format,
@@ -144,37 +178,47 @@ def encode_one(
     """One store: preview it, write a share of it, or bring it up to date; shown here, or left to --format."""
     from cxremb.api.data import embed as encode
     from cxremb.api.data import machine_for
-    from cxremb.embedding.start import preview, run_share
+    from cxremb.embedding.asked import finished_preview
 
     try:
         if dry_run:
-            found = preview(data, what, machine_for(**place))
+            found = finished_preview(data, what) or measured(data, what, place)
             record, view = vars(found), partial(show_preview, found)
         elif share:
+            from cxremb.embedding.start import run_share
+
             done = run_share(data, what, machine_for(**place), share=share, progress=bar)
             record = {"share": list(share), "encoded": done.encoded, "failed": len(done.failures)}
             view = partial(show_share, done, share)
         else:
             update = encode(what, **place, dataset=data.name, root=data.paths.root, progress=bar)
-            record, view = describe_update(update), partial(show, data, update)
+            record, view = describe_update(update), partial(show, update)
     except KeyboardInterrupt:
-        log.print("stopped: what is finished is kept; run the same command to go on from there")
+        remark("stopped: what is finished is kept; run the same command to go on from there")
         raise typer.Exit(130) from None
     if fmt is Format.table:
         view()
     return record
 
 
+def measured(data: "Dataset", what: "What", place: "Mapping[str, Any]") -> "Preview":
+    """What would be done, at the rate of a few."""
+    from cxremb.api.data import machine_for
+    from cxremb.embedding.start import preview
+
+    return preview(data, what, machine_for(**place))
+
+
 def show_preview(found: "Preview") -> None:
     """What would be done."""
-    console.print(f"[bold]{found.store}[/]", soft_wrap=True)
+    say(found.store, "bold")
     if found.older:
-        console.print(f"  older decoder: {found.older} stays, and is read until this one is made", soft_wrap=True)
-    console.print(f"  {found.asked:,} asked = {found.reused:,} there already + {found.todo:,} to do")
+        say(f"  older decoder: {found.older} stays, and is read until this one is made")
+    say(f"  {found.asked:,} asked = {found.reused:,} there already + {found.todo:,} to do")
     if found.seconds is not None:
         cache = f", and {found.cache_bytes / 1e6:,.1f} MB of pixels" if found.cache_bytes else ""
-        console.print(f"  {found.contents:,} contents to encode, at most {found.store_bytes / 1e6:,.1f} MB{cache}")
-        console.print(f"  about {duration(found.seconds)}, at the rate of a few of them; nothing was written")
+        say(f"  {found.contents:,} contents to encode, at most {found.store_bytes / 1e6:,.1f} MB{cache}")
+        say(f"  about {duration(found.seconds)}, at the rate of a few of them; nothing was written")
 
 
 def duration(seconds: float) -> str:
@@ -186,8 +230,8 @@ def duration(seconds: float) -> str:
 
 def show_share(done: "Log", share: tuple[int, int]) -> None:
     """What one share came to."""
-    console.print(f"share {share[0]}/{share[1]}: {done.encoded:,} encoded, {len(done.failures):,} failed")
-    console.print("  not committed: run the same command without --shard when all shares are done")
+    say(f"share {share[0]}/{share[1]}: {done.encoded:,} encoded, {len(done.failures):,} failed")
+    say("  not committed: run the same command without --shard when all shares are done")
 
 
 def describe_update(update: "Update") -> dict[str, Any]:
@@ -210,56 +254,43 @@ def describe_update(update: "Update") -> dict[str, Any]:
     }
 
 
-def show(data: "Dataset", update: "Update") -> None:
-    """Say what the job did, and what to type next."""
+def show(update: "Update") -> None:
+    """Say what the job did."""
     store, counts = update.store, update.counts
     edited = "" if store.xxxx == "keep" else f", texts with xxxx={store.xxxx}"
-    console.print(
-        f"[bold]{store.name}[/] version {store.version}, {store.dim} dimensions{edited}, in {store.folder}",
-        soft_wrap=True,
-    )
+    say(f"{store.name} version {store.version}, {store.dim} dimensions{edited}, in {store.folder}", "bold")
     if not update.changed:
-        console.print(
-            f"  nothing to do: all {update.asked:,} items are as they were" + (" (re-used)" if update.reused else "")
-        )
+        say(f"  nothing to do: all {update.asked:,} items are as they were" + (" (re-used)" if update.reused else ""))
     else:
         same = update.added - update.encoded
-        shared = f" ({same:,} share their content with another)" if same > 0 else ""
-        console.print(
+        shared = f" ({same:,} with vectors of equal content)" if same > 0 else ""
+        say(
             f"  {update.asked:,} asked = {update.reused:,} re-used + {update.added:,} new{shared}"
             f" + {len(update.failures):,} failed, {update.seconds:.1f} s{stages(update)}"
         )
     for note in update.notes:
-        console.print(f"  {note}", style="yellow", markup=False, soft_wrap=True)
+        say(f"  {note}", "yellow")
     if truncated := counts.get("truncated", 0):
-        console.print(f"  [yellow]{truncated:,} texts are longer than the encoder reads and were cut[/]")
+        say(f"  {truncated:,} texts are longer than the encoder reads and were cut", "yellow")
     if fits := counts.get("batch_size_that_fits", 0):
-        console.print(f"  [yellow]the device ran out of memory: {fits} images in one pass is what fits[/]")
+        say(f"  the device ran out of memory: {fits} images in one pass is what fits", "yellow")
     show_failures(update.failures)
-    console.print(f"next: {next_step(data, store.modality)}", style="dim", markup=False, highlight=False)
+
+
+def say_next(data: "Dataset") -> None:
+    """What to type next."""
+    say_commands(next_steps(data), "next: ", "dim")
 
 
 def show_failures(failures: "Sequence[Failure]") -> None:
     """The most frequent reasons, where all of them are, and what mends a film that was replaced or moved."""
     for message, n in Counter(failure.message for failure in failures).most_common(3):
-        console.print("  [yellow]failed:[/]", end=" ")
-        console.print(message + (f" ({n:,} of them)" if n > 1 else ""), markup=False, soft_wrap=True)
+        say(f"  failed: {message}" + (f" ({n:,} of them)" if n > 1 else ""), "yellow")
     if failures:
-        console.print('  every failure with its reason: cxremb sql "from failures"')
+        say(completed('  every failure with its reason: `cxremb sql "from failures"`'))
     if any(failure.stage == "read" for failure in failures):
-        console.print("  were files mended, moved or removed? Run their `cxremb data add` again, then `cxremb refresh`")
-
-
-def next_step(data: "Dataset", modality: str) -> str:
-    """What to type after a store of `modality`: the other one, if it can be made, and what reads both."""
-    from cxremb.embedding.choose import embeddable, usual_stores
-    from cxremb.encoders.weights import suggested
-
-    other = {"image": "text", "text": "image"}[modality]
-    if not embeddable(data, other):
-        return f"cxremb train {modality}, cxremb ablate --{modality}-only"
-    first = "" if usual_stores(data, other) else f"cxremb embed --model {suggested(other)}, "
-    return f"{first}cxremb train fusion, cxremb ablate"
+        mend = completed("Run their `cxremb data add` again, then `cxremb refresh`")
+        say(f"  were files mended, moved or removed? {mend}")
 
 
 def stages(update: "Update") -> str:

@@ -1,23 +1,31 @@
 """`cxremb evaluate` says all about one run: figures, calibration, thresholds; or its figures per group of rows."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cxremb.cli.options import DEFAULT_ROOT, DatasetName, Root
-from cxremb.cli.output import AsFormat, Format, write
+from cxremb.cli.calibration_view import about, between, calibration_table, reliability_table, show_calibration
+from cxremb.cli.options import DEFAULT_ROOT, Root, RunId, WhereRunsAre
+from cxremb.cli.output import AsPaperFormat, PaperFormat, write
+from cxremb.cli.pasted import completed
+from cxremb.cli.screen import say, show_table
+from cxremb.table import Table, bare, span
 
 if TYPE_CHECKING:
-    from cxremb.calibrated import CalibrationReport, RunEvaluation
+    from cxremb.calibrated import CalibrationReport, RunEvaluation, ThresholdFigures
     from cxremb.evaluation.bootstrap import Interval
-    from cxremb.stratify import Stratified
+    from cxremb.stratify import Strata, Stratified
     from cxremb.training.runs import Run
 
 
+IN_CALIBRATION = ("loss", "brier", "ece", "calibration_slope", "calibration_intercept")
+LONG = 24  # characters: a longer expression is no heading
+
+
 def evaluate(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A run id, or a part of it that no other run has.")],
+    run: RunId,
     by: Annotated[
         str | None,
         typer.Option(
@@ -26,25 +34,49 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
-    label: Annotated[str | None, typer.Option(help="Which of several labels to group.", show_default=False)] = None,
+    prevalence: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Share of patients who have it where the model is used, such as 0.05.",
+            show_default=False,
+        ),
+    ] = None,
+    label: Annotated[str | None, typer.Option(help="Which of several labels.", show_default=False)] = None,
     root: Root = DEFAULT_ROOT,
-    dataset: DatasetName = None,
-    fmt: AsFormat = Format.table,
+    dataset: WhereRunsAre = None,
+    fmt: AsPaperFormat = PaperFormat.table,
 ) -> None:
     """Show every test figure of a run, whether its probabilities hold, and thresholds; or, with --by, each group's.
 
+    With --prevalence: predictive values, likelihood ratios, flags per true positive and net benefit of its thresholds
+    where such a share has the finding, and a decision curve, which --format csv and json give in full.
+
     Example: cxremb evaluate 0a1b2c3d --by "width >= 2500"
+
+    Example: cxremb evaluate 0a1b2c3d --prevalence 0.05
     """
     from cxremb.api.runs import evaluate as evaluate_run
-    from cxremb.calibrated import RunEvaluation
+    from cxremb.calibrated import Decisions, RunEvaluation
+    from cxremb.cli import decision_view
 
-    found = evaluate_run(run, by=by, label=label, dataset=dataset, root=root)
-    if fmt is not Format.table:
-        write(whole(found) if isinstance(found, RunEvaluation) else asdict(found), fmt, found.to_arrow().to_pylist())
+    found = evaluate_run(run, by=by, prevalence=prevalence, label=label, dataset=dataset, root=root)
+    rows = found.to_arrow().to_pylist()
+    if isinstance(found, Decisions):
+        if fmt is PaperFormat.table:
+            decision_view.show_decisions(found)
+        else:
+            write(asdict(found), fmt, rows, decision_view.tables_of(found))
     elif isinstance(found, RunEvaluation):
-        show_whole(found.run, found.calibration, found.stored)
-    else:
+        if fmt is PaperFormat.table:
+            show_whole(found.run, found.calibration, found.stored)
+        else:
+            write(whole(found), fmt, rows, tables_of(found))
+    elif fmt is PaperFormat.table:
         show_strata(found)
+    else:
+        write(asdict(found), fmt, rows, [strata_table(found)])
 
 
 def whole(found: "RunEvaluation") -> dict[str, Any]:
@@ -53,120 +85,195 @@ def whole(found: "RunEvaluation") -> dict[str, Any]:
 
     report = asdict(found.calibration) | {"reliability": found.calibration.reliability.to_pylist()}
     figures = {label: figures_of(found.run, label) for label in labels_of(found.run)}
-    return report | {"stored": found.stored, "caveats": found.run.caveats, "figures": figures}
+    figures[found.run.label] = headline_figures(found.run)
+    return report | {
+        "stored": found.stored,
+        "caveats": found.run.caveats,
+        "verbatim": found.run.verbatim,
+        "figures": figures,
+    }
+
+
+def tables_of(found: "RunEvaluation") -> list[Table]:
+    """The tables of a paper: all figures, calibration, thresholds."""
+    from cxremb.cli.run_view import figures_of, interval_in_words
+
+    notes = (f"brackets: {interval_in_words(found.run, figures_of(found.run))}", *found.run.caveats)
+    tables = [
+        figure_table(found.run),
+        calibration_table(found.run, found.calibration),
+        threshold_table(found.run, found.calibration),
+    ]
+    return [replace(table, notes=(*table.notes, *notes)) for table in tables if table.rows]
 
 
 def show_whole(run: "Run", report: "CalibrationReport", path: str) -> None:
     """All figures, calibration, reliability and thresholds."""
-    from rich.markup import escape
+    from cxremb.cli.run_view import figures_of, interval_in_words, say_never_called
 
-    from cxremb.cli.run_view import figures_of, interval_in_words, number, plain_table, show_table, span
-
-    table = plain_table((f"test, {run.label}", f"{run.arm}  {run.run_id}"))
     figures = figures_of(run)
-    count = figures.pop("averaged", None)
-    for name, one in figures.items():
-        table.add_row(name, escape(span(one)))
-    show_table(table)
-    typer.echo(f"  {interval_in_words(run, figures)}")
-    if count and count["value"] is not None:
-        typer.echo(f"  macro: the mean over {count['value']:.0f} labels; - where one of them has no such figure")
-    show_calibration(report)
+    say(f"{run.arm}  {run.run_id}, test rows, label {run.label}", style="bold")
+    show_table(figure_table(run))
+    say(f"  {interval_in_words(run, figures)}")
+    count = figures.get("averaged", {}).get("value")
+    if count is not None:
+        say(f"  macro: the mean over {count:.0f} labels; - where one of them has no such figure")
+        say_never_called(run)
+    show_calibration(run, report)
     if len(report.labels) == 1:
-        bins = plain_table(("reliability", "bin", "rows", "least", "most", "predicted", "observed"))
-        for row in report.reliability.to_pylist():
-            ends = (number(row[name]) for name in ("low", "high", "predicted", "observed"))
-            bins.add_row(row["probability"], str(row["bin"] + 1), f"{row['n']:,}", *ends)
-        show_table(bins)
-    show_thresholds(report)
-    for caveat in run.caveats:
-        typer.echo(f"  {caveat}")
-    typer.echo(f"Reliability stored: {path}")
+        say()
+        show_table(reliability_table(report))
+    show_thresholds(run, report)
+    for line in filter(None, (run.verbatim, *run.caveats)):
+        say(f"  {completed(line, run.record.dataset)}")
+    say(f"Reliability stored: {path}")
 
 
-def show_calibration(report: "CalibrationReport") -> None:
-    """Each label's gaps before and after the temperature."""
-    from cxremb.cli.run_view import number, plain_table, show_table
+def figure_table(run: "Run") -> Table:
+    """A line for each figure of all folds; those of calibration have a table of their own where there is one label."""
+    from cxremb.evaluation.metrics import POOLED
 
-    table = plain_table(("calibration", "ECE", "after", "log loss", "after", "Brier", "after"))
-    for one in report.labels:
-        after: Mapping[str, float | None] = one.after or {}
-        cells = [number(value) for name in one.before for value in (one.before[name], after.get(name))]
-        table.add_row(one.label, *cells)
-    show_table(table)
-    if report.reason:
-        typer.echo(f"  no temperature: {report.reason}")
-        return
-    models = len(report.temperatures)
-    whose = f"of each of {models} models" if models > 1 else "of the model"
-    typer.echo(
-        f"  after: divided by a temperature of {between(report.temperatures, ' to ')}, chosen on the validation rows "
-        f"{whose}"
+    hidden = {"averaged", *(IN_CALIBRATION if len(run.record.labels) == 1 else ())}
+    rows = [
+        (name, span(*(one[end] for end in ("value", "low", "high"))))
+        for name, one in headline_figures(run).items()
+        if name not in hidden and not name.endswith(POOLED)
+    ]
+    return Table(["metric", "value"], rows, title=f"Test figures of {about(run)}", label=f"figures-{run.run_id}")
+
+
+def headline_figures(run: "Run") -> dict[str, dict[str, float | None]]:
+    """Metric -> value, low, high under the headline: with the intervals that the run does not keep."""
+    from cxremb.cli.run_view import figures_of
+    from cxremb.evaluation.arrays import MULTICLASS
+    from cxremb.evaluation.bootstrap import METRICS
+
+    figures = figures_of(run)
+    without = ("mcc", "prevalence") if run.record.task == MULTICLASS else ()
+    names = [name for name in METRICS if name in figures and name not in without and figures[name]["low"] is None]
+    for name, one in run.predictions().interval(names).items():
+        figures[name] |= {"low": one.low, "high": one.high}
+    return figures
+
+
+def threshold_table(run: "Run", report: "CalibrationReport") -> Table:
+    """What thresholds that were chosen on validation rows do to test rows."""
+    from cxremb.calibrated import USED
+
+    several = len(report.labels) > 1
+    rows = []
+    for one in (one for one in report.thresholds if not one.reason):
+        name = f"{one.rule}, {one.label}" if several else one.rule
+        rows.append([name, between(one.thresholds, "–"), *(short(one.figures[metric]) for metric in USED)])
+    return Table(
+        ["threshold by" + (", label" if several else ""), "at", *USED],
+        rows,
+        title=f"Thresholds of {about(run)}",
+        label=f"thresholds-{run.run_id}",
+        notes=threshold_notes(report),
     )
 
 
-def between(values: Sequence[float], to: str) -> str:
-    """The smallest and the largest, or the one that both round to."""
-    return to.join(dict.fromkeys(f"{value:.2f}" for value in (min(values), max(values))))
+def threshold_notes(report: "CalibrationReport") -> list[str]:
+    """On what thresholds were chosen, and what a sensitivity that is aimed at is likely to be."""
+    notes = ["chosen on validation rows, judged on test rows; brackets: 95% over patients, chosen again in each draw"]
+    aimed: dict[str, list[ThresholdFigures]] = {}
+    for one in report.thresholds:
+        if one.expected is not None:
+            aimed.setdefault(one.rule, []).append(one)
+    for rule, found in aimed.items():
+        counts = {count for one in found for count in one.positives}
+        patients = " to ".join(str(count) for count in sorted({min(counts), max(counts)}))
+        few = shortfall(rule, found, len(report.labels))
+        notes.append(f"{rule} in sensitivity: on {patients} positive validation patients{few}")
+    return notes
 
 
-def show_thresholds(report: "CalibrationReport") -> None:
-    """What thresholds that were chosen on validation rows do to test rows."""
-    from rich.markup import escape
+ROUNDING = 1e-9  # the mean of fifteen .95 is a little less
 
-    from cxremb.calibrated import USED
-    from cxremb.cli.run_view import plain_table, show_table
 
-    if not report.thresholds:
-        return
-    several = len(report.labels) > 1
-    table = plain_table(("threshold by" + (", label" if several else ""), "at", *USED))
-    for one in (one for one in report.thresholds if not one.reason):
-        name = f"{one.rule}, {one.label}" if several else one.rule
-        table.add_row(name, between(one.thresholds, "-"), *(escape(short(one.figures[metric])) for metric in USED))
-    if table.row_count:
+def shortfall(rule: str, found: "Sequence[ThresholdFigures]", labels: int) -> str:
+    """That so few positives reach no such sensitivity, and of which of several labels."""
+    from cxremb.calibrated import RULES
+
+    few = [one for one in found if one.expected is not None and one.expected < RULES[rule][1] - ROUNDING]
+    if not few:
+        return ""
+    expected = between([one.expected or 0.0 for one in few], " to ")
+    names = f" of {', '.join(one.label for one in few)}" if labels > 1 else ""
+    return f"; too few{names}: the lowest is taken, which finds {expected} of other positives on average"
+
+
+def show_thresholds(run: "Run", report: "CalibrationReport") -> None:
+    """The thresholds, and why some rule gives none."""
+    table = threshold_table(run, report)
+    if table.rows:
+        say()
         show_table(table)
-        typer.echo("  each chosen on the validation rows of its fold, judged on the test rows")
-    reasons: dict[str, list[str]] = {}
+        for note in table.notes:
+            say(f"  {note}")
+    reasons: dict[tuple[str, str], list[str]] = {}
     for one in report.thresholds:
         if one.reason:
-            reasons.setdefault(f"by {one.rule}: {one.reason}", []).append(one.label)
-    for reason, labels in reasons.items():
-        typer.echo(f"  no threshold for {', '.join(labels)} {reason}")
+            reasons.setdefault((one.rule, one.reason), []).append(one.label)
+    for (rule, reason), labels in reasons.items():
+        say(f"  no threshold ({rule}) for {', '.join(labels)}: {reason}")
+
+
+def strata_table(found: "Stratified") -> Table:
+    """A line for each group, largest first."""
+    groups = found.strata.groups
+    names = list(groups[0].metrics) if groups else []
+    rows = [
+        [group.name, f"{group.rows:,}", f"{group.positives:,}", *(short(group.metrics[name]) for name in names)]
+        for group in groups
+    ]
+    return Table(
+        [found.by if len(found.by) <= LONG else "group", "rows", "pos.", *names],
+        rows,
+        title=f"Test figures of run {found.run_id}, label {found.label}, by {found.by}",
+        label=f"groups-{found.run_id}",
+        notes=[*found.notes, *found.caveats, "brackets: 95% over patients"],
+    )
 
 
 def show_strata(found: "Stratified") -> None:
     """A line for each group, largest first; the worst, and why some figures are missing."""
-    from rich.markup import escape
-
-    from cxremb.cli.run_view import plain_table, show_table
-
     groups = found.strata.groups
-    names = list(groups[0].metrics) if groups else []
-    table = plain_table((escape(found.by) if len(found.by) <= 24 else "group", "rows", "pos.", *names))
-    for group in groups:
-        counts = (f"{count:,}" for count in (group.rows, group.positives))
-        table.add_row(escape(group.name), *counts, *(escape(short(group.metrics[name])) for name in names))
-    show_table(table)
+    show_table(strata_table(found))
     if worst := found.strata.worst:
         figure = worst.metrics[found.strata.by]
-        typer.echo(f"Worst {found.strata.by}: {worst.name}, {short(figure)}; the worst of several is partly chance")
+        say(f"Worst {found.strata.by}: {worst.name}, {short(figure)}; the worst of several is partly chance")
+        say(gaps_in_words(found.strata))
     else:
-        typer.echo(f"No group is the worst: {found.strata.reason}")
+        say(f"No group is the worst: {found.strata.reason}")
     reasons: dict[str, list[str]] = {}
     for group in groups:
         if (reason := group.metrics[found.strata.by].reason) is not None:
             reasons.setdefault(reason, []).append(group.name)
     for reason, where in reasons.items():
-        typer.echo(f"Not estimable in {', '.join(where)}: {reason}")
+        say(f"Not estimable in {', '.join(where)}: {reason}")
     for note in (*found.notes, *found.caveats):
-        typer.echo(note)
-    typer.echo(f"Test rows of run {found.run_id}, label {found.label}; brackets: 95% over patients")
+        say(completed(note))
+    say(f"Test rows of run {found.run_id}, label {found.label}; brackets: 95% over patients")
+
+
+def gaps_in_words(strata: "Strata") -> str:
+    """Which groups differ from the rest, whatever group is looked at."""
+    from cxremb.evaluation.bootstrap import Interval
+
+    gaps = {group.name: group.gaps[strata.by] for group in strata.groups if strata.by in group.gaps}
+    known = {name: Interval(one.value, one.low, one.high) for name, one in gaps.items() if one.p is not None}
+    apart = {name: one for name, one in known.items() if (one.low or 0.0) > 0 or (one.high or 0.0) < 0}
+    what = f"{strata.by} minus that of the other rows, 95% for all {len(known)} groups at once"
+    if not apart:
+        return f"{what}: every interval holds 0"
+    rest = "" if len(apart) == len(known) else "; of the others it holds 0"
+    return f"{what}: {', '.join(f'{name} {short(one)}' for name, one in apart.items())}{rest}"
 
 
 def short(found: "Interval") -> str:
-    """Three decimals with the interval in two, without zeros before the point: four fit a line of 100. Or a dash."""
-    if found.value is None:
-        return "-"
-    span = "" if found.low is None else f" [{found.low:.2f}, {found.high:.2f}]".replace("0.", ".")
-    return f"{found.value:.3f}".replace("0.", ".", 1) + span
+    """As `span`, but two decimals in the interval: four of them fit a line of 80."""
+    if found.value is None or found.low is None or found.high is None:
+        return span(found.value, None, None)
+    return f"{bare(found.value)} [{bare(found.low, places=2)}, {bare(found.high, places=2)}]"

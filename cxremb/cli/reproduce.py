@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cxremb.cli.output import AsFormat, Format, write
+from cxremb.cli.screen import say, show_table
+from cxremb.table import Table
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from cxremb.evaluation.confusion import Confusion
     from cxremb.evaluation.reproduce import Recovered
 
@@ -29,7 +29,10 @@ def reproduce(
     n: Annotated[int | None, typer.Option("--n", min=1, help="Rows of the evaluation set, if known.")] = None,
     positives: Annotated[int | None, typer.Option(min=0, help="Positive rows among them, if known.")] = None,
     table: Annotated[
-        Path | None, typer.Option(help="CSV: accuracy,precision,recall,f1 and maybe epoch; rows of one evaluation set.")
+        Path | None,
+        typer.Option(
+            help="CSV with columns accuracy, precision, recall, f1 and maybe epoch; rows of one evaluation set."
+        ),
     ] = None,
     largest_n: Annotated[int, typer.Option("--max-n", min=1, help="How far to look where n is not known.")] = 5000,
     cut_off: Annotated[
@@ -96,56 +99,51 @@ def shared(matrices: Sequence["Confusion"]) -> dict[str, tuple[float, float]]:
 
 def show_one(result: "Recovered") -> None:
     """The only matrix: its cells, then its figures."""
-    from cxremb.cli.progress import console
     from cxremb.evaluation.confusion import remarks
 
     row, matrix = result.rows[0], result.matrices[0][0]
     rules = row.roundings(matrix)
-    note(
-        f"One matrix fits (figures {'cut off' if result.cut_off else 'rounded'}: {' or '.join(rules) or 'ties vary'})."
-    )
-    console.print(cells(matrix))
-    console.print(figure_table(matrix))
-    note("Wilson 95% intervals; they take rows as independent, and several images of one patient are not.")
+    say(f"One matrix fits (figures {'cut off' if result.cut_off else 'rounded'}: {' or '.join(rules) or 'ties vary'}).")
+    show_table(cells(matrix))
+    say()
+    show_table(figure_table(matrix))
+    say("Wilson 95% intervals; they take rows as independent, and several images of one patient are not.")
     warn(remarks([matrix]))
 
 
 def show_many(result: "Recovered") -> None:
     """How many fit, the sizes they have, what they share, and the first of them."""
-    from cxremb.cli.progress import console
     from cxremb.evaluation.confusion import remarks, spread
 
     matrices = result.matrices[0]
-    note(f"{len(matrices):,} matrices fit, {'cut off' if result.cut_off else 'rounded'}. {describe_sizes(result)}")
-    table = plain_table("in all of them", "lowest", "highest")
-    for name, (low, high) in shared(matrices).items():
-        table.add_row(
-            figure_words(name), f"{low:.4f}", "same" if spread([low, high]) == f"{low:.4f}" else f"{high:.4f}"
-        )
-    console.print(table)
-    listing = plain_table("n", "TP", "FN", "FP", "TN", *BESIDE.values(), "farthest")
-    for matrix in matrices[:SHOWN]:
-        listing.add_row(*counts(matrix), *beside(matrix), f"{result.rows[0].misfit(matrix):.2f}")
-    console.print(listing)
+    say(f"{len(matrices):,} matrices fit, {'cut off' if result.cut_off else 'rounded'}. {describe_sizes(result)}")
+    rows = [
+        (figure_words(name), f"{low:.4f}", "same" if spread([low, high]) == f"{low:.4f}" else f"{high:.4f}")
+        for name, (low, high) in shared(matrices).items()
+    ]
+    show_table(Table(["in all of them", "lowest", "highest"], rows))
+    say()
+    found = [(*counts(matrix), *beside(matrix), f"{result.rows[0].misfit(matrix):.2f}") for matrix in matrices[:SHOWN]]
+    show_table(Table(["n", "TP", "FN", "FP", "TN", *BESIDE.values(), "farthest"], found))
     if len(matrices) > SHOWN:
-        note(f"and {len(matrices) - SHOWN:,} more: --format json lists all.")
-    note("By n, then by the farthest figure: its distance from the printed one, in last decimals. Not by likelihood.")
+        say(f"and {len(matrices) - SHOWN:,} more: --format json lists all.")
+    say("By n, then by the farthest figure: its distance from the printed one, in last decimals. Not by likelihood.")
     warn([f"in all {len(matrices):,}: {remark}" for remark in remarks(matrices)])
 
 
 def show_rows(result: "Recovered") -> None:
     """The rows of a table: the matrix of each where there is one, else how many."""
-    from cxremb.cli.progress import console
     from cxremb.evaluation.confusion import remarks
 
-    note(f"{len(result.rows)} rows of one evaluation set, {'cut off' if result.cut_off else 'rounded'}.")
-    note(describe_sizes(result))
-    table = plain_table("row", "matrices", "n", "TP", "FN", "FP", "TN", *BESIDE.values())
-    for row, matrices in zip(result.rows, result.matrices, strict=True):
-        table.add_row(row.name, f"{len(matrices):,}", *counts(matrices[0]), *beside(matrices[0]))
-    console.print(table)
+    say(f"{len(result.rows)} rows of one evaluation set, {'cut off' if result.cut_off else 'rounded'}.")
+    say(describe_sizes(result))
+    rows = [
+        (row.name, f"{len(matrices):,}", *counts(matrices[0]), *beside(matrices[0]))
+        for row, matrices in zip(result.rows, result.matrices, strict=True)
+    ]
+    show_table(Table(["row", "matrices", "n", "TP", "FN", "FP", "TN", *BESIDE.values()], rows))
     if any(len(matrices) > 1 for matrices in result.matrices):
-        note("Of several matrices that of the smallest n is shown; multiples of a matrix have the same figures.")
+        say("Of several matrices that of the smallest n is shown; multiples of a matrix have the same figures.")
     for row, matrices in zip(result.rows, result.matrices, strict=True):
         warn([f"{row.name}: {remark}" for remark in remarks(matrices)])
 
@@ -161,37 +159,27 @@ def describe_sizes(result: "Recovered") -> str:
     return f"{what}; the number of positives is {shown}."
 
 
-def cells(matrix: "Confusion") -> "Table":
+def cells(matrix: "Confusion") -> Table:
     """The four cells with their sums."""
-    table = plain_table("", "called positive", "called negative", "all")
-    table.add_row("positive", f"TP {matrix.tp:,}", f"FN {matrix.fn:,}", f"{matrix.positives:,}")
-    table.add_row("negative", f"FP {matrix.fp:,}", f"TN {matrix.tn:,}", f"{matrix.n - matrix.positives:,}")
     called = matrix.tp + matrix.fp
-    table.add_row("all", f"{called:,}", f"{matrix.n - called:,}", f"{matrix.n:,}")
-    return table
+    rows = [
+        ("positive", f"TP {matrix.tp:,}", f"FN {matrix.fn:,}", f"{matrix.positives:,}"),
+        ("negative", f"FP {matrix.fp:,}", f"TN {matrix.tn:,}", f"{matrix.n - matrix.positives:,}"),
+        ("all", f"{called:,}", f"{matrix.n - called:,}", f"{matrix.n:,}"),
+    ]
+    return Table(["", "called positive", "called negative", "all"], rows)
 
 
-def figure_table(matrix: "Confusion") -> "Table":
+def figure_table(matrix: "Confusion") -> Table:
     """Every figure, with its interval where it has one."""
     from cxremb.evaluation.confusion import figures, intervals
 
-    table, spans = plain_table("", "value", "low", "high"), intervals(matrix)
+    spans = intervals(matrix)
+    rows = []
     for name, value in figures(matrix).items():
         ends = [f"{end:.4f}" for end in spans.get(name, ())] or ["", ""]
-        table.add_row(figure_words(name), "-" if value is None else f"{value:.4f}", *ends)
-    return table
-
-
-def plain_table(first: str, *others: str) -> "Table":
-    """A table with a left column and others to the right."""
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column(first)
-    for name in others:
-        table.add_column(name, justify="right")
-    return table
+        rows.append([figure_words(name), "-" if value is None else f"{value:.4f}", *ends])
+    return Table(["", "value", "low", "high"], rows)
 
 
 def counts(matrix: "Confusion") -> list[str]:
@@ -213,16 +201,7 @@ def figure_words(name: str) -> str:
     return known.get(name, name.replace("_", " "))
 
 
-def note(text: str) -> None:
-    """A line below a table."""
-    from cxremb.cli.progress import console
-
-    console.print(text, highlight=False, markup=False, soft_wrap=True)
-
-
 def warn(lines: Sequence[str]) -> None:
     """What a reader must not miss."""
-    from cxremb.cli.progress import console
-
     for line in lines:
-        console.print(line, style="yellow", highlight=False, markup=False, soft_wrap=True)
+        say(line, "yellow")

@@ -1,26 +1,27 @@
 """How one run is shown: its epochs, its test figures beside what is reported elsewhere, and where everything lies."""
 
-import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import typer
-
+from cxremb.cli.next_steps import quoted
 from cxremb.cli.output import Format, write
-from cxremb.cli.progress import WIDTH, console
+from cxremb.cli.pasted import command, completed
+from cxremb.cli.screen import say, say_commands, show_table
+from cxremb.table import Table, bare
 
 if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.table import Table
-
     from cxremb.training.presets import Preset
     from cxremb.training.runs import Run
 
-FIGURES = ("loss", "accuracy", "precision", "recall", "f1")
-LARGE = 10_000  # a loss of a training that diverges: its digits would push those of the others out
-PER_LABEL = ("auroc", "average_precision", "f1", "prevalence")
+FIGURES = {"loss": "loss", "accuracy": "acc.", "precision": "prec.", "recall": "recall", "f1": "F1"}  # of an epoch
+PER_LABEL = {"auroc": "AUROC", "average_precision": "average precision", "f1": "F1", "prevalence": "prevalence"}
 EPOCHS = "Both parts are measured in evaluation mode at the end of each epoch."
 STEPS = "An epoch is a step of the L2 path, from the strongest penalty on; each is solved to its end."
+STACK = (
+    "One step: logistic regression on val of the logits of an image and a text head, which chose their epochs on rows "
+    "of train; val is measured by cross-fitting."
+)
+SCALES = "Blocks count by what they tell of training and validation rows (leave-one-out ridge regression)"
 BASELINES = {
     "prevalence": "prevalence",
     "majority_accuracy": "majority accuracy",
@@ -30,12 +31,15 @@ BASELINES = {
 
 def write_run(run: "Run", fmt: Format) -> None:
     """All of a run but its predictions as JSON, or its test figures as CSV."""
+    from cxremb.training.scores import NEW_TEXT
+
     found = {
         **run.record.to_dict(),
         "reused": run.reused,
         "folder": str(run.folder),
         "history": run.history.to_pylist(),
     }
+    found |= {"verbatim": run.verbatim, "test_new_text": figures_of(run, part=NEW_TEXT)}
     found |= {"test": figures_of(run), "test_by_label": {label: figures_of(run, label) for label in labels_of(run)}}
     write(found, fmt, figure_rows(found["test_by_label"]))
 
@@ -49,9 +53,9 @@ def figure_rows(by_label: Mapping[str, Mapping[str, Mapping[str, float | None]]]
     ]
 
 
-def figures_of(run: "Run", label: str | None = None) -> dict[str, dict[str, float | None]]:
+def figures_of(run: "Run", label: str | None = None, part: str = "test") -> dict[str, dict[str, float | None]]:
     """Metric -> value, low, high on the test rows, of a label or of the headline."""
-    rows = [row for row in run.metrics.to_pylist() if row["part"] == "test" and row["label"] == (label or run.label)]
+    rows = [row for row in run.metrics.to_pylist() if row["part"] == part and row["label"] == (label or run.label)]
     return {row["metric"]: {name: row[name] for name in ("value", "low", "high")} for row in rows}
 
 
@@ -69,17 +73,39 @@ def show_run(run: "Run", preset: "Preset | None" = None) -> None:
         show_table(epoch_table(own, record.epochs[0]))
     others = f", the first of {len(record.members)} models" if len(record.members) > 1 else ""
     kept = f"; * epoch {record.epochs[0]} kept{others}" if own else ": there is nothing to train"
-    typer.echo(f"{record.head}, {record.parameters:,} trainable parameters, preset {record.preset}{kept}")
+    say(f"{record.head}, {record.parameters:,} trainable parameters, preset {record.preset}{kept}")
     if own:
-        typer.echo(STEPS if record.spec.get("kind") == "linear" else EPOCHS)
+        show_training(run)
     show_test(run)
     if preset and preset.reported:
         show_reported(run, preset)
+    if run.verbatim:
+        say(f"  {run.verbatim}")
     for caveat in run.caveats:
-        console.print(f"  {caveat}", style="yellow", highlight=False, soft_wrap=True)
+        say(f"  {completed(caveat, record.dataset)}", style="yellow")
     if record.left_out:
-        typer.echo("  left out: " + ", ".join(f"{n:,} {why}" for why, n in record.left_out.items()))
+        say("  left out: " + ", ".join(f"{n:,} {why}" for why, n in record.left_out.items()))
     show_place(run)
+
+
+def show_training(run: "Run") -> None:
+    """What an epoch of the table is, which loss was trained where another is shown, and how much each block counts."""
+    record = run.record
+    say({"linear": STEPS, "stacked": STACK}.get(str(record.spec.get("kind")), EPOCHS))
+    if said := trained_loss(run):
+        say(said)
+    if record.scales_in_words:
+        say(f"{SCALES}: {record.scales_in_words}")
+
+
+def trained_loss(run: "Run") -> str:
+    """Which loss was trained, where it is not the one that is shown: the mean negative log likelihood of the labels."""
+    record, own = run.record, []
+    if record.from_pixels and record.task == "binary" and (outputs := int(record.spec["outputs"])) > 2:
+        own.append(f"over all {outputs} outputs, of which two count")
+    if record.options.get("class_weights"):
+        own.append("with each class weighing the same")
+    return f"The loss shown is that of the labels; trained was cross entropy {' and '.join(own)}." if own else ""
 
 
 def show_test(run: "Run") -> None:
@@ -92,7 +118,7 @@ def show_test(run: "Run") -> None:
     leaky = " (LEAKY)" if record.leaky else ""
     over = f", {run.label} over {len(record.labels)} labels" if len(record.labels) > 1 else ""
     names = {name: words for name, words in BASELINES.items() if name in figures}
-    typer.echo(
+    say(
         f"\nTest, {which} {', '.join(map(str, record.folds))}{leaky}: {items:,} {record.unit} rows of "
         f"{patients:,} patients{over}\n"
         f"  AUROC {span(figures['auroc'])}, accuracy {span(figures['accuracy'])}, F1 {span(figures['f1'])}\n"
@@ -101,115 +127,99 @@ def show_test(run: "Run") -> None:
     )
     if over:
         show_table(label_table(run))
+        say_never_called(run)
 
 
 def interval_in_words(run: "Run", figures: Mapping[str, Mapping[str, float | None]]) -> str:
     """What the brackets are, or why there are none."""
     if figures["auroc"]["low"] is not None:
-        return "95% patient-cluster bootstrap"
+        several = len(run.record.repeats) * len(run.record.seeds) > 1
+        drawn = ", that of the AUROC over the draws of the shuffle too" if several and run.record.shuffled else ""
+        return f"95% over patients{drawn}"
     test = run.predictions()
     reason = test.no_interval()
     label = f"{run.label}: " if len(test.labels) == 1 else ""  # of several the reason names the one it is about
     return f"no interval: {label}{reason}" if reason else "no interval"
 
 
-def label_table(run: "Run") -> "Table":
-    """A line per label."""
-    from rich.markup import escape
+def say_never_called(run: "Run") -> None:
+    """Which of several labels no test row is called: the macro precision is undefined because of them."""
+    of_label = {label: figures_of(run, label) for label in run.record.labels} if len(run.record.labels) > 1 else {}
+    names = [label for label, own in of_label.items() if own["precision"]["value"] is None]
+    if names:
+        say(f"  never predicted, so without a precision, and the macro mean without one: {', '.join(names)}")
 
-    table = plain_table(("label", *PER_LABEL))
+
+def label_table(run: "Run") -> Table:
+    """A line per label."""
+    rows = []
     for label in labels_of(run):
         figures = figures_of(run, label)
-        cells = (number(figures[name]["value"]) if name in figures else "-" for name in PER_LABEL)
-        table.add_row(escape(label), *cells)
-    return table
+        rows.append([label, *(number(figures[name]["value"]) if name in figures else "-" for name in PER_LABEL)])
+    return Table(["label", *PER_LABEL.values()], rows)
 
 
 def show_reported(run: "Run", preset: "Preset") -> None:
     """The published figures beside ours, and why they are not the same thing."""
-    from rich.markup import escape
-
     figures = figures_of(run)
-    table = plain_table(("", "reported", "here, test"))
-    for name, value in preset.reported.items():
-        table.add_row(name, number(value), escape(span(figures[name])) if name in figures else "-")
-    show_table(table)
-    typer.echo(f"  reported on: {preset.reported_on}")
+    rows = [
+        (name, number(value), span(figures[name]) if name in figures else "-")
+        for name, value in preset.reported.items()
+    ]
+    show_table(Table(["", "reported", "here, test"], rows))
+    say(f"  reported on: {preset.reported_on}")
     for difference in (*changed(run, preset), *preset.differs):
-        typer.echo(f"  differs here: {difference}")
+        say(f"  differs here: {difference}")
 
 
 def changed(run: "Run", preset: "Preset") -> list[str]:
     """How this run departs from the recipe that it names."""
     from dataclasses import asdict
 
+    from cxremb.training.options import Options
+
     model, recipe = preset.network or preset.head, asdict(preset.options)
     found = [f"{run.record.head} was trained, not {model}"] if run.record.head != model else []
-    options = run.record.options
+    options = asdict(Options()) | dict(run.record.options)  # older runs lack the newest of them
     return found + [f"{name} {options[name]}, not {recipe[name]}" for name in recipe if options[name] != recipe[name]]
 
 
 def show_place(run: "Run") -> None:
     """Where it came from and where it lies."""
-    from cxremb.features import describe_text
+    from cxremb.caveats import describe_text
 
     record = run.record
     spent = f"Re-used run of {record.created}" if run.reused else f"Trained in {record.seconds:.1f} s"
     none = "none: from pixels" if record.from_pixels else "none"
     stores, text = ", ".join(record.stores) or none, describe_text(record.text, record.text_role)
-    typer.echo(f"\n{spent}; stores {stores}; {text}; split {record.split}")
-    typer.echo(f"Run: {run.folder}")
-    typer.echo(
-        'Ask: cxremb sql "select item_id, label, y_true, y_prob from predictions '
-        f"where run_id = '{run.run_id}' and part = 'test'\""
-    )
+    say(f"\n{spent}; stores {stores}; {text}; split {record.split}")
+    say(f"Run: {run.folder}")
+    rows = f"select item_id, label, y_true, y_prob from predictions where run_id = '{run.run_id}' and part = 'test'"
+    say_commands([command(f"sql {quoted(rows)}", run.folder.parents[2])], "Ask: ")
 
 
-def epoch_table(history: Sequence[Mapping[str, Any]], kept: int) -> "Table":
+def epoch_table(history: Sequence[Mapping[str, Any]], kept: int) -> Table:
     """Loss, accuracy, precision, recall and F1 per epoch, train beside val (or test); the kept epoch is marked.
 
     Of several labels, all but the loss are as `training.losses.figures` averages them.
     """
     phases = (history[0]["phase"], history[1]["phase"])
-    table = plain_table(("epoch", *(f"{phase}\n{name}" for phase in phases for name in FIGURES)), right=True)
-    for first, second in zip(history[::2], history[1::2], strict=True):
-        cells = [number(row[name]) for row in (first, second) for name in FIGURES]
-        chosen = first["epoch"] == kept
-        table.add_row(f"{'* ' if chosen else ''}{first['epoch']}", *cells, style="bold" if chosen else None)
-    return table
-
-
-def plain_table(headings: Sequence[str], right: bool = False) -> "Table":
-    """A table without lines; all but the first column are numbers."""
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, collapse_padding=True)
-    for place, heading in enumerate(headings):
-        table.add_column(heading, justify="right" if place or right else "left")
-    return table
-
-
-def page(least: int = 0) -> "Console":
-    """Stdout, as wide as the terminal, or as `WIDTH` in a pipe, which would get 80 columns; `least` or wider."""
-    from rich.console import Console
-
-    given = os.environ.get("COLUMNS", "")  # asked now: a console keeps what it found when it was made
-    width = int(given) if given.isdigit() else console.width if console.is_terminal else WIDTH
-    return Console(width=max(width, least))
-
-
-def show_table(table: "Table") -> None:
-    """A table on stdout; wider than the page if a word or a number would have to be cut."""
-    from rich.measure import Measurement
-
-    endless = page(10 * WIDTH)
-    page(Measurement.get(endless, endless.options, table).minimum).print(table)
+    epochs = [row["epoch"] for row in history[::2]]
+    rows = [
+        [f"{'* ' if first['epoch'] == kept else '  '}{first['epoch']}"]
+        + [number(row[name]) for row in (first, second) for name in FIGURES]
+        for first, second in zip(history[::2], history[1::2], strict=True)
+    ]
+    headings = ["epoch", *(f"{phase}\n{name}" for phase in phases for name in FIGURES.values())]
+    return Table(headings, rows, bold=[place for place, epoch in enumerate(epochs) if epoch == kept])
 
 
 def number(value: float | None) -> str:
-    """Four decimals, of a large one three figures and its power of ten, or a dash where undefined."""
-    return "-" if value is None else f"{value:.4f}" if abs(value) < LARGE else f"{value:.3g}"
+    """Four decimals, of a large one as many as six places hold or its power of ten, or a dash where undefined."""
+    if value is None:
+        return "-"
+    decimals = next((n for n in (4, 3, 2, 1) if abs(value) < 10 ** (5 - n)), None)
+    return f"{value:.3g}" if decimals is None else bare(value, places=decimals)
 
 
 def span(figure: Mapping[str, float | None]) -> str:

@@ -1,55 +1,65 @@
 """`cxremb runs`: what was trained, one run as it was shown when it was made, and removing one."""
 
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cxremb.cli.options import DEFAULT_ROOT, DatasetName, Root
-from cxremb.cli.output import AsFormat, Format, write
+from cxremb.cli.options import DEFAULT_ROOT, Root, RunId, WhereRunsAre
+from cxremb.cli.output import AsFormat, AsPaperFormat, Format, PaperFormat, write
+from cxremb.cli.pasted import completed
 
 if TYPE_CHECKING:
     from cxremb.training.runs import Run
 
-app = typer.Typer(help="What was trained: list, show, remove.", no_args_is_help=True)
+app = typer.Typer(help="What was trained: list, show, fill a checklist, remove.", no_args_is_help=True)
 
 RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")  # a mark behind a figure, not a digit of it
 
-RunId = Annotated[str, typer.Argument(metavar="RUN", help="A run id, or a part of it that no other run has.")]
-
 
 @app.command()
-def ls(root: Root = DEFAULT_ROOT, dataset: DatasetName = None, fmt: AsFormat = Format.table) -> None:
-    """List every run, newest first: arm, labels, split, models, AUROC with interval and what to read beside it.
+def ls(
+    controls: Annotated[bool, typer.Option("--controls", help="Those of `cxremb ablate` too.")] = False,
+    root: Root = DEFAULT_ROOT,
+    dataset: WhereRunsAre = None,
+    fmt: AsFormat = Format.table,
+) -> None:
+    """List the runs of every data set, newest first: arm, labels, split, AUROC with interval, what to read beside it.
 
     Example: cxremb runs ls
     """
-    from cxremb.cli.progress import log
-    from cxremb.store.dataset import open_dataset
+    from cxremb.cli.screen import remark
+    from cxremb.store.dataset import data_sets
     from cxremb.training.runs import list_runs
 
-    runs = list_runs(open_dataset(root, dataset))
+    runs = list_runs(*data_sets(root, dataset))
     if fmt is not Format.table:
         write([as_dict(run) for run in runs], fmt)
         return
     if not runs:
-        log.print("no run yet; make one with `cxremb train fusion`", markup=False)
+        remark(completed("no run yet; make one with `cxremb train fusion`"))
         return
-    show_listing(runs)
+    shown = runs if controls else [run for run in runs if not run.record.is_control]
+    if shown:
+        show_listing(shown)
+    if hidden := len(runs) - len(shown):
+        remark(f"{hidden:,} controls are not listed; add --controls")
 
 
 @app.command()
-def show(run: RunId, root: Root = DEFAULT_ROOT, dataset: DatasetName = None, fmt: AsFormat = Format.table) -> None:
+def show(run: RunId, root: Root = DEFAULT_ROOT, dataset: WhereRunsAre = None, fmt: AsFormat = Format.table) -> None:
     """Show one run as `cxremb train` did: epochs, test figures, caveats, where it lies.
 
     Example: cxremb runs show 20261121T101500-0a1b2c3d
     """
     from cxremb.cli.run_view import show_run, write_run
-    from cxremb.store.dataset import open_dataset
+    from cxremb.store.dataset import data_sets
     from cxremb.training.presets import PRESETS
     from cxremb.training.runs import open_run
 
-    found = open_run(open_dataset(root, dataset), run)
+    found = open_run(run, *data_sets(root, dataset))
     if fmt is not Format.table:
         write_run(found, fmt)
     else:
@@ -57,21 +67,47 @@ def show(run: RunId, root: Root = DEFAULT_ROOT, dataset: DatasetName = None, fmt
 
 
 @app.command()
+def checklist(
+    run: RunId,
+    kind: Annotated[str, typer.Option(help="claim (CLAIM, 2024 update) or tripod (TRIPOD+AI, 2024).")] = "claim",
+    root: Root = DEFAULT_ROOT,
+    dataset: WhereRunsAre = None,
+    fmt: AsPaperFormat = PaperFormat.table,
+) -> None:
+    """Fill a reporting checklist from a run, its split, data set and last audit; what only people know is left to them.
+
+    Example: cxremb runs checklist 0a1b2c3d --kind tripod --format markdown
+    """
+    from cxremb.api.runs import checklist as fill
+    from cxremb.checklists import WORDING, checklist_table
+    from cxremb.cli.screen import say, show_table
+
+    found = fill(run, kind, dataset=dataset, root=root)
+    label = f"{found.kind}-{found.run_id}"
+    table = replace(checklist_table(found), title=found.heading(), label=label, notes=[WORDING])
+    if fmt is PaperFormat.table:
+        show_table(table)
+        say(found.heading())
+    else:
+        write(asdict(found), fmt, found.to_arrow().to_pylist(), [table])
+
+
+@app.command()
 def rm(
     run: RunId,
     yes: Annotated[bool, typer.Option("--yes", help="Do it; without, only say what would be done.")] = False,
     root: Root = DEFAULT_ROOT,
-    dataset: DatasetName = None,
+    dataset: WhereRunsAre = None,
 ) -> None:
     """Remove one run: its model, its predictions and its figures.
 
     Example: cxremb runs rm 20261121T101500-0a1b2c3d --yes
     """
     from cxremb.cli.store import human
-    from cxremb.store.dataset import open_dataset
+    from cxremb.store.dataset import data_sets
     from cxremb.training.runs import open_run, remove_run
 
-    found = open_run(open_dataset(root, dataset), run)
+    found = open_run(run, *data_sets(root, dataset))
     if not yes:
         typer.echo(f"{found.run_id}: {found.record.head} on {found.record.label_set}; add --yes to remove it")
         return
@@ -79,27 +115,37 @@ def rm(
 
 
 def show_listing(runs: "Sequence[Run]") -> None:
-    """Two lines per run; at the end, once each, what must be read beside the figures that its number marks."""
-    from rich.markup import escape
+    """A line per run; at the end, once each, what is the same for all and what must be read beside marked figures."""
+    from cxremb.cli.screen import fits, say, show_table
+    from cxremb.table import Table, shared_columns
 
-    from cxremb.cli.run_view import page, plain_table
-
-    caveats = list(dict.fromkeys(caveat for run in runs for caveat in run.caveats))
-    table = plain_table(("run\n[dim]labels, split×models[/]", "arm", "AUROC"))
-    for column in table.columns:
-        column.justify, column.overflow = "left", "fold"
-    table.columns[0].min_width = max(len(run.run_id) for run in runs)  # an id is there to be copied
-    table.columns[-1].no_wrap = True
-    for run in runs:
-        marks = "".join(
-            str(place).translate(RAISED) for place, caveat in enumerate(caveats, 1) if caveat in run.caveats
-        )
-        named = f"{run.run_id}\n[dim]{escape(data_of(run))}[/]"
-        table.add_row(named, escape(arm_of(run)), escape(area(run)) + marks)
-    to = page()
-    to.print(table)
+    own = [[completed(caveat, run.record.dataset) for caveat in run.caveats] for run in runs]
+    caveats = list(dict.fromkeys(caveat for some in own for caveat in some))
+    keys = {(run.record.dataset, run.record.split) for run in runs}
+    names = Counter((dataset, split.partition("@")[0]) for dataset, split in keys)
+    rows = []
+    for run, said in zip(runs, own, strict=True):
+        marks = (str(place).translate(RAISED) for place, caveat in enumerate(caveats, 1) if caveat in said)
+        name = run.record.split.partition("@")[0]
+        several = names[run.record.dataset, name] > 1  # splits of one name: their runs lie on different rows
+        split = (run.record.split if several else name) + " LEAKY" * run.record.leaky
+        place = (run.record.dataset, run.record.label_set, split, str(len(run.record.members)))
+        rows.append([run.run_id, arm_of(run), area(run), "".join(marks), *place])
+    headings = ["run", "arm", "AUROC", "", "data set", "labels", "split", "models"]
+    table, same = shared_columns(Table(headings, rows, prose=[1, 2, 3, 4, 5, 6]), headings[4:])
+    if not fits(table):
+        table = replace(table, rows=[[shortest(row[0], runs), *row[1:]] for row in table.rows])
+    show_table(table)
+    if same:
+        say(f"all: {same}", style="dim")
     for number, caveat in enumerate(caveats, 1):
-        to.print(f"{str(number).translate(RAISED)} {caveat}", style="yellow", markup=False, highlight=False)
+        say(f"{str(number).translate(RAISED)} {caveat}", style="yellow")
+
+
+def shortest(name: str, runs: "Sequence[Run]") -> str:
+    """A part of a run's id that names it as well as the whole: what stands behind the time, if no other run has it."""
+    end = name.rpartition("-")[2]
+    return end if sum(end in run.run_id for run in runs) == 1 else name
 
 
 def arm_of(run: "Run") -> str:
@@ -110,19 +156,11 @@ def arm_of(run: "Run") -> str:
     return run.arm if text in (None, REPORT) or text in run.arm else f"{run.arm} ({text})"
 
 
-def data_of(run: "Run") -> str:
-    """What was learned from which split, and how many models that took."""
-    record = run.record
-    leaky = " LEAKY" if record.leaky else ""
-    return f"{record.label_set}, {record.split.partition('@')[0]}×{len(record.members)}{leaky}"
-
-
 def area(run: "Run") -> str:
     """The AUROC with its interval, short."""
-    value, low, high = run.metric("auroc")
-    if value is None:
-        return "-"
-    return f"{value:.3f}" if low is None or high is None else f"{value:.3f} [{low:.3f}, {high:.3f}]"
+    from cxremb.table import span
+
+    return span(*run.metric("auroc"))
 
 
 def as_dict(run: "Run") -> dict[str, Any]:

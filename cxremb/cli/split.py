@@ -1,31 +1,40 @@
 """`cxremb data split` makes a split, or takes over one that somebody else made, and shows who is in which part."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cxremb.cli import completion
+from cxremb.cli.next_steps import next_steps
 from cxremb.cli.options import DEFAULT_ROOT, OWN_LABELS, DatasetName, Root
 from cxremb.cli.output import AsFormat, Format, write
-from cxremb.cli.progress import WIDTH
+from cxremb.table import Table
 
 if TYPE_CHECKING:
     from cxremb.splits import StoredSplit
+    from cxremb.store.dataset import Dataset
 
 LABELS_SHOWN = 4
 
 
 def split(
-    name: Annotated[str, typer.Argument(help="What `--split` will call it; grouped-5fold and holdout are there.")],
+    name: Annotated[str, typer.Argument(help="What `--split` will call it; patient-5fold and holdout are there.")],
     label_set: Annotated[
-        str | None, typer.Option(help="Whose labels are spread evenly over the parts.", show_default=OWN_LABELS)
+        str | None,
+        typer.Option(
+            help="Whose labels are spread evenly over the parts.",
+            show_default=OWN_LABELS,
+            autocompletion=completion.label_sets,
+        ),
     ] = None,
-    folds: Annotated[int, typer.Option(help="Each fold tests one of so many equal shares.")] = 5,
-    repeats: Annotated[int, typer.Option(help="How often all studies are shared out anew.")] = 1,
+    folds: Annotated[int, typer.Option(min=2, help="Each fold tests one of so many equal shares.")] = 5,
+    repeats: Annotated[int, typer.Option(min=1, help="How often all studies are shared out anew.")] = 1,
     holdout: Annotated[bool, typer.Option("--holdout", help="One fold only: 70:10:20 with five shares.")] = False,
-    group: Annotated[str, typer.Option(help="What keeps studies in one part: patient, report, both, none.")] = (
-        "patient,report"
-    ),
+    group: Annotated[
+        str, typer.Option(help="What keeps studies in one part: patient, report (copies), both, none.")
+    ] = ("patient,report"),
     seed: Annotated[int, typer.Option(help="Decides who comes into which part.")] = 0,
     source: Annotated[
         Path | None,
@@ -37,7 +46,7 @@ def split(
 ) -> None:
     """Make a split of your own, or import a published one; show its parts and whether it keeps patients apart.
 
-    Example: cxremb data split official --from mimic-cxr-2.0.0-split.csv.gz
+    Example: cxremb data split published --from split.csv
     """
     from cxremb.splits import SplitSpec, fold_rows, import_split, new_split
     from cxremb.store.dataset import open_dataset
@@ -57,7 +66,7 @@ def split(
     if fmt is not Format.table:
         write(about(stored) | {"parts": rows}, fmt)
     else:
-        show(stored, rows)
+        show(collection, stored, rows, shown=shown)
 
 
 def about(stored: "StoredSplit") -> dict[str, Any]:
@@ -72,38 +81,33 @@ def about(stored: "StoredSplit") -> dict[str, Any]:
     }
 
 
-def show(stored: "StoredSplit", rows: list[dict[str, Any]]) -> None:
+def show(data: "Dataset", stored: "StoredSplit", rows: list[dict[str, Any]], *, shown: str | None) -> None:
     """One line for each part, with the least and the most over the folds; then what there is to know."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    from cxremb.cli.progress import console
+    from cxremb.cli.screen import say, say_commands, show_table
     from cxremb.splits import shared_patients
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     counts = [name for name in ("images", "studies", "patients") if any(row[name] for row in rows)]
     labels = [label for label, share in rows[0]["prevalence"].items() if share is not None][:LABELS_SHOWN]
-    for heading in ("part", *counts, *labels):
-        table.add_column(heading, justify="left" if heading == "part" else "right")
+    cells = []
     for part in dict.fromkeys(row["part"] for row in rows):
         found = [row for row in rows if row["part"] == part]
-        cells = [span([f"{n:,}" for n in sorted(row[name] for row in found)]) for name in counts]
+        sizes = [span([f"{n:,}" for n in sorted(row[name] for row in found)]) for name in counts]
         shares = [sorted(s for row in found if (s := row["prevalence"][label]) is not None) for label in labels]
-        table.add_row(part, *cells, *(span([f"{share:.1%}" for share in per_fold]) for per_fold in shares))
-    lines = [f"{stored.title}: {stored.means}"]
+        cells.append([part, *sizes, *(span([f"{share:.1%}" for share in per_fold]) for per_fold in shares)])
+    show_table(Table(["part", *counts, *labels], cells))
+    say(f"{stored.title}: {stored.means}")
     if stored.more.get("groups"):
-        lines.append(f"groups that stay whole: {stored.more['groups']:,}")
-    lines += [f"{note.what}: {note.count:,} ({', '.join(note.examples)})" for note in stored.notes]
-    Console(width=max(console.width, WIDTH)).print(table)  # a pipe would get 80 columns
-    for line in lines:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        say(f"groups that stay whole: {stored.more['groups']:,}")
+    for note in stored.notes:
+        say(f"{note.what}: {note.count:,} ({', '.join(note.examples)})")
     if stored.leaky:
         share = f"{shared_patients(stored.table):.1%} of test rows are of patients in train; use needs --allow-leaky"
-        console.print(f"LEAKY: {share}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+        say(f"LEAKY: {share}", "yellow")
     else:
-        console.print("No patient is in two parts of a fold.", highlight=False)
-    console.print(f"use it: --split {stored.name}", style="bold", markup=False, highlight=False)
+        say("No patient is in two parts of a fold.")
+    use = f"--split {shlex.quote(stored.name)}{' --allow-leaky' * stored.leaky}"
+    say(f"use it: {use}", "bold")
+    say_commands(next_steps(data, label_set=shown, more=f" {use}"), "next: ", "bold")
 
 
 def span(values: list[str]) -> str:

@@ -2,13 +2,17 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cxremb.cli.options import DEFAULT_ROOT, DatasetName, Root
-from cxremb.cli.output import AsFormat, Format, write
+from cxremb.cli import completion
+from cxremb.cli.options import DEFAULT_ROOT, DatasetName, Root, Yes
+from cxremb.cli.output import AsFormat, Format, visible, write
+from cxremb.cli.pasted import command, completed
+from cxremb.errors import count_of
 
 if TYPE_CHECKING:
     from cxremb.store.dataset import Dataset
@@ -16,9 +20,16 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="The vectors that are there, whether they are whole, the space they take.", no_args_is_help=True)
 
-Name = Annotated[str, typer.Argument(metavar="STORE", help="An encoder, or a store such as biobert@0123456789ab.")]
-AnyName = Annotated[str | None, typer.Argument(metavar="[STORE]", help="One store; all of them if left out.")]
-Yes = Annotated[bool, typer.Option("--yes", help="Do it; without, only say what would be done.")]
+Name = Annotated[
+    str,
+    typer.Argument(
+        metavar="STORE", help="An encoder, or a store such as biobert@0123456789ab.", autocompletion=completion.stores
+    ),
+]
+AnyName = Annotated[
+    str | None,
+    typer.Argument(metavar="[STORE]", help="One store; all of them if left out.", autocompletion=completion.stores),
+]
 
 
 @app.command()
@@ -27,7 +38,8 @@ def ls(root: Root = DEFAULT_ROOT, dataset: DatasetName = None, fmt: AsFormat = F
 
     Example: cxremb store ls
     """
-    from cxremb.cli.progress import log
+    from cxremb.cli.screen import remark
+    from cxremb.store.clean import size_of
     from cxremb.store.dataset import list_datasets, open_dataset
     from cxremb.store.reader import list_stores
     from cxremb.store.sql import query
@@ -51,50 +63,46 @@ def ls(root: Root = DEFAULT_ROOT, dataset: DatasetName = None, fmt: AsFormat = F
         write(rows, fmt)
         return
     if not rows:
-        log.print(f"{root}: no store yet; make one with `cxremb embed --model efficientnet_b1`", markup=False)
+        from cxremb.encoders.weights import suggested
+
+        embed = f"embed --model {suggested('image')}"
+        remark(f"{root}: no store yet; make one: `{command(embed, root, dataset)}`")
         return
     show_listing(rows)
     show_older(list(older.values()), root)
 
 
 def show_listing(rows: Sequence[Mapping[str, Any]]) -> None:
-    """A line per store; below its name when it was made, of which data set, and from what texts if they were edited."""
-    from rich.markup import escape
+    """A line per store; at the end what is the same for all."""
+    from cxremb.cli.screen import say, show_table
+    from cxremb.table import Table, shared_columns
 
-    from cxremb.cli.run_view import page, plain_table
-
-    table = plain_table(("store\n[dim]data set, created[/]", "version", "rows", "failed", "stale", "size"))
-    for column in table.columns[1:]:
-        column.no_wrap = True  # a number that is cut is another one
-    table.columns[0].min_width = max(len(row["store"]) for row in rows)  # and so is a name
+    names = ["store", "version", "rows", "failed", "stale", "size", "created", "data set", "note"]
+    cells = []
     for row in rows:
-        edited = [f"xxxx={row['xxxx']}"] if row["xxxx"] in ("drop", "mask") else []
-        edited += ["older decoder"] if row["older_decoder"] else []
-        below = ", ".join((row["dataset"], *edited, row["created"]))
+        notes = [f"xxxx={row['xxxx']}"] if row["xxxx"] in ("drop", "mask") else []
+        notes += ["older decoder"] if row["older_decoder"] else []
         numbers = (f"{row[name]:,}" for name in ("version", "rows", "failed"))
-        stale = "[yellow]yes[/]" if row["stale"] else "no"
-        table.add_row(f"{row['store']}\n[dim]{escape(below)}[/]", *numbers, stale, human(row["bytes"]))
-    page().print(table)
+        about = ("yes" if row["stale"] else "no", human(row["bytes"]), row["created"][:10], row["dataset"])
+        cells.append([row["store"], *numbers, *about, ", ".join(notes)])
+    table, same = shared_columns(Table(names, cells, prose=[7, 8]), ["data set", "note"])
+    show_table(table)
+    if same:
+        say(f"all: {same}", style="dim")
 
 
 def show_older(stores: "Sequence[Store]", root: Path) -> None:
     """What making stores of an older decoder again costs: they stay in use until it is done."""
     from cxremb.cli.embed import duration
-    from cxremb.cli.progress import console
+    from cxremb.cli.screen import say, say_commands
     from cxremb.store.clean import versions
 
     for store in stores:
         dataset = store.folder.parent.parent.name
         spent = sum(sum(one.provenance.get("seconds", {}).values()) for one in versions(store.folder))
         took = f"; it took {duration(spent)} in all" if spent else ""
-        line = f"cxremb refresh --model {store.encoder} --dataset {dataset} --root {root}"
-        console.print(
-            f"older decoder: {store.name} stays; making it again encodes {store.manifest.written:,} films{took}\n"
-            f"  {line}",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
-        )
+        say(f"older decoder: {store.name} stays; making it again encodes {store.manifest.written:,} films{took}")
+        say_commands([command(f"refresh --model {store.encoder}", root, dataset)], "  ")
 
 
 @app.command()
@@ -105,7 +113,7 @@ def show(name: Name, root: Root = DEFAULT_ROOT, dataset: DatasetName = None, fmt
     """
     from dataclasses import asdict
 
-    from cxremb.cli.progress import console
+    from cxremb.cli.screen import say
     from cxremb.store.clean import versions
     from cxremb.store.dataset import open_dataset
     from cxremb.store.reader import open_store
@@ -115,7 +123,7 @@ def show(name: Name, root: Root = DEFAULT_ROOT, dataset: DatasetName = None, fmt
     if fmt is not Format.table:
         write([asdict(manifest) for manifest in history], fmt)
         return
-    console.print(f"[bold]{store.name}[/]", highlight=False)
+    say(store.name, "bold")
     terms = {
         "licence": f"{store.manifest.licence} (encoder)",
         "collection": store.manifest.dataset_licence or "not said: an older version, see `cxremb data show`",
@@ -123,12 +131,12 @@ def show(name: Name, root: Root = DEFAULT_ROOT, dataset: DatasetName = None, fmt
     }
     for key, value in {**asdict(store.manifest.recipe), **terms}.items():
         text = ", ".join(value) if isinstance(value, tuple) else json.dumps(value) if isinstance(value, dict) else value
-        typer.echo(f"  {key:<16}{text}")
+        say(f"  {key:<16}{text}", below=18)
     for manifest in history:
         spent = ", ".join(f"{stage} {s:.1f} s" for stage, s in manifest.provenance.get("seconds", {}).items())
-        typer.echo(
+        say(
             f"version {manifest.version}, {manifest.created[:16].replace('T', ' ')}: {manifest.asked:,} asked = "
-            f"{manifest.written:,} written + {manifest.failed:,} failed, {len(manifest.parts):,} parts"
+            f"{manifest.written:,} written + {manifest.failed:,} failed, {count_of(len(manifest.parts), 'part')}"
             + (f"; {spent}" if spent else "")
         )
 
@@ -139,29 +147,28 @@ def check(
 ) -> None:
     """Read every byte and vector, and compare them with what was committed. Exit code 1 if something is wrong.
 
-    Example: cxremb store check
-    """
-    from cxremb.cli.progress import bar, console
-    from cxremb.store.check import check_store, check_tables
-    from cxremb.store.dataset import open_dataset
+    Nothing is believed, run or written: it is the first thing to do with a folder that came from elsewhere.
 
-    data = open_dataset(root, dataset)
-    chosen = stores_of(data, name)
-    problems = [*check_tables(data), *(problem for store in chosen for problem in check_store(store.folder, bar))]
-    wrong = [problem for problem in problems if not problem.harmless]
+    Example: cxremb store check --root from_elsewhere/
+    """
+    from cxremb.api.check import check as check_all
+    from cxremb.cli.progress import bar
+    from cxremb.cli.screen import say
+
+    found = check_all(root, dataset, name, progress=bar)
+    wrong = [problem for problem in found.problems if not problem.harmless]
+    problems = [replace(problem, remedy=completed(problem.remedy, problem.dataset(root))) for problem in found.problems]
     if fmt is not Format.table:
         write([vars(problem) for problem in problems], fmt)
     else:
         for problem in problems:
-            console.print(
-                f"[{'dim' if problem.harmless else 'red'}]{'left over' if problem.harmless else 'WRONG'}[/]", end=" "
-            )
-            console.print(f"{problem.where}: {problem.what}", markup=False, highlight=False, soft_wrap=True)
-            console.print(f"  -> {problem.remedy}", markup=False, highlight=False, soft_wrap=True, style="dim")
-        rows = sum(store.rows for store in chosen)
-        typer.echo(
-            f"{len(chosen)} stores, {rows:,} rows checked: {len(wrong)} wrong, {len(problems) - len(wrong)} left over"
+            mark, style = ("note", "dim") if problem.harmless else ("WRONG", "red")
+            say(visible(f"{mark} {problem.where}: {problem.what}"), style)
+            say(visible(f"  -> {problem.remedy}"), "dim")
+        counts = (
+            f"{count_of(found.stores, 'store')}, {count_of(found.rows, 'row')}, {count_of(found.runs, 'run')} checked"
         )
+        say(f"{counts}: {len(wrong)} wrong, {count_of(len(problems) - len(wrong), 'note')}")
     if wrong:
         raise typer.Exit(1)
 
@@ -183,7 +190,7 @@ def gc(
     """
     import shutil
 
-    from cxremb.store.clean import collect, reclaimable
+    from cxremb.store.clean import clear, collect, leftovers, reclaimable, size_of
     from cxremb.store.dataset import open_dataset
 
     data = open_dataset(root, dataset)
@@ -193,7 +200,11 @@ def gc(
         else:
             paths = reclaimable(store.folder, keep)
             files, size = len(paths), sum(path.stat().st_size for path in paths)
-        typer.echo(f"{store.name}: {files:,} files, {human(size)}")
+        typer.echo(f"{store.name}: {count_of(files, 'file')}, {human(size)}")
+    if name is None:
+        paths = leftovers(data.paths)
+        files, size = clear(data.paths) if yes else (len(paths), sum(map(size_of, paths)))
+        typer.echo(f"old tables and removed stores: {files:,}, {human(size)}")
     cached = size_of(data.paths.cache)
     typer.echo(f"cache: {human(cached)}")
     if yes and data.paths.cache.exists():
@@ -226,19 +237,23 @@ def rm(name: Name, yes: Yes = False, root: Root = DEFAULT_ROOT, dataset: Dataset
     Example: cxremb store rm biobert@0123456789ab --yes
     """
     from cxremb.errors import StoreError
-    from cxremb.store.clean import remove
+    from cxremb.store.clean import remove, size_of
     from cxremb.store.dataset import open_dataset
     from cxremb.store.reader import list_stores, open_store
 
     data = open_dataset(root, dataset)
-    store = open_store(data, name)
-    if name == store.encoder and sum(other.encoder == name for other in list_stores(data)) > 1:
-        names = ", ".join(other.name for other in list_stores(data) if other.encoder == name)
-        raise StoreError(f"several stores of {name}: {names}", hint="name the one to remove in full")
+    if name in {path.name for path in data.paths.embeddings.glob("[!.]*")}:  # whatever it holds, also nothing good
+        folder = data.paths.embeddings / name
+    else:
+        store = open_store(data, name)
+        folder = store.folder
+        if name == store.encoder and sum(other.encoder == name for other in list_stores(data)) > 1:
+            names = ", ".join(other.name for other in list_stores(data) if other.encoder == name)
+            raise StoreError(f"several stores of {name}: {names}", hint="name the one to remove in full")
     if not yes:
-        typer.echo(f"{store.name}: {store.rows:,} rows, {human(size_of(store.folder))}; add --yes to remove it")
+        typer.echo(f"{folder.name}: {human(size_of(folder))}; add --yes to remove it")
         return
-    typer.echo(f"removed {store.name}: {human(remove(store.folder))} freed")
+    typer.echo(f"removed {folder.name}: {human(remove(folder))} freed")
 
 
 def stores_of(data: "Dataset", name: str | None) -> "Sequence[Store]":
@@ -246,11 +261,6 @@ def stores_of(data: "Dataset", name: str | None) -> "Sequence[Store]":
     from cxremb.store.reader import list_stores, open_store
 
     return [open_store(data, name)] if name else list_stores(data)
-
-
-def size_of(folder: Path) -> int:
-    """Bytes of all files in a folder and below; 0 if it is not there."""
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def human(size: float) -> str:

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from cxremb.cli import completion
 from cxremb.cli.options import DEFAULT_ROOT, OWN_LABELS, DatasetName, Root
 from cxremb.cli.output import AsFormat, Format
 
@@ -38,12 +39,25 @@ class Missing(StrEnum):
     KEEP = "keep"
 
 
-LabelSet = Annotated[str | None, typer.Option(help="What to predict.", show_default=OWN_LABELS)]
+LabelSet = Annotated[
+    str | None,
+    typer.Option(help="What to predict.", show_default=OWN_LABELS, autocompletion=completion.label_sets),
+]
 ImageModel = Annotated[
-    str | None, typer.Option(help="Image encoder or store, NAME:3 for its version 3; the newest if left out.")
+    str | None,
+    typer.Option(
+        help="Image encoder or store, NAME:3 for its version 3; if left out the newest, "
+        "of tiny only if there is no other.",
+        autocompletion=completion.image_stores,
+    ),
 ]
 TextModel = Annotated[
-    str | None, typer.Option(help="Text encoder or store, NAME:3 for its version 3; the newest if left out.")
+    str | None,
+    typer.Option(
+        help="Text encoder or store, NAME:3 for its version 3; if left out the newest, "
+        "of tiny_text only if there is no other.",
+        autocompletion=completion.text_stores,
+    ),
 ]
 Text = Annotated[
     str,
@@ -51,13 +65,19 @@ Text = Annotated[
 ]
 SplitName = Annotated[
     str,
-    typer.Option("--split", help="grouped-5fold, holdout, image-80-20, one of `cxremb data split`, or NAME@KEY."),
+    typer.Option(
+        "--split",
+        help="patient-5fold, holdout, image-80-20, one of `cxremb data split`, or NAME@KEY.",
+        autocompletion=completion.splits,
+    ),
 ]
 AllowLeaky = Annotated[
     bool, typer.Option("--allow-leaky", help="Use a split that shares patients; all it gives is marked leaky.")
 ]
-Repeat = Annotated[int, typer.Option(help="Which repeat of the split, if it has several.")]
-PresetName = Annotated[str, typer.Option("--preset", help="A recipe of `cxremb presets`.")]
+Repeat = Annotated[int, typer.Option(min=0, help="Which repeat of the split, if it has several.")]
+PresetName = Annotated[
+    str, typer.Option("--preset", help="A recipe of `cxremb presets`.", autocompletion=completion.presets)
+]
 Seed = Annotated[int, typer.Option(help="Decides initial weights, order and dropout.")]
 
 
@@ -66,15 +86,16 @@ def train(
         str | None,
         typer.Argument(
             help="fusion, image, text, linear, linear-image, linear-text, gated, late, attention, attention-image, "
-            "either; that of the preset if left out."
+            "either; that of the preset if left out.",
+            autocompletion=completion.heads,
         ),
     ] = None,
     preset: PresetName = "default",
-    split: SplitName = "grouped-5fold",
-    fold: Annotated[int, typer.Option(help="Which fold of the split to leave out for testing.")] = 0,
+    split: SplitName = "patient-5fold",
+    fold: Annotated[int, typer.Option(min=0, help="Which fold of the split to leave out for testing.")] = 0,
     repeat: Repeat = 0,
     allow_leaky: AllowLeaky = False,
-    epochs: Annotated[int | None, typer.Option(help="Another number of epochs than the preset's.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Another number of epochs than the preset's.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Another rate than the preset's.")] = None,
     precision: Annotated[
         Precision | None,

@@ -16,6 +16,9 @@ ARCHIVE = Path("data") / "NLMCXR_reports.tgz"
 VIEWS = ("Frontal", "Lateral")  # of a study's first, second, third ... image; the reports do not name them
 
 
+FEWEST = 100  # studies, for five folds with both classes
+
+
 def demo_collection(name: str, films: Path, limit: int | None = None, *, progress: Progress = unwatched) -> Collection:
     """The first `limit` studies (all 3,955 without one), with films drawn into the folder `films` from their terms.
 
@@ -59,8 +62,8 @@ def spread(studies: Sequence[Study], limit: int | None) -> list[Study]:
     """`limit` studies spaced evenly over the collection, in its order."""
     if limit is None or limit >= len(studies):
         return list(studies)
-    if limit < 100:
-        raise DataError(f"--limit {limit} is too few for five folds with both classes", hint="use at least 100")
+    if limit < FEWEST:
+        raise DataError(f"{limit} studies are too few for five folds with both classes", hint=f"take {FEWEST} or more")
     return [studies[index * len(studies) // limit] for index in range(limit)]
 
 

@@ -50,10 +50,10 @@ def read(folder: Path, name: str, licence: str = NOT_GIVEN, *, citation: str = N
     """
     headers, left_out = read_headers(folder)
     if not headers:
-        instead = "; ".join(f"{note.count} {note.what}" for note in left_out) or "it is empty"
+        instead = "; ".join(f"{note.what}: {note.count:,}" for note in left_out) or "it is empty"
         raise DataError(
             f"{folder}: no DICOM image in it ({instead})",
-            hint="check the path; for PNG or JPEG files use `cxremb data add folder`",
+            hint="check the path; for PNG or JPEG files use `cxremb data add folder DIR --name NAME`",
         )
     unique, copies = without_copies(headers, folder)
     patients = patient_of_each(unique, folder)

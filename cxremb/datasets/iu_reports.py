@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from cxremb.datasets.tree import refuse_no_folder
 from cxremb.datasets.views import view_named
 from cxremb.errors import DataError
 from cxremb.ids import clean_id
@@ -132,8 +133,7 @@ def read_rows(path: Path, columns: Sequence[str]) -> list[Cells]:
 
 def read_folder(folder: Path) -> Iterator[tuple[str, bytes]]:
     """Name and content of every XML file in `folder` and below."""
-    if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder of XML reports", hint="check the path given to --reports")
+    refuse_no_folder(folder)
     for path in sorted(folder.rglob("*")):
         if path.suffix.lower() == ".xml" and not path.name.startswith("."):  # ._1.xml: left by a Mac's archiver
             try:

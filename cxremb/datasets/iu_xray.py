@@ -16,7 +16,7 @@ from cxremb.datasets.iu_reports import (
     read_projections,
     uid_of,
 )
-from cxremb.datasets.tree import all_files, counted
+from cxremb.datasets.tree import all_files, counted, refuse_no_folder
 from cxremb.errors import DataError
 from cxremb.images.dicom import INSTALL
 from cxremb.store.files import sha256_of
@@ -126,8 +126,7 @@ def find_films(folder: Path) -> tuple[dict[str, Path], list[Note]]:
 
     Raises `DataError` if there is no such folder, no image in it, or one id with two different files.
     """
-    if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder of images", hint="check the path given to --images")
+    refuse_no_folder(folder)
     films: dict[str, Path] = {}
     copies = []
     for path in all_files(folder):

@@ -90,7 +90,7 @@ def read(folder: Path, name: str = NAME) -> Collection:
     if not films:
         raise DataError(
             f"{folder}: no image in {', '.join(PARTS)} / {' or '.join(CLASSES)}",
-            hint="give the folder chest_xray; for a class per folder without parts use `cxremb data add folder`",
+            hint="give the folder chest_xray; or, of other folders: `cxremb data add folder DIR --name NAME`",
         )
     ids = name_films(films)
     counts = Counter((film.part, film.group) for film in films)

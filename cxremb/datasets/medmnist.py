@@ -79,7 +79,7 @@ def read(file: Path, unpack_to: Path, name: str | None = None, *, progress: Prog
     Raises `DataError` for what is no such file or does not fit its name, `StoreError` if it cannot be unpacked.
     """
     arrays = open_arrays(file)
-    published = published_sets().get(re.sub(r"_(64|128|224)$", "", file.stem.lower()))  # its size is in its name
+    published = published_sets().get(set_name(file))
     if published is None or published.task != "multilabel":
         arrays = arrays.as_classes()
     kind = published or derive(arrays)
@@ -151,6 +151,11 @@ def label_values(kind: MedSet, label_set: LabelSet, values: NDArray[np.int64]) -
     return {label: float(value) for label, value in zip(label_set.labels, values, strict=True)}
 
 
+def set_name(file: Path) -> str:
+    """The name of the set: that of its file, less the size."""
+    return re.sub(r"_(64|128|224)$", "", file.stem.lower())
+
+
 def notes_on(arrays: Arrays, published: MedSet | None, unpack_to: Path) -> list[Note]:
     """What was done, what the file is not, and what nobody knows."""
     n = sum(arrays.counts.values())
@@ -163,7 +168,8 @@ def notes_on(arrays: Arrays, published: MedSet | None, unpack_to: Path) -> list[
         hint = "name the file as published, such as pneumoniamnist.npz, to have the classes named"
         notes.append(Note(f"images of a set that is not known here, {arrays.file.stem}", n, hint=hint))
     elif side in published.md5 and md5_of(arrays.file) != published.md5[side]:
-        hint = "the MD5 differs: rows may be changed or in another order; `cxremb data fetch` has the published one"
+        hint = "the MD5 differs: rows may be changed or in another order; the published one: "
+        hint += f"`cxremb data fetch {set_name(arrays.file)}`"
         notes.append(Note("images in a file that is not, byte for byte, the published one", n, hint=hint))
     if published and published.task == "ordinal":
         notes.append(Note("grades taken as classes: their order is not used", len(published.labels)))

@@ -7,6 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
 
+from cxremb.datasets.chexpert_labels import NORMAL_ABNORMAL, abnormal_values
 from cxremb.datasets.mimic_release import (
     KINDS,
     Release,
@@ -18,10 +19,10 @@ from cxremb.datasets.mimic_release import (
 )
 from cxremb.datasets.mimic_reports import Reports, open_reports
 from cxremb.datasets.mimic_sections import parse_report
-from cxremb.datasets.mimic_tables import NORMAL_ABNORMAL, UNCERTAIN, ListedFilm, label_sets, labeller
+from cxremb.datasets.mimic_tables import BY_HAND, ListedFilm, label_sets, readings_of
 from cxremb.datasets.views import view_named, view_notes
-from cxremb.errors import DataError
-from cxremb.types import EXAMPLES, Collection, Image, Note, NoteCounter, Study, notes_of
+from cxremb.store.readings import check_policy, decide
+from cxremb.types import EXAMPLES, Collection, Image, Note, NoteCounter, Policy, Study, notes_of
 
 NAME = "mimic_cxr"
 LICENCE = "PhysioNet Credentialed Health Data License 1.5.0"
@@ -59,8 +60,7 @@ def read(root: Path, reports: Path | None = None, uncertain: str = "ignore") -> 
     Tables are read at once; folders and reports as the collection is. What is held grows with the ids, not the texts.
     Raises `DataError`, naming file and line, for what cannot be read or contradicts itself.
     """
-    if uncertain not in UNCERTAIN:
-        raise DataError(f"--uncertain cannot be {uncertain!r}", hint=f"say one of: {', '.join(UNCERTAIN)}")
+    check_policy(Policy("chexpert", uncertain))
     texts = open_reports(reports) if reports else None
     release = open_release(root)
     notes: list[Note] = []
@@ -86,12 +86,19 @@ def read(root: Path, reports: Path | None = None, uncertain: str = "ignore") -> 
 def studies(release: Release, texts: Reports | None, uncertain: str, *, notes: list[Note]) -> Iterator[Study]:
     """The studies that have films, as listed, then those that have a report alone; `notes` are filled at the end."""
     reader = SectionReader(texts)
-    labels_of = labeller(uncertain)
+    first = next(iter(release.findings), "")
 
     def study(number: int, patient: int) -> Study:
-        codes = {name: table[number] for name, table in release.findings.items() if number in table}
-        parts = {SPLIT: release.parts[number]} if number in release.parts else {}
-        return Study(str(number), str(patient), reader.read(patient, number), labels=labels_of(codes), parts=parts)
+        said = {name: readings_of(table[number]) for name, table in release.findings.items() if number in table}
+        abnormal = abnormal_values(decide(Policy(first, uncertain), said[first])) if first in said else {}
+        return Study(
+            str(number),
+            str(patient),
+            reader.read(patient, number),
+            labels={NORMAL_ABNORMAL: abnormal} if abnormal else {},
+            parts={SPLIT: release.parts[number]} if number in release.parts else {},
+            readings=said,
+        )
 
     for number, patient in release.patients.items():
         yield study(number, patient)
@@ -158,7 +165,7 @@ def table_notes(release: Release, extra: Set[int]) -> list[Note]:
         unnamed = NoteCounter(f"studies that the {name} table does not name", f"kept; {name} says nothing of them")
         for study in sorted(table.keys() - release.patients.keys() - extra):
             unknown.add(study)
-        for study in sorted(release.patients.keys() - table.keys()):
+        for study in sorted(release.patients.keys() - table.keys()) if name != BY_HAND else ():
             unnamed.add(study)
         notes += notes_of(unknown, unnamed)
     return [note for note in notes if note.count]

@@ -9,7 +9,18 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cxremb.datasets.mimic_tables import LABELLERS, ListedFilm, find_table, read_findings, read_metadata, read_split
+from cxremb.datasets.mimic_tables import (
+    BY_HAND,
+    BY_HAND_TABLE,
+    LABELLERS,
+    ListedFilm,
+    find_table,
+    read_by_hand,
+    read_findings,
+    read_metadata,
+    read_split,
+)
+from cxremb.datasets.tree import refuse_no_folder
 from cxremb.errors import DataError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".dcm")  # as published, resized by users, or of MIMIC-CXR itself
@@ -21,7 +32,7 @@ class Release:
     """The published folder: what its tables say of studies, kept; its films, read anew each time."""
 
     files: Path
-    tables: Mapping[str, Path]  # of `KINDS`, those that are there
+    tables: Mapping[str, Path]  # of `KINDS`, and the one filled by hand, those that are there
     patients: dict[int, int] = field(default_factory=dict)  # study -> patient, in the order listed
     ids: set[str] = field(default_factory=set)  # of all films listed
     repeated: set[str] = field(default_factory=set)  # of those listed more than once, and alike
@@ -50,6 +61,7 @@ class Release:
 
 def open_release(root: Path) -> Release:
     """The tables of the folder, read and checked. Raises `DataError` if it is no MIMIC-CXR-JPG."""
+    refuse_no_folder(root)
     tables = {kind: path for kind in KINDS if (path := find_table(root, kind))}
     release = Release(root / "files", tables)
     if "metadata" not in tables and not next(patients(release.files), None):
@@ -60,6 +72,9 @@ def open_release(root: Path) -> Release:
         )
     index_films(release)
     release.findings.update({name: read_findings(tables[name]) for name in LABELLERS if name in tables})
+    if by_hand := find_table(root, BY_HAND_TABLE):
+        tables[BY_HAND] = by_hand
+        release.findings[BY_HAND] = read_by_hand(by_hand)
     release.parts.update(read_split(tables["split"]) if "split" in tables else {})
     return release
 

@@ -4,41 +4,30 @@ The labels are those that CheXpert and NegBio read from the reports; what their 
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
+from cxremb.datasets.chexpert_labels import LABELS as CHEXPERT
+from cxremb.datasets.chexpert_labels import abnormal_set
 from cxremb.errors import DataError
 from cxremb.ids import clean_id
+from cxremb.store.readings import in_words
 from cxremb.tablefile import open_table
-from cxremb.types import LabelSet, part_named
+from cxremb.types import LabelSet, Policy, part_named
 
 FETCH_AGAIN = "fetch it again from PhysioNet and compare its SHA-256 with SHA256SUMS.txt"
 
 
 LABELLERS = {"chexpert": "CheXpert", "negbio": "NegBio"}
-LABELS = (
-    "Atelectasis",
-    "Cardiomegaly",
-    "Consolidation",
-    "Edema",
-    "Enlarged Cardiomediastinum",
-    "Fracture",
-    "Lung Lesion",
-    "Lung Opacity",
-    "No Finding",
-    "Pleural Effusion",
-    "Pleural Other",
-    "Pneumonia",
-    "Pneumothorax",
-    "Support Devices",
-)
-NORMAL_ABNORMAL = "normal_abnormal"  # the set that commands use where none is named
-NORMAL, DEVICES = "No Finding", "Support Devices"
+BY_HAND = "radiologist"  # the label set of the 687 studies of test that one labelled
+BY_HAND_TABLE = "test-set-labeled"
+SPELLED = {"Airspace Opacity": "Lung Opacity"}  # as that table has it
+LABELS = tuple(sorted(CHEXPERT))
 NO, YES, UNSURE, BLANK = range(4)
 CODES = {"0": NO, "0.0": NO, "1": YES, "1.0": YES, "-1": UNSURE, "-1.0": UNSURE, "": BLANK}
-UNCERTAIN = {"ignore": "is missing", "zero": "is 0", "one": "is 1"}  # policy -> what it makes of -1
+VALUES = {NO: 0.0, YES: 1.0, UNSURE: -1.0}
 
 
 class ListedFilm(NamedTuple):
@@ -102,12 +91,24 @@ def read_findings(path: Path) -> dict[int, bytes]:
     Bytes, because there are 227,827 studies and few distinct rows. Raises `DataError`, naming the line, for a value
     that is none of 0, 1, -1 and blank, and for two rows of one study that differ.
     """
+    return coded(path, {label: label for label in LABELS})
+
+
+def read_by_hand(path: Path) -> dict[int, bytes]:
+    """As `read_findings`, of the table that a radiologist filled; a label that it has no column for is blank."""
+    columns = open_table(path, encoding="utf-8", delimiter=",", remedy=FETCH_AGAIN).columns
+    return coded(path, {label: name for name in columns if (label := SPELLED.get(name, name)) in LABELS})
+
+
+def coded(path: Path, columns: Mapping[str, str]) -> dict[int, bytes]:
+    """Study -> one byte for each of `LABELS`. columns: label -> the column that has it."""
     found: dict[int, bytes] = {}
     distinct: dict[bytes, bytes] = {}
-    for line, (study, *cells) in read_rows(path, ("study_id", *LABELS)):
-        if unknown := [f"{label} is {cell!r}" for label, cell in zip(LABELS, cells, strict=True) if cell not in CODES]:
+    for line, (study, *cells) in read_rows(path, ("study_id", *columns.values())):
+        said = dict(zip(columns, cells, strict=True))
+        if unknown := [f"{label} is {cell!r}" for label, cell in said.items() if cell not in CODES]:
             raise DataError(f"{path}: line {line}: {unknown[0]}; it may be 1, 0, -1 or blank", hint=FETCH_AGAIN)
-        codes = bytes([CODES[cell] for cell in cells])
+        codes = bytes([CODES[said.get(label, "")] for label in LABELS])
         codes = distinct.setdefault(codes, codes)
         if found.setdefault(number(path, line, "study_id", cell=study), codes) != codes:
             raise DataError(
@@ -133,39 +134,19 @@ def number(path: Path, line: int, column: str, *, cell: str) -> int:
 
 def label_sets(labellers: Mapping[str, Path], uncertain: str) -> list[LabelSet]:
     """One multi-label set for each labeller's table, and `normal_abnormal` of the first."""
-    policy = f"uncertain (-1) {UNCERTAIN[uncertain]}; blank (not mentioned) is missing"
-    sets = [
-        LabelSet(name, "multilabel", f"what {LABELLERS[name]} read from the report ({path.name})", LABELS, policy)
-        for name, path in labellers.items()
-    ]
-    if sets:
-        first = LABELLERS[sets[0].name]
-        means = f"1 if {first} read any finding but support devices, 0 if it read No Finding, else missing"
-        sets.append(LabelSet(NORMAL_ABNORMAL, "binary", means, ("abnormal",), policy))
-    return sets
+    sets = []
+    for name, path in labellers.items():
+        policy = Policy(name, uncertain)
+        means = f"what {LABELLERS.get(name, 'a radiologist')} read from the report ({path.name})"
+        sets.append(LabelSet(name, "multilabel", means, LABELS, in_words(policy, several=False), policy))
+    return (
+        [*sets, abnormal_set(LABELLERS.get(sets[0].name, "a radiologist"), Policy(sets[0].name, uncertain))]
+        if sets
+        else []
+    )
 
 
-def labeller(uncertain: str) -> Callable[[Mapping[str, bytes]], dict[str, Mapping[str, float]]]:
-    """The function from a study's codes per labeller to its labels per label set, under this policy."""
-    # Few studies have a row of their own, so most of these small dictionaries are shared.
-    values_of = lru_cache(maxsize=65536)(lambda codes: label_values(codes, uncertain))
-
-    def labels_of(codes: Mapping[str, bytes]) -> dict[str, Mapping[str, float]]:
-        labels: dict[str, Mapping[str, float]] = {name: values_of(row) for name, row in codes.items()}
-        abnormal = abnormal_values(next(iter(labels.values()), {}))
-        return {name: values for name, values in {**labels, NORMAL_ABNORMAL: abnormal}.items() if values}
-
-    return labels_of
-
-
-def label_values(codes: bytes, uncertain: str) -> dict[str, float]:
-    """Label -> 0 or 1; a missing one is absent."""
-    value = {NO: 0.0, YES: 1.0, **({} if uncertain == "ignore" else {UNSURE: float(uncertain == "one")})}
-    return {label: value[code] for label, code in zip(LABELS, codes, strict=True) if code in value}
-
-
-def abnormal_values(values: Mapping[str, float]) -> dict[str, float]:
-    """1 if any finding is, support devices aside; else 0 if No Finding is 1; else nothing is known."""
-    if any(value for label, value in values.items() if label not in (NORMAL, DEVICES)):
-        return {"abnormal": 1.0}
-    return {"abnormal": 0.0} if values.get(NORMAL) else {}
+@lru_cache(maxsize=65536)  # few studies have a row of their own, so most of these small dictionaries are shared
+def readings_of(codes: bytes) -> Mapping[str, Mapping[str, float]]:
+    """What the one reader of a table says of a study: label -> 1, 0 or -1; blank is left out."""
+    return {"": {label: VALUES[code] for label, code in zip(LABELS, codes, strict=True) if code in VALUES}}

@@ -81,10 +81,23 @@ def extract(archive: Path, draft: Path, progress: OnBytes) -> None:
     with archive.open("rb") as raw, gzip.open(raw) as unzipped, tarfile.open(fileobj=unzipped, mode="r:") as members:
         for member in members:
             check_member(member, archive)
-            members.extract(member, draft, filter="data")  # refuses escapes too, and drops owners and odd modes
+            write_member(members, member, draft / member.name)
             progress(raw.tell(), total, f"unpacking {archive.name}")
         while unzipped.read(BLOCK_BYTES):  # to the end: only there does gzip compare its checksum
             pass
+
+
+def write_member(members: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> None:
+    """A file or folder with the owner and mode of any new one: `extract` cannot promise that before Python 3.11.4."""
+    if member.isdir():
+        path.mkdir(parents=True, exist_ok=True)
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = members.extractfile(member)
+    if content is None:
+        raise tarfile.ReadError(f"{member.name} has no content")
+    with content, path.open("wb") as file:
+        shutil.copyfileobj(content, file, BLOCK_BYTES)
 
 
 def check_member(member: tarfile.TarInfo, archive: Path) -> None:
@@ -94,6 +107,8 @@ def check_member(member: tarfile.TarInfo, archive: Path) -> None:
         trouble = "leads out of the folder it is unpacked in"
     elif not (member.isfile() or member.isdir()):
         trouble = "is a link or a device"
+    elif member.issparse():
+        trouble = "is a file with holes, which may be larger than any disk"
     else:
         return
     raise FetchError(

@@ -9,7 +9,7 @@ from pathlib import Path, PurePath
 from cxremb.errors import DataError
 from cxremb.types import EXAMPLES, Note
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".npy", ".dcm")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".npy", ".dcm", ".dicom")
 NOT_GIVEN = "not given"
 # Names of folders, and ends of file names, that say: no film, but what somebody drew or computed on one.
 MASKS = frozenset(
@@ -43,14 +43,15 @@ MASK_NOTE = "files in folders of masks or labels, or named as the mask of a film
 MASK_HINT = "they are no films: add their folder by itself if they are what you want to add"
 
 
-def image_files(folder: Path) -> tuple[list[Path], list[Path]]:
+def image_files(folder: Path, needed: bool = True) -> tuple[list[Path], list[Path]]:
     """The images at and below `folder`, and all other files, both sorted; links to folders are followed.
 
-    Hidden files and a Mac's `__MACOSX` are never images. Raises `DataError` if there is no such folder or no image.
+    Hidden files and a Mac's `__MACOSX` are never images. Raises `DataError` if there is no such folder, or no image
+    where one is `needed`.
     """
     files = all_files(folder)
     images = [path for path in files if path.suffix.lower() in SUFFIXES and not is_litter(path.relative_to(folder))]
-    if not images:
+    if needed and not images:
         raise DataError(
             f"{folder}: no image in it (looked for {', '.join(SUFFIXES)}, in folders below too)", hint="check the path"
         )
@@ -58,10 +59,17 @@ def image_files(folder: Path) -> tuple[list[Path], list[Path]]:
     return images, [path for path in files if path not in taken]
 
 
-def all_files(folder: Path) -> list[Path]:
-    """Every file at and below `folder`, sorted. Raises `DataError` if one cannot be reached or named in UTF-8."""
+def refuse_no_folder(folder: Path) -> None:
+    """Raises `DataError` if it is a file, or not there."""
+    if folder.is_file():
+        raise DataError(f"{folder}: a file, and a folder is needed", hint=f"give the folder: {folder.parent}")
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder", hint="check the path")
+
+
+def all_files(folder: Path) -> list[Path]:
+    """Every file at and below `folder`, sorted. Raises `DataError` if one cannot be reached or named in UTF-8."""
+    refuse_no_folder(folder)
 
     def stop(error: OSError) -> None:
         raise DataError(

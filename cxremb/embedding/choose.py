@@ -1,9 +1,11 @@
 """Which store of a modality is read: the one that is named, else the newest; and what to type where there is none."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from cxremb.encoders.weights import suggested
+from cxremb.encoders.table import ENCODERS
+from cxremb.encoders.weights import BUILT_IN, suggested
 from cxremb.errors import StoreError
 from cxremb.store.dataset import Dataset
 from cxremb.store.manifest import Recipe
@@ -29,7 +31,7 @@ def choose_stores(
         model = models[modality]
         there = usual_stores(dataset, modality)
         if model is not None:
-            stores[modality] = open_store(dataset, model)
+            stores[modality] = named_store(dataset, model)
             if stores[modality].modality != modality:
                 raise StoreError(f"{model} is no {modality} encoder", hint=f"name one with --{modality}-model")
         elif there:
@@ -41,9 +43,26 @@ def choose_stores(
     return stores, notes
 
 
+def named_store(dataset: Dataset, model: str) -> Store:
+    """As `open_store`; where it is only not made yet, the error says how it is."""
+    try:
+        return open_store(dataset, model)
+    except StoreError as error:
+        edited = [store for store in list_stores(dataset) if store.encoder == model]
+        if edited:
+            error.hint = as_written_hint(edited[0])
+        elif model in ENCODERS:
+            error.hint = f"make it: `cxremb embed --model {model}`"
+        raise
+
+
 def usual_stores(dataset: Dataset, modality: str) -> list[Store]:
-    """Those that are read unless another is named, newest first."""
-    return [store for store in encoded_stores(dataset, modality) if store.xxxx == KEEP]
+    """Those that are read unless another is named, newest first.
+
+    Of the built-in encoders, whose vectors mean nothing, only where there is no other.
+    """
+    found = [store for store in encoded_stores(dataset, modality) if store.xxxx == KEEP]
+    return [store for store in found if store.encoder not in BUILT_IN] or found
 
 
 def encoded_stores(dataset: Dataset, modality: str) -> list[Store]:
@@ -62,7 +81,7 @@ def no_store(dataset: Dataset, modality: str) -> StoreError:
         )
     return StoreError(
         f"{dataset.name} has no store of texts as they are written; it has {', '.join(one.title for one in edited)}",
-        hint=f"{embed_hint(edited[0], KEEP)}, or name one in full with --text-model",
+        hint=as_written_hint(edited[0]),
     )
 
 
@@ -104,12 +123,17 @@ def embed_hint(store: Store, xxxx: str) -> str:
     """What to type for such a store of texts edited so."""
     what = store.manifest.provenance.get("encode", {})
     options = {
-        "weights": what.get("weights"),
+        "weights": shlex.quote(what["weights"]) if what.get("weights") else None,
         "precision": "bf16" if store.manifest.recipe.precision == "half" else None,
         MARKS: xxxx if xxxx != KEEP else None,
     }
     flags = "".join(f" --{name} {value}" for name, value in options.items() if value)
     return f"run `cxremb embed --model {what.get('model', store.encoder)}{flags}`"
+
+
+def as_written_hint(edited: Store) -> str:
+    """What to type where there are only edited texts."""
+    return f"{embed_hint(edited, KEEP)}; or read one that is there: --text-model {edited.name}"
 
 
 def check_text(dataset: Dataset, store: Store, text: str) -> None:

@@ -3,23 +3,27 @@
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cxremb import images
-from cxremb.embedding.decode import FEW, Answer, Decoders
-from cxremb.embedding.pixels import open_pixels
+from cxremb.embedding.decode import FEW, Answer, Decoders, Files, all_failed, decode, look
+from cxremb.embedding.pixels import PixelCache, open_pixels
 from cxremb.embedding.plan import Group, Item
 from cxremb.encoders.base import ImageEncoder, Machine, TextEncoder, Vectors, start_encoding
-from cxremb.errors import EncoderError, ImageError
+from cxremb.errors import EncoderError
 from cxremb.types import Progress, unwatched
 
 Block = tuple[Sequence[Group], Vectors]  # some groups and their vectors, in the same order
+Stacked = tuple[Sequence[Group], NDArray[np.uint8]]  # groups, and their films (n, side, side)
 Started = tuple[Sequence[Group], Sequence[Callable[[], Vectors]]]  # groups, and what waits for their vectors, in parts
 TEXTS_AT_ONCE = 4096  # tokenised together to learn their lengths
 WASTE = 1.05  # tokens forwarded / real tokens, at most, in any batch
@@ -70,8 +74,8 @@ class Log:
             self.film_notes.setdefault(text, []).extend(item.item_id for item in group)
 
     def waiting_for(self) -> str:
-        """The stage that has taken most of the time so far; the others wait for it."""
-        return max(self.seconds, key=lambda stage: self.seconds[stage]) if self.seconds else "start"
+        """`, waiting for` the stage that has taken most of the time so far; nothing before any has taken some."""
+        return f", waiting for {max(self.seconds, key=lambda stage: self.seconds[stage])}" if self.seconds else ""
 
     def add(self, other: "Log") -> None:
         """Take up what another process did. Seconds are summed over workers: they are work, not waiting."""
@@ -105,54 +109,94 @@ def encode_films(
     cache: the data set's folder of derived files.
     """
     with closing(films_of(groups, encoder.frame, machine, log=log, cache=cache)) as films:
-        watched = log.progress(films, len(groups), lambda: f"encoding images, waiting for {log.waiting_for()}")
-        yield from finished(start_films(watched, encoder, machine, log=log), machine, log)
+        watched = log.progress(films, len(groups), lambda: f"encoding images{log.waiting_for()}")
+        with closing(ready_ahead(stacked(watched, machine.batch_size, log), machine)) as batches:
+            yield from finished(start_films(batches, encoder, machine, log=log), machine, log)
 
 
-def start_films(
-    films: Iterator[tuple[Group, Answer]], encoder: ImageEncoder, machine: Machine, *, log: Log
-) -> Iterator[Started]:
-    """Each batch as it is started. It is smaller from where the device has run out of memory."""
+def stacked(films: Iterator[tuple[Group, Answer]], size: int, log: Log) -> Generator[Stacked, None, None]:
+    """The films in batches of at most `size`, each in one array, without those that failed."""
+    while batch := list(islice(films, size)):
+        good = [(group, film) for group, film in batch if isinstance(film, images.Film)]
+        for group, film in batch:
+            if isinstance(film, images.Film):
+                log.note(group, film.notes)
+            else:
+                for item, error in zip(group, film, strict=True):  # each says what is wrong with its own file
+                    log.fail((item,), error.stage, str(error))
+        if good:
+            yield [group for group, _ in good], np.stack([film.pixels for _, film in good])
+
+
+def ready_ahead(batches: Generator[Stacked, None, None], machine: Machine) -> Generator[Stacked, None, None]:
+    """The batches; on CUDA each is made ready by a thread while the one before it is started."""
+    if not machine.device.startswith("cuda"):
+        with closing(batches):
+            yield from batches
+        return
+    with closing(batches), ThreadPoolExecutor(1, "batches") as thread:
+        coming = thread.submit(next, batches, None)
+        while batch := coming.result():
+            coming = thread.submit(next, batches, None)
+            yield batch
+
+
+def start_films(batches: Iterator[Stacked], encoder: ImageEncoder, machine: Machine, *, log: Log) -> Iterator[Started]:
+    """Each batch as it is started. It is started in smaller parts from where the device has run out of memory."""
     size = machine.batch_size
     while True:
         with log.measure("decode"):  # time spent waiting for it
-            batch = list(islice(films, size))
-        if not batch:
+            batch = next(batches, None)
+        if batch is None:
             return
-        good = [(group, film) for group, film in batch if not isinstance(film, ImageError)]
-        for group, film in batch:
-            if isinstance(film, ImageError):
-                log.fail(group, film.stage, str(film))
-            else:
-                log.note(group, film.notes)
+        groups, films = batch
         with log.measure("forward"):
-            waiting, size = start_batch(encoder, [film.pixels for _, film in good], np.stack, size=size)
+            waiting, size = start_batch(encoder, films, size=size)
         if size < machine.batch_size:
             log.counts["batch_size_that_fits"] = size
-        yield [group for group, _ in good], waiting
+        yield groups, waiting
 
 
 def films_of(
     groups: Sequence[Group], frame: images.Frame, machine: Machine, *, log: Log, cache: Path
 ) -> Generator[tuple[Group, Answer], None, None]:
-    """Each group with its film, in order: from the pixel cache where it is there, else decoded, and kept if asked."""
+    """Each group with its film, in order: pixels from the cache where they are, else decoded, and kept if asked.
+
+    A film whose file is gone or altered is none in either case: the cache saves time and changes nothing else.
+    """
     kept = open_pixels(cache, frame)
-    missing = [group for group in groups if group[0].content not in kept]
-    log.count("films_from_pixel_cache", len(groups) - len(missing))
-    decoders = Decoders(frame, machine.workers, processes=len(missing) >= FEW)
+    known = [group[0].content in kept for group in groups]
+    log.count("films_from_pixel_cache", sum(known))
+    work = partial(decode, frame=frame)
+    decoders = Decoders(work, all_failed, machine.workers, processes=known.count(False) >= FEW)
+    limit = 4 * max(machine.batch_size, machine.workers)
     try:
-        files = ([(item.source, item.content) for item in group] for group in missing)
-        answers = decoders.run(files, limit=4 * max(machine.batch_size, machine.workers))
-        for group in groups:
-            content = group[0].content
-            there = content in kept
-            answer = images.Film(kept.film(content), content) if there else next(answers)
-            if machine.keep_pixels and not there and not isinstance(answer, ImageError):
-                kept.keep(content, answer.pixels)
+        decoded = decoders.run(
+            (files_of(group) for group, there in zip(groups, known, strict=True) if not there), limit
+        )
+        for group, there in zip(groups, known, strict=True):
+            answer = known_film(group, kept) if there else next(decoded)
+            if machine.keep_pixels and not there and isinstance(answer, images.Film):
+                kept.keep(answer)
             yield group, answer
         kept.flush()
     finally:
         decoders.close()
+
+
+def files_of(group: Group) -> Files:
+    """The files of a group, each with the SHA-256 it had when it was added."""
+    return [(item.source, item.content) for item in group]
+
+
+def known_film(group: Group, kept: PixelCache) -> Answer:
+    """The film of a group whose pixels are kept, if one of its files is as it was: by its stamp, or else its bytes."""
+    content = group[0].content
+    if not kept.unchanged(content, [item.source for item in group]):
+        there = look(files_of(group))
+        if not isinstance(there, images.Film):
+            return there
+    return images.Film(kept.film(content), content, tuple(kept.notes.get(content, ())))
 
 
 def encode_texts(groups: Sequence[Group], encoder: TextEncoder, machine: Machine, *, log: Log) -> Iterator[Block]:
@@ -181,7 +225,7 @@ def encode_texts(groups: Sequence[Group], encoder: TextEncoder, machine: Machine
             log.count("tokens", sum(lengths[index] for index in batch))
             log.count("tokens_forwarded", len(batch) * lengths[batch[-1]])
             with log.measure("forward"):
-                waiting, _ = start_batch(encoder, [groups[index][0].source for index in batch], list, size=len(batch))
+                waiting, _ = start_batch(encoder, [groups[index][0].source for index in batch], size=len(batch))
             yield [groups[index] for index in batch], waiting
 
     yield from finished(started(), machine, log)
@@ -207,7 +251,7 @@ def token_batches(order: Iterable[int], lengths: Sequence[int], budget: int) -> 
 
 
 def start_batch(
-    encoder: ImageEncoder | TextEncoder, batch: Sequence[Any], pack: Callable[[Sequence[Any]], Any], *, size: int
+    encoder: ImageEncoder | TextEncoder, batch: NDArray[np.uint8] | list[str], *, size: int
 ) -> tuple[list[Callable[[], Vectors]], int]:
     """(what waits for the vectors of the batch, the batch size to go on with), in halves if the device lacks memory.
 
@@ -217,7 +261,7 @@ def start_batch(
     start = 0
     while start < len(batch):
         try:
-            waiting.append(start_encoding(encoder, pack(batch[start : start + size])))
+            waiting.append(start_encoding(encoder, batch[start : start + size]))
             start += size
         except Exception as error:
             if type(error).__name__ != "OutOfMemoryError":  # torch's, which only a job that uses torch has imported

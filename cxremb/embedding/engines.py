@@ -37,13 +37,14 @@ def fill(
     """Parts for the plan's `todo`, or for one share of it; what became of it is in the log.
 
     share: (number, of how many), told apart by content, so that equal contents are in one share. A content that the
-    store holds under another id is copied. Interrupted, it writes what is finished before it goes.
+    store holds under another id (a film was renamed), or of another study, is copied. Interrupted, it writes what is
+    finished before it goes.
     """
     number, of = share
     groups = group_by_content([item for item in plan.todo if int(item.content[:8], 16) % of == number])
     writer = PartWriter(folder, encoder.recipe, encoder.licence, machine.part_items, log)
     known: set[str] = set()
-    for copied, vectors in known_blocks(folder, plan.parts, groups, poolings=encoder.recipe.poolings):
+    for copied, vectors in known_blocks(plan.there, groups, poolings=encoder.recipe.poolings):
         writer.add(copied, vectors)
         known.update(group[0].content for group in copied)
     fresh = [group for group in groups if group[0].content not in known]

@@ -4,7 +4,7 @@ import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -40,7 +40,7 @@ class Update:
     reused: int
     added: int
     encoded: int  # contents that went through the network
-    failures: Sequence[Failure]
+    failures: Sequence[Failure] = field(repr=False)
     seconds: float
     stages: Mapping[str, float]  # seconds by stage
     counts: Mapping[str, int]
@@ -77,7 +77,7 @@ def embed(
     if not update.store.manifest.written:
         raise StoreError(
             f"none of {update.asked} items could be encoded; the first: {update.failures[0].message}",
-            hint='mend the files and embed again; every failure: cxremb sql "from failures"',
+            hint='mend the files and embed again; every failure: `cxremb sql "from failures"`',
         )
     return update
 
@@ -223,6 +223,7 @@ def failure_table(failures: Sequence[Failure]) -> pa.Table:
             "path": failure.item.source if failure.item.section == "image" else None,
             "stage": failure.stage,
             "message": failure.message,
+            "content": failure.item.content or None,
         }
         for failure in sorted(failures, key=lambda failure: failure.item.key)
     ]

@@ -21,9 +21,20 @@ from cxremb.encoders.base import Vectors
 from cxremb.store.dataset import terms_of_collection
 from cxremb.store.files import read_part, replace_table
 from cxremb.store.layout import embedding_schema
-from cxremb.store.manifest import Part, Recipe
+from cxremb.store.manifest import Recipe
 
 AHEAD = 8  # blocks that may wait for the writer; more would let memory grow on a slow disk
+
+
+NO_VECTOR = "the encoder gave a vector that is not finite in float16, or all zero"
+
+
+def as_stored(vectors: Vectors) -> tuple[dict[str, NDArray[np.float16]], NDArray[np.bool_]]:
+    """(pooling -> (n, dim) as a store holds them, (n,) whether each can be held in every pooling)."""
+    with np.errstate(over="ignore"):
+        stored = {pooling: values.astype(np.float16) for pooling, values in vectors.items()}
+    there = np.all([np.isfinite(values).all(1) & values.any(1) for values in stored.values()], axis=0)
+    return stored, there
 
 
 @dataclass
@@ -39,15 +50,13 @@ class PartWriter:
 
     def add(self, groups: Sequence[Group], vectors: Vectors) -> None:
         """Take a block in. A vector that float16 cannot hold, or that is all zero, is a failure and not a row."""
-        with np.errstate(over="ignore"):
-            stored = {pooling: values.astype(np.float16) for pooling, values in vectors.items()}
+        stored, there = as_stored(vectors)
         for index, group in enumerate(groups):
-            row = {pooling: values[index] for pooling, values in stored.items()}
-            if all(np.isfinite(vector).all() and vector.any() for vector in row.values()):
+            if there[index]:
+                row = {pooling: values[index] for pooling, values in stored.items()}
                 self.waiting.extend((item, row) for item in group)
             else:
-                message = "the encoder gave a vector that is not finite in float16, or all zero"
-                self.log.fail(group, "forward", message)
+                self.log.fail(group, "forward", NO_VECTOR)
         if len(self.waiting) >= self.part_items:
             self.flush()
 
@@ -122,7 +131,7 @@ def written_beside(writer: PartWriter) -> Iterator[Callable[[Sequence[Group], Ve
 
 def salvage(plan: StorePlan, writer: PartWriter) -> None:
     """Write the wanted rows of mixed files as parts of their own, each row once."""
-    missing = {item.key: item.content for item in plan.todo}
+    missing = {item.key: (item.content, item.study_id) for item in plan.todo}
     for path in plan.mixed:
         rows = rows_of(read_part(path), missing)
         writer.write(rows)
@@ -130,13 +139,10 @@ def salvage(plan: StorePlan, writer: PartWriter) -> None:
             missing.pop(key, None)
 
 
-def known_blocks(
-    folder: Path, parts: Sequence[Part], groups: Sequence[Group], *, poolings: Sequence[str]
-) -> Iterator[Block]:
-    """Blocks for those groups whose content the store holds already under another id."""
+def known_blocks(paths: Sequence[Path], groups: Sequence[Group], *, poolings: Sequence[str]) -> Iterator[Block]:
+    """Blocks for those groups whose content the store holds already under another id, or of another study."""
     by_content = {group[0].content: group for group in groups}
-    for part in parts:
-        path = folder / part.file
+    for path in paths:
         contents = read_part(path, ["content"])["content"]
         if not pc.any(pc.is_in(contents, pa.array(by_content, pa.string()))).as_py():
             continue

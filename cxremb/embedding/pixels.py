@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import uuid4
@@ -13,9 +13,16 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from cxremb.errors import StoreError
-from cxremb.images import RECIPE, Frame, Grey
+from cxremb.images import RECIPE, Film, Frame, Grey, Stamp, stamp_of
 from cxremb.store.files import replace_file, replace_table
 
+LISTED = pa.schema(
+    {
+        "content": pa.string(),
+        "notes": pa.list_(pa.string()),
+        "stamp": pa.struct({"path": pa.string(), "size_bytes": pa.int64(), "modified_ns": pa.int64()}),
+    }
+)
 ROWS = 2048  # films in one file: 118 MB at 240 pixels
 
 
@@ -27,6 +34,8 @@ class PixelCache:
     frame: Frame
     files: list[NDArray[np.uint8]] = field(default_factory=list)
     places: dict[str, tuple[int, int]] = field(default_factory=dict)  # content -> (file, row)
+    notes: dict[str, Sequence[str]] = field(default_factory=dict)  # content -> what decoding it noted, if anything
+    stamps: dict[str, Stamp] = field(default_factory=dict)  # content -> its file when it was decoded
     waiting: dict[str, Grey] = field(default_factory=dict)
 
     def __contains__(self, content: str) -> bool:
@@ -46,17 +55,25 @@ class PixelCache:
         if lost := [content for content in contents if content not in self.places]:
             raise StoreError(
                 f"{len(lost)} of {len(contents)} films are not in the pixel cache of {self.frame.side} pixels",
-                hint="decode them first: cxremb embed --model MODEL --keep-pixels",
+                hint="decode them first: `cxremb embed --model MODEL --keep-pixels`",
             )
         out = np.empty((len(contents), self.frame.side, self.frame.side), np.uint8)
         for index, content in enumerate(contents):
             out[index] = self.film(content)
         return out
 
-    def keep(self, content: str, film: Grey) -> None:
-        """Take a film in. It is on disk after `ROWS` of them, or after `flush`."""
+    def unchanged(self, content: str, paths: Iterable[str]) -> bool:
+        """Whether a film is here and its file, one of `paths`, is as it was, by its stamp: no byte of it is read."""
+        stamp = self.stamps.get(content)
+        return stamp is not None and stamp.path in paths and stamp_of(stamp.path) == stamp
+
+    def keep(self, film: Film) -> None:
+        """Take a film in, with what is known of it. It is on disk after `ROWS` of them, or after `flush`."""
+        content = film.sha256
         if content not in self.places and content not in self.waiting:
-            self.waiting[content] = film
+            self.waiting[content] = film.pixels
+            self.notes |= {content: film.notes} if film.notes else {}
+            self.stamps |= {content: film.stamp} if film.stamp else {}
             if len(self.waiting) >= ROWS:
                 self.flush()
 
@@ -66,7 +83,13 @@ class PixelCache:
             return
         films, contents = np.stack(list(self.waiting.values())), list(self.waiting)
         path = self.folder / f"{uuid4().hex}.npy"
-        replace_table(path.with_suffix(".parquet"), pa.table({"content": contents}))
+        stamps = [self.stamps.get(content) for content in contents]
+        columns = [
+            contents,
+            [list(self.notes.get(content, ())) for content in contents],
+            [stamp and stamp._asdict() for stamp in stamps],
+        ]
+        replace_table(path.with_suffix(".parquet"), pa.table(columns, schema=LISTED))
 
         def write(draft: Path) -> None:
             with draft.open("wb") as file:
@@ -77,14 +100,17 @@ class PixelCache:
         self.take(path)
 
     def take(self, path: Path) -> None:
-        """Make the films of one file known; a file that is not whole is passed over, and decoded again."""
+        """Make the films of one file known. One that is not whole is passed over, and its films decoded again."""
         try:
-            films = np.load(path, mmap_mode="r")
-            contents = pq.read_table(path.with_suffix(".parquet"))["content"].to_pylist()
-        except (OSError, ValueError, pa.ArrowException):
+            films = np.load(path, mmap_mode="r").view(np.ndarray)  # a view of a memmap costs more than its pixels
+            listed = pq.read_table(path.with_suffix(".parquet"))
+            contents, notes, stamps = (listed[name].to_pylist() for name in LISTED.names)
+        except (OSError, ValueError, KeyError, pa.ArrowException):
             return
         if films.shape == (len(contents), self.frame.side, self.frame.side) and films.dtype == np.uint8:
             self.places |= {content: (len(self.files), row) for row, content in enumerate(contents)}
+            self.notes |= {content: found for content, found in zip(contents, notes, strict=True) if found}
+            self.stamps |= {content: Stamp(**stamp) for content, stamp in zip(contents, stamps, strict=True) if stamp}
             self.files.append(films)
 
 

@@ -15,7 +15,8 @@ from cxremb.store.manifest import Manifest, Part, latest_manifest, manifest_path
 from cxremb.store.texts import report_texts
 
 Key = tuple[str, str]  # (item_id, section)
-IDENTITY = ["item_id", "section", "content"]
+Identity = tuple[str, str]  # (content, study_id): a row is as wanted if both are
+IDENTITY = ["item_id", "section", "content", "study_id"]
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class StorePlan:
     kept: tuple[Part, ...]
     adopted: tuple[Part, ...]  # written by a job, maybe one that was stopped, and in no version yet
     mixed: tuple[Path, ...]
+    there: tuple[Path, ...] = ()  # every file that was looked at: what it holds under other ids need not be encoded
 
     @property
     def parts(self) -> tuple[Part, ...]:
@@ -88,6 +90,12 @@ def group_by_content(items: Sequence[Item]) -> list[Group]:
     return [tuple(group) for group in groups.values()]
 
 
+def to_encode(plan: StorePlan) -> list[Group]:
+    """What is to do, in groups, but for what can be copied from the files that are there."""
+    held = {content for path in plan.there for content in read_part(path, ["content"])["content"].to_pylist()}
+    return [group for group in group_by_content(plan.todo) if group[0].content not in held]
+
+
 def current_plan(items: Sequence[Item], folder: Path) -> tuple[Manifest | None, StorePlan]:
     """The version in force, if there is one, and the plan that follows from it and the parts that no version lists.
 
@@ -113,14 +121,15 @@ def make_plan(items: Sequence[Item], folder: Path, manifest: Manifest | None) ->
     So a job writes its parts first and takes them up from here, whoever wrote them: itself, a job that was stopped,
     another process or another machine.
     """
-    missing = {item.key: item.content for item in items}
+    missing = {item.key: (item.content, item.study_id) for item in items}
     kept: list[Part] = []
     adopted: list[Part] = []
     mixed: list[Path] = []
     listed = {part.file: part for part in manifest.parts} if manifest else {}
-    for path in [*(folder / name for name in listed), *orphans(folder)]:
+    there = (*(folder / name for name in listed), *orphans(folder))
+    for path in there:
         identity = read_identity(path)
-        wanted = [key for key, content in identity.items() if missing.get(key) == content]
+        wanted = [key for key, row in identity.items() if missing.get(key) == row]
         if not wanted:
             continue
         if len(wanted) < len(identity):
@@ -133,7 +142,7 @@ def make_plan(items: Sequence[Item], folder: Path, manifest: Manifest | None) ->
             for key in wanted:
                 del missing[key]
     todo = tuple(item for item in items if item.key in missing)
-    return StorePlan(len(items), todo, tuple(kept), tuple(adopted), tuple(mixed))
+    return StorePlan(len(items), todo, tuple(kept), tuple(adopted), tuple(mixed), there)
 
 
 def orphans(folder: Path) -> list[Path]:
@@ -142,11 +151,15 @@ def orphans(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("part-*.parquet") if path.name not in listed)
 
 
-def read_identity(path: Path) -> dict[Key, str]:
-    """(item_id, section) -> content of each row of a part."""
-    table = read_part(path, IDENTITY)
-    ids, sections, contents = (table[name].to_pylist() for name in IDENTITY)
-    return dict(zip(zip(ids, sections, strict=True), contents, strict=True))
+def read_identity(path: Path) -> dict[Key, Identity]:
+    """(item_id, section) -> content and study of each row of a part."""
+    return dict(identities(read_part(path, IDENTITY)))
+
+
+def identities(table: pa.Table) -> Iterator[tuple[Key, Identity]]:
+    """What each row is of."""
+    for item, section, content, study in zip(*(table[name].to_pylist() for name in IDENTITY), strict=True):
+        yield (item, section), (content, study)
 
 
 def describe_part(path: Path) -> Part:
@@ -154,8 +167,6 @@ def describe_part(path: Path) -> Part:
     return Part(path.name, pq.read_metadata(path).num_rows, path.stat().st_size, sha256_of(path))
 
 
-def rows_of(table: pa.Table, wanted: Mapping[Key, str]) -> pa.Table:
-    """The rows of a part that are wanted, with their content as wanted."""
-    ids, sections, contents = (table[name].to_pylist() for name in IDENTITY)
-    mask = [wanted.get((i, s)) == c for i, s, c in zip(ids, sections, contents, strict=True)]
-    return table.filter(pa.array(mask))
+def rows_of(table: pa.Table, wanted: Mapping[Key, Identity]) -> pa.Table:
+    """The rows of a part that are wanted, of the content and the study that are wanted."""
+    return table.filter(pa.array([wanted.get(key) == row for key, row in identities(table)], pa.bool_()))

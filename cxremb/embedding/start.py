@@ -1,18 +1,18 @@
 """From what a user asks to a job: the precision settled, who does it; and a preview that writes nothing."""
 
-import json
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
+from cxremb.embedding.asked import Preview, made_with, settled_precision
 from cxremb.embedding.encode import Log, encode_groups
 from cxremb.embedding.engines import Engine, fill, fill_on_devices, fill_on_ray, fill_share
 from cxremb.embedding.job import Update, embed
 from cxremb.embedding.pixels import bytes_needed
-from cxremb.embedding.plan import Group, current_plan, group_by_content, wanted_items
+from cxremb.embedding.plan import Group, current_plan, to_encode, wanted_items
 from cxremb.embedding.trained_on import carry
 from cxremb.encoders.base import ImageEncoder, Machine, What, load_encoder
 from cxremb.encoders.machine import choose_machine, with_precision
@@ -27,21 +27,6 @@ PILOT_SECONDS = 5.0  # after which it encodes no more of them: of a network that
 HALF_BYTES = 2  # of a stored value
 
 
-@dataclass(frozen=True)
-class Preview:
-    """What a job would do. seconds: at the rate of a pilot; None where there is nothing to encode."""
-
-    store: str
-    asked: int
-    reused: int
-    todo: int
-    contents: int  # equal contents are encoded once
-    store_bytes: int
-    cache_bytes: int
-    seconds: float | None
-    older: str | None = None  # the store that is in use until this is done: as wanted, but for an older decoder
-
-
 def run(dataset: Dataset, what: What, machine: Machine | None = None, *, progress: Progress = unwatched) -> Update:
     """Bring one store up to date. If its weights were fine-tuned, the store says on whom.
 
@@ -53,6 +38,7 @@ def run(dataset: Dataset, what: What, machine: Machine | None = None, *, progres
         "device": ", ".join(machine.devices),
         "engine": "ray" if machine.ray_workers else "local",
         "encode": {n: str(value) if isinstance(value, Path) else value for n, value in asdict(what).items()},
+        "made_with": made_with(what),
         **carry(dataset, encoder.recipe.store, what.weights),
     }
     return embed(dataset, encoder, machine, progress=progress, about=about, engine=engine_for(what, machine))
@@ -78,15 +64,6 @@ def settle(dataset: Dataset, what: What, machine: Machine) -> tuple[What, Machin
     return replace(what, precision=machine.precision_class), machine
 
 
-def settled_precision(dataset: Dataset, what: What) -> str | None:
-    """The class, full or half, of the newest store that was asked for like this but for it; None before the first."""
-    for store in list_stores(dataset):
-        known = "encode" in store.manifest.provenance
-        if known and replace(what_of(store), precision=what.precision) == what:
-            return store.manifest.recipe.precision
-    return None
-
-
 def engine_for(what: What, machine: Machine) -> Engine:
     """Who writes the parts."""
     if machine.ray_workers:
@@ -102,7 +79,7 @@ def preview(dataset: Dataset, what: What, machine: Machine) -> Preview:
     recipe = encoder.recipe
     folder = dataset.paths.embeddings / recipe.store
     _, plan = current_plan(wanted_items(dataset, recipe.modality), folder)
-    groups = group_by_content(plan.todo)
+    groups = to_encode(plan)
 
     def encode(part: Sequence[Group]) -> None:
         pilot = replace(machine, keep_pixels=False)
@@ -153,32 +130,9 @@ def older_store(dataset: Dataset, recipe: Recipe) -> str | None:
     return None
 
 
-def what_of(store: Store) -> What:
-    """What made a store, so that it can be made again. Raises `EncoderError` if its version does not say."""
-    recorded: Mapping[str, Any] | None = store.manifest.provenance.get("encode")
-    if recorded is None:
-        raise EncoderError(
-            f"{store.name}: its version does not say how it was asked for",
-            hint=f"run `cxremb embed --model {store.encoder}` with the options it was made with",
-        )
-    weights = Path(recorded["weights"]) if recorded["weights"] else None
-    # of what was asked for and what was done, the latter: older versions have the former
-    return What(**{**recorded, "weights": weights, "precision": store.manifest.recipe.precision})
-
-
 def differences(old: Store, new: Store) -> list[str]:
     """What decides the vectors of either of two stores and is not the same in both."""
     recipes = (old.manifest.recipe, new.manifest.recipe)
     before, now = ({**asdict(recipe), **recipe.input, "input": None} for recipe in recipes)
     both = {name: (before.get(name, "nothing"), now.get(name, "nothing")) for name in {**before, **now}}
     return [f"{name} was {was} and is {now}" for name, (was, now) in both.items() if was != now]
-
-
-def newest_of_each(stores: Sequence[Store]) -> list[Store]:
-    """The newest store of each encoder, as it is and fine-tuned on each fold, and of each way of editing its texts."""
-    found: dict[tuple[str, str, str], Store] = {}
-    for store in stores:  # newest first
-        if not store.projected:  # `cxremb align` makes those, in seconds
-            tuned = json.dumps(store.manifest.provenance.get("fine_tuned"), sort_keys=True)
-            found.setdefault((store.encoder, store.xxxx, tuned), store)
-    return list(found.values())

@@ -1,8 +1,8 @@
 """Whom weights were fine-tuned on: the file of weights says so itself, and every store that is made with them."""
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ class TuningPatients:
     fold: int | None
     train: Sequence[str]  # patients whose labels the weights were fitted to
     val: Sequence[str]  # those on whom the epoch was chosen
+    studies: Mapping[str, Sequence[str]] = field(default_factory=dict)  # patient -> those of theirs that were seen
 
     @property
     def metadata(self) -> dict[str, str]:
@@ -60,10 +61,27 @@ def read_weights(weights: Path | None) -> TuningPatients | None:
     return None
 
 
-def weights_trained_on(weights: Path | None, dataset: str) -> TuningPatients | None:
+def weights_trained_on(weights: Path | None, dataset: Dataset) -> TuningPatients | None:
     """The patients of `dataset` that these weights were fine-tuned on. Ids of other collections are of other people."""
     found = read_weights(weights)
-    return found if found and found.dataset == dataset else None
+    return as_called_now(found, dataset) if found and found.dataset == dataset.name else None
+
+
+def as_called_now(found: TuningPatients, dataset: Dataset) -> TuningPatients:
+    """The same, and whoever the studies that were seen are of by now: `data add` may have found two patients to be one.
+
+    Lists of before do not name studies.
+    """
+    if not found.studies:
+        return found
+    now = dict(zip(*(dataset.studies[name].to_pylist() for name in ("study_id", "patient_id")), strict=True))
+
+    def called(patients: Sequence[str]) -> list[str]:
+        """These patients under the names of then and of now."""
+        studies = (study for patient in patients for study in found.studies.get(patient, ()))
+        return sorted({*patients, *(now[study] for study in studies if study in now)})
+
+    return replace(found, train=called(found.train), val=called(found.val))
 
 
 def carry(dataset: Dataset, store: str, weights: Path | None) -> dict[str, Any]:
@@ -77,23 +95,26 @@ def carry(dataset: Dataset, store: str, weights: Path | None) -> dict[str, Any]:
     about = {"fine_tuned": {"dataset": found.dataset, "split": found.split, "fold": found.fold}}
     if found.dataset != dataset.name:
         return about
-    patients = sorted(found.patients)
+    rows: list[tuple[str, str | None]] = []
+    for patient in sorted(found.patients):
+        rows += [(patient, study) for study in found.studies.get(patient, ())] or [(patient, None)]
     table = pa.table(
         {
-            "patient_id": pa.array(patients, pa.string()),
-            "part": ["val" if patient in found.epoch_only else "train" for patient in patients],
+            "patient_id": pa.array([patient for patient, _ in rows], pa.string()),
+            "part": ["val" if patient in found.epoch_only else "train" for patient, _ in rows],
+            "study_id": pa.array([study for _, study in rows], pa.string()),
         }
     ).replace_schema_metadata({"split": found.split, "fold": str(found.fold)})
     replace_table(dataset.paths.embeddings / store / PATIENTS, table)
     return {"trained_on": PATIENTS, **about}
 
 
-def store_trained_on(store: Store) -> TuningPatients | None:
-    """Whom the encoder of a store was fine-tuned on; None for one that was not.
+def store_trained_on(dataset: Dataset, store: Store) -> TuningPatients | None:
+    """Whom the encoder of a store of `dataset` was fine-tuned on; None for one that was not.
 
-    The manifest's provenance names the file, under `trained_on`; its column is `patient_id`, another may say which
-    `part` a patient was in, and its metadata may name the `split` and the `fold`. Raises `StoreError` if that file is
-    gone: then nobody knows whom the encoder has not seen.
+    The manifest's provenance names the file, under `trained_on`; its column is `patient_id`, others may say which
+    `part` a patient was in and which studies were seen, in a row for each, and its metadata may name the `split` and
+    the `fold`. Raises `StoreError` if that file is gone: then nobody knows whom the encoder has not seen.
     """
     if not (name := store.manifest.provenance.get("trained_on")):
         return None
@@ -109,11 +130,17 @@ def store_trained_on(store: Store) -> TuningPatients | None:
     about = table.schema.metadata or {}
     split, fold = about.get(b"split"), about.get(b"fold")
     parts = table["part"].to_pylist() if "part" in table.column_names else ["train"] * len(patients)
-    both = list(zip(patients, parts, strict=True))
-    return TuningPatients(
-        store.folder.parent.parent.name,
+    both = list(dict.fromkeys(zip(patients, parts, strict=True)))
+    studies: dict[str, list[str]] = {}
+    named = table["study_id"].to_pylist() if "study_id" in table.column_names else [None] * len(patients)
+    for patient, study in zip(patients, named, strict=True):
+        studies.setdefault(patient, []).extend([study] if study else [])
+    found = TuningPatients(
+        dataset.name,
         split.decode() if split else None,
         int(fold) if fold else None,
         [patient for patient, part in both if part != "val"],
         [patient for patient, part in both if part == "val"],
+        studies,
     )
+    return as_called_now(found, dataset)

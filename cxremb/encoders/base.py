@@ -95,14 +95,19 @@ class TextEncoder(Protocol):
         ...
 
 
+def refuse_unknown_ways(what: What) -> None:
+    """Raises `EncoderError` for a way of framing films or of reading texts that there is not."""
+    for name, given, known in (("aspect", what.aspect, ASPECTS), ("xxxx", what.xxxx, WAYS)):
+        if given not in known:
+            raise EncoderError(f"unknown {name} {given!r}", hint=f"choose one of {', '.join(known)}")
+
+
 def load_encoder(what: What, machine: Machine | None = None) -> ImageEncoder | TextEncoder:
     """The encoder that is asked for, with its recipe known and its weights found but not yet loaded.
 
     machine: the plain one if left out, a CPU in float32. Raises `EncoderError`.
     """
-    for name, given, known in (("aspect", what.aspect, ASPECTS), ("xxxx", what.xxxx, WAYS)):
-        if given not in known:
-            raise EncoderError(f"unknown {name} {given!r}", hint=f"choose one of {', '.join(known)}")
+    refuse_unknown_ways(what)
     spec = find_spec(what.model)
     module, function = spec.build.split(":")
     load = getattr(importlib.import_module(module), function)

@@ -1,8 +1,10 @@
 """OpenVINO as the fast runtime of a CPU."""
 
+import logging
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from threading import Lock
 from typing import Any
 
@@ -73,6 +75,17 @@ class OpenVinoForward:
         return outputs
 
 
+@contextmanager
+def level_kept() -> Iterator[None]:
+    """The level of the root logger is as before: the converter silences everybody's warnings where it fails."""
+    root = logging.getLogger()
+    before = root.level
+    try:
+        yield
+    finally:
+        root.setLevel(before)
+
+
 def convert(module: torch.nn.Module, example: Sequence[NDArray[Any]], one_by_one: bool) -> Any:
     """The module as an OpenVINO model, traced on two rows like those of `example`. Raises what the converter does.
 
@@ -81,7 +94,7 @@ def convert(module: torch.nn.Module, example: Sequence[NDArray[Any]], one_by_one
     """
     openvino = import_openvino()
     tensors = tuple(torch.from_numpy(np.resize(array, (2, *array.shape[1:]))) for array in example)
-    with CONVERTING, warnings.catch_warnings(), torch.no_grad():
+    with CONVERTING, warnings.catch_warnings(), level_kept(), torch.no_grad():
         warnings.simplefilter("ignore")  # torch.jit.trace, which the converter uses, is deprecated
         from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 

@@ -47,6 +47,11 @@ class EncoderSpec:
         repo = f"timm/{self.model}" if self.build == TIMM else self.model
         return self.url or f"https://huggingface.co/{repo}"
 
+    @property
+    def carrier(self) -> str:
+        """The package that carries the weights, as pip calls it; "" if there is none."""
+        return (self.package or "").partition(":")[0].replace("_", "-")
+
 
 def timm_net(model: str, dim: int, side: int, **more: object) -> EncoderSpec:
     """A convolutional timm network: global average pooling."""
@@ -144,7 +149,7 @@ def find_spec(name: str) -> EncoderSpec:
     if name in ENCODERS:
         return ENCODERS[name]
     kind, colon, rest = name.partition(":")
-    if kind == "timm" and rest:
+    if kind == "timm" and re.fullmatch(r"[\w.-]+", rest):
         return EncoderSpec(TIMM, rest, "image", 0, UNSTATED, ())
     if kind == "hf" and re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w./-]+)?", rest):
         model, _, revision = rest.partition("@")

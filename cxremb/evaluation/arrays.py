@@ -56,9 +56,40 @@ def cluster_numbers(clusters: ArrayLike, n: int) -> Rows:
     names = np.asarray(clusters)
     if names.shape != (n,):
         raise DataError(f"{n} rows, but clusters has shape {names.shape}", hint="give one cluster a row")
+    return np.searchsorted(cluster_names(names), names).astype(np.intp)
+
+
+def cluster_names(names: NDArray[np.generic]) -> NDArray[np.generic]:
+    """(c,) the clusters there are, in order. names: (n,). Raises `DataError` unless every row has one."""
     if missing := int(missing_names(names).sum()):
+        n = len(names)
         raise DataError(f"{missing} of {n} rows have no cluster", hint="give each row its patient, or its own id")
-    return np.unique(names, return_inverse=True)[1].astype(np.intp)
+    return np.unique(names)
+
+
+def numbered(*columns: NDArray[np.generic]) -> Rows:
+    """(n,) the number of each row's combination of values, combinations in order. columns: (n,) each."""
+    which = np.zeros(len(columns[0]), dtype=np.intp)
+    for column in columns:
+        values, own = np.unique(column, return_inverse=True)
+        which = np.unique(which * len(values) + own, return_inverse=True)[1]  # few, so that products stay small
+    return which
+
+
+def split_rows(folds: NDArray[np.int64] | None, n: int) -> list[Rows]:
+    """The row numbers of each fold, in order; all of them as one where there are none."""
+    if folds is None:
+        return [np.arange(n, dtype=np.intp)]
+    return [np.flatnonzero(folds == fold).astype(np.intp) for fold in np.unique(folds)]
+
+
+def checked_folds(folds: ArrayLike | None, n: int) -> NDArray[np.int64] | None:
+    """(n,) fold numbers, or None. Raises `DataError` unless every row has one."""
+    if folds is None:
+        return None
+    if (shape := np.shape(folds)) != (n,):
+        raise DataError(f"{n} rows, but folds has shape {shape}", hint="give each row the fold whose model scored it")
+    return np.unique(np.asarray(folds), return_inverse=True)[1].astype(np.int64)
 
 
 def missing_names(names: NDArray[np.generic]) -> Flags:

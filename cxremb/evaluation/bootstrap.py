@@ -8,15 +8,19 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from cxremb.errors import DataError
+from cxremb.errors import DataError, count_of
 from cxremb.evaluation.arrays import Flags, Reals, Rows
 from cxremb.evaluation.metrics import COUNTED, counted, row_parts
-from cxremb.evaluation.ranking import SWEPT, defined, ranked, swept, weighted_auroc
+from cxremb.evaluation.ranking import RANKED, defined, within_folds
 
-METRICS = ("auroc", *SWEPT, *COUNTED)
+METRICS = (*RANKED, *COUNTED)
 USUAL = ("auroc", "accuracy", "f1")
-FEWEST = 10  # of positives, negatives and clusters: the percentiles of fewer say nothing about other patients
+FEWEST = 10  # patients with positive rows, and with negative ones: fewer say nothing about others
+MOST_SKIPPED = 0.01  # of the resamples: those in which a figure is undefined are not the same as the others
+UNDEFINED = "undefined on these rows"
+FLAT = "the same in nearly all resamples, which is not to say that other patients would not move it"
 BLOCK_VALUES = 1_000_000  # 8 MB an array: about ten live at once
 
 Statistic = Callable[[Reals], Reals]  # (b, c) how often each cluster is taken -> (b,) values, NaN where undefined
@@ -24,13 +28,14 @@ Statistic = Callable[[Reals], Reals]  # (b, c) how often each cluster is taken -
 
 @dataclass(frozen=True)
 class Interval:
-    """A figure and its percentile interval; `reason` says why there is none."""
+    """A figure and its interval; `reason` says why there is none, `remark` what to know of one that there is."""
 
     value: float | None
     low: float | None
     high: float | None
     skipped: int = 0  # resamples left out, because the figure is undefined in them
     reason: str | None = None
+    remark: str | None = None
 
 
 @dataclass(frozen=True)
@@ -59,21 +64,28 @@ class Resampling:
             raise DataError(given, hint="ask for 1000 resamples at level 0.95")
 
 
-def resampled(metric: str, y: Reals, prob: Reals, *, called: Flags, clusters: Rows, c: int) -> Statistic:
+def resampled(
+    metric: str,
+    y: Reals,
+    prob: Reals,
+    *,
+    called: Flags,
+    clusters: Rows,
+    c: int,
+    folds: NDArray[np.int64] | None = None,
+) -> Statistic:
     """A metric of `METRICS` of these rows as a function of how often each of c clusters is taken.
 
-    Arrays are checked ones, (n,); clusters: (n,) numbers from 0 to c - 1. What needs a sort is sorted here, once.
+    Arrays are checked ones, (n,); clusters: (n,) numbers from 0 to c - 1. folds: (n,) whose model the row is of. What
+    needs a sort is sorted here, once.
     """
     if metric in COUNTED:
         parts = row_parts(y, prob, called)
         sums = np.zeros((c, parts.shape[1]))
         np.add.at(sums, clusters, parts)
         return lambda counts: counted(counts @ sums, metric)
-    if metric == "auroc":
-        ranking = ranked(y, prob)
-        return lambda counts: weighted_auroc(ranking, counts[:, clusters])
-    sweep, weighted = swept(y, prob), SWEPT[metric]
-    return lambda counts: weighted(sweep, counts[:, clusters])
+    figure = within_folds(metric, y, prob, folds=folds)
+    return lambda counts: figure(counts[:, clusters])
 
 
 def mean_of(statistics: Sequence[Statistic]) -> Statistic:
@@ -98,10 +110,13 @@ def intervals(
     """
     drawn = replicates(statistics, clusters, resampling, resamples=0 if reason else resampling.resamples)
     values = [observed(statistic, clusters) for statistic in statistics]
-    return [
-        Interval(value, *span(row, resampling.level), *skipped(row, value, reason))
-        for value, row in zip(values, drawn, strict=True)
-    ]
+    found = []
+    for value, row in zip(values, drawn, strict=True):
+        count, why = skipped(row, value, reason)
+        low, high = span(row, resampling.level) if why is None else (None, None)
+        flat = low is not None and low == high
+        found.append(Interval(value, *((None, None) if flat else (low, high)), count, FLAT if flat else why))
+    return found
 
 
 def differences(
@@ -120,7 +135,12 @@ def differences(
         a, b = values[at], values[at + 1]
         value = None if a is None or b is None else a - b
         row = drawn[at] - drawn[at + 1]
-        found.append(Difference(value, *span(row, resampling.level), two_sided_p(row), *skipped(row, value, reason)))
+        count, why = skipped(row, value, reason)
+        low, high = span(row, resampling.level) if why is None else (None, None)
+        if low is None or low == high:
+            found.append(Difference(value, None, None, None, count, why or FLAT))
+        else:
+            found.append(Difference(value, low, high, two_sided_p(row), count))
     return found
 
 
@@ -180,17 +200,18 @@ def two_sided_p(drawn: Reals) -> float | None:
 
 def skipped(drawn: Reals, value: float | None, reason: str | None) -> tuple[int, str | None]:
     """(resamples left out, why there is no interval or None)."""
+    count = int(np.isnan(drawn).sum())
     if reason is None and value is None:
-        reason = "undefined on these rows"
-    elif reason is None and np.isnan(drawn).all():
-        reason = "undefined in every resample"
-    return int(np.isnan(drawn).sum()), reason
+        reason = UNDEFINED
+    elif reason is None and count > MOST_SKIPPED * len(drawn):
+        reason = f"undefined in {count:,} of {len(drawn):,} resamples"
+    return count, reason
 
 
-def why_not(y: Reals, clusters: Rows) -> str | None:
-    """Why these rows bear no interval, or None."""
-    counts = {"positives": int(y.sum()), "negatives": int((1 - y).sum()), "clusters": len(np.unique(clusters))}
-    few = [f"{count} {what}" for what, count in counts.items() if count < FEWEST]
+def why_not(y: Reals, clusters: Rows, cluster: str = "patient") -> str | None:
+    """Why these rows bear no interval, or None. Counted are clusters: four films of a patient are one patient."""
+    counts = {kind: len(np.unique(clusters[y == number])) for kind, number in (("positive", 1), ("negative", 0))}
+    few = [count_of(count, f"{kind} {cluster}") for kind, count in counts.items() if count < FEWEST]
     return f"only {' and '.join(few)}: an interval needs {FEWEST} of each" if few else None
 
 

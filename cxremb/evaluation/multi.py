@@ -3,23 +3,27 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from cxremb.errors import DataError
-from cxremb.evaluation.arrays import Flags, Reals, checked_table
-from cxremb.evaluation.metrics import THRESHOLD, called_positive, figures, mean_or_none
+from cxremb.evaluation.arrays import Flags, Reals, checked_folds, checked_table
+from cxremb.evaluation.metrics import POOLED, THRESHOLD, called_positive, figures, mean_or_none
 from cxremb.evaluation.ranking import divided, ranked, weighted_auroc
 from cxremb.evaluation.reliability import ece, likely
 
 Figures = dict[str, float | None]
 OVER_ALL = ("macro", "micro")
-ONE_LABEL_ONLY = ("calibration_slope", "calibration_intercept")  # a mean of slopes hides that they cancel
+LINE = ("calibration_slope", "calibration_intercept")
+ONE_LABEL_ONLY = (*LINE, *(f"{name}{POOLED}" for name in LINE))  # a mean of slopes hides that they cancel
 
 
-def multiclass_metrics(y_true: ArrayLike, y_prob: ArrayLike, names: Sequence[str]) -> dict[str, Figures]:
+def multiclass_metrics(
+    y_true: ArrayLike, y_prob: ArrayLike, names: Sequence[str], *, folds: ArrayLike | None = None
+) -> dict[str, Figures]:
     """Class -> its figures against the rest, and "macro" -> those over all. The answer is the likeliest class.
 
-    y_true: (n, k) one-hot. y_prob: (n, k) that add up to 1. names: of the k classes. Of macro, accuracy, loss (cross
+    y_true: (n, k) one-hot. y_prob: (n, k) that add up to 1. names: of the k classes. folds: (n,), as of
+    `binary_metrics`. Of macro, accuracy, loss (cross
     entropy), brier (summed over classes), mcc (Gorodkin 2004) and ece (of the answer's own probability) are of the
     rows as a whole; the others average the classes that occur and are not the only one, `averaged` of them, and are
     None where one of these has no figure. Raises `DataError` for anything else.
@@ -27,30 +31,38 @@ def multiclass_metrics(y_true: ArrayLike, y_prob: ArrayLike, names: Sequence[str
     y, prob = checked_table(y_true, y_prob, one_hot=True)
     refuse_names(names, y.shape[1])
     called = likeliest(prob)
-    table = {name: figures(y[:, c], prob[:, c], called[:, c]) for c, name in enumerate(names)}
+    own = checked_folds(folds, len(y))
+    table = {name: figures(y[:, c], prob[:, c], called[:, c], folds=own) for c, name in enumerate(names)}
     macro = averaged(table, [names[column] for column in both_answers(y)])
-    macro |= {"balanced_accuracy": macro["recall"], **of_whole_rows(y, prob, called)}
+    macro |= {"balanced_accuracy": macro["recall"], **of_whole_rows(y, prob, called, folds=own)}
     return {**table, "macro": without(macro, ("prevalence", "all_positive_f1"))}
 
 
 def multilabel_metrics(
-    y_true: ArrayLike, y_prob: ArrayLike, names: Sequence[str], *, threshold: ArrayLike = THRESHOLD
+    y_true: ArrayLike,
+    y_prob: ArrayLike,
+    names: Sequence[str],
+    *,
+    threshold: ArrayLike = THRESHOLD,
+    folds: ArrayLike | None = None,
 ) -> dict[str, Figures]:
     """Label -> the figures of the rows that have it, "macro" -> their mean, "micro" -> those of all cells as one.
 
-    y_true: (n, k) 0, 1 or NaN where missing. y_prob: (n, k). threshold: one, or (k,) each label's own. macro averages
+    y_true: (n, k) 0, 1 or NaN where missing. y_prob: (n, k). threshold: one, or (k,) each label's own. folds:
+    (n,), as of `binary_metrics`. macro averages
     the labels with both answers, `averaged` of them; a figure that one of these lacks is None. Raises `DataError`
     for anything else.
     """
     y, prob = checked_table(y_true, y_prob, one_hot=False)
     refuse_names(names, y.shape[1])
-    known = ~np.isnan(y)
+    known, own = ~np.isnan(y), checked_folds(folds, len(y))
     called = label_calls(prob, threshold)
     table = {
-        name: figures(y[rows, c], prob[rows, c], called[rows, c])
+        name: figures(y[rows, c], prob[rows, c], called[rows, c], folds=own if own is None else own[rows])
         for c, (name, rows) in enumerate(zip(names, known.T, strict=True))
     }
-    micro = figures(y[known], prob[known], called[known])
+    cells = None if own is None else np.broadcast_to(own[:, None], y.shape)[known]
+    micro = figures(y[known], prob[known], called[known], folds=cells)
     return {**table, "macro": averaged(table, [names[column] for column in both_answers(y)]), "micro": micro}
 
 
@@ -79,6 +91,12 @@ def likeliest(prob: Reals) -> Flags:
     return np.asarray(np.arange(prob.shape[1]) == prob.argmax(axis=1)[:, None], dtype=bool)
 
 
+def likeliest_from(prob: Reals, column: int) -> Reals:
+    """(n,) from which probability on a class is the likeliest: above those before it, and no less than those after."""
+    before, after = prob[:, :column].max(axis=1, initial=0.0), prob[:, column + 1 :].max(axis=1, initial=0.0)
+    return np.asarray(np.maximum(np.nextafter(before, np.inf) if column else before, after), dtype=np.float64)
+
+
 def label_calls(prob: Reals, threshold: ArrayLike) -> Flags:
     """(n, k) True where the probability is its label's threshold or more."""
     limits = np.broadcast_to(threshold, prob.shape) if np.ndim(threshold) == 0 else np.asarray(threshold)[None]
@@ -87,17 +105,16 @@ def label_calls(prob: Reals, threshold: ArrayLike) -> Flags:
     return called_positive(prob, np.broadcast_to(limits, prob.shape))
 
 
-def of_whole_rows(y: Reals, prob: Reals, called: Flags) -> Figures:
+def of_whole_rows(y: Reals, prob: Reals, called: Flags, *, folds: NDArray[np.int64] | None) -> Figures:
     """The figures of multi-class rows that are not made of one class against the rest."""
-    names = ("accuracy", "loss", "brier", "majority_accuracy", "ece", "mcc")
+    names = ("accuracy", "loss", "brier", "majority_accuracy", "ece", "ece_pooled", "mcc")
     if not len(y):
         return dict.fromkeys(names)
     right = called[y == 1]
     values = row_values(y, prob, called)
     found = [float(values[name].mean()) for name in ("accuracy", "loss", "brier")]
-    return dict(
-        zip(names, [*found, float(y.mean(0).max()), ece(right * 1.0, prob.max(1)), gorodkin(y, called)], strict=True)
-    )
+    gaps = [ece(right * 1.0, prob.max(1), folds=of) for of in (folds, None)]
+    return dict(zip(names, [*found, float(y.mean(0).max()), *gaps, gorodkin(y, called)], strict=True))
 
 
 def row_values(y: Reals, prob: Reals, called: Flags) -> Mapping[str, Reals]:

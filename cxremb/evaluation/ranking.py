@@ -1,12 +1,16 @@
-"""Figures that only the order of the scores decides. All take weights, so that a resample costs no sort."""
+"""Figures that only the order of the scores decides. All take weights, so that a resample costs no sort.
+
+Scores of two models are not on one scale: figures are made within each fold, and folds are weighted by what the figure
+is a mean over (Parker et al. 2007; Forman & Scholz 2010).
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
-from cxremb.evaluation.arrays import Reals, Rows, checked, checked_weights
+from cxremb.evaluation.arrays import Reals, Rows, checked, checked_weights, split_rows
 
 FLOOR = 0.95  # the sensitivity, or specificity, at which the other one is read
 
@@ -135,6 +139,48 @@ SWEPT: dict[str, Weighted] = {
     "specificity_at_sensitivity_95": weighted_specificity,
     "sensitivity_at_specificity_95": weighted_sensitivity,
 }
+
+
+RANKED = ("auroc", *SWEPT)
+Weighing = Callable[[Reals, Reals], Reals]
+FOLD_WEIGHTS: dict[str, Weighing] = {  # from the positives and negatives of a fold
+    "auroc": lambda positives, negatives: positives * negatives,  # pairs
+    "average_precision": lambda positives, _: positives,
+    "specificity_at_sensitivity_95": lambda _, negatives: negatives,
+    "sensitivity_at_specificity_95": lambda positives, _: positives,
+}
+
+
+def within_folds(
+    metric: str, y: Reals, score: Reals, *, folds: NDArray[np.int64] | None = None
+) -> Callable[[Reals], Reals]:
+    """A metric of `RANKED` within each fold as a function of (b, n) row weights; NaN where no fold has both classes.
+
+    y, score, folds: (n,), checked. Folds of one class are left out, by the classes that the weights leave them.
+    """
+    places = split_rows(folds, len(y))
+    sorts = [sorted_once(metric, y[rows], score[rows]) for rows in places]
+
+    def figure(weights: Reals) -> Reals:
+        total, whole = np.zeros(len(weights)), np.zeros(len(weights))
+        for rows, of_fold in zip(places, sorts, strict=True):
+            own = weights[:, rows]
+            positives, negatives = own @ y[rows], own @ (1 - y[rows])
+            counts = np.where((positives > 0) & (negatives > 0), FOLD_WEIGHTS[metric](positives, negatives), 0.0)
+            total += counts * np.where(counts > 0, of_fold(own), 0.0)
+            whole += counts
+        return divided(total, whole)
+
+    return figure
+
+
+def sorted_once(metric: str, y: Reals, score: Reals) -> Callable[[Reals], Reals]:
+    """A metric of `RANKED` of rows of one model as a function of (b, n) row weights."""
+    if metric == "auroc":
+        ranking = ranked(y, score)
+        return lambda weights: weighted_auroc(ranking, weights)
+    sweep, weighted = swept(y, score), SWEPT[metric]
+    return lambda weights: weighted(sweep, weights)
 
 
 def row_weights(weights: ArrayLike | None, n: int) -> Reals:

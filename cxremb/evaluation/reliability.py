@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
-from cxremb.evaluation.arrays import Reals, Rows, checked_probabilities
+from cxremb.evaluation.arrays import Reals, Rows, checked_probabilities, split_rows
 
 BINS = 10
 SMALLEST = float(
@@ -41,16 +41,18 @@ def reliability_table(y_true: ArrayLike, y_prob: ArrayLike, bins: int = BINS) ->
     return table
 
 
-def ece(y: Reals, prob: Reals, bins: int = BINS) -> float | None:
+def ece(y: Reals, prob: Reals, bins: int = BINS, *, folds: NDArray[np.int64] | None = None) -> float | None:
     """The mean distance of probability and share of positives over bins of equal mass, weighted by rows.
 
-    Arrays are checked ones; None without rows. Equal mass, since bins of equal width leave most of them nearly
+    Arrays are checked ones; None without rows. folds: (n,); bins are of one fold, since what one model says too much
+    and another too little would cancel. Equal mass, since bins of equal width leave most of them nearly
     empty (Nixon et al. 2019; Roelofs et al. 2022). It is above 0 by chance alone, more so with few rows.
     """
     if not len(y):
         return None
-    gaps = np.bincount(equal_mass(prob, bins), weights=y - prob)
-    return float(np.abs(gaps).sum() / len(y))
+    places = split_rows(folds, len(y))
+    gaps = [np.bincount(equal_mass(prob[rows], bins), weights=(y - prob)[rows]) for rows in places]
+    return float(np.abs(np.concatenate(gaps)).sum() / len(y))
 
 
 def equal_mass(prob: Reals, bins: int) -> Rows:
@@ -71,18 +73,26 @@ def likely(prob: Reals) -> Reals:
     return np.clip(prob, SMALLEST, 1 - SMALLEST)
 
 
-def logistic_line(x: Reals, target: Reals) -> tuple[float, float] | None:
+def logistic_line(x: Reals, target: Reals, folds: NDArray[np.int64] | None = None) -> tuple[float, float] | None:
     """(slope, intercept) of the unpenalised logistic regression of `target` on `x`; None where none is finite.
 
     x: (n,) finite. target: (n,) 0 or 1, or shares between them. Cox (1958): of calibrated logits the slope is 1 and the
-    intercept 0; a slope below 1 is overconfidence. There is no answer if x does not overlap between the classes
-    (separation; Albert & Anderson 1984), is constant, or one class is missing.
+    intercept 0; a slope below 1 is overconfidence. folds: (n,) whose model each logit is of: they share the slope, each
+    has an intercept of its own, and the mean of these over rows is given; those of one class have none, and are left
+    out. There is no answer if x does not overlap between the classes in any fold (separation; Albert & Anderson 1984),
+    is constant, or one class is missing.
     """
-    if separable(x, target):
+    places = [rows for rows in split_rows(folds, len(x)) if (target[rows] > 0).any() and (target[rows] < 1).any()]
+    if separable(x, target, places):
         return None
+    every = np.concatenate(places)
+    own = np.zeros((len(x), len(places)))
+    for column, rows in enumerate(places):
+        own[rows, column] = 1.0
+    x, target, own = x[every], target[every], own[every]
     centre, spread = float(x.mean()), float(x.std())
-    design = np.column_stack([(x - centre) / spread, np.ones(len(x))])
-    line = np.zeros(2)
+    design = np.column_stack([(x - centre) / spread, own])
+    line = np.zeros(design.shape[1])
     for _ in range(STEPS):
         fitted = sigmoid(design @ line)
         curvature = design.T @ (design * (fitted * (1 - fitted))[:, None])
@@ -93,16 +103,24 @@ def logistic_line(x: Reals, target: Reals) -> tuple[float, float] | None:
         step = shortened(design, target, line, step=whole)
         line = line + step
         if np.abs(step).max() < CLOSE:
-            return float(line[0] / spread), float(line[1] - line[0] * centre / spread)
+            intercept = float(own.mean(axis=0) @ line[1:])
+            return float(line[0] / spread), float(intercept - line[0] * centre / spread)
     return None
 
 
-def separable(x: Reals, target: Reals) -> bool:
-    """Whether some threshold on x parts the rows that may be 1 from those that may be 0, but for ties on it."""
+def separable(x: Reals, target: Reals, places: list[Rows]) -> bool:
+    """Whether in all folds a threshold on x parts the rows that may be 1 from those that may be 0, but for ties on it.
+
+    The ones must lie on the same side in all folds: else one slope cannot run away.
+    """
+    ways = [parting(x[rows], target[rows]) for rows in places]
+    return not ways or any(all(way[side] for way in ways) for side in (0, 1))
+
+
+def parting(x: Reals, target: Reals) -> tuple[bool, bool]:
+    """(whether the ones lie above the zeros, whether below), ties allowed; both where x is constant."""
     ones, zeros = x[target > 0], x[target < 1]
-    if not (len(ones) and len(zeros)) or x.min() == x.max():
-        return True
-    return bool(ones.min() >= zeros.max() or zeros.min() >= ones.max())
+    return bool(ones.min() >= zeros.max()), bool(zeros.min() >= ones.max())
 
 
 def shortened(design: Reals, target: Reals, line: Reals, *, step: Reals) -> Reals:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cxremb.embedding.start import what_of
+from cxremb.embedding.asked import what_of
 from cxremb.encoders.base import Machine, load_encoder
 from cxremb.errors import DataError, EncoderError, TrainError
 from cxremb.features import Features, Inputs, load_features

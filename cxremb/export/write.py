@@ -15,7 +15,7 @@ from cxremb.export.subject import Graph, open_graph
 from cxremb.store.dataset import Dataset
 from cxremb.store.files import replace_file
 from cxremb.training.runs import Run
-from cxremb.types import Progress, unwatched
+from cxremb.types import Progress, stages, unwatched
 
 TOLERANCE = 1e-4  # of a probability: float32 sums in another order differ by less, a wrong graph by far more
 OUTPUT = "probability"
@@ -55,8 +55,11 @@ def export_run(
     found: list[float] = []
 
     def write(draft: Path) -> None:
-        save_onnx(graph, draft)
-        found.append(largest_difference(graph, draft))
+        with stages(progress, "exporting", ("building the graph", "comparing it with the run on real rows")) as begin:
+            begin()
+            save_onnx(graph, draft)
+            begin()
+            found.append(largest_difference(graph, draft))
 
     replace_file(path, write)
     shapes = {name: ("n", *array.shape[1:]) for name, array in graph.inputs.items()}

@@ -1,6 +1,16 @@
 """Bytes to 8-bit grey: the only decoder. PNG, JPEG, TIFF, DICOM and NumPy arrays; every choice it makes is in a key."""
 
-from cxremb.images.film import RECIPE, Film, decode_bytes, decode_file, image_size
+from cxremb.images.film import (
+    RECIPE,
+    Film,
+    Stamp,
+    decode_bytes,
+    decode_file,
+    digest_file,
+    image_size,
+    is_tame,
+    stamp_of,
+)
 from cxremb.images.frame import ASPECTS, Frame, resize, squash
 from cxremb.images.grey import Grey
 
@@ -10,9 +20,13 @@ __all__ = [
     "Film",
     "Frame",
     "Grey",
+    "Stamp",
     "decode_bytes",
     "decode_file",
+    "digest_file",
     "image_size",
+    "is_tame",
     "resize",
     "squash",
+    "stamp_of",
 ]

@@ -48,6 +48,13 @@ def first_tag(content: bytes) -> int | None:
     return start if len(tag) == 8 and (little or big) else None
 
 
+def is_uncompressed(path: Path) -> bool:
+    """Whether a DICOM file says that its pixels are plain values. Raises anything at all for a damaged one."""
+    with path.open("rb") as file:
+        tags = read_tags(file, ["Rows"])
+    return not tags.file_meta.TransferSyntaxUID.is_compressed
+
+
 def is_named_dicom(name: str) -> bool:
     """Whether a file is called as DICOM files are."""
     return name.lower().endswith((".dcm", ".dicom"))

@@ -3,17 +3,19 @@
 import hashlib
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from PIL import UnidentifiedImageError
 
 from cxremb.errors import ImageError, reason
+from cxremb.images import png
 from cxremb.images.array import array_size, decode_array, is_array
-from cxremb.images.dicom import HEAD, decode_dicom, dicom_size, is_dicom, is_named_dicom
+from cxremb.images.dicom import HEAD, decode_dicom, dicom_size, is_dicom, is_named_dicom, is_uncompressed
 from cxremb.images.frame import Frame, resize
 from cxremb.images.grey import Decoded, Grey
+from cxremb.images.jpeg import is_jpeg
 from cxremb.images.picture import decode_picture, picture_size
 
 # Part of every image store's key: change what a pixel becomes and these words must change with it.
@@ -27,12 +29,30 @@ RECIPE = {
 REPLACE = "replace or remove the file"
 
 
+class Stamp(NamedTuple):
+    """What a file system says of a file: if none of it has changed, neither have the bytes, as for rsync and make."""
+
+    path: str
+    size_bytes: int
+    modified_ns: int
+
+
+def stamp_of(path: str) -> Stamp | None:
+    """The stamp of a file; None if there is none."""
+    try:
+        found = Path(path).stat()
+    except OSError:
+        return None
+    return Stamp(path, found.st_size, found.st_mtime_ns)
+
+
 class Film(NamedTuple):
     """A film as a decoder gives it."""
 
     pixels: Grey  # (height, width), or the square of a frame
     sha256: str  # of the file
     notes: tuple[str, ...] = ()  # what was done about a header that contradicts its pixels
+    stamp: Stamp | None = None  # of its file, before it was read
 
 
 def decode_file(path: Path, frame: Frame | None = None) -> Film:
@@ -45,6 +65,12 @@ def decode_file(path: Path, frame: Frame | None = None) -> Film:
         found = decode(content, path.name, frame.least if frame else None)
         pixels = resize(found.pixels, frame) if frame else found.pixels
         return Film(pixels, hashlib.sha256(content).hexdigest(), found.notes)
+
+
+def digest_file(path: Path) -> str:
+    """SHA-256 of the file, for who has its pixels already. Raises `ImageError` if it is gone, as `decode_file` does."""
+    with one_error(str(path)):
+        return hashlib.sha256(read_bytes(path)).hexdigest()
 
 
 def decode_bytes(content: bytes, name: str, least: int | None = None) -> Grey:
@@ -138,3 +164,18 @@ def image_size(path: Path) -> tuple[int, int]:
             if not is_named_dicom(path.name):
                 raise
             return dicom_size(path)
+
+
+def is_tame(path: Path) -> bool:
+    """Whether no codec reads the file that may crash on damage: it is PNG, JPEG, NumPy or DICOM without compression.
+
+    A library of C that crashes takes its process with it, which no `except` sees. Also for what is no file at all.
+    """
+    with suppress(ImageError), one_error(str(path)):  # whoever decodes it says what is wrong
+        refuse_no_file(path)
+        with path.open("rb") as file:
+            head = file.read(HEAD)
+        if is_dicom(head):
+            return is_uncompressed(path)
+        return is_array(head) or head.startswith(png.MAGIC) or is_jpeg(head)
+    return not path.is_file()

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxremb.errors import DataError, did_you_mean, name_list
+from cxremb.evaluation import multi
 from cxremb.evaluation.arrays import (
     BINARY,
     MULTICLASS,
@@ -22,10 +23,10 @@ from cxremb.evaluation.arrays import (
     TASKS,
     Reals,
     Rows,
-    checked_probabilities,
-    checked_table,
+    cluster_names,
     cluster_numbers,
     missing_names,
+    numbered,
     refuse_not_finite,
 )
 from cxremb.evaluation.bootstrap import (
@@ -33,21 +34,17 @@ from cxremb.evaluation.bootstrap import (
     Difference,
     Interval,
     Resampling,
-    Statistic,
-    cluster_count,
     differences,
     intervals,
-    mean_of,
     refuse_unknown,
-    resampled,
-    why_not,
 )
 from cxremb.evaluation.calibrate import METHODS, Calibration
-from cxremb.evaluation.metrics import THRESHOLD, binary_metrics, called_positive, mean_or_none
-from cxremb.evaluation.multi import both_answers, likeliest, multiclass_metrics, multilabel_metrics, row_values
-from cxremb.evaluation.ranking import FLOOR, divided
+from cxremb.evaluation.delong import Placed
+from cxremb.evaluation.metrics import THRESHOLD, mean_or_none
+from cxremb.evaluation.ranking import FLOOR
 from cxremb.evaluation.reliability import logit as log_odds
-from cxremb.evaluation.threshold import choose_threshold
+from cxremb.evaluation.threshold import SENSITIVITY, choose_threshold
+from cxremb.predictions.pool import Pool, area_of, gap_of, interval_of, linear, statistic_of
 from cxremb.types import PARTS
 
 Ids = NDArray[np.generic]  # text, or numbers
@@ -56,6 +53,7 @@ Figures = Mapping[str, Mapping[str, float | None]]  # label, macro or micro -> m
 
 COLUMNS = ("part", "items", "studies", "patients", "repeat", "fold", "seed", "y", "prob", "logit")
 PER_LABEL = ("y", "prob", "logit")
+NOT_ALWAYS = ("threshold", "text_in_train")  # columns that may be one value, or none
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,6 +76,7 @@ class Predictions:
     prob: Reals  # (n, k)
     logit: Reals  # (n, k)
     threshold: Reals | float = THRESHOLD  # of a single label, (n,) or one: from which probability on it is positive
+    text_in_train: NDArray[np.bool_] | None = None  # (n,) its text stands word for word in train; None: reads none
 
     def __post_init__(self) -> None:
         n, k = len(self.items), len(self.labels)
@@ -96,17 +95,16 @@ class Predictions:
 
     def take(self, rows: Rows | Numbers | NDArray[np.bool_]) -> "Predictions":
         """Some of the rows."""
-        own = self.threshold if isinstance(self.threshold, float) else self.threshold[rows]
-        return replace(self, threshold=own, **{name: getattr(self, name)[rows] for name in COLUMNS})
+        given = {name: getattr(self, name) for name in (*COLUMNS, *NOT_ALWAYS)}
+        return replace(self, **{name: own[rows] for name, own in given.items() if np.ndim(own)})
 
     def of_part(self, part: str) -> "Predictions":
         """The rows of val, or of test."""
         return self.take(self.part == part)
 
     def of_label(self, label: str | None) -> "Predictions":
-        """One label against the rest, on the rows where it is known; the only one if left out.
-
-        Raises `DataError` if there is no such label, or several and none was named.
+        """One label against the rest, where it is known; the only one if left out. A row of classes that exclude each
+        other is called the likeliest, here as among all. Raises `DataError` unless exactly one label is meant.
         """
         if label not in self.labels if label else len(self.labels) > 1:
             what = f"has no label {label!r}" if label else f"has {len(self.labels)} labels"
@@ -115,6 +113,8 @@ class Predictions:
         column = [self.labels.index(label) if label else 0]
         known = self.take(~np.isnan(self.y[:, column[0]]))
         alone = {name: getattr(known, name)[:, column] for name in PER_LABEL}
+        if self.task == MULTICLASS:
+            alone["threshold"] = multi.likeliest_from(known.prob, column[0])
         return replace(known, task=BINARY, labels=(self.labels[column[0]],), **alone)
 
     @property
@@ -133,14 +133,24 @@ class Predictions:
 
         All else is the same in them, for a study has one patient, one label and one fold.
         """
-        rows = [np.unique(self.studies, return_inverse=True)[1], self.repeat, self.fold, self.seed]
-        places, first, which = np.unique(np.column_stack(rows), axis=0, return_index=True, return_inverse=True)
-        prob = np.zeros((len(places), len(self.labels)))
-        np.add.at(prob, which.reshape(-1), self.prob)
-        prob /= np.bincount(which.reshape(-1))[:, None]
+        return self._merged("study", self.studies)
+
+    def by_patient(self) -> "Predictions":
+        """One row for the items of a patient with the same answers, as `by_study`: each patient counts once, and twice
+        where studies of both answers are among them.
+        """
+        answers = np.unique(np.nan_to_num(self.y, nan=-1.0), axis=0, return_inverse=True)[1].reshape(-1)
+        return self._merged("patient", self.patients, answers)
+
+    def _merged(self, unit: str, ids: Ids, *more: Rows) -> "Predictions":
+        """One row for the rows of one model that are equal in the columns, with the mean of their probabilities."""
+        which = numbered(ids, *more, self.repeat, self.fold, self.seed)
+        first = np.unique(which, return_index=True)[1]
+        prob = np.zeros((len(first), len(self.labels)))
+        np.add.at(prob, which, self.prob)
+        prob /= np.bincount(which, minlength=len(first))[:, None]
         logit = np.log(np.clip(prob, 1e-12, None)) if self.task == MULTICLASS else log_odds(prob)
-        found = self.take(first)
-        return replace(found, unit="study", items=found.studies, prob=prob, logit=logit)
+        return replace(self.take(first), unit=unit, items=ids[first], prob=prob, logit=logit)
 
     # Figures.
 
@@ -154,7 +164,7 @@ class Predictions:
 
         None where one pool lacks it. Raises `DataError` for what are no probabilities.
         """
-        found = [pool._figures() for pool in self.pools]
+        found = [pool.figures() for pool in self.arrays()]
         return {
             label: {metric: mean_or_none([one[label][metric] for one in found]) for metric in figures}
             for label, figures in found[0].items()
@@ -162,58 +172,62 @@ class Predictions:
 
     def interval(self, metrics: Sequence[str] = USUAL, resampling: Resampling | None = None) -> dict[str, Interval]:
         """Metric -> headline figure and its interval. low and high are None where some label of some pool has fewer
-        than ten positives, negatives or patients: `reason` says which. Raises `DataError` for an unknown metric.
+        than ten patients with positive rows, or with negative ones: `reason` says which. AUROC and shares need no
+        resampling (`delong`, `shares`); the others have it. Raises `DataError` for an unknown metric.
         """
         refuse_unknown(metrics)
+        how, reason, pools = resampling or Resampling(), self.no_interval(), self.arrays()
         clusters = cluster_numbers(self.patients, len(self.items))
-        statistics = [self._statistic(metric, clusters) for metric in metrics]
-        found = intervals(statistics, clusters, resampling or Resampling(), reason=self.no_interval())
-        return dict(zip(metrics, found, strict=True))
+        drawn = [metric for metric in metrics if not linear(metric)]
+        figures = [statistic_of(pools, metric) for metric in drawn]
+        found = dict(zip(drawn, intervals(figures, clusters, how, reason=reason), strict=True))
+        for metric in set(metrics) - set(drawn):
+            own = interval_of(pools, metric, how.level)
+            found[metric] = Interval(own.value, None, None, reason=reason) if reason else own
+        return {metric: found[metric] for metric in metrics}
 
     def difference(
         self, other: "Predictions", metrics: Sequence[str] = USUAL, resampling: Resampling | None = None
     ) -> dict[str, Difference]:
-        """Metric -> headline figure of these minus that of `other`, under the same draws of the patients of both.
+        """Metric -> headline figure of these minus that of `other`, over the patients of both, as `interval`.
 
         They may have other numbers of repeats and seeds. Raises `DataError` if their patients differ.
         """
         refuse_unknown(metrics)
         if not np.array_equal(np.unique(self.patients), np.unique(other.patients)):
             raise DataError(f"runs {self.run} and {other.run} judge other patients", hint="train both on the same rows")
-        clusters, theirs = (cluster_numbers(one.patients, len(one.items)) for one in (self, other))
-        pairs = [(self._statistic(metric, clusters), other._statistic(metric, theirs)) for metric in metrics]
-        reason = self.no_interval() or other.no_interval()
-        found = differences(pairs, clusters, resampling or Resampling(), reason=reason)
-        return dict(zip(metrics, found, strict=True))
+        how, reason = resampling or Resampling(), self.no_interval() or other.no_interval()
+        clusters, sides = cluster_numbers(self.patients, len(self.items)), (self.arrays(), other.arrays())
+        drawn = [metric for metric in metrics if not linear(metric)]
+        pairs = [(statistic_of(sides[0], metric), statistic_of(sides[1], metric)) for metric in drawn]
+        found = dict(zip(drawn, differences(pairs, clusters, how, reason=reason), strict=True))
+        for metric in set(metrics) - set(drawn):
+            own = gap_of(*sides, metric, level=how.level)
+            found[metric] = Difference(own.value, None, None, None, reason=reason) if reason else own
+        return {metric: found[metric] for metric in metrics}
+
+    def area(self) -> Placed:
+        """The headline AUROC within folds, the mean over pools, and what each patient adds to its error: (c,), in the
+        order of `np.unique(patients)`, so that those of two models of the same patients can be subtracted.
+        """
+        return area_of(self.arrays())
 
     def no_interval(self) -> str | None:
         """Why these rows bear no interval, or None."""
-        alone = len(self.labels) == 1
-        for pool in self.pools:
-            clusters = cluster_numbers(pool.patients, len(pool.items))
-            reasons = []
-            for column in (columns := [0] if alone else both_answers(pool.y)):
-                rows = ~np.isnan(pool.y[:, column])
-                if reason := why_not(pool.y[rows, column], clusters[rows]):
-                    reasons.append(reason if alone else f"{self.labels[column]}: {reason}")
-            if not columns:
-                return "no label has both answers"
-            if reasons:
-                return reasons[0] + (f" (and {len(reasons) - 1} others)" if len(reasons) > 1 else "")
-        return None
+        return next(filter(None, (pool.no_interval() for pool in self.arrays())), None)
 
     # What is chosen on validation rows.
 
     def at_thresholds(self, val: "Predictions", rule: str = "youden", floor: float = FLOOR) -> "Predictions":
-        """Each row with the threshold of its model, chosen on that model's rows of `val` (`evaluation.threshold`).
+        """Each row with the threshold of its model, chosen on rows of `val` (`evaluation.threshold`, `with_own`).
 
         Raises `DataError` for several labels, and as `calibrated`.
         """
         if len(self.labels) > 1:
             raise DataError(f"one threshold for a {self.task} task", hint="choose one for each label")
         own = np.full(len(self.items), np.nan)
-        for rows, chosen_on in self._with_own(val, "threshold"):
-            own[rows] = choose_threshold(chosen_on.y[:, 0], chosen_on.prob[:, 0], rule, floor=floor).threshold
+        for rows, on in self.with_own(val, "threshold", pooled=rule == SENSITIVITY):
+            own[rows] = choose_threshold(on.y[:, 0], on.prob[:, 0], rule, floor=floor, clusters=on.patients).threshold
         return replace(self, threshold=own)
 
     def calibrated(
@@ -225,23 +239,29 @@ class Predictions:
         model, with both answers, and none of the rows that are calibrated; and as the method does.
         """
         prob, logit, fitted = np.empty_like(self.prob), np.empty_like(self.logit), []
-        for rows, chosen_on in self._with_own(val, method):
+        for rows, chosen_on in self.with_own(val, method):
             refuse_not_finite(chosen_on.logit, "y_logit")
             found = METHODS[method](chosen_on.y, chosen_on.logit, self.task)
             logit[rows], prob[rows] = found.apply(self.logit[rows], self.task)
             fitted.append(found)
         return replace(self, prob=prob, logit=logit), tuple(fitted)
 
-    def _with_own(self, val: "Predictions", what: str) -> list[tuple[Rows, "Predictions"]]:
-        """(rows of a model, what may be chosen on for it) of each model, once it is known that nothing is in both."""
+    def with_own(self, val: "Predictions", what: str, *, pooled: bool = False) -> list[tuple[Rows, "Predictions"]]:
+        """(rows of a model, what may be chosen on for it) of each model, once it is known that nothing is in both.
+
+        That is its own validation rows; pooled, those of all folds but of the patients it is judged on, since the
+        validation rows of one fold are test rows of another.
+        """
+        names = ("repeat", "seed") if pooled else ("repeat", "fold", "seed")
         for name in set(np.unique(val.part).tolist()) - {"val"}:
             raise DataError(f"a {what} cannot be chosen on {name} rows", hint="give the validation rows of the fold")
         if (self.part == "val").any():
             raise DataError("chosen on the val rows and applied to val rows", hint="apply it to test")
         found = []
         for number, rows in enumerate(models := self.models, 1):
-            model = (getattr(val, name) == getattr(self, name)[rows[0]] for name in ("repeat", "fold", "seed"))
+            model = (getattr(val, name) == getattr(self, name)[rows[0]] for name in names)
             own = val.take(np.logical_and.reduce(list(model)))
+            own = own.take(~np.isin(own.patients, self.patients[rows])) if pooled else own
             if not len(own.items):
                 what = f"model {number} of {len(models)} has no validation rows"
                 raise DataError(what, hint="use a split that has a val part")
@@ -249,51 +269,32 @@ class Predictions:
                 what = f"{shared} of {len(rows)} test rows are among the val rows it was chosen on"
                 raise DataError(what, hint="choose it once per fold, on that fold's validation rows")
             if not ((own.y == 1).any() and (own.y == 0).any()):
-                what = f"the validation rows have one class, so no {what} can be chosen"
-                raise DataError(what, hint="use larger folds")
+                raise DataError(f"the validation rows have one class: no {what} can be chosen", hint="use larger folds")
             found.append((rows, own))
         return found
 
     # How a figure follows from the rows.
 
-    def _figures(self) -> Figures:
-        """The figures of one pool."""
-        if len(self.labels) == 1:
-            return {self.labels[0]: binary_metrics(self.y[:, 0], self.prob[:, 0], self.threshold)}
-        metrics = multiclass_metrics if self.task == MULTICLASS else multilabel_metrics
-        return metrics(self.y, self.prob, self.labels)
+    def arrays(self, names: Ids | None = None) -> list[Pool]:
+        """The arrays of each repeat and seed, with clusters that are the same in all of them: `names`, or patients."""
+        names = cluster_names(self.patients) if names is None else names
+        clusters, c = np.searchsorted(names, self.patients), len(names)
 
-    def _statistic(self, metric: str, clusters: Rows) -> Statistic:
-        """The headline figure as a function of how often each patient is drawn. clusters: (n,) their numbers."""
-        c = cluster_count(clusters)
-        groups = self._groups(self.repeat, self.seed)
-        return mean_of([self.take(rows)._of_pool(metric, clusters[rows], c) for rows in groups])
+        def pool(rows: Rows) -> Pool:
+            return Pool(
+                task=self.task,
+                labels=self.labels,
+                y=self.y[rows],
+                prob=self.prob[rows],
+                threshold=self.threshold[rows] if isinstance(self.threshold, np.ndarray) else self.threshold,
+                folds=self.fold[rows],
+                clusters=clusters[rows],
+                c=c,
+            )
 
-    def _of_pool(self, metric: str, clusters: Rows, c: int) -> Statistic:
-        """As `_statistic`, of one pool, which need not have all c patients."""
-        if len(self.labels) == 1:
-            y, prob = checked_probabilities(self.y[:, 0], self.prob[:, 0])
-            called = called_positive(prob, self.threshold)
-            return resampled(metric, y, prob, called=called, clusters=clusters, c=c)
-        classes = self.task == MULTICLASS
-        if classes and metric in {"mcc", "prevalence"}:
-            raise DataError(f"no interval for {metric} of several classes", hint="ask for auroc, accuracy or f1")
-        y, prob = checked_table(self.y, self.prob, one_hot=classes)
-        called = likeliest(prob) if classes else called_positive(prob)
-        if classes and metric in {"accuracy", "loss", "brier"}:  # no mean over the classes
-            sums = np.zeros((c, 2))
-            np.add.at(sums, clusters, np.column_stack([row_values(y, prob, called)[metric], np.ones(len(y))]))
-            return lambda counts: divided(counts @ sums[:, 0], counts @ sums[:, 1])
-        metric = "recall" if classes and metric == "balanced_accuracy" else metric
-
-        def of_label(column: int) -> Statistic:
-            known = ~np.isnan(y[:, column])
-            own = {"called": called[known, column], "clusters": clusters[known], "c": c}
-            return resampled(metric, y[known, column], prob[known, column], **own)
-
-        return mean_of([of_label(column) for column in both_answers(y)])
+        return [pool(rows) for rows in self._groups(self.repeat, self.seed)] or [pool(np.arange(0, dtype=np.intp))]
 
     def _groups(self, *columns: Numbers) -> list[Rows]:
         """The row numbers of each combination of values, combinations in order."""
-        which = np.unique(np.column_stack(columns), axis=0, return_inverse=True)[1].reshape(-1)
+        which = numbered(*columns)
         return [np.flatnonzero(which == number) for number in range(int(which.max(initial=-1)) + 1)]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from cxremb.predictions.judged import COLUMNS, Predictions
+from cxremb.predictions.judged import COLUMNS, NOT_ALWAYS, Predictions
 from cxremb.store.layout import PREDICTIONS
 
 
@@ -27,6 +27,8 @@ def rows_of(predictions: Predictions) -> pa.Table:
         "fold": predictions.fold,
         "seed": predictions.seed,
     }
+    if predictions.text_in_train is not None:
+        columns["text_in_train"] = predictions.text_in_train
     columns = {name: np.repeat(values, k) for name, values in columns.items()}
     columns |= {
         "label": np.tile(np.array(predictions.labels, dtype=np.str_), n),
@@ -35,8 +37,9 @@ def rows_of(predictions: Predictions) -> pa.Table:
         "y_logit": predictions.logit.ravel(),
     }
     nulls = {"y_true"}  # NaN there is a missing label; elsewhere it would be a mistake that must show
-    arrays = {name: pa.array(columns[name], from_pandas=name in nulls) for name in PREDICTIONS.names}
-    return pa.table(arrays).cast(PREDICTIONS)
+    arrays = {name: pa.array(column, from_pandas=name in nulls) for name, column in columns.items()}
+    arrays.setdefault("text_in_train", pa.nulls(n * k, pa.bool_()))
+    return pa.table(arrays).select(PREDICTIONS.names).cast(PREDICTIONS)
 
 
 def read_rows(table: pa.Table, *, run: str, dataset: str, unit: str, task: str, labels: Sequence[str]) -> Predictions:
@@ -48,6 +51,7 @@ def read_rows(table: pa.Table, *, run: str, dataset: str, unit: str, task: str, 
     places = {name: table[name].to_numpy()[::k].astype(np.int64) for name in ("repeat", "fold", "seed")}
     values = {name: table[name].to_numpy().astype(np.float64) for name in ("y_true", "y_prob", "y_logit")}
     y, prob, logit = (column.reshape(-1, k) for column in values.values())
+    seen = table["text_in_train"]
     return Predictions(
         run=run,
         dataset=dataset,
@@ -62,11 +66,12 @@ def read_rows(table: pa.Table, *, run: str, dataset: str, unit: str, task: str, 
         y=y,
         prob=prob,
         logit=logit,
+        text_in_train=None if seen.null_count else np.array(seen.to_pylist()[::k], dtype=np.bool_),
     )
 
 
 def joined(parts: Sequence[Predictions]) -> Predictions:
     """The rows of several as one, in their order. They are of one run."""
-    names = COLUMNS if isinstance(parts[0].threshold, float) else (*COLUMNS, "threshold")
+    names = (*COLUMNS, *(name for name in NOT_ALWAYS if np.ndim(getattr(parts[0], name))))
     columns: dict[str, Any] = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
     return replace(parts[0], **columns)

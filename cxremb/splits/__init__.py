@@ -4,7 +4,15 @@ from cxremb.splits.choose import choose_split, new_split
 from cxremb.splits.group import normalised, report_texts
 from cxremb.splits.published import import_split, read_published, store_published
 from cxremb.splits.spec import DEFAULT, HOLDOUT, SplitSpec
-from cxremb.splits.stored import LEAKY, StoredSplit, fold_parts, fold_rows, shared_patients, stored_split
+from cxremb.splits.stored import (
+    LEAKY,
+    StoredSplit,
+    cohort_of,
+    fold_parts,
+    fold_rows,
+    shared_patients,
+    stored_split,
+)
 
 __all__ = [
     "DEFAULT",
@@ -13,6 +21,7 @@ __all__ = [
     "SplitSpec",
     "StoredSplit",
     "choose_split",
+    "cohort_of",
     "fold_parts",
     "fold_rows",
     "import_split",

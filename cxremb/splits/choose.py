@@ -14,7 +14,15 @@ from cxremb.errors import SplitError, did_you_mean, name_list
 from cxremb.labels import Labels, label_set_of, read_labels
 from cxremb.splits.folds import classes_lacking
 from cxremb.splits.spec import BUILT_IN, DEFAULT, IMAGE_SPLIT, KEY_LENGTH, METHOD, STANDARD, SplitSpec, fold_table
-from cxremb.splits.stored import StoredSplit, read_about, read_split, shared_patients, store_once, stored_split
+from cxremb.splits.stored import (
+    StoredSplit,
+    by_patients_of_now,
+    read_about,
+    read_split,
+    shared_patients,
+    store_once,
+    stored_split,
+)
 from cxremb.store.dataset import Dataset
 from cxremb.types import EXAMPLES, PARTS, Note
 
@@ -27,7 +35,7 @@ def choose_split(
 ) -> StoredSplit:
     """The split to train and test on; its notes count whom it lists without a label, and whom it does not list.
 
-    name: `grouped-5fold`, `holdout` or `image-80-20`, made for `label_set` when first asked for; the name of a stored
+    name: `patient-5fold`, `holdout` or `image-80-20`, made for `label_set` when first asked for; the name of a stored
     one, and then the newest, if possible of those made for `label_set`; or `NAME@KEY`, exactly that one.
     label_set: None for the data set's own.
 
@@ -42,7 +50,7 @@ def choose_split(
     elif name == IMAGE_SPLIT:
         split = image_split(dataset, label_set)
     else:
-        split = read_split(find_split(dataset, label_set, name))
+        split = by_patients_of_now(dataset, read_split(find_split(dataset, label_set, name)))
     if split.leaky and not allow_leaky:
         share = f"{shared_patients(split.table):.0%} of its test rows are of patients who are in train too"
         raise SplitError(f"{split.title} shares patients between parts: {share}. {LEAKY_MEANS}", hint=LEAKY_HINT)
@@ -88,7 +96,8 @@ def find_split(dataset: Dataset, label_set: str, name: str) -> Path:
         known = sorted({path.stem.rpartition("@")[0] for path in stored} | set(BUILT_IN))
         raise SplitError(
             f"{dataset.name} has no split called {name!r}; there is {name_list(known)}",
-            hint=f"{did_you_mean(name, known)}make or import it: `cxremb data split NAME [--from FILE]`",
+            hint=did_you_mean(name, known)
+            or f"make it: `cxremb data split {name}`; or import it: `cxremb data split {name} --from FILE`",
         )
     about = {path: read_about(path) for path in fitting}
     made_for = [path for path in fitting if about[path]["label_set"] in (label_set, None)] or fitting

@@ -6,7 +6,7 @@ Groups go whole into bins, each label spread alike; parts are made of bins.
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from cxremb.errors import DataError, SplitError
 from cxremb.labels import Labels
-from cxremb.splits.group import Numbers, group_numbers, repeated_texts
-from cxremb.splits.spec import KEY_LENGTH, LINKS, METHOD, SplitSpec, fold_table
+from cxremb.splits.group import TOGETHER, Numbers, copied_texts, group_numbers
+from cxremb.splits.spec import DEFAULT, KEY_LENGTH, LINKS, METHOD, SplitSpec, fold_table
 from cxremb.types import EXAMPLES, PARTS, Note
 
+FEWER = "ask for fewer folds: `cxremb data split NAME --folds 2`, then --split NAME"
 CEILING = 2**61  # whole numbers below it add up without overflow
 
 
@@ -28,15 +29,17 @@ class Cohort:
     study_ids: tuple[str, ...]
     patient_ids: tuple[str, ...]
     groups: Numbers  # (n,) studies of one number stay together
+    copies: tuple[str, ...]  # (n,) the text of a copied report, else ""; all of them "" where reports do not link
     values: NDArray[np.float64]  # (n, k) 0, 1 or NaN
     names: tuple[str, ...]  # (k,)
     task: str
+    apart: tuple[str, ...] = ()  # studies with a copied report that folds of so few studies cannot keep together
 
 
 def form_cohort(
-    studies: Mapping[str, str], texts: Mapping[str, str], labels: Labels, *, group: Sequence[str]
+    studies: Mapping[str, str], texts: Mapping[str, str], labels: Labels, *, spec: SplitSpec = DEFAULT
 ) -> Cohort:
-    """The labelled studies and their groups: the connected components of what `group` names.
+    """The labelled studies and their groups: the connected components of what `spec` groups by.
 
     studies: study_id -> patient_id. texts: study_id -> report; missing or empty links nobody. A study all of whose
     labels are missing takes no part. Raises `DataError` for a label of an unknown study.
@@ -49,11 +52,33 @@ def form_cohort(
             f"{len(lost)} labels are of no known study, such as {lost[0]!r}", hint="add the collection again"
         )
     patients = [studies[study] for study in study_ids]
-    links: list[Sequence[str]] = [patients] if "patient" in group else []
-    if "report" in group:
-        links.append(repeated_texts([texts.get(study) or "" for study in study_ids]))
+    copies = [""] * len(study_ids)
+    if "report" in spec.group:
+        written = [texts.get(study) or "" for study in study_ids]
+        together = min(TOGETHER, len(set(patients)) // spec.bins)  # so that there are as many groups as bins
+        copies = copied_texts(patients, written, together=together, most=len(study_ids) // spec.folds)
+    links = [patients, copies] if "patient" in spec.group else [copies]
     groups = group_numbers(links, len(study_ids))
-    return Cohort(tuple(study_ids), tuple(patients), groups, labels.values[order], labels.names, labels.task)
+    values, ids = labels.values[order], (tuple(study_ids), tuple(patients))
+    return Cohort(*ids, groups, tuple(copies), values, labels.names, labels.task)
+
+
+def feasible(cohort: Cohort, spec: SplitSpec) -> Cohort:
+    """The cohort, or where copies leave no folds the same by patient, with their studies in `apart`.
+
+    Only a class that few studies have may lack in a part for copies, so only then folds are tried out.
+    """
+    positives, negatives = ((cohort.values == value).sum(axis=0) for value in (1, 0))
+    counts = np.append(positives, negatives if cohort.task == "binary" else [])
+    if cohort.task == "multilabel" or not any(cohort.copies) or counts.min() >= 4 * spec.bins:
+        return cohort
+    try:
+        make_split(cohort, spec)
+    except SplitError:
+        n, of_patient = len(cohort.study_ids), [cohort.patient_ids] if "patient" in spec.group else []
+        apart = tuple(study for study, copy in zip(cohort.study_ids, cohort.copies, strict=True) if copy)
+        return replace(cohort, groups=group_numbers(of_patient, n), copies=("",) * n, apart=apart)
+    return cohort
 
 
 def split_key(cohort: Cohort, spec: SplitSpec) -> str:
@@ -86,6 +111,9 @@ def make_split(cohort: Cohort, spec: SplitSpec) -> tuple[pa.Table, tuple[Note, .
             lacking |= labels_lacking(cohort, parts, f"repeat {repeat}, fold {fold}")
             tables.append(fold_table(spec.name, ids, parts, repeat=repeat, fold=fold))
     notes = []
+    if cohort.apart:
+        what = "studies with a copied report that folds of so few studies cannot keep together"
+        notes.append(Note(what, len(cohort.apart), list(cohort.apart[:EXAMPLES])))
     if rare := [name for name in cohort.names if name in lacking]:
         hint = "they have no figure where that part is judged: leave rare labels out, or ask for fewer folds"
         notes.append(Note("labels without a positive study in some part", len(rare), rare[:EXAMPLES], hint))
@@ -104,13 +132,12 @@ def refuse_impossible(cohort: Cohort, marks: Numbers, spec: SplitSpec) -> None:
     if len(sizes) < spec.bins:
         raise SplitError(
             f"{n} studies make {len(sizes)} groups that must stay whole; {spec.folds} folds need {spec.bins}",
-            hint="ask for fewer folds, or add patients",
+            hint=f"add patients, or {FEWER}",
         )
     if sizes.max() > n / spec.folds:
         raise SplitError(
             f"{sizes.max()} of {n} studies hang together by {held}; a fold is {n // spec.folds}",
-            hint="check the patient ids; if one stock report links them, "
-            "make a split that groups by patient alone: `cxremb data split NAME --group patient`",
+            hint=f"check the patient ids, or {FEWER}",
         )
 
 
@@ -126,7 +153,7 @@ def labels_lacking(cohort: Cohort, parts: NDArray[np.str_], where: str) -> set[s
             name, total = next(iter(lacking.items()))
             raise SplitError(
                 f"{where}: no study of class {name} is in {part}; there are {total} in all",
-                hint="add studies of that class, ask for fewer folds, or choose another label set",
+                hint=f"add studies of that class, choose another label set, or {FEWER}",
             )
         found |= set(lacking)
     return found

@@ -1,4 +1,12 @@
-"""Which studies hang together: by patient, by the very same report, and so on through the next study."""
+"""Which studies hang together: by patient, by a copied report, and so on through the next study.
+
+Two reports that read the same may be one examination that was filed under two patients, or a stock phrase. A copy in
+test of what is in train makes figures too good, since no new patient will bring it: it must link. A stock phrase must
+not: the next patient's report will be one too. Were its studies kept in one part, its label would be learnt from those
+that use it otherwise, and the phrase would be learnt the wrong way round (`benchmarks/alike_texts.py`). So a report is
+taken for a copy if it is long, and few patients hang together by it. Neither what an arm reads nor where the labels
+come from matters to that: a copied examination is a copy for each of them.
+"""
 
 import re
 from collections import Counter, defaultdict
@@ -13,6 +21,9 @@ from cxremb.store.layout import BEFORE_READING
 
 Numbers = NDArray[np.int64]
 
+TOGETHER = 3  # patients who may hang together by copies: an examination is filed twice or three times, not by the dozen
+LETTERS = 80  # of a normalised report, some 13 words: a shorter one is the same by chance
+
 NO_LETTER = bytes(sorted(set(range(256)) - set(b"0123456789abcdefghijklmnopqrstuvwxyz")))
 
 
@@ -24,7 +35,7 @@ def normalised(text: str) -> str:
 def report_texts(reports: pa.Table) -> dict[str, str]:
     """study_id -> what the report says of the film: its label sources (findings, impression), by name of section.
 
-    What was written before reading links nobody: "chest pain" is the indication of hundreds.
+    What was written before reading is no part of it: "chest pain" is the indication of hundreds.
     """
     rows = reports.filter(pc.not_equal(pc.fill_null(reports["role"], ""), BEFORE_READING)).sort_by("section")
     texts: dict[str, list[str]] = defaultdict(list)
@@ -42,6 +53,30 @@ def repeated_texts(texts: Sequence[str]) -> list[str]:
     marks = [hash(text.lower().encode(errors="replace").translate(None, NO_LETTER)) for text in texts]
     count = Counter(marks)
     return [normalised(text) if count[mark] > 1 else "" for text, mark in zip(texts, marks, strict=True)]
+
+
+def copied_texts(
+    patients: Sequence[str], texts: Sequence[str], *, together: int = TOGETHER, letters: int = LETTERS, most: int
+) -> list[str]:
+    """(n,) the normalised report where it is taken for a copy, else "", which links nobody.
+
+    A copy has `letters` or more and links its patients, the longest first, unless more than `together` patients or
+    `most` studies would hang together then. So a split that can be made by patient can be made with copies too.
+    """
+    studies, shared = Counter(patients), repeated_texts(texts)
+    holders: dict[str, set[str]] = defaultdict(set)
+    for patient, text in zip(patients, shared, strict=True):
+        if len(text) >= letters:
+            holders[text].add(patient)
+    group: dict[str, set[str]] = {}
+    copies = set()
+    for text in sorted(holders, key=lambda text: (-len(text), text)):
+        if len(holders[text]) <= together:
+            linked = set().union(*(group.get(patient, {patient}) for patient in holders[text]))
+            if len(linked) <= together and sum(studies[patient] for patient in linked) <= most:
+                group |= dict.fromkeys(linked, linked)
+                copies.add(text)
+    return [text if text in copies else "" for text in shared]
 
 
 def group_numbers(columns: Iterable[Sequence[Hashable]], n: int) -> Numbers:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from cxremb.datasets.tree import without_suffix
 from cxremb.errors import DataError, SplitError, name_list
 from cxremb.ids import clean_id, find_id
 from cxremb.splits.spec import BUILT_IN, KEY_LENGTH, METHOD, check_name, fold_table
@@ -112,6 +113,8 @@ def read_published(file: Path, dataset: Dataset) -> PublishedSplit:
     found = [(row, known.studies_of(row)) for row in rows]
     unknown = [row.image or row.study or row.patient or "" for row, studies in found if not studies]
     lost = sorted(set(unknown))
+    if len(unknown) == len(rows):
+        raise nobody_known(file, dataset, lost, like=known.like(rows[0]))
     note = Note("ids in the split that are of nobody here", len(lost), lost[:EXAMPLES], "add the whole collection")
     notes = (note,) if lost else ()
     studies, divided = placed((study, row.part) for row, ids in found for study in ids)
@@ -124,6 +127,15 @@ def read_published(file: Path, dataset: Dataset) -> PublishedSplit:
             hint="list each study once, or name the image in every row to make it a split by image",
         )
     return PublishedSplit(images, by_image=True, notes=notes)
+
+
+def nobody_known(file: Path, dataset: Dataset, lost: Sequence[str], *, like: str) -> DataError:
+    """The error for a list of which no id is here. like: an id that is, to hold the others against."""
+    names = name_list(lost, EXAMPLES)
+    return DataError(
+        f"{file}: none of its {len(lost):,} ids is in {dataset.name}: {names}; here one is {like!r}",
+        hint="give the list of this collection, with ids as they are here: `cxremb data show`",
+    )
 
 
 def read_list(file: Path) -> list[ListEntry]:
@@ -165,6 +177,11 @@ def read_rows(file: Path) -> Iterator[ListEntry]:
         return next((names[name] for name in choices if name in names), None)
 
     part, *ids = (column(choices) for choices in (PART, IMAGE, STUDY, PATIENT))
+    if len(table.columns) == 1 and part is None and not any(ids):
+        raise DataError(
+            f"{file}: a list of names alone, which says no part",
+            hint="put the lists of all parts into one table with the columns image_id and split (train, val, test)",
+        )
     if part is None or not any(ids):
         raise DataError(
             f"{file}: its columns are {', '.join(table.columns)}",
@@ -203,9 +220,15 @@ class KnownIds:
         return next((self.patients[name] for name in spellings(row.patient, "p") if name in self.patients), ())
 
     def image(self, row: ListEntry) -> str:
-        """The image that a row means, or nothing."""
-        name = find_id(row.image, self.images)
-        return name if name in self.images else ""
+        """The image that a row means, named with the suffix of its file or without; or nothing."""
+        for name in (find_id(row.image, self.images), find_id(without_suffix(row.image), self.images)):
+            if name in self.images:
+                return name
+        return ""
+
+    def like(self, row: ListEntry) -> str:
+        """An id of the data set, of the kind that a row gives."""
+        return next(iter(self.images if row.image else self.studies if row.study else self.patients), "")
 
 
 def known_ids(dataset: Dataset) -> KnownIds:

@@ -12,7 +12,7 @@ from cxremb.store.layout import SPLITS
 
 METHOD = 2  # enters every key: raise it whenever the same input would give other folds
 KEY_LENGTH = 12
-LINKS = {"patient": "patient", "report": "identical report text"}
+LINKS = {"patient": "patient", "report": "copied report"}
 KINDS = ("kfold", "holdout")
 IMAGE_SPLIT = "image-80-20"
 
@@ -25,7 +25,7 @@ class SplitSpec:
     Raises `SplitError` for what cannot be made.
     """
 
-    name: str = "grouped-5fold"
+    name: str = "patient-5fold"
     kind: str = "kfold"
     folds: int = 5
     repeats: int = 1

@@ -1,9 +1,11 @@
 """Splits on disk: a table of who is in which part, in its metadata what it is and whether patients are shared."""
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +16,27 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from cxremb.errors import SplitError, StoreError
-from cxremb.labels import read_labels
-from cxremb.splits.folds import form_cohort, make_split, split_key
+from cxremb.labels import Labels, read_labels
+from cxremb.splits.folds import Cohort, feasible, form_cohort, make_split, split_key
 from cxremb.splits.group import report_texts
 from cxremb.splits.spec import DEFAULT, SplitSpec
 from cxremb.store.dataset import Dataset
+from cxremb.store.expected import conform
 from cxremb.store.files import replace_table
 from cxremb.store.layout import SPLITS
 from cxremb.types import PARTS, Note
 
 REMEDY = "delete it: the same split is made again, or imported again with `cxremb data split NAME --from FILE`"
 LEAKY = "leaky split: patients are shared between train and test"  # stands beside every figure that rests on one
+
+ABOUT = {  # what the metadata of a split says at least
+    "means": str,
+    "leaky": bool,
+    "by_image": bool,
+    "notes": Sequence[Note],
+    "label_set": str | None,
+    "created": str,
+}
 
 
 @dataclass(frozen=True)
@@ -36,7 +48,7 @@ class StoredSplit:
     path: Path
     table: pa.Table
     means: str = ""  # how it was made, in words
-    leaky: bool = False  # measured: some patient is in two parts of one fold
+    leaky: bool = False  # measured: some patient, of those there are now, is in two parts of one fold
     by_image: bool = False  # rows are images, and one study may be in two parts
     notes: tuple[Note, ...] = ()
     label_set: str | None = None  # which it was made for; None: whichever
@@ -46,6 +58,14 @@ class StoredSplit:
     def title(self) -> str:
         """What `--split` takes to get exactly this one."""
         return f"{self.name}@{self.key}"
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of which study, or which image, is in which part: equal digests train and test on equal rows."""
+        digest = hashlib.sha256()
+        for column in ("repeat", "fold", "study_id", "image_id", "part"):
+            digest.update("\n".join(["", *map(str, self.table[column].to_pylist())]).encode())
+        return digest.hexdigest()
 
     @property
     def repeats(self) -> tuple[int, ...]:
@@ -62,10 +82,7 @@ def stored_split(dataset: Dataset, label_set: str, spec: SplitSpec = DEFAULT) ->
     Raises `DataError` for a label set that is unknown or only lists terms, `SplitError` as `make_split`,
     `StoreError` if the file is damaged or cannot be written.
     """
-    labels = read_labels(dataset, label_set)
-    studies = dict(zip(*(dataset.studies[name].to_pylist() for name in ("study_id", "patient_id")), strict=True))
-    texts = report_texts(dataset.reports) if "report" in spec.group else {}
-    cohort = form_cohort(studies, texts, labels, group=spec.group)
+    cohort = cohort_of(dataset, read_labels(dataset, label_set), spec)
     path = dataset.paths.splits / f"{spec.name}@{split_key(cohort, spec)}.parquet"
     if path.is_file():
         return read_split(path)
@@ -75,6 +92,13 @@ def stored_split(dataset: Dataset, label_set: str, spec: SplitSpec = DEFAULT) ->
     return store_split(
         StoredSplit(spec.name, key, path, table, spec.means, notes=notes, label_set=label_set, more=more)
     )
+
+
+def cohort_of(dataset: Dataset, labels: Labels, spec: SplitSpec = DEFAULT) -> Cohort:
+    """The studies with a label, and which of them stay together. Raises as `form_cohort`."""
+    studies = dict(zip(*(dataset.studies[name].to_pylist() for name in ("study_id", "patient_id")), strict=True))
+    texts = report_texts(dataset.reports) if "report" in spec.group else {}
+    return feasible(form_cohort(studies, texts, labels, spec=spec), spec)
 
 
 def store_split(split: StoredSplit) -> StoredSplit:
@@ -129,14 +153,31 @@ def read_about(path: Path) -> dict[str, Any]:
         metadata = pq.read_schema(path).metadata or {}
     except (OSError, pa.ArrowException) as error:
         raise StoreError(f"{path}: cannot be read ({error})", hint=REMEDY) from error
-    texts = {name.decode(): text for name, text in metadata.items() if name not in (b"split", b"key", b"ARROW:schema")}
     try:
+        texts = {n.decode(): text for n, text in metadata.items() if n not in (b"split", b"key", b"ARROW:schema")}
         about = {name: json.loads(text) for name, text in texts.items()}
-        for name in ("means", "leaky", "by_image", "notes", "label_set", "created"):
-            about[name]
-    except (ValueError, KeyError) as error:
+        for name, kind in ABOUT.items():
+            conform(about[name], kind, name)
+    except (ValueError, KeyError, RecursionError) as error:
         raise StoreError(f"{path}: not the metadata of a split ({error})", hint=REMEDY) from error
     return about
+
+
+def by_patients_of_now(dataset: Dataset, split: StoredSplit) -> StoredSplit:
+    """The split with the patients that the data set has now, and `leaky` measured by them.
+
+    Since the split was stored, `data add` may have found two patients to be one. Who is no longer here stays whose it
+    was.
+    """
+    items, what = (dataset.images, "image_id") if split.by_image else (dataset.studies, "study_id")
+    now = dict(zip(items[what].to_pylist(), items["patient_id"].to_pylist(), strict=True))
+    before = split.table["patient_id"].to_pylist()
+    patients = [now.get(item, patient) for item, patient in zip(split.table[what].to_pylist(), before, strict=True)]
+    if patients == before:
+        return split
+    column = split.table.column_names.index("patient_id")
+    table = split.table.set_column(column, "patient_id", pa.array(patients, pa.string()))
+    return replace(split, table=table, leaky=is_leaky(table))
 
 
 def fold_parts(table: pa.Table, repeat: int, fold: int) -> dict[str, str]:
@@ -176,9 +217,10 @@ def shared_patients(table: pa.Table, repeat: int = 0, fold: int = 0) -> float:
 
 
 def fold_rows(dataset: Dataset, split: StoredSplit, label_set: str | None) -> list[dict[str, Any]]:
-    """One row per repeat, fold and part: images (of a split by image, else 0), studies, patients, and prevalence.
+    """One row per repeat, fold and part: images (of a split by image, else 0), studies, patients, labels in them.
 
-    prevalence: label -> share of the studies with a value that are 1; None without one, empty without a label set.
+    positives: label -> how many studies are 1; prevalence: which share that is of those with a value, None without one.
+    Both are empty without a label set.
     Raises as `read_labels`.
     """
     labels = read_labels(dataset, label_set) if label_set else None
@@ -194,8 +236,12 @@ def fold_rows(dataset: Dataset, split: StoredSplit, label_set: str | None) -> li
                     counts = {"images": here.num_rows - here["image_id"].null_count, "studies": len(studies)}
                     counts["patients"] = len(here["patient_id"].unique())
                     known = [place[study] for study in studies if study in place]
-                    shares = dict(zip(labels.names, shares_of(labels.values[known]), strict=True)) if labels else {}
-                    found.append({"repeat": repeat, "fold": fold, "part": part, **counts, "prevalence": shares})
+                    place_of = {"repeat": repeat, "fold": fold, "part": part}
+                    values = labels.values[known] if labels else np.zeros((0, 0))
+                    names = labels.names if labels else ()
+                    positives = dict(zip(names, (values == 1).sum(axis=0).tolist(), strict=True))
+                    shares = dict(zip(names, shares_of(values), strict=True))
+                    found.append({**place_of, **counts, "positives": positives, "prevalence": shares})
     return found
 
 

@@ -1,5 +1,6 @@
 """Whether a store holds what its versions say: every byte, every count, every vector."""
 
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,17 +9,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cxremb.errors import StoreError
-from cxremb.store.clean import drafts, unlisted
+from cxremb.errors import StoreError, count_of, name_list, reason
+from cxremb.store.clean import drafts, leftovers, unlisted
 from cxremb.store.dataset import Dataset
+from cxremb.store.expected import refuse_links
 from cxremb.store.files import sha256_of
+from cxremb.store.layout import is_embeddings
 from cxremb.store.manifest import Manifest, Part, manifest_paths, read_manifest
-from cxremb.store.reader import matrix
+from cxremb.store.reader import Store, halves, matrix_of, matrix_path, read_matrix
 from cxremb.types import Progress, unwatched
 
 IDENTITY = ["item_id", "section", "pooling"]
 EXAMPLES = 3
-DELETE_AND_EMBED = "delete the folder of this store and embed again: vectors can always be made anew"
 
 
 @dataclass(frozen=True)
@@ -30,54 +32,81 @@ class Problem:
     remedy: str
     harmless: bool = False
 
+    def dataset(self, root: Path) -> str | None:
+        """The data set in whose folder it is."""
+        found = Path(self.where)
+        return found.relative_to(root).parts[0] if found.is_relative_to(root) else None
+
+
+def make_again(folder: Path) -> str:
+    """What to do about a store that is damaged: vectors can always be made anew."""
+    return f"`cxremb store rm {shlex.quote(folder.name)} --yes`, then embed again"
+
 
 def check_tables(dataset: Dataset) -> list[Problem]:
-    """The data set's tables against the digests of dataset.json."""
+    """The data set's tables against the digests of dataset.json, and what lies beside them for nothing."""
     problems = []
     for name in dataset.table_names:
         try:
             getattr(dataset, name)
         except StoreError as error:
-            problems.append(Problem(str(dataset.paths.table(name)), str(error), error.hint))
+            problems.append(Problem(str(dataset.table_path(name)), str(error), error.hint))
+    if left := leftovers(dataset.paths):
+        names = name_list((path.name for path in left), EXAMPLES)
+        what = f"{count_of(len(left), 'table')} of before, drafts or removed stores: {names}"
+        problems.append(Problem(str(dataset.paths.folder), what, "`cxremb store gc --yes` removes them", harmless=True))
     return problems
 
 
 def check_store(folder: Path, progress: Progress = unwatched) -> list[Problem]:
-    """Everything that is wrong in the folder of one store; reads every part of every version once."""
-    problems, manifests = [], []
+    """Everything that is wrong in the folder of one store; reads every part of every version once.
+
+    Nothing in it is believed, so it may be somebody else's: no file outside it is opened, and none is written.
+    """
+    problems, manifests = check_versions(folder)
+    if not manifests:
+        return [*problems, Problem(str(folder), "no version that can be read", make_again(folder))]
+    parts = {part.file: part for manifest in manifests for part in manifest.parts}
+    for part in progress(parts.values(), len(parts), f"check {folder.name}"):
+        problems += check_part(folder, part, manifests[-1])
+    if not problems:
+        problems += [*check_version(folder, manifests[-1]), *check_cache(Store(folder, manifests[-1]))]
+    what = "no version lists it: a stopped job left it"
+    problems += [Problem(str(path), what, "embed again, or `cxremb store gc`", True) for path in unlisted(folder)]
+    what = "a draft that was never finished"
+    return [*problems, *(Problem(str(path), what, "`cxremb store gc` removes it", True) for path in drafts(folder))]
+
+
+def check_versions(folder: Path) -> tuple[list[Problem], list[Manifest]]:
+    """What is wrong with the versions and the folder, and the versions that can be read."""
+    problems: list[Problem] = []
+    manifests: list[Manifest] = []
+    try:
+        refuse_links(folder, folder.parents[1].resolve())
+    except StoreError as error:
+        return [Problem(str(folder), str(error), error.hint)], []
     for path in manifest_paths(folder):
         try:
             manifests.append(read_manifest(path))
         except StoreError as error:
             problems.append(Problem(str(path), str(error), error.hint))
-    if not manifests:
-        return [*problems, Problem(str(folder), "no version that can be read", DELETE_AND_EMBED)]
-    parts = {part.file: part for manifest in manifests for part in manifest.parts}
-    for part in progress(parts.values(), len(parts), f"check {folder.name}"):
-        problems += check_part(folder, part, manifests[-1])
-    if not problems:
-        problems += [*check_version(folder, manifests[-1])]
-    for path in unlisted(folder):
-        problems.append(
-            Problem(str(path), "no version lists it: a stopped job left it", "embed again, or `cxremb store gc`", True)
-        )
-    for path in drafts(folder):
-        problems.append(Problem(str(path), "a draft that was never finished", "`cxremb store gc` removes it", True))
-    return problems
+    return problems, manifests
 
 
 def check_part(folder: Path, part: Part, manifest: Manifest) -> list[Problem]:
     """One part: its bytes as the version says, its rows and columns, and vectors that can be vectors."""
-    path = folder / part.file
+    path, remedy = folder / part.file, make_again(folder)
     if not path.is_file():
-        return [Problem(str(path), "missing", DELETE_AND_EMBED)]
+        return [Problem(str(path), "missing", remedy)]
     if path.stat().st_size != part.size_bytes:
-        return [Problem(str(path), f"{path.stat().st_size:,} bytes, should be {part.size_bytes:,}", DELETE_AND_EMBED)]
+        return [Problem(str(path), f"{path.stat().st_size:,} bytes, should be {part.size_bytes:,}", remedy)]
     if sha256_of(path) != part.sha256:
-        return [Problem(str(path), "its bytes have changed since it was written", DELETE_AND_EMBED)]
-    table = pq.ParquetFile(path).read()
-    found = list(check_rows(table, part, manifest))
-    return [Problem(str(path), what, DELETE_AND_EMBED) for what in found]
+        return [Problem(str(path), "its bytes have changed since it was written", remedy)]
+    try:
+        table = pq.ParquetFile(path).read()
+    except (OSError, pa.ArrowException) as error:
+        return [Problem(str(path), f"cannot be read ({reason(error)})", remedy)]
+    return [Problem(str(path), what, remedy) for what in check_rows(table, part, manifest)]
 
 
 def check_rows(table: pa.Table, part: Part, manifest: Manifest) -> Iterator[str]:
@@ -87,11 +116,14 @@ def check_rows(table: pa.Table, part: Part, manifest: Manifest) -> Iterator[str]
     about = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
     if about.get("key") != manifest.recipe.key:
         yield f"written for another key, {about.get('key', 'none')[:12]}"
+    if not is_embeddings(table.schema, manifest.recipe.dim):
+        yield f"not the columns of vectors of {manifest.recipe.dim} dimensions"
+        return
     for column in table.schema.names:
         if table[column].null_count:
             yield f"{table[column].null_count:,} nulls in {column}"
             return
-    vectors = matrix(table["embedding"], manifest.recipe.dim)
+    vectors = halves(table["embedding"], manifest.recipe.dim).astype(np.float32)
     for what, bad in (
         ("not finite", ~np.isfinite(vectors).all(axis=1)),
         ("all zero", ~vectors.any(axis=1)),
@@ -105,17 +137,17 @@ def check_rows(table: pa.Table, part: Part, manifest: Manifest) -> Iterator[str]
 def check_version(folder: Path, manifest: Manifest) -> Iterator[Problem]:
     """The version in force as a whole: ids once, different contents told apart, failures as counted."""
     tables = [pq.ParquetFile(folder / part.file).read(columns=[*IDENTITY, "content"]) for part in manifest.parts]
-    where = f"{folder.name} version {manifest.version}"
+    where, remedy = f"{folder} version {manifest.version}", make_again(folder)
     if tables:
         rows = pa.concat_tables(tables)
         once = rows.group_by(IDENTITY).aggregate([]).num_rows
         if once != rows.num_rows:
-            yield Problem(where, f"{rows.num_rows - once:,} rows repeat an id", DELETE_AND_EMBED)
+            yield Problem(where, f"{rows.num_rows - once:,} rows repeat an id", remedy)
         if collapsed(folder, manifest.parts, manifest):
             yield Problem(
                 where,
                 "different contents all have the same vector: the encoder saw nothing",
-                "check its weights and the range of its input, then delete the store and embed again",
+                f"check its weights and the range of its input, then {remedy}",
             )
     listed = 0
     if manifest.failures:
@@ -125,13 +157,28 @@ def check_version(folder: Path, manifest: Manifest) -> Iterator[Problem]:
         yield Problem(where, f"{manifest.failed:,} failures counted, its file lists {max(listed, 0):,}", "embed again")
 
 
+def check_cache(store: Store) -> Iterator[Problem]:
+    """Matrices that readers keep in `cache/` and that are not those of the parts: one from elsewhere may not be."""
+    folder = matrix_path(store.folder.parents[1] / "cache", store.manifest, "", pooling="").parent
+    rows = store.table() if folder.is_dir() and store.manifest.parts else None
+    for section in store.sections if rows else ():
+        for pooling in store.manifest.recipe.poolings:
+            path = matrix_path(folder.parents[1], store.manifest, section, pooling=pooling)
+            if (kept := read_matrix(path, store.dim)) is None:
+                continue
+            true = matrix_of(rows, section, pooling, dim=store.dim)
+            same_rows = kept.ids.equals(true.ids) and kept.contents.equals(true.contents)
+            if not (same_rows and np.array_equal(kept.vectors, true.vectors)):
+                yield Problem(str(path), "not the vectors of the store's parts", f"remove {folder}: it is made again")
+
+
 def collapsed(folder: Path, parts: Sequence[Part], manifest: Manifest) -> bool:
     """Whether every row of every part has one and the same vector although the contents differ."""
     first, contents = None, set()
     for part in parts:
         table = pq.ParquetFile(folder / part.file).read(columns=["pooling", "content", "embedding"])
         table = table.filter(pa.compute.equal(table["pooling"], manifest.recipe.poolings[0]))
-        vectors = matrix(table["embedding"], manifest.recipe.dim)
+        vectors = halves(table["embedding"], manifest.recipe.dim).astype(np.float32)
         contents.update(table["content"].to_pylist())
         first = vectors[:1] if first is None else first
         if (vectors != first).any():

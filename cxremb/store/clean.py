@@ -1,12 +1,22 @@
-"""What a store can do without: parts and versions that nobody needs, drafts, and whole stores."""
+"""What a store or a data set can do without: what nobody needs any more, what stopped writers left, all of one."""
 
+import fcntl
+import os
+import re
 import shutil
 from collections.abc import Iterable
+from contextlib import ExitStack
 from pathlib import Path
+from uuid import uuid4
 
 from cxremb.errors import StoreError
-from cxremb.store.files import LOCK, cleaning
+from cxremb.store.commit import unnamed_tables
+from cxremb.store.dataset import open_dataset
+from cxremb.store.files import LOCK, cleaning, held, sync_folder, unwritable
+from cxremb.store.layout import DatasetPaths, is_name
 from cxremb.store.manifest import Manifest, manifest_paths, read_manifest
+
+GRAVE = r"\.([0-9a-f]{32}|[\w.+-]+@[0-9a-f]{12})"  # of a store whose removal was stopped; earlier ones kept their name
 
 
 def versions(folder: Path) -> list[Manifest]:
@@ -69,11 +79,81 @@ def collect(folder: Path, keep: int = 1) -> tuple[int, int]:
 def remove(folder: Path) -> int:
     """Remove a whole store: the bytes freed. Raises `StoreError` while a job writes into it.
 
-    It leaves its place in one step, under a name that no reader lists, and is deleted there.
+    It leaves its place in one step, under a name that no reader lists, and is deleted there; `clear` finds the rest of
+    one whose deletion was stopped.
     """
     with cleaning(folder):
         size = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
-        grave = folder.with_name(f".{folder.name}")
-        folder.rename(grave)
-    shutil.rmtree(grave)
+        bury(folder)
     return size
+
+
+def contents(paths: DatasetPaths) -> dict[str, int]:
+    """What a data set has: folder -> bytes; its files, which are its tables, stand first.
+
+    Raises `DataError` where the root has none of that name, `StoreError` where it is a link.
+    """
+    if not is_name(paths.name) or not paths.descriptor.is_file():
+        open_dataset(paths.root, paths.name)  # which says what there is
+    if paths.folder.is_symlink():
+        raise StoreError(f"{paths.folder}: a link", hint="remove the link by hand; what it leads to stays")
+    inside = sorted(path for path in paths.folder.iterdir() if not path.is_symlink())
+    tables = sum(size_of(path) for path in inside if not path.is_dir())
+    return {"tables": tables} | {path.name: size_of(path) for path in inside if path.is_dir()}
+
+
+def remove_dataset(paths: DatasetPaths) -> int:
+    """Remove a data set with its stores and runs, as `remove` does a store: the bytes freed.
+
+    A link in it is removed, not what it leads to. Raises as `contents`, and `StoreError` while somebody writes there.
+    """
+    size = sum(contents(paths).values())
+    with ExitStack() as locks:
+        locks.enter_context(cleaning(paths.folder))
+        for folder, _, files in os.walk(paths.folder):  # which follows no link
+            if LOCK in files and Path(folder) != paths.folder:
+                locks.enter_context(cleaning(Path(folder)))
+        bury(paths.folder)
+    return size
+
+
+def bury(folder: Path) -> None:
+    """Take a folder out of its place in one step, and delete it. Raises `StoreError` where that cannot be."""
+    grave = folder.with_name(f".{uuid4().hex}")
+    try:
+        folder.rename(grave)
+        sync_folder(grave.parent)
+        shutil.rmtree(grave)
+    except OSError as error:
+        raise unwritable(folder, error) from error
+
+
+def leftovers(paths: DatasetPaths) -> list[Path]:
+    """Of a data set: tables that it does not name, drafts, stores whose removal was stopped, maps of those removed."""
+    graves = [path for path in paths.embeddings.glob(".*") if re.fullmatch(GRAVE, path.name) and path.is_dir()]
+    return [*unnamed_tables(paths), *drafts(paths.folder), *sorted(graves), *orphans(paths)]
+
+
+def orphans(paths: DatasetPaths) -> list[Path]:
+    """Maps and distances of stores that were removed."""
+    derived = [*paths.maps.glob("[!.]*.parquet"), *paths.distances.glob("[!.]*.parquet")]
+    return sorted(path for path in derived if not (paths.embeddings / path.stem.partition("~")[0]).is_dir())
+
+
+def clear(paths: DatasetPaths) -> tuple[int, int]:
+    """Remove what `leftovers` lists: (how many, bytes). Waits for whoever writes the tables."""
+    with held(paths.folder, fcntl.LOCK_EX, wait=True):
+        found = leftovers(paths)
+        size = sum(map(size_of, found))
+        for path in found:
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+    return len(found), size
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file, or of all files in a folder and below; 0 if it is not there."""
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files if file.is_file())

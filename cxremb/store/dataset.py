@@ -1,117 +1,22 @@
-"""A data set's tables: written a batch at a time as drafts, published together by dataset.json, read back as Arrow."""
+"""A data set as dataset.json describes it: the one that is meant, and its tables as Arrow."""
 
 import json
-import os
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cxremb.errors import DataError, StoreError, did_you_mean, name_list
-from cxremb.store.files import discard, replace_text, sha256_of, sync_folder, unwritable
-from cxremb.store.layout import FORMAT_VERSION, TABLES, YOUNGER, DatasetPaths
+from cxremb.errors import DataError, StoreError, did_you_mean, name_list, reason
+from cxremb.store.expected import FOREIGN, HEX64, Unexpected, conform, match, refuse_links, shown
+from cxremb.store.files import sha256_of
+from cxremb.store.layout import NAME, TABLES, TABLES_FORMAT, YOUNGER, DatasetPaths, is_name, table_file
+from cxremb.types import Note
 
-BATCH_ROWS = 20_000  # a row group, and all of a table that is in memory: of reports, about 30 MB
-
-
-class Draft:
-    """One table that grows by rows. It replaces nothing until `publish`; raises `StoreError` if the disk fails."""
-
-    def __init__(self, path: Path, schema: pa.Schema) -> None:
-        self.path, self.schema, self.rows = path, schema, 0
-        self.draft = path.parent / f".{uuid4().hex}{path.suffix}"
-        self.pending: list[tuple[Any, ...]] = []
-        self.digest: str | None = None
-        try:
-            self.writer = pq.ParquetWriter(self.draft, schema, compression="zstd")
-        except OSError as error:
-            raise unwritable(path, error) from error
-
-    def add(self, *row: Any) -> None:
-        """One row, in the order of the columns."""
-        self.pending.append(row)
-        if len(self.pending) >= BATCH_ROWS:
-            self.flush()
-
-    def flush(self) -> None:
-        """The rows that wait, written as one row group. Raises `DataError` for text that is not Unicode."""
-        if not self.pending:
-            return
-        columns = zip(*self.pending, strict=True)
-        try:
-            arrays = [pa.array(column, field.type) for column, field in zip(columns, self.schema, strict=True)]
-        except UnicodeEncodeError as error:  # a file name or a text in another encoding, carried as surrogates
-            raise DataError(
-                f"{error.object!r} is not valid Unicode: it cannot be stored",
-                hint="rename that file, or save the table it comes from in UTF-8",
-            ) from error
-        self.pending = []
-        self.extend(pa.table(arrays, schema=self.schema))
-
-    def extend(self, table: pa.Table) -> None:
-        """All rows of `table`, after those that wait."""
-        self.flush()
-        try:
-            self.writer.write_table(table)
-        except OSError as error:
-            raise unwritable(self.path, error) from error
-        self.rows += table.num_rows
-
-    def finish(self) -> str:
-        """The SHA-256 of the finished draft, which is on the disk and not only on its way there. No row may follow."""
-        if self.digest is not None:
-            return self.digest
-        self.flush()
-        try:
-            self.writer.close()
-            with self.draft.open("rb") as file:
-                os.fsync(file.fileno())
-            self.digest = sha256_of(self.draft)
-            return self.digest
-        except OSError as error:
-            raise unwritable(self.path, error) from error
-
-    def publish(self) -> None:
-        """The draft under its final name, in one step; the table that was there is gone."""
-        try:
-            self.draft.replace(self.path)
-            sync_folder(self.path.parent)
-        except OSError as error:
-            raise unwritable(self.path, error) from error
-
-    def drop(self) -> None:
-        """Close and remove what has not been published."""
-        with suppress(OSError):  # a full disk fails again here; the first error says more
-            self.writer.close()
-        discard(self.draft)
-
-
-@contextmanager
-def drafting(paths: DatasetPaths, names: Iterable[str] = TABLES) -> Iterator[Mapping[str, Draft]]:
-    """A draft of each table named. What is not published when the block ends is removed, and so are new folders."""
-    new_folders = [folder for folder in (paths.folder, *paths.folder.parents) if not folder.exists()]
-    drafts: dict[str, Draft] = {}
-    try:
-        try:
-            paths.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise unwritable(paths.folder, error) from error
-        for name in names:
-            drafts[name] = Draft(paths.table(name), TABLES[name])
-        yield drafts
-    finally:
-        for draft in drafts.values():
-            draft.drop()
-        with suppress(OSError):  # not empty: something was published
-            for folder in new_folders:
-                folder.rmdir()
+CACHE_LEVELS = 3  # of folders: cache/vectors/<store>, cache/pixels/<frame>
 
 
 @dataclass(frozen=True)
@@ -119,7 +24,7 @@ class Dataset:
     """One collection under the store root. Tables are read on first use."""
 
     paths: DatasetPaths
-    descriptor: Mapping[str, Any]
+    descriptor: Mapping[str, Any] = field(repr=False)
 
     @property
     def name(self) -> str:
@@ -147,7 +52,19 @@ class Dataset:
 
     @cached_property
     def facts(self) -> pa.Table:
-        return read_table(self, "facts") if "facts" in self.table_names else TABLES["facts"].empty_table()
+        return self.younger("facts")
+
+    @cached_property
+    def readings(self) -> pa.Table:
+        return self.younger("readings")
+
+    def younger(self, name: str) -> pa.Table:
+        """One of `YOUNGER`, empty where an earlier cxremb wrote the data set."""
+        return read_table(self, name) if name in self.table_names else TABLES[name].empty_table()
+
+    def table_path(self, name: str) -> Path:
+        """The file of one of its tables, as dataset.json names it; by its name alone where an earlier cxremb wrote."""
+        return self.paths.folder / str(self.descriptor["tables"][name].get("file", f"{name}.parquet"))
 
     @property
     def table_names(self) -> list[str]:
@@ -155,32 +72,9 @@ class Dataset:
         return [name for name in TABLES if name not in YOUNGER or name in self.descriptor["tables"]]
 
 
-def commit_dataset(
-    paths: DatasetPaths, drafts: Mapping[str, Draft], about: Mapping[str, Any], *, kept: Mapping[str, Any] | None = None
-) -> Dataset:
-    """The data set, its drafts published. dataset.json goes last and names each table's digest: it is the commit.
-
-    kept: what the old dataset.json says of the tables that have no draft. All drafts are on the disk before the first
-    takes its name, so that only an interruption between these few renames is left, and a digest tells it.
-    """
-    digests = {name: draft.finish() for name, draft in drafts.items()}
-    written = {name: {"rows": draft.rows, "sha256": digests[name]} for name, draft in drafts.items()}
-    for draft in drafts.values():
-        draft.publish()
-    descriptor = {
-        "format": FORMAT_VERSION,
-        "name": paths.name,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        **about,
-        "tables": {**(kept or {}), **written},
-    }
-    replace_text(paths.descriptor, json.dumps(descriptor, indent=2, ensure_ascii=False) + "\n")
-    return Dataset(paths, descriptor)
-
-
 def list_datasets(root: Path) -> list[Dataset]:
     """Every data set under `root`, by name."""
-    return [read_dataset(path) for path in sorted(root.glob("*/dataset.json"))]
+    return [read_dataset(path) for path in sorted(root.glob("[!.]*/dataset.json"))]
 
 
 def open_dataset(root: Path, name: str | None = None) -> Dataset:
@@ -188,7 +82,7 @@ def open_dataset(root: Path, name: str | None = None) -> Dataset:
 
     Raises `DataError` when there is none, or several and no name.
     """
-    names = [path.parent.name for path in sorted(root.glob("*/dataset.json"))]
+    names = [path.parent.name for path in sorted(root.glob("[!.]*/dataset.json"))]
     if name is None and len(names) > 1:
         raise DataError(f"{root} holds several data sets: {', '.join(names)}", hint="choose one with --dataset NAME")
     if not names or (name is not None and name not in names):
@@ -202,20 +96,96 @@ def open_dataset(root: Path, name: str | None = None) -> Dataset:
     return read_dataset(DatasetPaths(root, name or names[0]).descriptor)
 
 
+def data_sets(root: Path, name: str | None = None) -> list[Dataset]:
+    """The data set of that name; without a name all there are. Raises `DataError` where there is none."""
+    return (list_datasets(root) if name is None else None) or [open_dataset(root, name)]
+
+
+@dataclass(frozen=True)
+class TableFacts:
+    """What dataset.json says of a table."""
+
+    rows: int
+    sha256: str
+    file: str = ""
+
+
+@dataclass(frozen=True)
+class LabelSetFacts:
+    """What it says of a label set; of one made here also from what."""
+
+    task: str
+    means: str
+    labels: Sequence[str]
+    policy: str
+    version: str
+    sql: str = ""
+    file: str = ""
+    readings: str = ""
+
+
+@dataclass(frozen=True)
+class Description:
+    """What dataset.json says that is relied on; what has a default may be lacking."""
+
+    name: str
+    created: str
+    tables: Mapping[str, TableFacts]
+    simulated: bool
+    licence: str = ""
+    citation: str = ""
+    source: Mapping[str, Any] = field(default_factory=dict)
+    notes: Sequence[Note] = ()
+    label_sets: Mapping[str, LabelSetFacts] = field(default_factory=dict)
+    default_label_set: str | None = None
+
+
+def refuse_unexpected(descriptor: Mapping[str, Any], path: Path) -> None:
+    """Raises `Unexpected` for a dataset.json that cxremb has not written."""
+    conform(descriptor, Mapping[str, Any], path.name)
+    conform(
+        {one.name: descriptor[one.name] for one in fields(Description) if one.name in descriptor},
+        Description,
+        path.name,
+    )
+    for name in descriptor.get("label_sets", {}):
+        match(name, NAME, "the name of a label set")
+    for name in TABLES:
+        if name not in descriptor["tables"] and name not in YOUNGER:
+            raise Unexpected(f"tables lacks {name}")
+    for name, facts in descriptor["tables"].items():
+        match(facts["sha256"], HEX64, f"tables.{name}.sha256")
+        named = table_file(name, facts["sha256"]) if descriptor["format"] > 1 else f"{name}.parquet"
+        if name not in TABLES or facts.get("file", f"{name}.parquet") not in {named, f"{name}.parquet"}:
+            raise Unexpected(f"tables.{shown(name)}.file is {shown(facts.get('file'))}")
+
+
 def read_dataset(path: Path) -> Dataset:
-    """The data set that `path`, a dataset.json, describes. Raises `StoreError` if it cannot be read."""
+    """The data set that `path`, a dataset.json, describes.
+
+    Raises `StoreError` if it cannot be read, if cxremb would not have written it, or if its folder leads elsewhere.
+    """
+    paths = DatasetPaths(path.parent.parent, path.parent.name)
+    if not is_name(paths.name):
+        raise StoreError(f"{path.parent}: no name of a data set", hint="rename the folder: letters, digits, _ - and .")
+    for folder, levels in ((paths.folder, 1), (paths.embeddings, 1), (paths.cache, CACHE_LEVELS)):
+        refuse_links(folder, paths.folder.resolve(), levels)
     try:
         descriptor = json.loads(path.read_text(encoding="utf-8"))
         found = descriptor["format"]
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise StoreError(
             f"{path}: cannot be read ({error})", hint="add the data set again with `cxremb data add`"
         ) from error
-    if found != FORMAT_VERSION:
+    if found not in range(1, TABLES_FORMAT + 1):
         raise StoreError(
-            f"{path}: format {found}, this cxremb reads {FORMAT_VERSION}", hint="use the cxremb that wrote it"
+            f"{path}: format {found}, this cxremb reads 1 to {TABLES_FORMAT}", hint="use the cxremb that wrote it"
         )
-    return Dataset(DatasetPaths(path.parent.parent, path.parent.name), descriptor)
+    try:
+        refuse_unexpected(descriptor, path)
+    except Unexpected as error:
+        raise StoreError(f"{path}: not as cxremb writes it: {error}", hint=FOREIGN) from None
+    return Dataset(paths, descriptor)
 
 
 def terms_of_collection(folder: Path) -> dict[str, str]:
@@ -233,19 +203,24 @@ def read_table(dataset: Dataset, name: str) -> pa.Table:
 
     Raises `StoreError` if it is not the file that dataset.json names.
     """
-    table = pq.read_table(verified(dataset, name))
-    for field in TABLES[name]:
-        if field.name not in table.column_names:
-            table = table.append_column(field, pa.nulls(table.num_rows, field.type))
-    return table
+    path = verified(dataset, name)
+    try:
+        with pq.ParquetFile(path) as file:  # `pq.read_table` would load pandas where it is installed
+            table = file.read()
+        for column in TABLES[name]:
+            if column.name not in table.column_names:
+                table = table.append_column(column, pa.nulls(table.num_rows, column.type))
+        return table.select(TABLES[name].names).cast(TABLES[name])
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise StoreError(f"{path}: not the columns of {name} ({reason(error)})", hint=FOREIGN) from error
 
 
 def verified(dataset: Dataset, name: str) -> Path:
     """The path of one table. Raises `StoreError` if it is not the file that dataset.json names."""
-    path = dataset.paths.table(name)
+    path = dataset.table_path(name)
     if not path.is_file() or sha256_of(path) != dataset.descriptor["tables"][name]["sha256"]:
         raise StoreError(
-            f"{path}: missing, or not the file that dataset.json names (was an earlier `data add` interrupted?)",
-            hint="run the same `cxremb data add` again",
+            f"{path}: missing, or not the file that dataset.json names",
+            hint="if the data set has been changed meanwhile run the command again, else the same `cxremb data add`",
         )
     return path

@@ -1,12 +1,14 @@
 """Facts: what a table says beside ids, labels and reports, a row for each cell: age, sex, laboratory values."""
 
 import re
+from collections.abc import Iterator
 from datetime import date
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from cxremb.store.dataset import Dataset
-from cxremb.store.views import quoted
+from cxremb.store.scans import quoted
 
 # What every collection calls by one name, whatever its heading, in snake case and without accents; the surest first.
 RESERVED = {
@@ -68,6 +70,17 @@ ABOVE = ", ".join(
     f"(SELECT max({{value}}) FROM facts f WHERE {{mine}} AND level = '{level}' AND id = judged.{level}_id)"
     for level in ("study", "patient")
 )
+# What comes several times for a study, as maps: reports['findings'], labels['problems']['nodule'].
+MAPS_OF_A_STUDY = """
+written AS (
+    SELECT study_id, map_from_entries(list((section, text))) AS reports
+    FROM reports WHERE dataset = {dataset} AND text <> '' GROUP BY study_id
+),
+sets AS (
+    SELECT study_id, label_set, map_from_entries(list((label, value))) AS one
+    FROM labels WHERE dataset = {dataset} GROUP BY study_id, label_set
+),
+labelled AS (SELECT study_id, map_from_entries(list((label_set, one))) AS labels FROM sets GROUP BY study_id)"""
 BESIDE = ("image_id", "study_id", "patient_id", "item_id", "view", "path", "sha256", "width", "height", "films")
 
 
@@ -76,16 +89,30 @@ def fact_columns(dataset: Dataset, unit: str, expression: str) -> str:
 
     unit: image or study, what a row is. A column is a number or a day where all its values are, else text.
     """
-    facts = dataset.facts
-    words = set(re.findall(r"\w+", expression.lower()))
     columns = []
-    for name in sorted(set(facts["name"].to_pylist())):
-        if name.lower() not in words or name in BESIDE:
-            continue
-        rows = facts.filter(pc.equal(facts["name"], name))
+    for name, rows in named_facts(dataset, expression):
         value = next((f"f.{kind}" for kind in ("number", "day") if rows[kind].null_count == 0), "f.text")
         if value == "f.number" and all(number.is_integer() for number in rows["number"].to_pylist()):
             value = "f.number::BIGINT"
         named = {"value": value, "mine": f"f.dataset = {quoted(dataset.name)} AND f.name = {quoted(name)}"}
         columns.append(f', coalesce({FACT_OF[unit].format(**named)}, {ABOVE.format(**named)}) AS "{name}"')
     return "".join(columns)
+
+
+def named_facts(dataset: Dataset, expression: str) -> Iterator[tuple[str, pa.Table]]:
+    """(Name, rows) of each fact that `expression` names."""
+    facts, words = dataset.facts, set(re.findall(r"\w+", expression.lower()))
+    for name in sorted(facts["name"].unique().to_pylist()):
+        if name.lower() in words and name not in BESIDE:
+            yield name, facts.filter(pc.equal(facts["name"], name))
+
+
+def almost_numbers(dataset: Dataset, expression: str) -> list[str]:
+    """For each fact in `expression` that is text though half of it is numbers: why, and how to compare it with one."""
+    found = []
+    for name, rows in named_facts(dataset, expression):
+        others = rows.filter(pc.is_null(rows["number"]))["text"].to_pylist()
+        if 0 < len(others) <= rows.num_rows / 2:
+            why = f"{len(others):,} of its {rows.num_rows:,} values are no numbers, such as {others[0]!r}"
+            found.append(f"{name} is text, since {why}: write try_cast({name} as double)")
+    return found

@@ -2,16 +2,21 @@
 
 import fcntl
 import hashlib
+import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from errno import EISDIR
 from pathlib import Path
+from tempfile import TemporaryFile
 from uuid import uuid4
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cxremb.errors import StoreError, VersionTaken, reason
+
+OTHER_ROOT = "another store root with --root or CXREMB_STORES"
 
 
 def sha256_of(path: Path) -> str:
@@ -29,10 +34,11 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def replace_file(path: Path, write: Callable[[Path], None]) -> Path:
+def replace_file(path: Path, write: Callable[[Path], None], *, instead: str = OTHER_ROOT) -> Path:
     """`path`, replaced in one step by what `write` puts into a draft beside it.
 
-    Raises `StoreError` when the folder cannot be written or the disk is full; the old file is then untouched.
+    instead: what its user can name. Raises `StoreError` when the folder cannot be written or the disk is full; the old
+    file is then untouched.
     """
     draft = path.parent / f".{uuid4().hex}{path.suffix}"
     try:
@@ -43,19 +49,19 @@ def replace_file(path: Path, write: Callable[[Path], None]) -> Path:
         draft.replace(path)
         sync_folder(path.parent)
     except OSError as error:
-        raise unwritable(path, error) from error
+        raise unwritable(path, error, instead=instead) from error
     finally:
         discard(draft)
     return path
 
 
-def replace_text(path: Path, text: str) -> Path:
-    """`path`, replaced in one step by `text` (UTF-8)."""
+def replace_text(path: Path, text: str, *, instead: str = OTHER_ROOT) -> Path:
+    """`path`, replaced in one step by `text` (UTF-8). instead: as for `replace_file`."""
 
     def write(draft: Path) -> None:
         draft.write_text(text, encoding="utf-8")
 
-    return replace_file(path, write)
+    return replace_file(path, write, instead=instead)
 
 
 def replace_table(path: Path, table: pa.Table) -> Path:
@@ -72,15 +78,15 @@ def replace_table(path: Path, table: pa.Table) -> Path:
     return replace_file(path, write)
 
 
-def publish_text(path: Path, text: str) -> Path:
-    """`path`, which must not exist yet, holding `text`. Readers see none of it or all of it.
+def publish_file(path: Path, write: Callable[[Path], None]) -> Path:
+    """`path`, which must not exist yet, holding what `write` puts into a draft. Readers see none of it or all of it.
 
     Raises `VersionTaken` if another writer was first.
     """
-    draft = path.parent / f".{uuid4().hex}.json"
+    draft = path.parent / f".{uuid4().hex}{path.suffix}"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_text(text, encoding="utf-8")
+        write(draft)
         with draft.open("rb") as file:
             os.fsync(file.fileno())
         os.link(draft, path)  # fails if the target exists, where a rename would overwrite it
@@ -96,60 +102,117 @@ def publish_text(path: Path, text: str) -> Path:
     return path
 
 
+def publish_text(path: Path, text: str) -> Path:
+    """`path`, which must not exist yet, holding `text` (UTF-8). Raises as `publish_file`."""
+
+    def write(draft: Path) -> None:
+        draft.write_text(text, encoding="utf-8")
+
+    return publish_file(path, write)
+
+
+def publish_table(path: Path, table: pa.Table) -> Path:
+    """`path`, which must not exist yet, holding a Parquet file. Raises as `publish_file`."""
+    return publish_file(path, lambda draft: pq.write_table(table, draft, compression="zstd"))
+
+
 def discard(draft: Path) -> None:
     """Remove a draft if it is there; where even that fails, the error that led here says more."""
     with suppress(OSError):
         draft.unlink()
 
 
-def unwritable(path: Path, error: OSError) -> StoreError:
+def refuse_unwritable(path: Path, *, instead: str) -> None:
+    """Raises `StoreError` if no file `path` can be put where it is to lie; leaves nothing. instead: what to name."""
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(EISDIR, "it is a folder")
+        there = next(folder for folder in path.absolute().parents if folder.exists())
+        with TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        raise unwritable(path, error, instead=instead) from error
+
+
+def unwritable(path: Path, error: OSError, *, instead: str = OTHER_ROOT) -> StoreError:
     """The error to raise when `path` could not be written."""
     return StoreError(
         f"{path}: cannot be written ({error.strerror or error})",
-        hint="free space or mend the folder's permissions, or name another store root with --root or CXREMB_STORES",
+        hint=f"free space or mend the folder's permissions, or name {instead}",
     )
 
 
 LOCK = ".lock"
+TRIES = 100  # to lock a folder that others make and remove
+remarks = logging.getLogger("cxremb")
 
 
 @contextmanager
 def writing(folder: Path) -> Iterator[None]:
     """Hold off cleaners. Several writers may work at once: each part has a name of its own, one publishes first."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise unwritable(folder, error) from error
-    with held(folder, fcntl.LOCK_SH):
+    with held(folder, fcntl.LOCK_SH, create=True):
         yield
 
 
 @contextmanager
 def cleaning(folder: Path) -> Iterator[None]:
     """Have the store alone. Raises `StoreError` while a job writes into it."""
-    with held(folder, fcntl.LOCK_EX):
+    with held(folder, fcntl.LOCK_EX) as locked:
+        if not locked:
+            raise StoreError(
+                f"{folder}: this file system has no locks, so nobody knows whether a job is at work",
+                hint="clean up by hand, when no job runs",
+            )
         yield
 
 
 @contextmanager
-def held(folder: Path, kind: int) -> Iterator[None]:
-    """An advisory lock that the kernel takes back when the process ends, however it ends."""
-    try:
-        descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
-    except OSError as error:
-        raise unwritable(folder / LOCK, error) from error
-    try:
+def held(folder: Path, kind: int, *, create: bool = False, wait: bool = False) -> Iterator[bool]:
+    """An advisory lock on `folder`, which the kernel takes back when the process ends, however it ends.
+
+    Given is whether it is locked: some shared file systems know no locks. create: the folder too. wait: for whoever has
+    it; else `StoreError` is raised.
+    """
+    tries = TRIES if create else 1
+    while True:
         try:
-            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise StoreError(f"{folder}: in use by another cxremb", hint="wait until it has ended") from error
+            if create:
+                folder.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
         except OSError as error:
-            if kind == fcntl.LOCK_EX:  # some shared file systems know no locks: writers need none, a cleaner does
-                reason = f"{folder}: this file system cannot say whether a job is at work ({error.strerror})"
-                raise StoreError(reason, hint="clean up by hand, when no job runs") from error
-        yield
-    finally:
-        os.close(descriptor)
+            tries -= 1
+            if tries and isinstance(error, FileNotFoundError):
+                continue  # whoever made the folder has failed, and removed it in between
+            raise unwritable(folder, error) from error
+        try:
+            locked = locks(descriptor, kind, folder, wait=wait)
+            if in_place(descriptor, folder / LOCK):
+                yield locked
+                return
+        finally:
+            os.close(descriptor)
+
+
+def locks(descriptor: int, kind: int, folder: Path, *, wait: bool) -> bool:
+    """Whether the file is locked now. Raises `StoreError` if somebody else has it and nobody waits."""
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        if not wait:
+            raise StoreError(f"{folder}: in use by another cxremb", hint="wait until it has ended") from error
+        remarks.warning(f"{folder}: waiting for another cxremb that writes there")
+        fcntl.flock(descriptor, kind)
+    except OSError:
+        return False
+    return True
+
+
+def in_place(descriptor: int, path: Path) -> bool:
+    """Whether `path` still is the file that was opened: whoever had the lock before may have removed or moved it."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def read_part(path: Path, columns: Sequence[str] | None = None) -> pa.Table:

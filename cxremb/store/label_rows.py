@@ -17,7 +17,7 @@ from cxremb.errors import DataError, StoreError
 from cxremb.store.dataset import Dataset, verified
 from cxremb.types import LabelSet, Note
 
-MADE_HERE = ("sql", "file")  # in dataset.json: where a set that the user made comes from
+MADE_HERE = ("sql", "file", "readings")  # in dataset.json: where a set that the user made comes from
 TASKS = ("binary", "multiclass", "multilabel", "terms")
 Write = Callable[..., None]  # study_id, label_set, label, value
 Values = Mapping[str, float]  # label -> 0 or 1
@@ -166,7 +166,7 @@ def made_here(definition: Mapping[str, Any]) -> bool:
 
 
 EXAMPLES = 10
-MAKE_AGAIN = "make them again with `cxremb data label`"
+MAKE_AGAIN = "make them again with `cxremb data label NAME --file TABLE`"
 
 
 @dataclass(frozen=True)
@@ -176,6 +176,12 @@ class OwnSets:
     sets: Sequence[tuple[LabelSet, Mapping[str, str]]] = ()  # definition, and the SQL or file it came from
     table: Path | None = None  # where their rows are
     notes: Sequence[Note] = field(default=())
+    earlier: Mapping[str, Note] = field(default_factory=dict)  # set -> whose labels have gone before
+
+
+def gone_with(label_set: str) -> str:
+    """What a note says of studies that took labels of a set along; it stays until the set is made again."""
+    return f"studies that were removed, and their labels of {label_set} with them"
 
 
 def own_sets(before: Dataset | None, taken: Collection[str]) -> OwnSets:
@@ -205,23 +211,30 @@ def own_sets(before: Dataset | None, taken: Collection[str]) -> OwnSets:
         ],
         table,
         [Note(clash, len(gone), gone, f"{MAKE_AGAIN} under another name")] if gone else (),
+        {
+            name: Note(**note)
+            for name in own
+            for note in before.descriptor.get("notes", ())
+            if note["what"] == gone_with(name)
+        },
     )
 
 
 def keep_own(own: OwnSets, rows: LabelRows, studies: Collection[str]) -> list[Note]:
-    """Feed what the own sets say of `studies` into `rows`. A note for each set that also spoke of others."""
-    gone: dict[str, list[str]] = {}
+    """Feed what the own sets say of `studies` into `rows`. A note for each set that also spoke of others, ever."""
+    gone = {about.name: list[str]() for about, _ in own.sets}
     for (name, study), values in groupby(rows_of(own), itemgetter(0, 1)):
         if study in studies:
             rows.add(study, {name: {label: value for _, _, label, value in values}})
         else:
-            gone.setdefault(name, []).append(study)
-    return [
-        Note(
-            f"studies of the label set {name} that are no longer here", len(lost), lost[:EXAMPLES], "their labels went"
-        )
-        for name, lost in gone.items()
-    ]
+            gone[name].append(study)
+    notes = []
+    for name, lost in gone.items():
+        earlier = own.earlier.get(name, Note("", 0))
+        if count := earlier.count + len(lost):
+            examples = [*earlier.examples, *lost][:EXAMPLES]
+            notes.append(Note(gone_with(name), count, examples, f"if they are back, {MAKE_AGAIN}"))
+    return notes
 
 
 def rows_of(own: OwnSets) -> Iterator[tuple[str, str, str, float]]:

@@ -1,11 +1,13 @@
 """Where everything lies under the store root, and the columns of every table. `stores/README.md` is its prose."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
 
 FORMAT_VERSION = 1
+TABLES_FORMAT = 2  # of dataset.json; in 1 a table is called by its name alone, and a new one took its place
 
 # A section was written before the film was read, or it is what the labels are coded from. A section that is not
 # named here counts as a source of labels unless its collection says otherwise: the careful way round.
@@ -61,6 +63,7 @@ FAILURES = pa.schema(
         ("path", pa.string()),
         ("stage", pa.string()),
         ("message", pa.string()),
+        ("content", pa.string()),  # SHA-256 of what failed; null in files that are older than this column
     ]
 )
 HISTORY = pa.schema(
@@ -87,8 +90,10 @@ PREDICTIONS = pa.schema(
         ("y_true", pa.float64()),  # null: the label is missing
         ("y_prob", pa.float64()),
         ("y_logit", pa.float64()),
+        ("text_in_train", pa.bool_()),  # whether its text stands word for word in train; null: none is read, or unknown
     ]
 )
+NOT_IN_OLD_RUNS = {"predictions": ("text_in_train",), "metrics": ("folds",)}  # columns, null there
 METRICS = pa.schema(
     [
         ("part", pa.string()),
@@ -97,7 +102,18 @@ METRICS = pa.schema(
         ("value", pa.float64()),
         ("low", pa.float64()),
         ("high", pa.float64()),
+        ("folds", pa.int32()),  # of how many models it is; null: by a version that ranked the rows of all as one
     ]
+)
+# What metrics without the column `folds` call so is of the rows of all folds as one: `auroc_pooled` and so on by now.
+ONCE_POOLED = (
+    "auroc",
+    "average_precision",
+    "specificity_at_sensitivity_95",
+    "sensitivity_at_specificity_95",
+    "ece",
+    "calibration_slope",
+    "calibration_intercept",
 )
 # One line of an audit: what was measured, the figure, whether it holds, why it matters, what to do.
 AUDIT = pa.schema(
@@ -127,8 +143,41 @@ FACTS = pa.schema(
     ]
 )
 
-TABLES = {"studies": STUDIES, "images": IMAGES, "reports": REPORTS, "labels": LABELS, "facts": FACTS}
-YOUNGER = ("facts",)  # tables that data sets of before do not have
+READINGS = pa.schema(
+    [
+        ("study_id", pa.string()),
+        ("label_set", pa.string()),
+        ("label", pa.string()),
+        ("reader", pa.string()),  # empty: there is one
+        ("value", pa.int8()),  # 1 yes, 0 no, -1 unsure; no row: not mentioned
+    ]
+)
+
+TABLES = {
+    "studies": STUDIES,
+    "images": IMAGES,
+    "reports": REPORTS,
+    "labels": LABELS,
+    "facts": FACTS,
+    "readings": READINGS,
+}
+NAME = r"\w[\w.-]*"  # of a data set or a label set
+YOUNGER = ("facts", "readings")  # tables that data sets of before do not have
+
+
+def is_name(text: str) -> bool:
+    """Whether it can name a data set or a label set: a folder of that name lies where it seems to."""
+    return re.fullmatch(NAME, text, flags=re.ASCII) is not None
+
+
+def table_file(name: str, digest: str) -> str:
+    """The file of one of `TABLES` whose bytes have this SHA-256: other contents never have the same name."""
+    return f"{name}-{digest[:12]}.parquet"
+
+
+def is_table(name: str, file: str) -> bool:
+    """Whether a file of this name is, or was, one of `TABLES`."""
+    return re.fullmatch(rf"{name}(-[0-9a-f]{{12}})?\.parquet", file, flags=re.ASCII) is not None
 
 
 def embedding_schema(dim: int, metadata: dict[str, str]) -> pa.Schema:
@@ -147,6 +196,17 @@ def embedding_schema(dim: int, metadata: dict[str, str]) -> pa.Schema:
     )
 
 
+def is_embeddings(schema: pa.Schema, dim: int) -> bool:
+    """Whether a file has the columns of a part of this dimension, whatever it says of nulls."""
+    kinds = {field.name: field.type for field in schema}
+    vector = kinds.pop("embedding", None)
+    return (
+        kinds == {field.name: field.type for field in embedding_schema(dim, {}) if field.name != "embedding"}
+        and isinstance(vector, pa.FixedSizeListType)
+        and (vector.value_type, vector.list_size) == (pa.float16(), dim)
+    )
+
+
 @dataclass(frozen=True)
 class DatasetPaths:
     """The paths of one data set."""
@@ -161,10 +221,6 @@ class DatasetPaths:
     @property
     def descriptor(self) -> Path:
         return self.folder / "dataset.json"
-
-    def table(self, name: str) -> Path:
-        """The path of one of `TABLES`."""
-        return self.folder / f"{name}.parquet"
 
     @property
     def embeddings(self) -> Path:
@@ -186,6 +242,21 @@ class DatasetPaths:
     @property
     def audits(self) -> Path:
         return self.folder / "audits"
+
+    @property
+    def notes(self) -> Path:
+        """Versions of the table of notes."""
+        return self.folder / "notes"
+
+    @property
+    def maps(self) -> Path:
+        """A map for each store that has one."""
+        return self.folder / "maps"
+
+    @property
+    def distances(self) -> Path:
+        """For a store and a split, how far test items lie from training items."""
+        return self.folder / "distances"
 
     @property
     def cache(self) -> Path:

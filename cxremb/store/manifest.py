@@ -2,14 +2,21 @@
 
 import hashlib
 import json
+import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from cxremb.errors import StoreError
+from cxremb.store.expected import HEX64, Unexpected, conform, match
 from cxremb.store.files import publish_text
 from cxremb.store.layout import FORMAT_VERSION
+from cxremb.store.texts import WAYS, way_of
+
+MOST_DIMENSIONS = 100_000  # of an array in DuckDB
 
 
 @dataclass(frozen=True)
@@ -91,29 +98,77 @@ def publish(manifest: Manifest, folder: Path) -> Path:
 
 def manifest_paths(folder: Path) -> list[Path]:
     """The published versions in `folder`, oldest first."""
-    return sorted(path for path in folder.glob("[0-9]*.json") if path.stem.isdigit())
+    return sorted(path for path in folder.glob("[0-9]*.json") if re.fullmatch(r"\d+", path.stem, re.ASCII))
 
 
 def read_manifest(path: Path) -> Manifest:
     """The version that `path` describes. Raises `StoreError` if it is damaged or of another format."""
     try:
         fields = json.loads(path.read_text(encoding="utf-8"))
-        fields.pop("store")
-        if (found := fields.pop("format")) != FORMAT_VERSION:
-            raise StoreError(
-                f"{path}: format {found}, this cxremb reads {FORMAT_VERSION}", "use the cxremb that wrote it"
-            )
+        store, found = fields.pop("store"), fields.pop("format")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise StoreError(
+            f"{path}: a damaged manifest ({error})", hint="delete this one file to go back to the version before it"
+        ) from error
+    if found != FORMAT_VERSION:
+        raise StoreError(f"{path}: format {found}, this cxremb reads {FORMAT_VERSION}", "use the cxremb that wrote it")
+    try:
+        conform(fields, Manifest, "the manifest")
         recipe = fields["recipe"]
         fields["recipe"] = Recipe(**{**recipe, "poolings": tuple(recipe["poolings"])})
         fields["parts"] = tuple(Part(**part) for part in fields["parts"])
         manifest = Manifest(**fields)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StoreError(
-            f"{path}: a damaged manifest ({error})", hint="delete this one file to go back to the version before it"
-        ) from error
+        refuse_unexpected(manifest)
+    except (ValueError, KeyError, TypeError) as error:
+        raise unexpected(path, str(error)) from error
     if manifest.recipe.key != manifest.key:
-        raise StoreError(f"{path}: its recipe does not match its key", hint="delete this one file to go back a version")
+        raise unexpected(path, "its recipe does not match its key")
+    if {store, path.parent.name} != {manifest.recipe.store} or int(path.stem) != manifest.version:
+        raise unexpected(path, f"it is version {manifest.version} of {manifest.recipe.store}")
     return manifest
+
+
+def unexpected(path: Path, why: str) -> StoreError:
+    """The error for a version that cxremb has not written, or that was changed or moved since."""
+    remedy = f"`cxremb store rm {shlex.quote(path.parent.name)} --yes`"
+    return StoreError(
+        f"{path}: not as cxremb writes it: {why}",
+        hint=f"if it came from elsewhere do not use it; remove the store with {remedy}",
+    )
+
+
+def refuse_unexpected(manifest: Manifest) -> None:
+    """Raises `ValueError` for names that cxremb does not give: of files, encoders, poolings, and whatever else has one.
+
+    So each file of a version lies in the store's folder, and no name means anything to SQL or a shell.
+    """
+    recipe, about = manifest.recipe, manifest.provenance
+    asked = about.get("encode", {"model": recipe.encoder})
+    conform(asked, Mapping[str, str | bool | None], "provenance.encode")
+    named = {
+        r"failures-[\w-]+\.parquet": [manifest.failures] if manifest.failures else [],
+        r"part-\w+\.parquet": [part.file for part in manifest.parts],
+        HEX64: [manifest.key, *(part.sha256 for part in manifest.parts)],
+        r"[A-Za-z0-9][\w.+-]*": [recipe.encoder],
+        r"\w[\w.:/@+-]*": [asked["model"]],
+        r"\w+": recipe.poolings,
+        "image|text": [recipe.modality],
+        "full|half": [recipe.precision],
+        "float16": [recipe.dtype],
+        r"20\d\d-\d\d-\d\dT[\d:.]+(\+\d\d:\d\d)?": [manifest.created],
+        "|".join(WAYS): [way_of(recipe.input)],
+        r"\w+\.parquet": [about["trained_on"]] if "trained_on" in about else [],
+        r"\w+\.safetensors": [about["projection"]] if "projection" in about else [],
+    }
+    for pattern, values in named.items():
+        for value in values:
+            match(str(value), pattern, "a name in it")
+    datetime.fromisoformat(manifest.created)
+    conform(about.get("seconds", {}), Mapping[str, float], "provenance.seconds")
+    if not recipe.poolings or not 1 <= recipe.dim <= MOST_DIMENSIONS:
+        raise Unexpected(f"{recipe.dim} dimensions, {len(recipe.poolings)} poolings")
+    if min([manifest.version, *(part.rows for part in manifest.parts)]) < 1:
+        raise Unexpected("its version or the rows of a part are below one")
 
 
 def latest_manifest(folder: Path) -> Manifest | None:

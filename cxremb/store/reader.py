@@ -18,7 +18,9 @@ from cxremb import images
 from cxremb.errors import StoreError, did_you_mean, name_list, reason
 from cxremb.store.dataset import Dataset, open_dataset
 from cxremb.store.files import replace_file, replace_table
+from cxremb.store.layout import is_embeddings
 from cxremb.store.manifest import Manifest, latest_manifest, manifest_paths, read_manifest
+from cxremb.store.scans import quoted
 from cxremb.store.texts import KEEP, place, way_of
 from cxremb.tabular import Tabular
 
@@ -31,6 +33,7 @@ class Matrix:
     """n vectors and whose they are. `vectors` is float16 of shape (n, dim), read from disk as it is used."""
 
     ids: pa.Array  # (n,) strings
+    contents: pa.Array  # (n,) strings: SHA-256 of what was encoded
     vectors: NDArray[np.float16]
 
     def rows(self, ids: Sequence[str]) -> NDArray[np.int64]:
@@ -50,11 +53,19 @@ def read_matrix(path: Path, dim: int) -> Matrix | None:
     """What an earlier reader left there; None if it is not there or not whole."""
     try:
         vectors = np.load(path, mmap_mode="r")
-        ids = pq.read_table(path.with_suffix(".parquet"), memory_map=True)["item_id"].combine_chunks()
-    except (OSError, ValueError, pa.ArrowException):
+        table = pq.read_table(path.with_suffix(".parquet"), memory_map=True)
+        ids, contents = (table[name].combine_chunks() for name in ("item_id", "content"))
+    except (OSError, ValueError, KeyError, pa.ArrowException):  # the key: an older cxremb left it
         return None
     whole = vectors.shape == (len(ids), dim) and vectors.dtype == np.float16
-    return Matrix(ids, vectors) if whole else None
+    return Matrix(ids, contents, vectors) if whole else None
+
+
+def matrix_of(table: pa.Table, section: str, pooling: str, *, dim: int) -> Matrix:
+    """The vectors of one section and pooling out of all rows of a store."""
+    rows = table.filter(pc.and_(pc.equal(table["section"], section), pc.equal(table["pooling"], pooling)))
+    ids, contents = (rows[name].combine_chunks() for name in ("item_id", "content"))
+    return Matrix(ids, contents, halves(rows["embedding"], dim))
 
 
 def write_matrix(path: Path, matrix: Matrix) -> None:
@@ -65,7 +76,7 @@ def write_matrix(path: Path, matrix: Matrix) -> None:
             np.save(file, matrix.vectors)
 
     with suppress(StoreError):
-        replace_table(path.with_suffix(".parquet"), pa.table({"item_id": matrix.ids}))
+        replace_table(path.with_suffix(".parquet"), pa.table({"item_id": matrix.ids, "content": matrix.contents}))
         replace_file(path, write)  # last: without it there is no matrix
 
 
@@ -73,7 +84,7 @@ DECODER = "decoder"  # in the recipe's input of stores of films
 PROJECTED = "projected_from"  # in the recipe's input of the stores that `align` makes, and of no other
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Store(Tabular):
     """One version of one encoder's vectors over one data set."""
 
@@ -176,18 +187,18 @@ class Store(Tabular):
         """All rows of this version, in the order they were written. Raises `StoreError` if a part is damaged."""
         tables = []
         for path, part in zip(self.part_paths, self.manifest.parts, strict=True):
+            again = f"`cxremb store rm {self.name} --yes`, then `cxremb embed --model {self.encoder}`"
             try:
-                table = pq.ParquetFile(path).read(columns=columns)
+                file = pq.ParquetFile(path)
+                whole = is_embeddings(file.schema_arrow, self.dim) and file.metadata.num_rows == part.rows
+                table = file.read(columns=columns)
             except (OSError, pa.ArrowException) as error:
-                raise StoreError(
-                    f"{path}: cannot be read ({reason(error)})",
-                    hint=f"delete the folder {self.folder} and embed again with --model {self.encoder}",
-                ) from error
-            if table.num_rows != part.rows:
-                raise StoreError(f"{path}: {table.num_rows} rows, its manifest says {part.rows}", hint="embed again")
+                raise StoreError(f"{path}: cannot be read ({reason(error)})", hint=again) from error
+            if not whole:
+                raise StoreError(f"{path}: not the {part.rows:,} rows of {self.dim} dimensions of its version", again)
             tables.append(table)
         if not tables:
-            raise StoreError(f"{self.name}: holds no vectors", hint='see why: cxremb sql "from failures"')
+            raise StoreError(f"{self.name}: holds no vectors", hint='see why: `cxremb sql "from failures"`')
         return pa.concat_tables(tables)
 
     def load(self, section: str = "image", pooling: str | None = None) -> Matrix:
@@ -196,9 +207,7 @@ class Store(Tabular):
         path = matrix_path(self.folder.parent.parent / "cache", self.manifest, section, pooling=pooling)
         if kept := read_matrix(path, self.dim):
             return kept
-        table = self.table()
-        rows = table.filter(pc.and_(pc.equal(table["section"], section), pc.equal(table["pooling"], pooling)))
-        found = Matrix(rows["item_id"].combine_chunks(), halves(rows["embedding"], self.dim))
+        found = matrix_of(self.table(), section, pooling, dim=self.dim)
         write_matrix(path, found)
         return found
 
@@ -238,14 +247,16 @@ class Store(Tabular):
         return self.table()
 
     def sql(self, text: str) -> pa.Table:
-        """What one SELECT finds; the table `store` is this version, with `embedding` as a fixed-size list of floats."""
-        import duckdb
+        """What one SELECT finds; the table `store` is this version, with `embedding` as a fixed-size list of floats.
 
-        con = duckdb.connect(":memory:")
-        files = ", ".join("'" + str(path).replace("'", "''") + "'" for path in self.part_paths)
+        Raises `QueryError` if the statement is wrong, or does more than read.
+        """
+        from cxremb.store.guard import selected  # here, since a store is read far more often than asked
+
+        files = ", ".join(quoted(str(path)) for path in self.part_paths)
         vector = f"embedding::FLOAT[{self.dim}] AS embedding"  # a Parquet list loses its fixed size on reading
-        con.execute(f"CREATE VIEW store AS SELECT * REPLACE ({vector}) FROM read_parquet([{files}])")
-        return con.sql(text).to_arrow_table()
+        view = f"CREATE VIEW store AS SELECT * REPLACE ({vector}) FROM read_parquet([{files}])"
+        return selected(self.folder.resolve(), view, text)
 
 
 def halves(column: pa.ChunkedArray, dim: int) -> NDArray[np.float16]:
@@ -255,15 +266,10 @@ def halves(column: pa.ChunkedArray, dim: int) -> NDArray[np.float16]:
     return flat.reshape(-1, dim)
 
 
-def matrix(column: pa.ChunkedArray, dim: int) -> NDArray[np.float32]:
-    """An embedding column as float32 of shape (n, dim)."""
-    return halves(column, dim).astype(np.float32)
-
-
 def list_stores(dataset: Dataset) -> list[Store]:
     """Every committed store of a data set, newest first."""
     found = []
-    for folder in sorted(dataset.paths.embeddings.glob("*@*")):
+    for folder in sorted(dataset.paths.embeddings.glob("[!.]*@*")):
         manifest = latest_manifest(folder)
         if manifest is not None:
             found.append(Store(folder, manifest))
@@ -275,7 +281,7 @@ def open_store(dataset: Dataset, encoder: str, version: int | None = None) -> St
 
     An encoder's name means its texts as they are written: a store of edited ones is named in full.
     version: an older one, as long as it has not been freed; `biobert:3` says the same. Raises `StoreError`, with the
-    command that makes one, if there is none.
+    name that comes close, if there is none.
     """
     name, _, suffix = encoder.rpartition(":")
     if name and suffix.isdigit():
@@ -288,6 +294,5 @@ def open_store(dataset: Dataset, encoder: str, version: int | None = None) -> St
     near = did_you_mean(encoder, [name for store in stores for name in (store.encoder, store.name)])
     raise StoreError(
         f"{dataset.name} has no store of {encoder!r}; it has {known}",
-        hint=f"{near}run `cxremb embed --model {encoder.split('@', maxsplit=1)[0]}`"
-        + (", or name one in full" if stores else ""),
+        hint=near or "`cxremb store ls` lists the stores, `cxremb models` what could make one",
     )

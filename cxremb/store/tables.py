@@ -9,8 +9,8 @@ import duckdb
 
 from cxremb.errors import StoreError
 from cxremb.store.dataset import Dataset, verified
+from cxremb.store.scans import literal, quoted
 from cxremb.store.texts import place
-from cxremb.store.views import literal, quoted
 
 SETTINGS = {
     "memory_limit": "512MB",  # what sorting and grouping may take before they spill to the disk
@@ -120,15 +120,37 @@ GROUP BY change ORDER BY change
 """
 
 
+# Nothing but a film, a report or the place of a film says so: many collections have a study called 1. Where the new one
+# has none of these at all, ids are all that can be compared.
+RELATED = """
+SELECT EXISTS (SELECT sha256 FROM before_images WHERE sha256 IS NOT NULL INTERSECT SELECT sha256 FROM after_images)
+    OR EXISTS (SELECT image_id, path FROM before_images WHERE path IS NOT NULL
+               INTERSECT SELECT image_id, path FROM after_images)
+    OR EXISTS (SELECT study_id, text FROM before_reports INTERSECT SELECT study_id, text FROM after_reports)
+    OR (NOT EXISTS (FROM after_images WHERE path IS NOT NULL) AND NOT EXISTS (FROM after_reports)
+        AND EXISTS (SELECT study_id FROM before_studies INTERSECT SELECT study_id FROM after_studies))
+"""
+
+
+def related(before: Mapping[str, Path], after: Mapping[str, Path]) -> bool:
+    """Whether two sets of tables, table -> file, may be of one collection: they share something."""
+    with opened(both(before, after)) as con:
+        return bool(con.execute(RELATED).fetchall()[0][0])
+
+
+def both(before: Mapping[str, Path], after: Mapping[str, Path]) -> dict[str, Path]:
+    """The tables of two times by names of their own."""
+    times = (("before", before), ("after", after))
+    return {f"{when}_{name}": path for when, files in times for name, path in files.items()}
+
+
 def changes(before: Mapping[str, Path], after: Mapping[str, Path]) -> dict[str, int]:
     """How many studies and images were added, removed and changed: {"images added": 8}; only what happened.
 
     before, after: table -> file. Two different ids' rows with equal 64-bit sums would pass as unchanged; nothing
     rests on it but the count and whether equal tables are written again.
     """
-    old = {f"before_{name}": path for name, path in before.items()}
-    new = {f"after_{name}": path for name, path in after.items()}
-    with opened({**old, **new}) as con:
+    with opened(both(before, after)) as con:
         question = CHANGES.format(before=row_digests("before", before), after=row_digests("after", after))
         return dict(con.execute(question).fetchall())
 

@@ -20,30 +20,27 @@ from cxremb.store.layout import (
     HISTORY,
     JOINED,
     METRICS,
+    NOT_IN_OLD_RUNS,
+    ONCE_POOLED,
     PRE_READ,
     PREDICTIONS,
     SPLITS,
     TABLES,
 )
+from cxremb.store.maps import DISTANCES, MAPS, distance_paths, map_path
+from cxremb.store.notes import NOTES, notes_path
 from cxremb.store.reader import Store, list_stores
+from cxremb.store.scans import Source, columns, identifier, source, view
 from cxremb.store.texts import KEEP, PLACES, REPORT
 
-TYPES = {
-    pa.string(): "VARCHAR",
-    pa.int32(): "INTEGER",
-    pa.float64(): "DOUBLE",
-    pa.date32(): "DATE",
-    pa.list_(pa.string()): "VARCHAR[]",
-    pa.timestamp("s", "UTC"): "TIMESTAMP",
+RUN_TABLES = {
+    "history": (["run_id"], HISTORY),
+    "predictions": (["run_id", "dataset"], PREDICTIONS),
+    "metrics": (["run_id"], METRICS),
 }
-
-# Where a file lies says whose it is: these are folders of its path, counted from the end.
-DATASET_OF_TABLE = "parse_path(filename)[-2] AS dataset"  # <dataset>/images.parquet
-DATASET_OF_FOLDER = "parse_path(filename)[-3] AS dataset"  # <dataset>/splits/x.parquet, <dataset>/audits/x.parquet
-DATASET_OF_DEEP = "parse_path(filename)[-4] AS dataset"  # <dataset>/runs/<run_id>/x.parquet, or a store's part
-STORE = "parse_path(filename)[-2] AS store"
-RUN = "parse_path(filename)[-2] AS run_id"
-
+# An old file has pooled figures under names that are by now those of figures within folds.
+RENAMED = f"""(metric || CASE WHEN folds IS NULL AND NOT contains(part, 'fold') AND metric IN {ONCE_POOLED}
+    THEN '_pooled' ELSE '' END)::VARCHAR AS metric"""
 STORE_COLUMNS = {
     "dataset": "VARCHAR",
     "store": "VARCHAR",
@@ -55,6 +52,7 @@ STORE_COLUMNS = {
     "failed": "BIGINT",
     "created": "TIMESTAMP",
     "xxxx": "VARCHAR",
+    "first_pooling": "VARCHAR",  # which one `nearest` compares
 }
 RUN_COLUMNS = {
     "run_id": "VARCHAR",
@@ -84,8 +82,9 @@ def joined(name: str, condition: str) -> str:
     FROM reports WHERE text <> '' AND {condition} GROUP BY dataset, study_id"""
 
 
-# Stale: encoding again would add or drop vectors. Compared are (item, section, content), as the embed plan does it;
-# what failed counts as seen. Written as one set difference each way, so that it costs nothing unless it is asked for.
+# Stale: encoding again would add, drop or rewrite vectors. Compared are item, section, content and study, as the embed
+# plan does it; what failed and is as it was counts as seen. Written as one set difference each way, so that it costs
+# nothing unless it is asked for.
 STALE = f"""
 CREATE VIEW meta.texts AS
     SELECT dataset, study_id, section, text FROM reports WHERE text <> ''
@@ -94,17 +93,20 @@ CREATE VIEW meta.texts AS
 
 CREATE VIEW meta.wanted AS
 WITH items AS (
-    SELECT dataset, 'image' AS modality, image_id AS item_id, 'image' AS section, sha256 AS content
+    SELECT dataset, 'image' AS modality, image_id AS item_id, study_id, 'image' AS section,
+        coalesce(sha256, sha256(path)) AS content
     FROM images WHERE path IS NOT NULL
     UNION ALL
-    SELECT dataset, 'text', study_id, section, sha256(text) FROM meta.texts
-)
-SELECT dataset, store, item_id, section, content
-FROM items JOIN meta.stores USING (dataset, modality)
-ANTI JOIN failures USING (dataset, store, item_id, section);
+    SELECT dataset, 'text', study_id, study_id, section, sha256(text) FROM meta.texts
+),
+asked AS (FROM items JOIN meta.stores USING (dataset, modality))
+SELECT dataset, store, item_id, study_id, section, content FROM asked
+ANTI JOIN failures AS failed ON asked.dataset = failed.dataset AND asked.store = failed.store
+    AND asked.item_id = failed.item_id AND asked.section = failed.section
+    AND coalesce(failed.content, asked.content) = asked.content;
 
 CREATE VIEW stores AS
-SELECT *, (dataset, store) IN (
+SELECT * EXCLUDE (first_pooling), (dataset, store) IN (
     SELECT (dataset, store) FROM (FROM meta.wanted EXCEPT FROM meta.held)
     UNION ALL
     SELECT (dataset, store) FROM (FROM meta.held EXCEPT FROM meta.wanted)
@@ -133,61 +135,29 @@ def create_views(con: duckdb.DuckDBPyConnection, held: Holdings) -> None:
     """Every view of docs/sql.md in `con`. Those without a file yet are empty, with their columns."""
     con.execute("CREATE SCHEMA meta")  # what the views need and nobody asks for
     for name, schema in TABLES.items():
-        files = (dataset.paths.table(name) for dataset in held.datasets if name in dataset.table_names)
-        con.execute(view(name, [DATASET_OF_TABLE], columns(schema), files=files, may_lack=schema))
-    splits, audits = (
-        [path for dataset in held.datasets for path in sorted(getattr(dataset.paths, kind).glob("[!.]*.parquet"))]
-        for kind in ("splits", "audits")
-    )
-    con.execute(view("splits", [DATASET_OF_FOLDER], columns(SPLITS), files=splits))
-    con.execute(view("audits", [DATASET_OF_FOLDER], columns(AUDIT), files=audits))
-    failures = (store.failure_path for _, store in held.stores if store.failure_path)
-    con.execute(view("failures", [DATASET_OF_DEEP, STORE], columns(FAILURES), files=failures))
+        found = [source([d.table_path(name)], dataset=d.name) for d in held.datasets if name in d.table_names]
+        con.execute(view(name, ["dataset"], columns(schema), sources=found, may_lack=schema))
+    for name, schema in {"splits": SPLITS, "audits": AUDIT}.items():
+        found = [source(getattr(d.paths, name).glob("[!.]*.parquet"), dataset=d.name) for d in held.datasets]
+        con.execute(view(name, ["dataset"], columns(schema), sources=found))
+    con.execute(notes_view(held.datasets))
+    by_name = {dataset.name: dataset for dataset in held.datasets}
+    places = [(name, store, map_path(by_name[name], store)) for name, store in held.stores]
+    found = [source([path], dataset=name, store=store.name) for name, store, path in places if path.is_file()]
+    con.execute(view("maps", ["dataset", "store"], columns(MAPS), sources=found))
+    found = [source(distance_paths(by_name[name], one), dataset=name, store=one.name) for name, one in held.stores]
+    con.execute(view("distances", ["dataset", "store"], columns(DISTANCES), sources=found))
+    failures = [source([s.failure_path], dataset=name, store=s.name) for name, s in held.stores if s.failure_path]
+    con.execute(view("failures", ["dataset", "store"], columns(FAILURES), sources=failures, may_lack=FAILURES))
     create_vectors(con, held.stores)
     create_stores(con, held.stores)
     create_runs(con, held.runs)
 
 
-def view(
-    name: str, origin: Sequence[str], kept: Sequence[str], *, files: Iterable[Path], may_lack: pa.Schema | None = None
-) -> str:
-    """SQL that makes the view `name`: what the path tells (`origin`), then the columns, each as `x::TYPE AS x`.
-
-    may_lack: columns that are younger than some files; they are null there.
-    """
-    paths = [quoted(literal(path)) for path in files]
-    if paths:
-        chosen, source = [*origin, *kept], f"read_parquet([{', '.join(paths)}], filename=true, union_by_name=true)"
-        if may_lack:
-            nulls = ", ".join(f'NULL::{TYPES[field.type]} AS "{field.name}"' for field in may_lack)
-            source = f"(FROM {source} UNION ALL BY NAME SELECT {nulls} WHERE false)"
-    else:
-        empty = [f"NULL::{cast.rpartition('::')[2]}" for cast in kept]
-        chosen, source = (
-            [*(f"NULL::VARCHAR AS {text.rpartition(' ')[2]}" for text in origin), *empty],
-            "(SELECT 1) WHERE false",
-        )
-    return f'CREATE VIEW "{name}" AS SELECT {", ".join(chosen)} FROM {source}'
-
-
-def columns(schema: pa.Schema) -> list[str]:
-    """The columns of a layout table as SQL, each cast to its type."""
-    return [f'{source(field)}::{TYPES[field.type]} AS "{field.name}"' for field in schema]
-
-
-def source(field: pa.Field) -> str:
-    """A column as SQL reads it: quoted, and a point in time in UTC, where a plain cast would give the time of here."""
-    return f'make_timestamp(epoch_us("{field.name}"))' if pa.types.is_timestamp(field.type) else f'"{field.name}"'
-
-
-def literal(path: Path) -> str:
-    """`path` as a pattern that matches it alone: DuckDB would read `data [1]` as the folder `data 1`."""
-    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in str(path))
-
-
-def quoted(value: str) -> str:
-    """`value` as an SQL string."""
-    return "'" + value.replace("'", "''") + "'"
+def notes_view(datasets: Sequence[Dataset]) -> str:
+    """SQL of the view `notes`, of the versions in force now."""
+    found = [source(notes_path(dataset), dataset=dataset.name) for dataset in datasets]
+    return view("notes", ["dataset"], columns(NOTES), sources=found)
 
 
 def create_vectors(con: duckdb.DuckDBPyConnection, stores: Sequence[tuple[str, Store]]) -> None:
@@ -195,27 +165,25 @@ def create_vectors(con: duckdb.DuckDBPyConnection, stores: Sequence[tuple[str, S
 
     For `nearest`, `meta` has one per store.
     """
-    by_view: dict[str, list[Store]] = {}
-    for _, store in stores:
+    by_view: dict[str, list[tuple[str, Store]]] = {}
+    for dataset, store in stores:
         suffix = "" if store.xxxx == KEEP else f"_{store.xxxx}"
-        by_view.setdefault(encoder_view(store.encoder + suffix), []).append(store)
-    con.execute(vectors_view("embeddings", [store for _, store in stores], "FLOAT[]"))
+        by_view.setdefault(encoder_view(store.encoder + suffix), []).append((dataset, store))
+    con.execute(vectors_view("embeddings", stores, "FLOAT[]"))
     for name, members in by_view.items():
-        dims = {store.dim for store in members}
-        con.execute(vectors_view(name, members, f"FLOAT[{dims.pop()}]" if len(dims) == 1 else "FLOAT[]"))
+        dims = {store.dim for _, store in members}
+        con.execute(vectors_view(identifier(name), members, f"FLOAT[{dims.pop()}]" if len(dims) == 1 else "FLOAT[]"))
     for name in {store.name for _, store in stores}:
-        members = [store for _, store in stores if store.name == name]  # data sets may share a recipe
-        con.execute(vectors_view(name, members, "FLOAT[]").replace(f'"{name}"', f'meta."{name}"'))
-    held = [text("item_id"), text("section"), text("content")]
-    con.execute(
-        view("held", [DATASET_OF_DEEP, STORE], held, files=parts(s for _, s in stores)).replace('"held"', "meta.held")
-    )
+        members = [member for member in stores if member[1].name == name]  # data sets may share a recipe
+        con.execute(vectors_view(f"meta.{identifier(name)}", members, "FLOAT[]"))
+    held = [text(name) for name in ("item_id", "study_id", "section", "content")]
+    con.execute(view("meta.held", ["dataset", "store"], held, sources=parts(stores)))
 
 
-def vectors_view(name: str, stores: Sequence[Store], kind: str) -> str:
+def vectors_view(name: str, stores: Sequence[tuple[str, Store]], kind: str) -> str:
     """SQL of a view over all parts of `stores`. Fixed-size lists read as FLOAT[]: only a cast tells their size."""
     kept = [text("item_id"), text("study_id"), text("section"), text("pooling"), f"embedding::{kind} AS embedding"]
-    return view(name, [DATASET_OF_DEEP, STORE], kept, files=parts(stores))
+    return view(name, ["dataset", "store"], kept, sources=parts(stores))
 
 
 def text(name: str) -> str:
@@ -223,15 +191,15 @@ def text(name: str) -> str:
     return f"{name}::VARCHAR AS {name}"
 
 
-def parts(stores: Iterable[Store]) -> list[Path]:
+def parts(stores: Iterable[tuple[str, Store]]) -> list[Source]:
     """The part files of `stores`."""
-    return [path for store in stores for path in store.part_paths]
+    return [source(store.part_paths, dataset=dataset, store=store.name) for dataset, store in stores]
 
 
 def encoder_view(encoder: str) -> str:
     """A name for the encoder's view that needs no quotes and hides no other view."""
     name = re.sub(r"\W", "_", encoder.lower())
-    taken = {*TABLES, "splits", "audits", "stores", "embeddings", "failures"}
+    taken = {*TABLES, "splits", "audits", "notes", "maps", "distances", "stores", "embeddings", "failures"}
     taken |= {"runs", "history", "predictions", "metrics"}
     return f"encoder_{name}" if name in taken or name[:1].isdigit() else name
 
@@ -239,9 +207,9 @@ def encoder_view(encoder: str) -> str:
 def create_stores(con: duckdb.DuckDBPyConnection, stores: Sequence[tuple[str, Store]]) -> None:
     """`stores`, from the manifests."""
     rows = [
-        (dataset, s.name, s.encoder, s.modality, s.version, s.rows, s.dim, s.failed, moment(s.created), xxxx)
+        (dataset, s.name, s.encoder, s.modality, s.version, s.rows, s.dim, s.failed, moment(s.created), *how)
         for dataset, s in stores
-        for xxxx in [s.xxxx if s.modality == "text" else None]
+        for how in [(s.xxxx if s.modality == "text" else None, s.pooling)]
     ]
     fill(con, "meta.stores", STORE_COLUMNS, rows=rows)
     con.execute(STALE)
@@ -250,10 +218,18 @@ def create_stores(con: duckdb.DuckDBPyConnection, stores: Sequence[tuple[str, St
 def create_runs(con: duckdb.DuckDBPyConnection, folders: Sequence[Path]) -> None:
     """`runs` from each run.json, and the tables beside it."""
     fill(con, "runs", RUN_COLUMNS, rows=[run_row(folder) for folder in folders])
-    con.execute(view("history", [RUN], columns(HISTORY), files=(folder / "history.parquet" for folder in folders)))
-    predictions = (folder / "predictions.parquet" for folder in folders)
-    con.execute(view("predictions", [RUN, DATASET_OF_DEEP], columns(PREDICTIONS), files=predictions))
-    con.execute(view("metrics", [RUN], columns(METRICS), files=(folder / "metrics.parquet" for folder in folders)))
+    runs: dict[str, list[Path]] = {}
+    for folder in folders:
+        runs.setdefault(folder.parent.parent.name, []).append(folder)
+    for name, (origin, schema) in RUN_TABLES.items():
+        found = [
+            source((folder / f"{name}.parquet" for folder in own), dataset=dataset) for dataset, own in runs.items()
+        ]
+        kept = columns(schema)
+        if name == "metrics":
+            kept = [RENAMED if each.startswith('"metric"') else each for each in kept]
+        younger = pa.schema([schema.field(column) for column in NOT_IN_OLD_RUNS.get(name, ())])
+        con.execute(view(name, origin, kept, sources=found, may_lack=younger if len(younger) else None))
 
 
 def run_row(folder: Path) -> list[Any]:

@@ -1,7 +1,7 @@
 """A run folder as a model that predicts: its weights checked against their digest, its encoders against the stores."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,11 +26,13 @@ class Bundle:
     """The models of one run. They take raw store vectors and standardise them themselves."""
 
     run: Run
-    head: HeadSpec
+    head: HeadSpec = field(repr=False)
     task: str  # binary, multiclass or multilabel
     labels: tuple[str, ...]  # (k,)
-    keys: Mapping[str, str | None]  # modality -> full key of the store whose vectors it takes
-    weights: Mapping[str, Mapping[str, NDArray[Any]]]  # model, such as `repeat0.fold0.seed0` -> name -> array
+    keys: Mapping[str, str | None] = field(repr=False)  # modality -> full key of the store whose vectors it takes
+    weights: Mapping[str, Mapping[str, NDArray[Any]]] = field(
+        repr=False
+    )  # model, such as `repeat0.fold0.seed0` -> name -> array
 
     def predict(self, vectors: Vectors, present: Present | None = None, model: str | None = None) -> "Predicted":
         """(prob, logit), each (n, k), of n rows.
@@ -125,7 +127,9 @@ def load_bundle(folder: Path) -> Bundle:
     run = read_run(folder)
     if run.record.from_pixels:
         raise TrainError(
-            f"run {run.run_id} is a network from pixels, not a head on vectors", hint="name a run of a head"
+            f"run {run.run_id} is a network from pixels, not a head on vectors",
+            hint="name a run of a head, or train one: `cxremb train image`. In Python `load_networks` of "
+            "cxremb.training.pixels.predict judges decoded films by this one",
         )
     if run.record.is_control:
         raise TrainError(

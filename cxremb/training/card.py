@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cxremb.features import describe_text
+from cxremb.caveats import describe_text
 from cxremb.training.record import RunRecord
+from cxremb.training.scores import NEW_TEXT
 
 PER_LABEL = ("auroc", "average_precision", "f1", "prevalence")
 
@@ -17,7 +18,8 @@ For research, not for care.
 
 {figures}
 
-Test rows pool the folds {folds}{averaged}; one row is one {unit}. Brackets: 95% patient-cluster bootstrap.
+{others}Of the test rows of the folds {folds}{averaged}; one row is one {unit}. Brackets: 95% over patients; AUROC
+within folds.
 Compare accuracy with `majority_accuracy` and F1 with `all_positive_f1`: what answering without looking reaches.
 
 ## How it was made
@@ -59,6 +61,12 @@ def model_card(record: RunRecord, metrics: Sequence[Mapping[str, Any]]) -> str:
     words["caveat"] = f"**Read these figures as: {record.note}.**\n\n" if record.note else ""
     words["leaky"] = " (LEAKY)" if record.leaky else ""
     words["figures"] = figures_tables([row for row in metrics if row["part"] == "test"], record.label)
+    others = [row for row in metrics if row["part"] == NEW_TEXT]
+    words["others"] = "".join(
+        f"AUROC of the test rows whose text stands nowhere in train: {figure_in_words(row['value'])}.\n"
+        for row in others
+        if (row["label"], row["metric"]) == (record.label, "auroc")
+    )
     return CARD.format(**words)
 
 

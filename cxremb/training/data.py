@@ -1,7 +1,7 @@
 """What a training reads, rows that all its members share and which of them each learns from; and what it gives."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -52,10 +52,11 @@ class Member:
 class Epoch:
     """How the model of the end of an epoch does on one part. None: undefined, as precision without a positive call.
 
-    Precision, recall and F1 of several labels or classes are the mean over those that have one (macro).
+    Precision, recall and F1 of several labels or classes are the mean over those with both answers (macro), undefined
+    where one of them has none, as in `evaluation.multi`.
     """
 
-    epoch: int  # from 1
+    epoch: int  # from 1; 0: the start of a fine-tuning
     phase: str  # train or val; test where there is no val
     loss: float  # mean negative log likelihood, no class weights
     accuracy: float
@@ -72,6 +73,8 @@ class Trained:
     epoch: int  # 0: the loss was no number from the first epoch on, and the weights are good for nothing
     history: Sequence[Epoch]
     diverged: int | None = None  # the epoch in which the loss stopped being a number; an earlier one was kept
+    scales: Mapping[str, float] = field(default_factory=dict)  # modality -> how much it counts, where that was measured
+    crossed: NDArray[np.float64] | None = None  # (watched rows, outputs) logits by stacks that were solved on others
 
 
 def called(member: Member) -> str:

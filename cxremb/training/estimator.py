@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
@@ -19,7 +20,7 @@ from cxremb.training.data import BINARY, MULTICLASS, Member, Rows
 from cxremb.training.heads import HeadSpec, find_head
 from cxremb.training.options import Options
 
-INNER = 7  # one part in seven chooses the epoch, as 10 of 80 do in `grouped-5fold`
+INNER = 7  # one part in seven chooses the epoch, as 10 of 80 do in `patient-5fold`
 
 
 class HeadClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -69,6 +70,8 @@ class HeadClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if len(self.classes_) < 2:
             raise ValueError(f"y holds one class, {self.classes_[0]!r}: there is nothing to tell apart")
         spec, rows = self._spec(), self._rows(vectors, codes)
+        if groups is not None:
+            rows = replace(rows, groups=np.asarray(groups).astype(np.str_))
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         train, watched = inner_split(codes, groups, seed)
         self.validation_rows_ = len(watched)
@@ -81,6 +84,7 @@ class HeadClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             patience=self.patience if chosen else None,
             weight_decay=self.weight_decay,
             class_weights=self.class_weights,
+            scale_blocks=True,
         )
         member = Member(train, watched if chosen else train, seed, "val" if chosen else "test")
         [trained] = loop.fit_members(rows, [member], spec, options=options, device=self.device)

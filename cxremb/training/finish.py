@@ -3,15 +3,15 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 
 import numpy as np
 import pyarrow as pa
 
+from cxremb.caveats import caveats, outdated_vectors
 from cxremb.errors import TrainError
 from cxremb.evaluation.arrays import Reals
-from cxremb.features import caveats
 from cxremb.predictions import Predictions, rows_of
 from cxremb.splits import LEAKY
 from cxremb.store.dataset import Dataset
@@ -19,13 +19,14 @@ from cxremb.store.layout import FORMAT_VERSION, HISTORY
 from cxremb.store.manifest import latest_manifest
 from cxremb.training.card import model_card
 from cxremb.training.data import Place, Trained
-from cxremb.training.heads import HEADS
+from cxremb.training.heads import head_called
 from cxremb.training.parts import Parts, judged_rows
 from cxremb.training.plan import FitJob
 from cxremb.training.presets import find_preset
 from cxremb.training.record import RunRecord
 from cxremb.training.runs import Run, write_run
 from cxremb.training.scores import metrics_table
+from cxremb.training.verbatim import in_train
 from cxremb.version import VERSION
 
 
@@ -42,7 +43,7 @@ class FitResult:
 
 
 def key_of(job: FitJob) -> str:
-    """SHA-256 of all that decides the result: rows, labels, stores and versions, split, model, recipe, seeds.
+    """SHA-256 of all that decides the result: contents of rows, labels and split, model, recipe, seeds.
 
     Raises `TrainError` for an unknown head, or a preset that is not for the task of the labels.
     """
@@ -61,9 +62,11 @@ def key_of(job: FitJob) -> str:
         "cxremb": VERSION,
         "simulated": job.dataset.simulated,
         "features": features.digest,
-        "split": job.split.key,
+        "split": [job.split.key, job.split.digest, job.split.leaky],  # the last stands beside every figure
         "plan": asdict(job.plan),
         "head": spec,
+        **({"train_fraction": job.train_fraction} if job.train_fraction != 1 else {}),
+        **({"missing": job.missing} if job.missing else {}),
     }
     return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
 
@@ -90,13 +93,14 @@ def predictions_of_model(job: FitJob, place: Place, parts: Parts, *, prob: Reals
 
 def finish_run(job: FitJob, result: FitResult) -> Run:
     """The run, written whole. Rows that the split does not list in any repeat are counted under `left_out`."""
-    metrics, record = metrics_table(result.predictions), run_record(job, result)
+    predictions = replace(result.predictions, text_in_train=in_train(job, result.predictions, result.parts))
+    metrics, record = metrics_table(predictions.of_part("test"), shuffles=job.shuffles), run_record(job, result)
     history = [asdict(place) | asdict(epoch) for place, one in result.trained.items() for epoch in one.history]
     return write_run(
         job.dataset,
         record,
         history=pa.Table.from_pylist(history, schema=HISTORY),
-        predictions=rows_of(result.predictions),
+        predictions=rows_of(predictions),
         metrics=metrics,
         weights={
             f"{place.name}.{name}": array
@@ -124,7 +128,7 @@ def run_record(job: FitJob, result: FitResult) -> RunRecord:
         run_id="",
         key=key_of(job),
         dataset=job.dataset.name,
-        head=head_name(job),
+        head=head_called(job.spec) or plan.arm,  # the arm's name may say more
         arm=plan.arm,
         spec=job.spec,
         preset=plan.preset,
@@ -155,6 +159,7 @@ def run_record(job: FitJob, result: FitResult) -> RunRecord:
         seeds=plan.seeds,
         members=tuple(result.trained),
         epochs=tuple(one.epoch for one in result.trained.values()),
+        scales=tuple(one.scales for one in result.trained.values()),
         parameters=result.parameters,
         unit=features.unit,
         rows=rows,
@@ -164,6 +169,7 @@ def run_record(job: FitJob, result: FitResult) -> RunRecord:
         caveats=(
             *caveats(job.blocks, features.text_role, simulated),
             *([LEAKY] if split.leaky else []),
+            *outdated_vectors(features, blocks),
             *diverged(result),
         ),
         notes=tuple(features.notes),
@@ -183,11 +189,6 @@ def diverged(result: FitResult) -> list[str]:
         for place, one in result.trained.items()
         if one.diverged
     ]
-
-
-def head_name(job: FitJob) -> str:
-    """The head of the table that an arm, whose name may say more, is made of; else the arm's own name."""
-    return next((name for name, head in HEADS.items() if asdict(head) == job.spec), job.plan.arm)
 
 
 def row_counts(job: FitJob, result: FitResult) -> tuple[int, int, dict[str, int]]:

@@ -12,7 +12,7 @@ from cxremb.predictions import Predictions, joined
 from cxremb.training.data import Member, Place, Rows, Trained
 from cxremb.training.finish import FitResult, finish_run, key_of, predictions_of_model
 from cxremb.training.heads import HeadSpec
-from cxremb.training.parts import Parts, judged_rows, parts_of_job
+from cxremb.training.parts import Parts, judged_rows, parts_of_job, refuse_seen_by_job
 from cxremb.training.plan import FitJob, Plan
 from cxremb.training.runs import Run, find_run
 from cxremb.training.shuffles import Draw, draw_of, shuffled
@@ -44,6 +44,8 @@ def fit(jobs: Sequence[FitJob], progress: Progress = unwatched, device: str = "c
     """
     keys = [key_of(job) for job in jobs]
     wanted = dict(zip(keys, jobs, strict=True))
+    for job in wanted.values():
+        refuse_seen_by_job(job)
     runs = {key: replace(done, reused=True) for key, job in wanted.items() if (done := find_run(job.dataset, key))}
     stacks: dict[tuple[int, str, str, str | None], dict[str, FitJob]] = {}
     for key, job in wanted.items():
@@ -120,16 +122,28 @@ def trained_models(
 
 
 def drawn_rows(rows: Rows, job: FitJob, parts: PartsOfFolds, *, draw: Draw) -> Rows:
-    """The rows with what the job shuffles exchanged within the parts of one repeat."""
-    of_repeat = [parts[draw[0], fold] for fold in job.plan.folds]
-    return shuffled(rows, job.features, of_repeat, what=str(job.shuffles), draw=draw)
+    """The rows with what the job shuffles exchanged within the parts of one repeat, or of the fold it is drawn for."""
+    repeat, _, *fold = draw
+    read = [parts[repeat, own] for own in fold or job.plan.folds]
+    return shuffled(rows, job.features, read, what=str(job.shuffles), draw=draw)
 
 
 def tested(job: FitJob, rows: Rows, trained: Trained, *, place: Place, parts: Parts) -> Predictions:
-    """What a model says of its val and test rows, without the modality that the job takes away."""
+    """What a model says of its val and test rows, without the modality that the job takes away.
+
+    Of val rows that were fitted to, what models say that were fitted to others of them: a temperature or a threshold
+    may be chosen there.
+    """
+    import torch
+
     from cxremb.training import loop
 
-    predicted = loop.predict(without(rows, job.missing), job.head, trained.weights, index=judged_rows(parts))
+    index = judged_rows(parts)
+    predicted = loop.predict(without(rows, job.missing), job.head, trained.weights, index=index)
+    if trained.crossed is not None and job.missing is None:
+        crossed, val = loop.predicted(torch.from_numpy(trained.crossed), rows.task), parts[index] == "val"
+        for whole, own in zip(predicted, crossed, strict=True):
+            whole[val] = own
     return predictions_of_model(job, place, parts, prob=predicted.prob, logit=predicted.logit)
 
 

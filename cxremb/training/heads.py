@@ -1,13 +1,15 @@
 """The heads and networks that can be trained, as data: these tables need no torch, so listing them is instant."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from math import prod
+from typing import Any
 
 from cxremb.errors import TrainError, did_you_mean, name_list
 from cxremb.training.data import BINARY
 
-KINDS = ("mlp", "linear", "gated", "late", "attention")
+KINDS = ("mlp", "linear", "gated", "late", "stacked", "attention")
+VOICES = ("late", "stacked")  # of them, those with a perceptron for each block
 ATTENTION = 128  # units that score a view, as many as Ilse et al. 2018 use
 
 Shapes = dict[str, tuple[int, ...]]
@@ -21,6 +23,7 @@ class HeadSpec:
     linear: logistic regression on the blocks side by side.
     gated: each block projected to `hidden`, a sigmoid gate per unit mixes the two (GMU, Arevalo et al. 2017).
     late: one mlp per block, logits averaged; it adds what the blocks say and cannot find an interaction of them.
+    stacked: as late, but the logits are weighed by a logistic regression that is solved on validation rows.
     attention: the views of a study pooled by gated attention (Ilse et al. 2018), then as mlp.
     """
 
@@ -42,7 +45,7 @@ class HeadSpec:
     @property
     def drops(self) -> int:
         """How often dropout comes into one pass."""
-        voices = len(self.blocks) if self.kind == "late" else 1
+        voices = len(self.blocks) if self.kind in VOICES else 1
         return voices if self.dropout and self.kind != "linear" else 0
 
     def outputs(self, task: str = BINARY, labels: int = 1) -> int:
@@ -57,9 +60,11 @@ class HeadSpec:
         """Parameter -> shape, as in `torch.nn.Linear`, in the order in which they are drawn."""
         if self.kind == "linear":
             return affine("", self.dim(dims), outputs)
-        if self.kind == "late":
+        if self.kind in VOICES:
             layers = [(f"{block}.", dims[block]) for block in self.blocks]
-            return join(perceptron(prefix, dim, hidden=self.hidden, outputs=outputs) for prefix, dim in layers)
+            voices = join(perceptron(prefix, dim, hidden=self.hidden, outputs=outputs) for prefix, dim in layers)
+            stack = affine("stack.", outputs * len(layers), outputs) if self.kind == "stacked" else {}
+            return voices | stack
         if self.kind == "gated":
             projected = [affine(f"{block}.", dims[block], self.hidden) for block in self.blocks]
             gate = affine("gate.", self.dim(dims), self.hidden)
@@ -101,6 +106,7 @@ HEADS = {
     "linear-text": HeadSpec(("text",), "linear"),
     "gated": HeadSpec(BOTH, "gated"),
     "late": HeadSpec(BOTH, "late"),
+    "stacked": HeadSpec(BOTH, "stacked"),  # for few rows: two numbers are weighed, not two thousand
     "attention": HeadSpec(BOTH, "attention"),  # a row is a study with all its views
     "attention-image": HeadSpec(("image",), "attention"),
     "either": HeadSpec(BOTH, modality_dropout=0.5),  # scores a row whose image or report is missing
@@ -108,12 +114,23 @@ HEADS = {
 
 
 def find_head(name: str) -> HeadSpec:
-    """The head called `name`. Raises `TrainError` with the names there are."""
+    """The head called `name`. Raises `TrainError` with the names there are, those that begin so before all."""
     if name not in HEADS:
-        raise TrainError(
-            f"no head called {name!r}", hint=f"{did_you_mean(name, HEADS)}choose one of {name_list(HEADS)}"
-        )
+        begun = [head for head in HEADS if name and head.startswith(name.lower())]
+        near = f"did you mean {name_list(begun)}? " if begun else did_you_mean(name, HEADS)
+        raise TrainError(f"no head called {name!r}", hint=f"{near}choose one of {name_list(HEADS)}")
     return HEADS[name]
+
+
+def head_called(spec: Mapping[str, Any]) -> str | None:
+    """The name of the head that is so, as a job or run.json has it, whose lists were tuples; None if it has none."""
+    wanted = {**spec, "blocks": tuple(spec.get("blocks", ()))}
+    return next((name for name, head in HEADS.items() if asdict(head) == wanted), None)
+
+
+def heads_of_less(name: str) -> dict[str, str]:
+    """Modality -> the head of the same first word that reads it alone: of linear, linear-image and linear-text."""
+    return {HEADS[head].blocks[0]: head for head in HEADS if head.startswith(f"{name}-")}
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,7 @@ class RowTensors:
     classes: Tensor  # (n, cells) int64: the class of the row, or 0 or 1 for each label
     known: Tensor  # (n, cells) bool
     labels: int  # k
+    groups: NDArray[np.str_]  # (n,) patient of each row
 
     @property
     def dims(self) -> dict[str, int]:
@@ -78,7 +79,7 @@ def tensors_of(rows: Rows, head: HeadSpec | None = None, device: str = "cpu") ->
     complete = all(bool(there.all()) for there in present.values())
     classes, known = cells_of(rows)
     labels = torch.from_numpy(classes).to(device), torch.from_numpy(known).to(device)
-    return RowTensors(blocks, present, complete, rows.task, *labels, rows.y.shape[1])
+    return RowTensors(blocks, present, complete, rows.task, *labels, rows.y.shape[1], rows.groups)
 
 
 def check_block(name: str, rows: Rows, *, bag: bool) -> None:
@@ -91,7 +92,9 @@ def check_block(name: str, rows: Rows, *, bag: bool) -> None:
         )
     if not np.isfinite(block).all():
         bad = int((~np.isfinite(block)).reshape(len(block), -1).any(axis=1).sum())
-        raise TrainError(f"{bad} of {len(block)} rows hold a value that is no number", hint="run `cxremb embed` again")
+        raise TrainError(
+            f"{bad} of {len(block)} rows hold a value that is no number", hint="see which store: `cxremb store check`"
+        )
 
 
 def cells_of(rows: Rows) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:

@@ -60,7 +60,7 @@ def fit_linear(table: RowTensors, member: Member, options: Options) -> Solution:
         if history[-1].loss < lowest:
             kept, lowest, chosen = parameters, history[-1].loss, step
     if not kept:
-        raise TrainError(f"{called(member)}the loss is no number", hint="check the vectors: run `cxremb embed` again")
+        raise TrainError(f"{called(member)}the loss is no number", hint="check the vectors: `cxremb store check`")
     return {name: value.cpu().numpy() for name, value in {**scaling, **kept}.items()}, chosen, history
 
 

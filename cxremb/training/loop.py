@@ -54,6 +54,11 @@ def fit_members(
     Raises `TrainError` for rows that nothing can be learnt from, an epoch that would be chosen on test rows, an
     optimiser or a schedule of networks, or a precision that the device lacks.
     """
+    if head.kind == "stacked":
+        from cxremb.training.stacked import fit_stacked
+
+        again = partial(fit_members, options=options, progress=progress, device=device)
+        return fit_stacked(rows, members, head, options=options, fit=again)
     if options.chooses_epoch and any(member.watched_name == "test" for member in members):
         raise TrainError("an epoch must not be chosen on test rows", hint="use a preset that keeps the last epoch")
     options.check_head()
@@ -70,7 +75,7 @@ def fit_members(
         stacks = [Stack(table, group, head, options=options, dtype=dtype) for group in groups]
         train(stacks, progress(range(1, options.epochs + 1), options.epochs, "epochs"), cores=cores)
     learners = (learner for stack in stacks for learner in stack.learners)
-    return [Trained(one.saved(), one.epoch, one.history, one.diverged) for one in learners]
+    return [Trained(one.saved(), one.epoch, one.history, one.diverged, one.scales) for one in learners]
 
 
 def precision_of(options: Options, head: HeadSpec, device: str) -> str:

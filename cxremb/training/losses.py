@@ -1,7 +1,5 @@
 """The loss of each task, and the figures of an epoch. A missing label counts nowhere."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -80,8 +78,8 @@ def summed_loss(logits: Tensor, targets: RowTensors, rows: Tensor, *, weights: T
 def part_sums(logits: Tensor, targets: RowTensors, rows: Tensor) -> Tensor:
     """What the figures of one part follow from, on the device of the logits: one copy fetches that of many parts.
 
-    Float64: loss, accuracy, then true positives, calls and positives of each class. A cell is called as its likeliest
-    class; a tie of two is called 1.
+    Float64: loss, accuracy, then true positives, calls, positives and rows of each class. A cell is called as its
+    likeliest class; a tie of two is called 1.
     """
     known = targets.known[rows]
     cells = known.sum()
@@ -91,7 +89,7 @@ def part_sums(logits: Tensor, targets: RowTensors, rows: Tensor) -> Tensor:
     right = ((called == classes) & known).sum() / cells.double()
     judged = range(targets.levels) if targets.task == MULTICLASS else [1]
     counts = [
-        torch.stack([(mask & known).sum(dim=0) for mask in (says & true, says, true)])
+        torch.stack([(mask & known).sum(dim=0) for mask in (says & true, says, true, known)])
         for says, true in ((called == level, classes == level) for level in judged)
     ]
     loss = (losses * known).sum() / cells
@@ -100,8 +98,10 @@ def part_sums(logits: Tensor, targets: RowTensors, rows: Tensor) -> Tensor:
 
 def figures(sums: NDArray[np.float64], *, epoch: int, phase: str) -> Epoch:
     """The figures of one part. sums: as `part_sums`."""
-    tp, positive, true = sums[2:].reshape(3, -1)
-    ratios = macro(tp, positive), macro(tp, true), macro(2 * tp, positive + true)
+    tp, positive, true, rows = sums[2:].reshape(4, -1)
+    judged = (true > 0) & (true < rows) if len(true) > 1 else np.ones(1, dtype=bool)
+    pairs = (tp, positive), (tp, true), (2 * tp, positive + true)
+    ratios = (macro(part[judged], whole[judged]) for part, whole in pairs)
     return Epoch(epoch, phase, float(sums[0]), float(sums[1]), *ratios)
 
 
@@ -114,7 +114,9 @@ def calls(logits: Tensor, targets: RowTensors) -> Tensor:
     return logits.argmax(dim=1, keepdim=True)
 
 
-def macro(parts: Sequence[float] | NDArray[np.float64], wholes: NDArray[np.float64]) -> float | None:
-    """The mean of the quotients that are defined."""
-    there = wholes > 0
-    return float((np.asarray(parts)[there] / wholes[there]).mean()) if there.any() else None
+def macro(parts: NDArray[np.float64], wholes: NDArray[np.float64]) -> float | None:
+    """The mean of the quotients; None where one is undefined, for leaving that one out would flatter.
+
+    As `evaluation.multi.averaged`: a class that is never called has no precision, and then there is no mean of it.
+    """
+    return float((parts / wholes).mean()) if len(wholes) and (wholes > 0).all() else None

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cxremb.training.heads import HeadSpec
+from cxremb.training.heads import VOICES, HeadSpec
 
 CHUNK = 1024  # rows per forward pass when only predicting: they stay in a CPU's caches; changes no value
 
@@ -47,9 +47,9 @@ def forward(spec: HeadSpec, parameters: Parameters, batch: Batch, *, drop: Drop 
     present = [batch.present[name] for name in spec.blocks]
     if spec.kind == "linear":
         return affine(parameters, "", batch.values)
-    if spec.kind == "late":
+    if spec.kind in VOICES:
         voices = [perceptron(parameters, f"{name}.", batch.blocks[name], drop=drop) for name in spec.blocks]
-        return averaged(voices, present)
+        return stacked(parameters, voices, present) if spec.kind == "stacked" else averaged(voices, present)
     if spec.kind == "gated":
         return affine(parameters, "out.", drop(gated(spec.blocks, parameters, batch)))
     if spec.kind == "attention":
@@ -85,6 +85,13 @@ def averaged(voices: Sequence[Tensor], present: Sequence[Tensor]) -> Tensor:
     """The mean logit of the blocks that are there: one that is not has no say."""
     weights = torch.stack(list(present)).unsqueeze(-1)  # (blocks, K, B, 1)
     return (torch.stack(list(voices)) * weights).sum(0) / weights.sum(0).clamp(min=1)
+
+
+def stacked(parameters: Parameters, voices: Sequence[Tensor], present: Sequence[Tensor]) -> Tensor:
+    """The voices weighed by one layer, where all are there; else as `averaged`, for it was solved on rows with both."""
+    whole = torch.stack(list(present)).amin(dim=0).unsqueeze(-1)
+    weighed = affine(parameters, "stack.", torch.cat(list(voices), dim=-1))
+    return whole * weighed + (1 - whole) * averaged(voices, present)
 
 
 def gated(names: Sequence[str], parameters: Parameters, batch: Batch) -> Tensor:

@@ -28,6 +28,7 @@ class Options:
     weight_decay: float = 0.0
     schedule: str = "constant"  # cosine: half a wave down; plateau: lower while the validation loss stands still
     class_weights: bool = False  # each class weighs as much in the training loss, however rare it is
+    scale_blocks: bool = False  # of a fusion: each block counts as much as it tells, see `training.scales`
     precision: str = "auto"  # of a head's products: bf16 where the hardware multiplies in it, else fp32
 
     def __post_init__(self) -> None:

@@ -1,6 +1,7 @@
 """Who is trained on and who is tested in one fold, and what must not be trained. Needs no torch."""
 
 from collections.abc import Sequence
+from itertools import product
 from math import ceil
 
 import numpy as np
@@ -53,12 +54,10 @@ def parts_of_plan(
             f"split {split.name} is by image, and a row of these inputs is a {features.unit}",
             hint="use a head that reads images: image or fusion",
         )
-    items = features.item_ids if split.by_image else features.study_ids
     found = {}
     for repeat in plan.repeats:
         for fold in plan.folds:
-            place = fold_parts(split.table, repeat, fold)
-            parts = np.array([place.get(item, "") for item in items.tolist()], dtype=np.str_)
+            parts = parts_of_rows(features, split, (repeat, fold))
             where = f"fold {fold} of split {split.title}"
             refuse_untrainable(features, parts, where)
             refuse_absent(features, blocks, parts, where=where)
@@ -70,6 +69,13 @@ def parts_of_plan(
                 )
             found[repeat, fold] = parts
     return found
+
+
+def parts_of_rows(features: Features, split: StoredSplit, place: tuple[int, int]) -> Parts:
+    """The part of each row in one fold. place: its repeat and its number."""
+    part_of = fold_parts(split.table, *place)
+    items = features.item_ids if split.by_image else features.study_ids
+    return np.array([part_of.get(item, "") for item in items.tolist()], dtype=np.str_)
 
 
 def refuse_untrainable(features: Features, parts: Parts, where: str) -> None:
@@ -96,6 +102,17 @@ def refuse_untrainable(features: Features, parts: Parts, where: str) -> None:
         raise TrainError(f"{where} has no test row", hint="embed more of the data set, or choose another --split")
 
 
+def too_few(job: FitJob) -> str:
+    """Why the job's rows are too few to learn from and to test on, in the first fold where they are; else ""."""
+    for place in product(job.plan.repeats, job.plan.folds):
+        parts = parts_of_rows(job.features, job.split, place)
+        try:
+            refuse_untrainable(job.features, parts, f"fold {place[1]} of split {job.split.title}")
+        except TrainError as error:
+            return str(error)
+    return ""
+
+
 def refuse_absent(features: Features, blocks: Sequence[str], parts: Parts, *, where: str) -> None:
     """Raises `TrainError` if a modality is there in no training row."""
     for block in blocks:
@@ -116,6 +133,15 @@ def common_class(features: Features, train: NDArray[np.bool_]) -> str:
     if len(features.labels) > 1:
         return f"no label of {features.label_set} has both a positive and a negative training row"
     return f"all {train.sum()} training rows have {features.label} = {features.y[train][0, 0]:g}"
+
+
+def refuse_seen_by_job(job: FitJob) -> None:
+    """As `refuse_seen`, in every fold of a job: asked of finished runs too, since `data add` may merge two patients."""
+    if not job.features.seen:
+        return
+    for place in product(job.plan.repeats, job.plan.folds):
+        parts = parts_of_rows(job.features, job.split, place)
+        refuse_seen(job.features, job.blocks, parts, where=f"fold {place[1]} of split {job.split.title}")
 
 
 def refuse_seen(features: Features, blocks: Sequence[str], parts: Parts, *, where: str) -> None:

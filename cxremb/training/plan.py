@@ -13,6 +13,8 @@ from cxremb.training.data import Place
 from cxremb.training.heads import HeadSpec, find_head
 from cxremb.training.presets import PRESETS, Options
 
+LABELS = "labels"  # what a job may shuffle; else a modality
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -56,7 +58,7 @@ class FitJob:
     reads_stores: bool = True  # False: it reads something else of these modalities, such as the words of a text
     train_fraction: float = 1.0  # the share of each fold's training patients that it learns from
     missing: str | None = None  # a modality that is taken away when the trained model is tested
-    shuffles: str | None = None  # `shuffles.LABELS`, or a modality: exchanged among rows, so that it says nothing
+    shuffles: str | None = None  # `LABELS`, or a modality: exchanged among rows, so that it says nothing
 
     @property
     def head(self) -> HeadSpec:
@@ -73,4 +75,7 @@ class FitJob:
         """What it is, enough to build it again. It enters the key."""
         if self.other is not None:
             return dict(self.other)
-        return {"shuffled": self.shuffles, "head": asdict(self.head)} if self.shuffles else asdict(self.head)
+        if self.shuffles:  # each model learns labels of its own; runs of before had one draw for all folds of a seed
+            anew = {"drawn_for": "each model"} if self.shuffles == LABELS else {}
+            return {"shuffled": self.shuffles, **anew, "head": asdict(self.head)}
+        return asdict(self.head)

@@ -40,7 +40,7 @@ class Preset:
         if self.network:
             raise TrainError(
                 f"preset {self.name} trains the network {self.network} from pixels, not head {head}",
-                hint=f"leave the head out: cxremb train --preset {self.name}; or use --preset default",
+                hint=f"leave the head out: `cxremb train --preset {self.name}`; or use --preset default",
             )
 
 
@@ -247,7 +247,9 @@ SMALL_FILMS = Options(
     schedule="cosine", class_weights=True,
 )  # fmt: skip
 OURS = (
-    Preset("default", "the same head on standardised inputs, best epoch by inner-validation loss", Options()),
+    Preset(
+        "default", "standardised inputs, a fusion's blocks scaled, best epoch by val loss", Options(scale_blocks=True)
+    ),
     Preset(
         name="default/small-films",
         summary="a small residual net for films of 28 pixels; larger films are better encoded first (see default)",

@@ -2,14 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from typing import Any, get_type_hints
 
+from cxremb.store.expected import Unexpected, conform, match
 from cxremb.store.layout import FORMAT_VERSION
 from cxremb.training.data import Place
 
 CONTROL = "control:"  # how the arms of `ablation.controls` start: from shuffled labels or vectors, or without a model
 BETWEEN = "; "  # caveats in `note`, which SQL has as one text
-LISTS = ("labels", "stores", "folds", "repeats", "seeds", "epochs", "caveats", "notes")
+LISTS = ("labels", "stores", "folds", "repeats", "seeds", "epochs", "scales", "caveats", "notes")
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ class RunRecord:
     seeds: Sequence[int] = ()
     members: Sequence[Place] = ()  # its models, in the order of the weights
     epochs: Sequence[int] = ()  # the one kept of each model; 0: a rule, which is not trained
+    scales: Sequence[Mapping[str, float]] = ()  # of each model, modality -> how much its block counts; {}: not scaled
     parameters: int = 0  # trainable ones of one model
     unit: str = "study"
     rows: int = 0
@@ -73,9 +75,24 @@ class RunRecord:
         return BETWEEN.join(self.caveats)
 
     @property
+    def scales_in_words(self) -> str:
+        """How much each block counts, of several models the least and the most; "" where none is scaled."""
+        found: dict[str, set[float]] = {}
+        for scales in self.scales:
+            for name, scale in scales.items():
+                found.setdefault(name, set()).add(scale)
+        spans = {name: " to ".join(f"{one:g}" for one in sorted({min(own), max(own)})) for name, own in found.items()}
+        return ", ".join(f"{name} {span}" for name, span in spans.items())
+
+    @property
     def is_control(self) -> bool:
         """Whether it is a line of the lower block of `ablate`: predictions to compare with, and no model."""
         return self.arm.startswith(CONTROL)
+
+    @property
+    def shuffled(self) -> str:
+        """What it learnt in another order than the rows': labels or a modality; "" for nothing."""
+        return str(self.spec.get("shuffled", ""))
 
     @property
     def from_pixels(self) -> bool:
@@ -89,6 +106,20 @@ class RunRecord:
             for place, epoch in zip(self.members, self.epochs, strict=True)
         ]
         return {**asdict(self), "members": members, "note": self.note}
+
+
+def refuse_unexpected(found: Mapping[str, Any], folder: str) -> None:
+    """Raises `ValueError` for a run.json that cxremb has not written into a folder of that name."""
+    conform(found, Mapping[str, Any], "run.json")
+    kinds = get_type_hints(RunRecord) | {"members": Sequence[Mapping[str, int | str]]}
+    for name in ("run_id", "key", "label", "arm", "label_set"):
+        conform(found[name], str, name)
+    for name in found.keys() & kinds.keys():
+        if found[name] is not None:
+            conform(found[name], kinds[name], name)
+    match(found["run_id"], r"\w[\w.-]*", "run_id")
+    if found["run_id"] != folder:
+        raise Unexpected(f"it is of run {found['run_id']}")
 
 
 def record_from(found: Mapping[str, Any]) -> RunRecord:

@@ -2,10 +2,10 @@
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from uuid import uuid4
 
@@ -18,21 +18,28 @@ from pyarrow import csv
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
-from cxremb.errors import StoreError, name_list
-from cxremb.predictions import Predictions, read_rows
-from cxremb.store.dataset import Dataset
+from cxremb.errors import DataError, StoreError, did_you_mean, name_list
+from cxremb.evaluation.bootstrap import Interval
+from cxremb.predictions import Predictions, Verbatim, read_rows, verbatim_of
+from cxremb.store.dataset import Dataset, read_dataset
+from cxremb.store.expected import refuse_links
 from cxremb.store.files import replace_file, replace_table, replace_text, sha256_of, sync_folder, unwritable
-from cxremb.store.layout import HISTORY, METRICS, PREDICTIONS
+from cxremb.store.layout import HISTORY, METRICS, NOT_IN_OLD_RUNS, PREDICTIONS
 from cxremb.tabular import Tabular
-from cxremb.training.record import RunRecord, record_from
+from cxremb.training.again import made_again
+from cxremb.training.record import RunRecord, record_from, refuse_unexpected
+from cxremb.training.scores import IN_TRAIN, NEW_TEXT, ONE_CLASS
 
 MODEL = "model.safetensors"
 SHOWN = 10  # run ids that a message lists
+# Figures that not all runs have.
+OF_SOME = frozenset({IN_TRAIN, ONE_CLASS, "prevalence", "majority_accuracy", "all_positive_f1", "averaged"})
+UNCOUNTED = "text: which rows have one that stands word for word in train was not kept: train the run again"
 
 Weights = Mapping[str, NDArray[np.generic]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Run(Tabular):
     """A finished run. `record` is its run.json; `reused` says that nothing was trained to get it."""
 
@@ -67,6 +74,25 @@ class Run(Tabular):
         return self.record.caveats
 
     @property
+    def verbatim(self) -> str | None:
+        """Which share of its test rows has a text that train has, and how it does on the others, in words.
+
+        None where it reads no text, and in runs of before.
+        """
+        share, others = self.metric(IN_TRAIN)[0], Interval(*self.metric("auroc", NEW_TEXT))
+        return None if share is None else Verbatim(share, others).words
+
+    def verbatim_on(self, test: Predictions) -> str | None:
+        """As `verbatim`, of some of its test rows and their label; None too where none of them has such a text.
+
+        Of a run that did not keep which rows these are, its own line where all rows are meant, else that it is unknown.
+        """
+        if (found := verbatim_of(test)) is not None or not self.metric(IN_TRAIN)[0]:
+            return found.words if found and found.share else None
+        whole = test.labels == self.record.labels and len(test.items) == len(self.predictions().items)
+        return self.verbatim if whole else UNCOUNTED
+
+    @property
     def label(self) -> str:
         """The label that the main figures stand under: the one there is, or `macro`."""
         return self.record.label
@@ -96,17 +122,29 @@ class Run(Tabular):
             labels=record.labels,
         )
 
-    @property
+    @cached_property
     def metrics(self) -> pa.Table:
-        """Columns `layout.METRICS`: part `test` pools the run's folds, `test.fold0` is one of them."""
-        return self.table("metrics", METRICS)
+        """Columns `layout.METRICS`: part `test` is of all its folds, `test.fold0` of one of them.
+
+        Those of a run of before, which ranked the rows of all folds as one, are made again of its predictions.
+        """
+        old = self.table("metrics", METRICS)
+        return made_again(self.folder, self.record, self.predictions(), old=old) if old["folds"].null_count else old
 
     def metric(
         self, name: str, part: str = "test", label: str | None = None
     ) -> tuple[float | None, float | None, float | None]:
-        """(value, low, high) of one metric of a label, the main one if left out; None where undefined or not there."""
+        """(value, low, high) of one metric of a label, the main one if left out; None where undefined or not there.
+
+        Raises `DataError` for a name that no figure has, here or in another run.
+        """
+        every = self.metrics.to_pylist()
+        known = {row["metric"] for row in every}
+        if every and name not in known | OF_SOME:
+            hint = f"{did_you_mean(name, known)}choose one of {name_list(sorted(known))}"
+            raise DataError(f"run {self.run_id} has no metric {name!r}", hint=hint)
         wanted = (name, part, label or self.label)
-        rows = [row for row in self.metrics.to_pylist() if (row["metric"], row["part"], row["label"]) == wanted]
+        rows = [row for row in every if (row["metric"], row["part"], row["label"]) == wanted]
         return (rows[0]["value"], rows[0]["low"], rows[0]["high"]) if rows else (None, None, None)
 
     def weights(self) -> dict[str, dict[str, NDArray[np.generic]]]:
@@ -133,7 +171,10 @@ class Run(Tabular):
         """One of the run's tables. Raises `StoreError` if it is gone, damaged or has other columns."""
         path = self.folder / f"{name}.parquet"
         try:
-            return pq.ParquetFile(path).read().cast(schema)
+            found = pq.ParquetFile(path).read()
+            for column in set(NOT_IN_OLD_RUNS.get(name, ())) - set(found.column_names):
+                found = found.append_column(column, pa.nulls(len(found), schema.field(column).type))
+            return found.cast(schema)
         except (OSError, ValueError, pa.ArrowException) as error:
             raise damaged(path, error) from error
 
@@ -187,19 +228,20 @@ def write_csv(table: pa.Table, path: Path) -> None:
 
 
 def read_run(folder: Path) -> Run:
-    """The run in `folder`. Raises `StoreError` if its run.json is missing or damaged."""
+    """The run in `folder`. Raises `StoreError` if its run.json is missing, damaged, or not as cxremb writes it."""
     path = folder / "run.json"
+    refuse_links(folder, folder.parents[1].resolve())
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        found["run_id"], found["key"], found["label"]
+        refuse_unexpected(found, folder.name)
         return Run(folder, record_from(found))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise damaged(path, error) from error
 
 
-def list_runs(dataset: Dataset) -> list[Run]:
-    """Every finished run, newest first. Drafts are not runs."""
-    folders = (path.parent for path in dataset.paths.runs.glob("[!.]*/run.json"))
+def list_runs(*datasets: Dataset) -> list[Run]:
+    """Every finished run of these data sets, newest first. Drafts are not runs."""
+    folders = (path.parent for dataset in datasets for path in dataset.paths.runs.glob("[!.]*/run.json"))
     return [read_run(folder) for folder in sorted(folders, key=lambda folder: folder.name, reverse=True)]
 
 
@@ -209,15 +251,28 @@ def find_run(dataset: Dataset, key: str) -> Run | None:
     return next((run for run in map(read_run, folders) if run.record.key == key), None)
 
 
-def open_run(dataset: Dataset, name: str) -> Run:
-    """The run whose id is `name`, or has it in it. Raises `StoreError`, listing runs, if that is not exactly one."""
-    runs = list_runs(dataset)
-    found = [run for run in runs if run.run_id == name] or [run for run in runs if name in run.run_id]
-    if len(found) != 1:
-        known = name_list((run.run_id for run in found or runs), SHOWN) or "none"
-        what = f"several runs have {name!r} in their id" if found else f"no run {name!r}"
-        raise StoreError(f"{dataset.name}: {what}; there is {known}", hint="name one in full: `cxremb runs ls`")
-    return found[0]
+def open_run(name: str, *datasets: Dataset) -> Run:
+    """The run of these data sets whose id is `name`, else begins with it, else has it in it.
+
+    Raises `StoreError`, listing runs, those of controls last, if that is not exactly one.
+    """
+    runs = list_runs(*datasets)
+    ways: Sequence[Callable[[str], bool]] = (name.__eq__, lambda one: one.startswith(name), lambda one: name in one)
+    found = next((fits for way in ways if (fits := [run for run in runs if way(run.run_id)])), [])
+    if len(found) == 1:
+        return found[0]
+    where = name_list((dataset.name for dataset in datasets), SHOWN)
+    if not runs:
+        raise StoreError(f"{where}: no run {name!r}, and no other", hint="make one: `cxremb train`")
+    likely = sorted(found or runs, key=lambda run: run.record.is_control)  # controls last; else the newest first
+    known = name_list((f"{run.run_id} ({run.arm})" for run in likely), SHOWN)
+    what = f"several runs are called {name!r}" if found else f"no run {name!r}"
+    raise StoreError(f"{where}: {what}; there is {known}", hint="give more of its id: `cxremb runs ls` lists them all")
+
+
+def dataset_of(run: Run) -> Dataset:
+    """The data set that the run lies in. Raises `StoreError` if it cannot be read."""
+    return read_dataset(run.folder.parent.parent / "dataset.json")
 
 
 def remove_run(run: Run) -> int:

@@ -9,28 +9,26 @@ from numpy.typing import NDArray
 from cxremb.features import Features
 from cxremb.training.data import Place, Rows
 from cxremb.training.parts import Parts
-from cxremb.training.plan import FitJob
+from cxremb.training.plan import LABELS, FitJob
 
 Places = NDArray[np.int64]
-Draw = tuple[int, int]  # repeat and seed that one exchange is drawn with
-
-LABELS = "labels"  # what is shuffled; else a modality
+Draw = tuple[int, ...]  # repeat and seed that one exchange is drawn with; of labels also the fold
 
 
 def draw_of(job: FitJob, place: Place) -> Draw | None:
-    """Which exchange the model at a place learns from: labels are drawn anew for each repeat and seed, vectors for each
-    repeat; None where nothing is shuffled.
+    """Which exchange the model at a place learns from: labels are drawn anew for each model, vectors for each repeat;
+    None where nothing is shuffled.
     """
     if job.shuffles is None:
         return None
-    return place.repeat, place.seed if job.shuffles == LABELS else job.plan.seeds[0]
+    return (place.repeat, place.seed, place.fold) if job.shuffles == LABELS else (place.repeat, job.plan.seeds[0])
 
 
 def shuffled(rows: Rows, features: Features, parts: Sequence[Parts], *, what: str, draw: Draw) -> Rows:
-    """The rows with one thing drawn anew. parts: of every fold, so that nothing leaves its part in any of them.
+    """The rows with one thing drawn anew. parts: of every fold that reads them, so that nothing leaves its part in any.
 
-    what: `labels`, of patients that share a part in every fold of the repeat; or a modality, whose vectors are
-    exchanged among the rows that do, in training and in test.
+    what: `labels`, of patients that share a part in each of these folds; or a modality, whose vectors are exchanged
+    among the rows that do, in training and in test.
     """
     rng = np.random.default_rng([*draw, 0 if what == LABELS else 1 + list(rows.blocks).index(what)])
     places = np.unique(np.column_stack(parts), axis=0, return_inverse=True)[1].reshape(-1)

@@ -21,6 +21,7 @@ from cxremb.training.inputs import RowTensors, Scaling, gather, measure_scaling
 from cxremb.training.losses import balanced, figures, labelled, part_sums, summed_loss
 from cxremb.training.modules import Batch, forward, logits_of, unchanged
 from cxremb.training.options import Options
+from cxremb.training.scales import block_scales, column_scales, scales_blocks
 from cxremb.training.schedule import finished
 
 BETAS = 0.9, 0.999  # and EPSILON: as Kingma & Ba 2015 and torch have them
@@ -38,6 +39,7 @@ class Learner:
     measured: Tensor  # those of them whose figures are in the history: as many as are watched
     watched: Tensor
     scaling: Scaling
+    scales: Mapping[str, float]  # of its blocks; none: they are not scaled
     weights: Tensor  # (n, cells) what each label weighs in its loss; 0 where it is missing
     order: torch.Generator  # of the rows, on the CPU: the same order on every device
     draws: torch.Generator  # of dropout, on the device
@@ -115,9 +117,14 @@ class Stack:
         """
         self.rows, self.head, self.options, self.dtype = rows, head, options, dtype
         self.seconds: list[float] = []  # that each epoch took
-        self.learners = [new_learner(rows, member, options, number=number) for number, member in enumerate(members)]
+        self.learners = [
+            new_learner(rows, member, head, options=options, number=number) for number, member in enumerate(members)
+        ]
+        self.columns: Tensor | None = None  # (members, dim) what each column is multiplied by
+        if scales_blocks(head, options):
+            self.columns = torch.stack([column_scales(learner.scales, rows) for learner in self.learners])
         self.running = sorted(self.learners, key=lambda learner: -len(learner.train))
-        start = [initial(rows, head, learner.member.seed) for learner in self.running]
+        start = [self.initial(learner) for learner in self.running]
         self.adam = Adam(start, dtype, rate=options.learning_rate, weight_decay=options.weight_decay)
         self.ready: Tensor | None = None  # all rows, standardised by each member, one below the other: if that fits
         if len(members) * len(rows.known) * sum(rows.widths) * dtype.itemsize <= READY:
@@ -127,10 +134,24 @@ class Stack:
     def batch(self, members: Sequence[int], rows: Tensor) -> Batch:
         """The batch of `rows` (K, B), of each of these members standardised by its own training rows."""
         if self.ready is None:
-            return gather(self.rows, rows, [self.learners[member].scaling for member in members], dtype=self.dtype)
+            found = gather(self.rows, rows, [self.learners[member].scaling for member in members], dtype=self.dtype)
+            if self.columns is not None:
+                found.values.mul_(self.columns[list(members)].unsqueeze(1).to(self.dtype))
+            return found
         starts = torch.tensor(members, device=rows.device).unsqueeze(1) * len(self.rows.known)
         values = self.ready.index_select(0, (rows + starts).flatten()).view(*rows.shape, -1)
         return self.rows.batch(values, rows)
+
+    def initial(self, learner: Learner) -> dict[str, Tensor]:
+        """The weights that a member starts from; of scaled blocks as of so many columns as they then weigh.
+
+        A block that is left out leaves the start, and so the training, of a head of the other block alone.
+        """
+        start = initial(self.rows, self.head, learner.member.seed)
+        if self.columns is not None:
+            columns = self.columns[learner.number]
+            start["hidden.weight"] *= (len(columns) / columns.square().sum()).sqrt()
+        return start
 
     def run_epoch(self, epoch: int) -> None:
         """One pass of every running member over its rows in a new order, then its figures."""
@@ -221,21 +242,28 @@ class Stack:
         loss = found[-1].loss
         if loss < learner.lowest or self.options.select == "last":
             learner.kept, learner.epoch = {name: value.clone() for name, value in weights.items()}, epoch
+            if self.columns is not None:  # a saved head takes blocks that are not scaled
+                learner.kept["hidden.weight"].mul_(self.columns[learner.number])
         learner.lowest = min(loss, learner.lowest)
         learner.stopped = finished([one.loss for one in learner.history[1::2]], self.options)
 
 
-def new_learner(rows: RowTensors, member: Member, options: Options, *, number: int) -> Learner:
+def new_learner(rows: RowTensors, member: Member, head: HeadSpec, *, options: Options, number: int) -> Learner:
     """A member before its first epoch. Raises `TrainError` for rows that nothing can be learnt from."""
     train = labelled(rows, member, "train")
     watched = labelled(rows, member, member.watched_name)
+    scaling, scales = measure_scaling(rows, train, standardise=options.standardise), {}
+    if scales_blocks(head, options):
+        seen = train if member.watched_name == "test" else torch.cat([train, watched])
+        scales = block_scales(rows, seen, scaling, seed=member.seed)
     return Learner(
         member=member,
         number=number,
         train=train,
         measured=sample(train, len(watched), member.seed),
         watched=watched,
-        scaling=measure_scaling(rows, train, standardise=options.standardise),
+        scaling=scaling,
+        scales=scales,
         weights=balanced(rows, train) if options.class_weights else rows.known.float(),
         order=torch.Generator().manual_seed(member.seed),
         draws=torch.Generator(rows.known.device).manual_seed(member.seed),

@@ -9,13 +9,24 @@ from cxremb.errors import DataError
 from cxremb.store.facts import RESERVED
 from cxremb.tablefile import TableFile
 
-# Role -> the names that suggest it, in snake case, the surest first.
+# Role -> the names that suggest it, in snake case, the surest first. German ones too, but for those that mean several
+# things: a Fallnummer is of a stay, with several examinations; an Aufnahmenummer of a stay or of a film.
 ROLE_NAMES = {
-    "id": ("image_id", "dicom_id", "image_index", "sop_instance_uid"),
-    "path": ("path", "file_path", "filepath", "image_path", "filename", "file_name", "file"),
-    "patient": ("patient_id", "patientid", "subject_id", "patient", "pid"),
-    "study": ("study_id", "studyid", "study_instance_uid"),
-    "view": ("view", "view_position", "viewposition", "projection"),
+    "id": ("image_id", "dicom_id", "image_index", "sop_instance_uid", "bild_id", "bildnummer", "bild_nr"),
+    "path": (
+        *("path", "file_path", "filepath", "image_path", "filename", "file_name", "file"),
+        *("pfad", "dateipfad", "bildpfad", "dateiname", "bilddatei", "datei"),
+    ),
+    "patient": (
+        *("patient_id", "patientid", "subject_id", "patient", "pid", "pat_id", "patid", "patient_number"),
+        *("patientennummer", "patienten_nummer", "patienten_nr", "patientennr", "patienten_id", "patientenid"),
+        *("patientnr", "patient_nr", "pat_nr", "patnr"),
+    ),
+    "study": (
+        *("study_id", "studyid", "study_instance_uid", "accession_number"),
+        *("untersuchungsnummer", "untersuchungs_nr", "untersuchungs_id", "untersuchungsid", "studien_id", "studienid"),
+    ),
+    "view": ("view", "view_position", "viewposition", "projection", "projektion", "strahlengang"),
     "part": ("split", "part", "fold"),
 }
 

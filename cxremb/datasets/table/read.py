@@ -1,9 +1,10 @@
 """A table as a collection: surveyed once, then read as studies, then as images."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
+from itertools import islice
 
-from cxremb.datasets.table.films import FilmFolder
+from cxremb.datasets.films import FilmFolder
 from cxremb.datasets.table.labels import UNCERTAIN, label_sets, says_nothing, study_labels
 from cxremb.datasets.table.layout import CLINICAL, Layout, TableSpec, lay_out, section_options
 from cxremb.datasets.table.survey import Counters, Survey, counters, survey
@@ -13,7 +14,7 @@ from cxremb.errors import DataError
 from cxremb.store.facts import RESERVED
 from cxremb.store.layout import BEFORE_READING
 from cxremb.tablefile import Cells, open_table, plain
-from cxremb.types import Collection, Image, Note, Study, notes_of, part_named
+from cxremb.types import EXAMPLES, Collection, Image, Note, NoteCounter, Study, notes_of, part_named
 
 NAME = "table"
 OFFICIAL = "official"  # the split that a column of parts makes
@@ -24,6 +25,7 @@ NO_TEXT = "studies without any of the texts"
 UNSURE = "labels of -1 (uncertain)"
 UNKNOWN = "labels that say unknown, or a word like it"
 BLANK = "labels that are blank"
+NOTHING_KEPT = "columns of which nothing is kept: blank, without a heading, or of bytes or records"
 BEYOND = "studies with infinite readings in the columns of --text-template"
 HINTS = {
     NOT_HERE: "they stay listed; a path is relative to --images, else to the table; a name may be anywhere in --images",
@@ -67,6 +69,7 @@ def studies(found: Survey, notes: list[Note]) -> Iterator[Study]:
     """Each study at its first row, with what all of its rows say."""
     layout, counted, known = found.layout, counters(HINTS), set()
     own = [] if layout.facts_of_images else layout.fact_columns
+    said: set[str] = set()
     for _, row in layout.rows([*dict.fromkeys((*layout.used, *own))]):
         study, _ = layout.ids(row)
         if not study or study in known:
@@ -78,15 +81,18 @@ def studies(found: Survey, notes: list[Note]) -> Iterator[Study]:
             counted[NO_TEXT].add(study)
         count_gaps(layout, study, cells, counted=counted)
         part = part_named(layout.cell("part", cells))
+        facts = layout.fact_cells(row) if own else {}
+        said.update(facts)
         yield Study(
             study_id=study,
             patient_id=layout.patient(cells) or study,
             sections=texts,
             labels=study_labels(found.labels, cells),
             parts={OFFICIAL: part} if part else {},
-            facts=layout.fact_cells(row) if own else {},
+            facts=facts,
         )
     notes += notes_of(*counted.values())
+    notes += [] if layout.facts_of_images else unkept_columns(layout, said)
 
 
 def count_gaps(layout: Layout, study: str, cells: Cells, *, counted: Counters) -> None:
@@ -111,6 +117,7 @@ def images(found: Survey, films: FilmFolder, notes: list[Note]) -> Iterator[Imag
     views: Counter[str] = Counter()
     of_file: dict[str, tuple[str, str]] = {}  # file -> the image and patient that it is
     own = layout.fact_columns if layout.facts_of_images else []
+    said: set[str] = set()
     for _, row in layout.rows([*dict.fromkeys((*layout.of_image, *own))]):
         study, image = layout.ids(row)
         if not image or image in known:
@@ -133,21 +140,40 @@ def images(found: Survey, films: FilmFolder, notes: list[Note]) -> Iterator[Imag
         view = view_named(words)
         if view is None and "view" in layout.roles:
             views[words] += 1
-        yield Image(image, study, patient, view, path, words or None, layout.fact_cells(row) if own else {})
+        facts = layout.fact_cells(row) if own else {}
+        said.update(facts)
+        yield Image(image, study, patient, view, path, words or None, facts)
     notes += notes_of(*counted.values())
+    notes += unkept_columns(layout, said) if layout.facts_of_images else []
     notes += [*films.notes(), *view_notes(views, "kept without a view; what the table says is the column view_raw")]
+
+
+def unkept_columns(layout: Layout, said: Set[str]) -> list[Note]:
+    """A note on the columns without a role of which nothing is kept. said: the facts that some row has."""
+    table = layout.table
+    unread = [f"column {place} (no heading)" for place, name in enumerate(table.columns, 1) if not name]
+    unread += sorted(table.bulky.difference(layout.used, layout.fact_columns))
+    blank = [it.column for name, it in layout.facts.items() if name not in said]
+    return notes_of(NoteCounter(NOTHING_KEPT, "", len(unread) + len(blank), [*blank, *unread][:EXAMPLES]))
 
 
 def open_questions(found: Survey) -> list[Note]:
     """What had to be supposed about the table as a whole."""
     table, notes = found.layout.table, []
     if table.encoding not in ("", "utf-8", "utf-8-sig"):
+        some = tuple(islice(foreign_words(found), EXAMPLES)) or (str(table.path),)
         hint = "look at the letters beyond ASCII; if they are wrong, save the table in UTF-8"
-        notes.append(Note(f"table read as {table.encoding}, since it is not UTF-8", 1, (str(table.path),), hint))
+        notes.append(Note(f"table read as {table.encoding}, since it is not UTF-8", len(some), some, hint))
     if "patient" not in found.layout.roles:
         hint = "leakage between patients cannot be ruled out: name the column with --column patient=COLUMN"
         notes.append(Note("studies whose patient is not known: each is its own", found.studies, hint=hint))
     return notes
+
+
+def foreign_words(found: Survey) -> Iterator[str]:
+    """Headings, and words of labels, with letters beyond ASCII; no other cell, since notes are kept."""
+    words = [*found.layout.table.columns, *(word for label in found.labels for word in label.words)]
+    return (word for word in dict.fromkeys(words) if not word.isascii())
 
 
 def source(spec: TableSpec, layout: Layout) -> dict[str, str]:

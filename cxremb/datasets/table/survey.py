@@ -16,11 +16,13 @@ FirstRows = dict[str, tuple[int, int]]  # id -> number of its first row, hash of
 
 NO_ID = "rows without an id"
 NO_STUDY = "rows without a study"
+NO_FILM = "rows of a study without a film: neither an image id nor a path"
 NO_PART = "rows whose part is neither train, val nor test"
 REPEATED = "images listed more than once, with the same content"
 HINTS = {
     NO_ID: "left out: give each row its id or path",
     NO_STUDY: "the image is its study",
+    NO_FILM: "the study is kept, with its texts and labels",
     NO_PART: "the column that looked like a published split is not used",
     REPEATED: "kept once",
 }
@@ -66,6 +68,8 @@ def survey(layout: Layout) -> Survey:
         says = hash(tuple(clean_id(cells[column]) for column in layout.of_study))
         if studies.setdefault(study, (number, says))[1] != says:
             differing.add(study)
+        if layout.has_images and not image:
+            found[NO_FILM].add(f"{study} ({layout.table.place(number)})")
         if image and not first_of_image(layout, cells, number, images=images):
             found[REPEATED].add(f"{image} ({layout.table.place(number)})")
         count_cells(layout, cells, labels, found=found)

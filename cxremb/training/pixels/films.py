@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 
@@ -16,9 +16,9 @@ from cxremb.embedding.encode import Log, films_of
 from cxremb.embedding.pixels import PixelCache, frame_name, open_pixels
 from cxremb.embedding.plan import Group, image_items
 from cxremb.encoders.base import Machine
-from cxremb.errors import DataError, ImageError, TrainError
+from cxremb.errors import DataError, TrainError
 from cxremb.features import Features, Inputs, load_features
-from cxremb.images import Frame
+from cxremb.images import Film, Frame
 from cxremb.store.dataset import Dataset
 from cxremb.training.options import Augment, PixelRecipe
 from cxremb.types import Progress, unwatched
@@ -53,15 +53,19 @@ def load_films(
     *,
     progress: Progress = unwatched,
     frame: Frame | None = None,
+    wanted: Callable[[Features], NDArray[np.bool_]] | None = None,
 ) -> tuple[Features, Films]:
     """The rows that have a label and a film that can be decoded, and their films; the others are counted and named.
 
     A film is decoded once: into the pixel cache, from where every later network and encoder of this frame takes it.
     Of `inputs`, the label set and the views count. frame: that of an encoder; what the recipe says if left out.
-    Raises `DataError` if no row is left, or as `load_features`.
+    wanted: which labelled rows (n,) are read at all; every one if left out. Raises `DataError` if no row is left, or
+    as `load_features`.
     """
     frame = frame or Frame(recipe.side, recipe.aspect)
     features = load_features(dataset, (), replace(inputs, unit="image"))
+    if wanted is not None:
+        features = features.take(wanted(features))
     contents, failures = find_films(dataset, features, frame, progress=progress)
     absent = np.array([content == "" for content in contents])
     failed = np.array([content in failures for content in contents])
@@ -78,7 +82,8 @@ def load_films(
     features = replace(
         features.take(kept),
         stores={"image": f"pixels {frame_name(frame)}"},
-        keys={"image": hashlib.sha256("\n".join(contents).encode()).hexdigest()},
+        # what networks read is not in the blocks: the key stands for it
+        keys={"image": hashlib.sha256("\n".join([frame_name(frame), *contents]).encode()).hexdigest()},
         blocks={"image": np.zeros((int(kept.sum()), 0), dtype=np.float32)},  # no vectors: what is read are the films
         present={"image": np.ones(int(kept.sum()), dtype=np.bool_)},
         left_out=left_out,
@@ -100,15 +105,11 @@ def find_films(
             groups[item.content] = (*groups.get(item.content, ()), item)
     of_image = {item.item_id: content for content, group in groups.items() for item in group}
     contents = [of_image.get(image, "") for image in features.item_ids.tolist()]
-    cache = open_pixels(dataset.paths.cache, frame)
-    missing = [group for content, group in groups.items() if content not in cache]
-    failures = {}
-    if missing:
-        machine = Machine(keep_pixels=True)
-        with closing(films_of(missing, frame, machine, log=Log(), cache=dataset.paths.cache)) as films:
-            for group, answer in progress(films, len(missing), "decoding films"):
-                if isinstance(answer, ImageError):
-                    failures[group[0].content] = str(answer)
+    failures, each = {}, list(groups.values())
+    with closing(films_of(each, frame, Machine(keep_pixels=True), log=Log(), cache=dataset.paths.cache)) as films:
+        for group, answer in progress(films, len(each), "decoding films"):
+            if not isinstance(answer, Film):
+                failures[group[0].content] = "; ".join(map(str, answer))
     return contents, failures
 
 

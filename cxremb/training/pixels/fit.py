@@ -16,7 +16,7 @@ from cxremb.training.finish import FitResult, finish_run, key_of, predictions_of
 from cxremb.training.fit import device_named, member, rows_of
 from cxremb.training.heads import find_network
 from cxremb.training.options import PixelRecipe
-from cxremb.training.parts import judged_rows, parts_of_job
+from cxremb.training.parts import judged_rows, parts_of_job, refuse_seen_by_job
 from cxremb.training.pixels.films import Films, load_films
 from cxremb.training.plan import FitJob, Plan
 from cxremb.training.presets import Preset, find_preset
@@ -54,7 +54,7 @@ def plan_of(preset: Preset, folds: Sequence[int] = (0,), seeds: Sequence[int] = 
     if not preset.network:
         raise TrainError(
             f"preset {preset.name} trains a head on stored vectors",
-            hint=f"name the head: cxremb train {preset.head} --preset {preset.name}",
+            hint=f"name the head: `cxremb train {preset.head} --preset {preset.name}`",
         )
     options = replace(preset.options, **changed)
     return NetworkPlan(preset.network, preset.name, options, tuple(folds), (0,), tuple(seeds), preset.pixels)
@@ -81,7 +81,7 @@ def open_source(
     start = find_start(find_network(plan.arm), weights, pretrained=pretrained)
     features, films = load_films(dataset, inputs, plan.pixels, progress=progress)
     notes = [*features.notes, *([start.note] if start.note else [])]
-    seen = weights_trained_on(start.path, dataset.name)
+    seen = weights_trained_on(start.path, dataset)
     return NetworkSource(replace(features, notes=notes, seen={"image": seen} if seen else {}), films, start)
 
 
@@ -104,6 +104,7 @@ def fit_network(
     check_task(features, plan)
     job = FitJob(dataset, features, split, plan, other=spec_of(source, plan), reads=BLOCKS)
     key = key_of(job)
+    refuse_seen_by_job(job)
     if done := find_run(dataset, key):
         return replace(done, reused=True)
     parts_of_job(job)  # raises before anything is written

@@ -18,7 +18,7 @@ from cxremb.training.inputs import RowTensors
 from cxremb.training.losses import balanced_weights, cell_losses, figures, labelled, part_sums
 from cxremb.training.pixels.films import Films, augmented, scaled
 from cxremb.training.pixels.networks import freeze, new_network
-from cxremb.training.pixels.predict import NetworkJob, counted, logits_of, mixed, threads_for
+from cxremb.training.pixels.predict import NetworkJob, computing, counted, logits_of, mixed
 from cxremb.training.schedule import Step, next_step, stages_of
 from cxremb.training.stopped import Checkpoint, read_checkpoint, write_checkpoint
 from cxremb.types import Progress, unwatched
@@ -31,8 +31,8 @@ class TrainedNetwork:
     """The weights of the epoch that was kept, and every epoch's figures on both parts."""
 
     network: nn.Module  # in evaluation mode
-    epoch: int
-    history: list[Epoch]
+    epoch: int  # 0: the start
+    history: list[Epoch]  # from epoch 0 on where the start is measured
     seconds: float  # spent on it, also before it was stopped and gone on with
     diverged: int | None = None  # the epoch whose loss was no number, and which was its last
 
@@ -59,16 +59,19 @@ class Training:
         self.frozen: list[nn.Module] = []
         self.history: list[Epoch] = []
         self.kept: Mapping[str, Tensor] = snapshot(self.network)
-        self.lowest, self.chosen = float("inf"), 0
+        self.lowest = float("inf")
+        self.chosen: int | None = None
         self.diverged: int | None = None
         self.before, self.started = 0.0, time.perf_counter()
         self.optimiser = self.new_optimiser(job.options.learning_rate)
         self.resume()
+        if job.starts_trained and not self.history:
+            self.close_epoch(0)
 
     @property
     def losses(self) -> list[float]:
-        """The watched loss of each epoch so far."""
-        return [row.loss for row in self.history[1::2]]
+        """The watched loss of each epoch so far; not that of the start, which is no epoch of the schedule."""
+        return [row.loss for row in self.history[1::2] if row.epoch]
 
     @property
     def seconds(self) -> float:
@@ -152,7 +155,7 @@ class Training:
             found.append(figures(sums.numpy(), epoch=epoch, phase=phase))
         loss = found[-1].loss
         if not all(np.isfinite(one.loss) for one in found):
-            if not self.chosen:
+            if self.chosen is None:
                 raise TrainError(f"the loss is no number after epoch {epoch}", hint="lower --learning-rate")
             self.diverged = epoch
             return
@@ -204,13 +207,13 @@ def fit(
     """
     if member.watched_name == "test" and job.options.chooses_epoch:
         raise TrainError("an epoch must not be chosen on test rows", hint="use a preset that keeps the last epoch")
-    with threads_for(job):
+    with computing(job):
         training = Training(job, films, targets, member=member)
         for _ in progress(training.steps(), training.steps_left, training.describe):
             pass
     training.network.load_state_dict(training.kept)
     return TrainedNetwork(
-        training.network.eval(), training.chosen, training.history, training.seconds, training.diverged
+        training.network.eval(), training.chosen or 0, training.history, training.seconds, training.diverged
     )
 
 

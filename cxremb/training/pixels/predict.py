@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cxremb.encoders.device import upload
+from cxremb.encoders.device import overlaps, upload, whole_float32
 from cxremb.encoders.machine import native_bf16
 from cxremb.errors import StoreError, TrainError
 from cxremb.images import Frame, Grey, resize
@@ -38,6 +38,7 @@ class NetworkJob:
     device: str = "cpu"
     checkpoint: Path | None = None  # written after each epoch, and gone on from
     build: Callable[[int, int], nn.Module] | None = None  # (outputs, seed) -> a network that is not that of `spec`
+    starts_trained: bool = False  # the start is measured too, as epoch 0, and kept where no epoch is better
 
 
 def counted(logits: Tensor, task: str) -> Tensor:
@@ -50,7 +51,7 @@ def predict(network: nn.Module, films: Films, rows: NDArray[np.int64], *, job: N
 
     Of a binary task with several logits, the logit is how far the second is above the first.
     """
-    with threads_for(job):
+    with computing(job):
         return predicted(counted(logits_of(network, films, rows, job=job).double(), task), task)
 
 
@@ -66,13 +67,15 @@ def logits_of(network: nn.Module, films: Films, rows: NDArray[np.int64], *, job:
     return torch.cat(found).cpu()  # waits once, not for each chunk
 
 
-def threads_for(job: NetworkJob) -> AbstractContextManager[Any]:
-    """One thread for small films on a CPU, else as many as there are.
+def computing(job: NetworkJob) -> AbstractContextManager[Any]:
+    """One thread for small films on a CPU, else as many as there are; on CUDA float32 is all of it, without TF32.
 
     A step on small films is some milliseconds: a second thread gains little, and on a machine with other work makes
     it up to nine times slower (measured). The result then does not depend on the number of cores either.
     """
-    return one_thread() if job.device == "cpu" and job.recipe.side <= SMALL else nullcontext()
+    if job.device == "cpu" and job.recipe.side <= SMALL:
+        return one_thread()
+    return whole_float32() if overlaps(job.device) and job.options.precision == "fp32" else nullcontext()
 
 
 def mixed(job: NetworkJob) -> torch.autocast:

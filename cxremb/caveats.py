@@ -1,0 +1,42 @@
+"""What must be said beside figures: of the text that was read, of films that are simulated, of vectors that are old."""
+
+from collections.abc import Sequence
+
+from cxremb.features import Features, Flags
+from cxremb.store.layout import BEFORE_READING, LABEL_SOURCE
+
+SOURCED = "label recovery, not diagnosis: the text that this arm reads is a source of the label"
+ROLE_WORDS = {BEFORE_READING: "written before the film was read", LABEL_SOURCE: "a source of the label"}
+OF = {"image": "films", "text": "texts"}
+
+
+def caveats(blocks: Sequence[str], role: str | None, simulated: bool) -> tuple[str, ...]:
+    """What must stand beside every figure that rests on these inputs. role: that of the text, if there is one."""
+    notes = []
+    if "image" in blocks and simulated:
+        notes.append("simulated images")
+    if "text" in blocks and role != BEFORE_READING:
+        notes.append(SOURCED)
+    return tuple(notes)
+
+
+def describe_text(text: str | None, role: str | None) -> str:
+    """Which text it is and how it stands to the label, such as `text pre-read (written before ...)`; or `no text`."""
+    return f"text {text} ({ROLE_WORDS[role]})" if text and role else "no text"
+
+
+def outdated_vectors(features: Features, blocks: Sequence[str]) -> list[str]:
+    """What must be said of vectors in these blocks whose films or texts have changed since they were encoded."""
+    return [
+        outdated_note(block, features.outdated[block], features.stores[block])
+        for block in blocks
+        if block in features.outdated and features.outdated[block].any()
+    ]
+
+
+def outdated_note(modality: str, flags: Flags, store: str) -> str:
+    """How many of n rows read old vectors, and what to type. flags: (n,). store: its title."""
+    return (
+        f"{flags.sum():,} of {len(flags):,} rows read vectors of {OF[modality]} that have changed "
+        f"since: `cxremb refresh --model {store.partition(' ')[0]}`"
+    )

@@ -1,0 +1,84 @@
+"""The image files of a folder, found by the path or the id that a table gives."""
+
+import unicodedata
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+from cxremb.datasets.tree import MASK_HINT, MASK_NOTE, SUFFIXES, image_files, without_masks, without_suffix
+from cxremb.errors import DataError, name_list
+from cxremb.types import EXAMPLES, Note, NoteCounter, notes_of
+
+OTHER_SUFFIX = "images whose file has another suffix than the table says"
+
+
+class FilmFolder:
+    """The image files of a folder. Where two could be meant, none is taken.
+
+    A path that goes through folders, or that stands in a column of paths, is taken relative to `folder` and found
+    nowhere else. A bare name is looked up in the whole tree, if that is `searched`; folders of masks are left out.
+    Raises `DataError` if there is no such folder, or, where one is `needed`, no image in one that is searched.
+    """
+
+    def __init__(self, folder: Path, searched: bool, needed: bool = True) -> None:
+        self.folder = folder
+        paths, masks = without_masks(folder, image_files(folder, needed)[0]) if searched else ([], [])
+        self.masks = [path.relative_to(folder).as_posix() for path in masks]
+        self.by_place: dict[str, list[str]] = {}  # path below the folder, without suffix -> the paths
+        self.by_name: dict[str, list[str]] = {}  # name without suffix -> the paths
+        for relative in (path.relative_to(folder).as_posix() for path in paths):
+            place = composed(without_suffix(relative))
+            self.by_place.setdefault(place, []).append(relative)
+            self.by_name.setdefault(place.rpartition("/")[2], []).append(relative)
+        self.named: set[str] = set()
+        self.other_suffix = NoteCounter(OTHER_SUFFIX, "taken: it is the only file of that name")
+
+    def find(self, cell: str, *, is_path: bool) -> Path | None:
+        """The file that a cell means, with or without suffix; None if it is not here.
+
+        is_path: the cell says where the file is, and is no id. Raises `DataError`, naming them, if several files
+        answer to it.
+        """
+        wanted = composed(self.below(cell))
+        place = without_suffix(wanted)
+        found = self.by_place.get(place, [])
+        if not (is_path and found) and "/" not in wanted:
+            found = self.by_name.get(place, [])
+        exact = [path for path in found if composed(path) == wanted]
+        if len(found) > 1 and not (exact and (is_path or "/" in wanted)):
+            raise DataError(
+                f"several files in {self.folder} could be {cell}: {name_list(found, 10)}",
+                hint="name a column of paths with --column path=COLUMN, or point --images at one of the folders",
+            )
+        chosen = (exact or found or [""])[0]
+        if not chosen:
+            direct = self.folder / cell  # where the tree was not listed, or the path leads out of it
+            return direct if cell.lower().endswith(SUFFIXES) and direct.is_file() else None
+        self.named.add(chosen)
+        if wanted.lower().endswith(SUFFIXES) and not composed(chosen).endswith(wanted):
+            self.other_suffix.add(f"{cell} is {chosen}")
+        return self.folder / chosen
+
+    def below(self, cell: str) -> str:
+        """The cell as a path below the folder, without `./` and doubled slashes."""
+        path = PurePosixPath(cell)
+        for folder in (self.folder, self.folder.absolute()):
+            if path.is_absolute() and path.is_relative_to(folder):
+                path = path.relative_to(folder)
+        return path.as_posix()
+
+    def notes(self) -> list[Note]:
+        """What is here and was not named, what was left out, and what was called otherwise."""
+        unnamed = sorted(path for paths in self.by_place.values() for path in paths if path not in self.named)
+        found: Sequence[tuple[str, Sequence[str], str]] = (
+            ("images on disk that no row names", unnamed, "not added"),
+            (MASK_NOTE, self.masks, MASK_HINT),
+        )
+        return [
+            *notes_of(self.other_suffix),
+            *(Note(what, len(its), tuple(its[:EXAMPLES]), hint) for what, its, hint in found if its),
+        ]
+
+
+def composed(name: str) -> str:
+    """The name with its letters composed (NFC): tables and file systems differ in that."""
+    return unicodedata.normalize("NFC", name)

@@ -1,0 +1,1 @@
+"""What lies near a film or a text: query, cosines, people, conditions, find. Exact: every vector is compared."""
