@@ -8,17 +8,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import ArrayLike, NDArray
 
-from cxremb.errors import DataError, QueryError, name_list
-from cxremb.evaluation.arrays import missing_names
+from cxremb.errors import DataError
+from cxremb.evaluation.arrays import MULTICLASS, missing_names
 from cxremb.evaluation.bootstrap import USUAL, Difference, Interval, Resampling
+from cxremb.grouping import FINDING, column_of, expression_of
 from cxremb.labels import rows_of
 from cxremb.predictions import Predictions
-from cxremb.predictions.gaps import gaps_of
-from cxremb.store.conditions import condition_error
+from cxremb.predictions.gaps import gaps_of, questions
+from cxremb.predictions.missed import RATES, Missed, Sides, missed
 from cxremb.store.dataset import Dataset
-from cxremb.store.facts import MAPS_OF_A_STUDY, almost_numbers, fact_columns
-from cxremb.store.scans import quoted
-from cxremb.store.sql import query
 from cxremb.tabular import Tabular
 from cxremb.training.runs import Run
 
@@ -27,43 +25,10 @@ MOST_GROUPS = 50  # a column with more is a number or an id, not a grouping
 LESS_IS_BETTER = ("loss", "brier")
 NO_ORDER = ("prevalence",)
 METRICS = ("auroc", "accuracy", "recall", "specificity")
-FINDING, MISSING_SECTION, NO_INDEXING = "finding", "missing section", "no-indexing"
-PRESETS = ("view", FINDING, MISSING_SECTION, NO_INDEXING)
-MOST_NAMED = 12  # columns in a hint
 MOST_FINDINGS = 20  # findings that are judged: the most frequent
-EXAMPLES = (
-    "give an expression of one row, such as view, width > 2000, age >= 60, reports['findings'] is null, or a preset: "
-    + (", ".join(PRESETS))
-)
 TERMS = "problems"  # the label set whose labels are findings, where there is one
-
-# One row for each test item.
-FACTS = """
-WITH judged AS (
-    SELECT DISTINCT item_id, study_id, patient_id FROM predictions
-    WHERE run_id = {run} AND dataset = {dataset} AND part = 'test'
-),
-films AS ({films}),
-{maps},
-known AS (
-    SELECT *{chosen} FROM judged LEFT JOIN films USING ({key})
-    LEFT JOIN written USING (study_id) LEFT JOIN labelled USING (study_id)
-)
-SELECT item_id AS item, (
-{expression}
-)::VARCHAR AS stratum FROM known
-"""
-FILMS = {
-    "image": """SELECT image_id AS item_id, image_id, view, view_raw, path, sha256, width, height
-        FROM images WHERE dataset = {dataset}""",
-    "study": """SELECT study_id, string_agg(DISTINCT view, '+' ORDER BY view) AS view, count(*) AS films
-        FROM images WHERE dataset = {dataset} GROUP BY study_id""",
-}
-
-COLUMNS = {
-    "image": ("image_id", "view", "view_raw", "path", "sha256", "width", "height", "study_id", "patient_id"),
-    "study": ("view", "films", "study_id", "patient_id"),
-}
+NO_THRESHOLD = "the answer is the likeliest of several classes"
+AT_VAL = "_at_val_threshold"  # what a rate at the threshold of the validation rows is called, behind its name
 
 
 @dataclass(frozen=True)
@@ -89,6 +54,7 @@ class Strata:
     by: str
     worst: Stratum | None
     reason: str | None = None  # why none is the worst
+    questions: int = 0  # how many gaps hold together: of two groups that are each other's rest, one
 
 
 @dataclass(frozen=True, repr=False)
@@ -101,18 +67,22 @@ class Stratified(Tabular):
     strata: Strata
     notes: tuple[str, ...]
     caveats: tuple[str, ...] = ()  # those of the run: they stand beside every figure
+    missed: Missed = field(default_factory=Missed)  # sensitivity and specificity at one threshold for all
 
     def to_arrow(self) -> pa.Table:
-        """A row for each group and metric: its counts, the figure and its interval, or why there is none."""
-        return pa.Table.from_pylist(
-            [
-                {"group": group.name, "rows": group.rows, "positives": group.positives, "metric": metric}
-                | asdict(figure)
-                | gap_columns(group.gaps.get(metric))
-                for group in self.strata.groups
-                for metric, figure in group.metrics.items()
-            ]
-        )
+        """A row for each group and metric: its counts, the figure and its interval, or why there is none.
+
+        Metrics are those at 0.5; `recall_at_val_threshold` and `specificity_at_val_threshold` are at the threshold of
+        the validation rows.
+        """
+        rows = []
+        for group in self.strata.groups:
+            found = [(metric, figure, group.gaps.get(metric)) for metric, figure in group.metrics.items()]
+            if own := self.missed.groups.get(group.name):
+                found += [(f"{rate}{AT_VAL}", own.figures[rate], own.gaps[rate]) for rate in RATES]
+            counts = {"group": group.name, "rows": group.rows, "positives": group.positives}
+            rows += [counts | {"metric": name} | asdict(figure) | gap_columns(gap) for name, figure, gap in found]
+        return pa.Table.from_pylist(rows)
 
     def heading(self) -> str:
         """What was grouped, in one line."""
@@ -122,7 +92,7 @@ class Stratified(Tabular):
 def stratify(
     dataset: Dataset, run: Run, by: str, *, label: str | None = None, resampling: Resampling | None = None
 ) -> Stratified:
-    """The run's test figures per group, with patient-cluster intervals, and the worst group.
+    """The run's test figures per group, with patient-cluster intervals, the worst group, and who is missed more.
 
     by: one of `PRESETS`, or an SQL expression over the columns of `images` and `studies`, facts by their names (sex),
     `reports['findings']` and `labels['problems']['nodule']`. A group that is too small has reasons in place of
@@ -137,13 +107,17 @@ def stratify(
             f"of the first of {len(pools)} repeats and seeds: scores of several models are not ranked together"
         )
     if by == FINDING:
-        groups, more = by_finding(dataset, found, resampling)
+        sides, more = sides_by_finding(dataset, found)
     else:
-        column = column_of(dataset, found, expression_of(dataset, by))
-        groups, more = strata(found, column, metrics=METRICS, resampling=resampling), []
+        sides, more = sides_of(column_of(dataset, found, expression_of(dataset, by)), len(found.items)), []
+    groups = judged(found, sides, METRICS, resampling=resampling)
     if words := run.verbatim_on(found):
         more.append(words)
-    return Stratified(run.run_id, found.labels[0], by, groups, (*notes, *more), tuple(run.caveats))
+    if run.record.task == MULTICLASS:
+        at_one = Missed(reason=NO_THRESHOLD)
+    else:
+        at_one = missed(found, run.predictions("val").of_label(label), sides, resampling=resampling)
+    return Stratified(run.run_id, found.labels[0], by, groups, (*notes, *more), tuple(run.caveats), at_one)
 
 
 def strata(
@@ -162,18 +136,25 @@ def strata(
     by = metrics[0] if metrics else ""
     if not by or by in NO_ORDER:
         raise DataError(f"no group is worst by {by or 'nothing'}", hint="name auroc, accuracy or f1 first")
-    names = group_names(column, len(predictions.items))
-    found = {}
-    for name in sorted(set(names.tolist())):
-        own = predictions.take(names == name)
-        found[name] = stratum(name, own, metrics, resampling=resampling), own, predictions.take(names != name)
-    return with_worst(sorted(with_gaps(found, metrics), key=lambda group: -group.rows), by)
+    return judged(predictions, sides_of(column, len(predictions.items)), metrics, resampling=resampling)
 
 
-def with_gaps(found: Mapping[str, tuple[Stratum, Predictions, Predictions]], metrics: Sequence[str]) -> list[Stratum]:
-    """The groups, each with its gaps. found: name -> the group, its rows, the other rows."""
-    gaps = gaps_of([(own, rest) for _, own, rest in found.values()], metrics)
-    return [replace(group, gaps=own) for (group, *_), own in zip(found.values(), gaps, strict=True)]
+def sides_of(column: ArrayLike, n: int) -> Sides:
+    """Each value of a column, its rows against all others. Raises as `group_names`."""
+    names = group_names(column, n)
+    return {name: (names == name, names != name) for name in sorted(set(names.tolist()))}
+
+
+def judged(
+    predictions: Predictions, sides: Sides, metrics: Sequence[str], *, resampling: Resampling | None = None
+) -> Strata:
+    """The groups, largest first, with figures and gaps, and the worst of them."""
+    pairs = {name: (predictions.take(own), predictions.take(rest)) for name, (own, rest) in sides.items()}
+    found = [stratum(name, own, metrics, resampling=resampling) for name, (own, _) in pairs.items()]
+    gaps = gaps_of(list(pairs.values()), metrics)
+    found = [replace(group, gaps=own) for group, own in zip(found, gaps, strict=True)]
+    worst = with_worst(sorted(found, key=lambda group: -group.rows), metrics[0])
+    return replace(worst, questions=questions(list(pairs.values())))
 
 
 def gap_columns(gap: Difference | None) -> dict[str, float | None]:
@@ -208,45 +189,7 @@ def group_names(column: ArrayLike, n: int) -> NDArray[np.str_]:
     return names
 
 
-def expression_of(dataset: Dataset, by: str) -> str:
-    """The SQL behind a preset; anything else is SQL already."""
-    if by == MISSING_SECTION:
-        names = sorted(set(pc.drop_null(dataset.reports["section"]).to_pylist()))
-        cases = [f"CASE WHEN reports[{quoted(name)}] IS NULL THEN {quoted(name)} END" for name in names]
-        return f"coalesce(nullif(concat_ws(', ', {', '.join(cases)}), ''), 'none')" if cases else "'no report'"
-    if by == NO_INDEXING:
-        return "CASE WHEN labels['problems']['No Indexing'] = 1 THEN 'No Indexing' ELSE 'indexed' END"
-    return by
-
-
-def column_of(dataset: Dataset, found: Predictions, expression: str) -> NDArray[np.object_]:
-    """(n,) the value of an expression for each row, None where it is null."""
-    names = {"run": quoted(found.run), "dataset": quoted(dataset.name)}
-    maps = MAPS_OF_A_STUDY.format(**names)
-    key = "item_id" if found.unit == "image" else "study_id"
-    films = FILMS[found.unit].format(**names)
-    chosen = fact_columns(dataset, found.unit, expression)
-    question = FACTS.format(**names, films=films, maps=maps, key=key, chosen=chosen, expression=expression)
-    try:
-        table = query(dataset.paths.root, question)
-    except QueryError as error:
-        raise condition_error(error, what_there_is(dataset, found.unit, expression)) from error
-    values = dict(zip(table["item"].to_pylist(), table["stratum"].to_pylist(), strict=True))
-    items = found.items.tolist()
-    if len(values) < table.num_rows or not values.keys() >= set(items):
-        counts = f"{table.num_rows:,} values for {len(values):,} rows"
-        raise DataError(f"{expression!r} gives {counts}", hint=EXAMPLES)
-    return np.array([values[item] for item in items], dtype=np.object_)
-
-
-def what_there_is(dataset: Dataset, unit: str, expression: str) -> str:
-    """A hint for an expression that SQL refused: the columns of a row, and facts that are no numbers for a few."""
-    facts = name_list(sorted(set(dataset.facts["name"].to_pylist())), MOST_NAMED)
-    kept = f"its table has {facts}" if facts else "no other column of its table is kept"
-    return "; ".join([*almost_numbers(dataset, expression), EXAMPLES, f"a row has {', '.join(COLUMNS[unit])}", kept])
-
-
-def by_finding(dataset: Dataset, found: Predictions, resampling: Resampling | None = None) -> tuple[Strata, list[str]]:
+def sides_by_finding(dataset: Dataset, found: Predictions) -> tuple[Sides, list[str]]:
     """For each finding: the positive rows that have it, against all negative rows. Groups share their negatives.
 
     A finding comes with positives only, so a group of its rows alone would have no AUROC.
@@ -261,16 +204,16 @@ def by_finding(dataset: Dataset, found: Predictions, resampling: Resampling | No
     if not has:
         raise DataError(f"no positive test row has a label of {label_set}", hint="group by an SQL expression instead")
     names = sorted(has, key=lambda term: (-len(has[term]), term))
-    negatives = np.flatnonzero(y == 0)
-    groups = {}
+    negative = y == 0
+    sides = {}
     for name in names[:MOST_FINDINGS]:
-        own = found.take(np.concatenate([np.array(has[name], dtype=np.int64), negatives]))
-        rest = found.take(np.setdiff1d(np.arange(len(y)), has[name]))
-        groups[name] = stratum(name, own, METRICS, resampling=resampling), own, rest
-    notes = [f"each group: the positive rows with that label of {label_set}, against all {len(negatives):,} negative"]
+        own = np.isin(np.arange(len(y)), has[name])
+        sides[name] = own | negative, ~own
+    count = int(negative.sum())
+    notes = [f"each group: the positive rows with that label of {label_set}, against all {count:,} negative"]
     if len(names) > MOST_FINDINGS:
         notes.append(f"{len(names) - MOST_FINDINGS} rarer ones are not shown")
-    return with_worst(with_gaps(groups, METRICS), "auroc"), notes
+    return sides, notes
 
 
 def finding_set(dataset: Dataset) -> str:

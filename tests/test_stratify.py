@@ -288,6 +288,24 @@ def test_the_command_shows_everything_and_says_it_in_json(cxremb, at, run, monke
     for group in groups:
         line = next(line for line in by.out.splitlines() if line.split()[:1] == [group["name"]])
         assert f" {group['metrics']['auroc']['value']:.3f} [".replace(" 0.", " .") in line
+    missed = json.loads(cxremb("evaluate", run.run_id, "--by", "view", "--format", "json", *root).out)["missed"]
+    heading = next(place for place, line in enumerate(by.out.splitlines()) if "sensitivity" in line)
+    for name, own in missed["groups"].items():
+        line = next(line for line in by.out.splitlines()[heading:] if line.split()[:1] == [name])
+        for rate in ("recall", "specificity"):
+            assert f" {bare(own['figures'][rate]['value'])} [" in line
+            assert f" {bare(own['gaps'][rate]['value'], '+')} [" in line
+    assert "Missed more: no group for sure" in by.out
+    csv_rows = list(
+        csv.DictReader(io.StringIO(cxremb("evaluate", run.run_id, "--by", "view", "--format", "csv", *root).out))
+    )
+    told = {(row["group"], row["metric"]): row for row in csv_rows}
+    for name, own in missed["groups"].items():
+        row = told[name, "recall_at_val_threshold"]
+        assert (float(row["value"]), float(row["gap"])) == (
+            own["figures"]["recall"]["value"],
+            own["gaps"]["recall"]["value"],
+        )
     assert run.caveats
     lines = by.out.splitlines()
     for caveat in run.caveats:  # a command in it is completed with the root

@@ -7,21 +7,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cxremb.cli.calibration_view import about, between, calibration_table, reliability_table, show_calibration
+from cxremb.cli.group_view import group_tables, short, show_strata
 from cxremb.cli.options import DEFAULT_ROOT, Root, RunId, WhereRunsAre
 from cxremb.cli.output import AsPaperFormat, PaperFormat, write
 from cxremb.cli.pasted import completed
 from cxremb.cli.screen import say, show_table
-from cxremb.table import Table, bare, span
+from cxremb.table import Table, span
 
 if TYPE_CHECKING:
     from cxremb.calibrated import CalibrationReport, RunEvaluation, ThresholdFigures
-    from cxremb.evaluation.bootstrap import Interval
-    from cxremb.stratify import Strata, Stratified
     from cxremb.training.runs import Run
 
 
 IN_CALIBRATION = ("loss", "brier", "ece", "calibration_slope", "calibration_intercept")
-LONG = 24  # characters: a longer expression is no heading
 
 
 def evaluate(
@@ -76,7 +74,7 @@ def evaluate(
     elif fmt is PaperFormat.table:
         show_strata(found)
     else:
-        write(asdict(found), fmt, rows, [strata_table(found)])
+        write(asdict(found), fmt, rows, group_tables(found))
 
 
 def whole(found: "RunEvaluation") -> dict[str, Any]:
@@ -218,62 +216,3 @@ def show_thresholds(run: "Run", report: "CalibrationReport") -> None:
             reasons.setdefault((one.rule, one.reason), []).append(one.label)
     for (rule, reason), labels in reasons.items():
         say(f"  no threshold ({rule}) for {', '.join(labels)}: {reason}")
-
-
-def strata_table(found: "Stratified") -> Table:
-    """A line for each group, largest first."""
-    groups = found.strata.groups
-    names = list(groups[0].metrics) if groups else []
-    rows = [
-        [group.name, f"{group.rows:,}", f"{group.positives:,}", *(short(group.metrics[name]) for name in names)]
-        for group in groups
-    ]
-    return Table(
-        [found.by if len(found.by) <= LONG else "group", "rows", "pos.", *names],
-        rows,
-        title=f"Test figures of run {found.run_id}, label {found.label}, by {found.by}",
-        label=f"groups-{found.run_id}",
-        notes=[*found.notes, *found.caveats, "brackets: 95% over patients"],
-    )
-
-
-def show_strata(found: "Stratified") -> None:
-    """A line for each group, largest first; the worst, and why some figures are missing."""
-    groups = found.strata.groups
-    show_table(strata_table(found))
-    if worst := found.strata.worst:
-        figure = worst.metrics[found.strata.by]
-        say(f"Worst {found.strata.by}: {worst.name}, {short(figure)}; the worst of several is partly chance")
-        say(gaps_in_words(found.strata))
-    else:
-        say(f"No group is the worst: {found.strata.reason}")
-    reasons: dict[str, list[str]] = {}
-    for group in groups:
-        if (reason := group.metrics[found.strata.by].reason) is not None:
-            reasons.setdefault(reason, []).append(group.name)
-    for reason, where in reasons.items():
-        say(f"Not estimable in {', '.join(where)}: {reason}")
-    for note in (*found.notes, *found.caveats):
-        say(completed(note))
-    say(f"Test rows of run {found.run_id}, label {found.label}; brackets: 95% over patients")
-
-
-def gaps_in_words(strata: "Strata") -> str:
-    """Which groups differ from the rest, whatever group is looked at."""
-    from cxremb.evaluation.bootstrap import Interval
-
-    gaps = {group.name: group.gaps[strata.by] for group in strata.groups if strata.by in group.gaps}
-    known = {name: Interval(one.value, one.low, one.high) for name, one in gaps.items() if one.p is not None}
-    apart = {name: one for name, one in known.items() if (one.low or 0.0) > 0 or (one.high or 0.0) < 0}
-    what = f"{strata.by} minus that of the other rows, 95% for all {len(known)} groups at once"
-    if not apart:
-        return f"{what}: every interval holds 0"
-    rest = "" if len(apart) == len(known) else "; of the others it holds 0"
-    return f"{what}: {', '.join(f'{name} {short(one)}' for name, one in apart.items())}{rest}"
-
-
-def short(found: "Interval") -> str:
-    """As `span`, but two decimals in the interval: four of them fit a line of 80."""
-    if found.value is None or found.low is None or found.high is None:
-        return span(found.value, None, None)
-    return f"{bare(found.value)} [{bare(found.low, places=2)}, {bare(found.high, places=2)}]"

@@ -52,15 +52,23 @@ def at_chosen(
     """
     at, resampling = test.at_thresholds(val, rule, floor), resampling or Resampling()
     names = np.unique(np.concatenate([test.patients, val.patients]))
-    models, choices = [], []
-    for rows, on in test.with_own(val, "threshold", pooled=rule == SENSITIVITY):
+    models, choices = choosers(test, val, names, rule=rule, floor=floor), []
+    for _, on in test.with_own(val, "threshold", pooled=rule == SENSITIVITY):
         y, prob, whose = on.y[:, 0], on.prob[:, 0], np.searchsorted(names, on.patients)
-        models.append((rows, chooser(y, prob, rule, floor=floor, clusters=whose)))
         choices.append(choose_threshold(y, prob, rule, floor=floor, clusters=whose))
     (held,) = cells_held(at, [at.prob[:, 0] >= at.threshold], names, resampling=resampling)
-    cells = cells_chosen(at, models, names, resampling=resampling)
+    (cells,) = cells_chosen(at, models, names, resampling=resampling)
     rests_on = (1 - floor) * (min(one.effective for one in choices) + 1) if rule == SENSITIVITY else np.inf
     return Chosen(at, tuple(choices), Redrawn(cells, held, rests_on, patients_a_row(test)))
+
+
+def choosers(test: Predictions, val: Predictions, names: Ids, *, rule: str, floor: float = FLOOR) -> Models:
+    """How the threshold of each model comes about from how often each of `names` is drawn. Raises as `with_own`."""
+    found = []
+    for rows, on in test.with_own(val, "threshold", pooled=rule == SENSITIVITY):
+        whose = np.searchsorted(names, on.patients)
+        found.append((rows, chooser(on.y[:, 0], on.prob[:, 0], rule, floor=floor, clusters=whose)))
+    return found
 
 
 def decision_curve(
@@ -101,17 +109,24 @@ def cells_held(test: Predictions, called: Sequence[Flags], names: Ids, *, resamp
     return found
 
 
-def cells_chosen(test: Predictions, models: Models, names: Ids, *, resampling: Resampling) -> Reals:
-    """The cells of `Redrawn`, each threshold chosen in each resample. names: (c,) the patients drawn, sorted."""
+def cells_chosen(
+    test: Predictions, models: Models, names: Ids, *, resampling: Resampling, groups: Sequence[Flags] = ()
+) -> list[Reals]:
+    """The cells of `Redrawn` of each group of rows, each threshold chosen in each resample.
+
+    names: (c,) the patients drawn, sorted. groups: (n,) each, who is in it; all rows are one where there are none.
+    """
     whose, pools, p = np.searchsorted(names, test.patients), *numbered_pools(test)
-    found = np.zeros((1 + resampling.resamples, p, 4))
+    inside = np.column_stack(groups or [np.ones(len(test.items), dtype=np.bool_)])
+    found = np.zeros((inside.shape[1], 1 + resampling.resamples, p, 4))
     start = 0
     for counts in draws(names, whose, resampling):
-        block = found[start : start + len(counts)]
+        stop = start + len(counts)
         for rows, choose in models:
-            block[:, pools[rows[0]]] += weighed(test, rows, choose(counts)[:, None], weights=counts[:, whose[rows]])
-        start += len(counts)
-    return found
+            limit, weights = choose(counts)[:, None], counts[:, whose[rows]]
+            found[:, start:stop, pools[rows[0]]] += weighed(test, rows, limit, weights=weights, inside=inside[rows])
+        start = stop
+    return list(found)
 
 
 def numbered_pools(test: Predictions) -> tuple[Rows, int]:
@@ -127,12 +142,13 @@ def draws(names: Ids, whose: Rows, resampling: Resampling) -> Iterator[Reals]:
     yield from cluster_counts(sized, resampling.resamples, resampling.seed)
 
 
-def weighed(test: Predictions, rows: Rows, limit: Reals, *, weights: Reals) -> Reals:
-    """(b, 4) weights of TP, FP, FN and TN of some rows. limit: (b, 1). weights: (b, rows)."""
-    positive = test.y[rows, 0] == 1
+def weighed(test: Predictions, rows: Rows, limit: Reals, *, weights: Reals, inside: Flags) -> Reals:
+    """(g, b, 4) weights of TP, FP, FN and TN of some rows. limit: (b, 1). weights: (b, rows). inside: (rows, g)."""
+    positive = (test.y[rows, 0] == 1)[:, None]
+    kinds = [(kind & inside).astype(np.float64) for kind in (positive, ~positive)]
     called = weights * (test.prob[rows, 0] >= limit)
-    tp, fp = called @ positive, called @ ~positive
-    cells = np.column_stack([tp, fp, weights @ positive - tp, weights @ ~positive - fp])
+    (tp, fp), (with_it, without) = ([of @ kind for kind in kinds] for of in (called, weights))
+    cells = np.stack([tp, fp, with_it - tp, without - fp], axis=-1).transpose(1, 0, 2)
     return np.where(np.isnan(limit), np.nan, cells)
 
 

@@ -19,16 +19,30 @@ def gaps_of(
     """Of each (group, the other rows): metric -> the group's headline figure minus that of the others.
 
     Intervals are of level 1 - (1 - level) / g for the g groups that bear one (Bonferroni), p is after Holm over them:
-    so the group that stands out is not picked by chance. Metrics whose intervals need resampling have none.
+    so the group that stands out is not picked by chance. Of two groups that are each other's rest there is one
+    question, and nothing to correct. Metrics whose intervals need resampling have none.
     """
-    judged = [own.no_interval() is None and rest.no_interval() is None for own, rest in pairs]
-    each = 1 - (1 - level) / max(1, sum(judged))
+    each = 1 - (1 - level) / max(1, questions(pairs))
     found = [against(own, rest, metrics, level=each) if len(rest.items) else {} for own, rest in pairs]
-    for metric in metrics:
+    for metric in () if mirrored(pairs) else metrics:
         tested = [gaps for gaps in found if metric in gaps]
         for gaps, p in zip(tested, holm([gaps[metric].p for gaps in tested]), strict=True):
             gaps[metric] = replace(gaps[metric], p=p)
     return found
+
+
+def questions(pairs: Sequence[tuple[Predictions, Predictions]]) -> int:
+    """How many differences are judged: one for each group that bears an interval."""
+    count = sum(own.no_interval() is None and rest.no_interval() is None for own, rest in pairs)
+    return min(count, 1) if mirrored(pairs) else count
+
+
+def mirrored(pairs: Sequence[tuple[Predictions, Predictions]]) -> bool:
+    """Whether these are two groups, each held against the other: one difference, with either sign."""
+    if len(pairs) != 2:
+        return False
+    (first, its_rest), (second, other_rest) = pairs
+    return np.array_equal(first.items, other_rest.items) and np.array_equal(second.items, its_rest.items)
 
 
 def against(own: Predictions, rest: Predictions, metrics: Sequence[str], *, level: float) -> Gaps:

@@ -5,11 +5,12 @@ from collections.abc import Iterator
 from matplotlib.figure import Figure
 
 from cxremb.errors import CxrembError
+from cxremb.grouping import FINDING, MISSING_SECTION
 from cxremb.reporting.canvas import Drawing
 from cxremb.reporting.forests import ROOM, ROW, Bar, estimate, forest
 from cxremb.reporting.parts import Section
 from cxremb.reporting.subject import ReportSubject, ShownArm, marks_of
-from cxremb.stratify import FINDING, MISSING_SECTION, Strata, stratify
+from cxremb.stratify import Strata, stratify
 from cxremb.table import Table
 
 BY = ("view", MISSING_SECTION, FINDING)
@@ -30,7 +31,7 @@ def groups_section(subject: ReportSubject) -> Section | None:
             continue
         drawings.append(drawing_of(arm, by, found.strata, simulated=subject.result.simulated))
         tables.append(table_of_groups(found.strata, by))
-        lines += [f"By {by}: {note}" for note in (*worst_of(found.strata), *found.notes)]
+        lines += [f"By {by}: {note}" for note in (*worst_of(found.strata), *found.missed.words, *found.notes)]
     intro = f"Test rows of {arm.title}, all that the run judges. More: `cxremb evaluate {arm.run.run_id} --by SQL`."
     return Section("Groups", intro, tables=tables, drawings=drawings, lines=lines)
 
