@@ -18,7 +18,8 @@ STOREYS = [
     {"images"},
     {"store"},
     {"datasets", "encoders"},
-    {"catalog", "labels", "splits", "features", "caveats", "evaluation", "predictions", "embedding", "doctor"},
+    {"catalog", "labels", "concepts", "splits", "features", "caveats"}
+    | {"evaluation", "predictions", "embedding", "doctor"},
     {"training", "alignment"},
     {
         "ablation",

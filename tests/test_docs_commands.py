@@ -30,7 +30,7 @@ from cxremb.training.runs import list_runs
 NOT_RUN = 25  # blocks; each has its reason in the page. One more is a decision: change the number with it
 BARE = {"tutorial.md", "cluster.md", "hospital.md", "iu_xray.md", "python.md"}  # pages that begin without a store
 BY_SECTION = {"datasets.md"}  # each section is of another collection, and begins without a store
-STORED = {"Label sets"}  # but for this one
+STORED = {"Label sets", "Concepts"}  # but for this one
 BY_LINE = {"commands.md"}  # each line is an example of its own
 BEFORE = {  # a page, or words of a line -> what was done in a bare folder before it
     "tutorial.md": "demo --limit 300",

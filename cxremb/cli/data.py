@@ -6,6 +6,7 @@ import typer
 
 from cxremb.cli import add_released, completion
 from cxremb.cli.collection import line, show_counts, show_notes
+from cxremb.cli.concepts import concepts
 from cxremb.cli.fetch import fetch
 from cxremb.cli.label import label, show_labels
 from cxremb.cli.options import DEFAULT_ROOT, DatasetName, Root, Yes
@@ -17,6 +18,7 @@ app.add_typer(add_released.app, name="add")
 app.command()(fetch)
 app.command()(label)
 app.command()(split)
+app.command()(concepts)
 
 
 @app.command()

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from cxremb.errors import StoreError, count_of, name_list, reason
 from cxremb.store.clean import drafts, leftovers, unlisted
+from cxremb.store.concepts import own_meanings
 from cxremb.store.dataset import Dataset
 from cxremb.store.expected import refuse_links
 from cxremb.store.files import sha256_of
@@ -51,6 +52,10 @@ def check_tables(dataset: Dataset) -> list[Problem]:
             getattr(dataset, name)
         except StoreError as error:
             problems.append(Problem(str(dataset.table_path(name)), str(error), error.hint))
+    try:
+        own_meanings(dataset)
+    except StoreError as error:
+        problems.append(Problem(str(dataset.paths.concepts), str(error), error.hint))
     if left := leftovers(dataset.paths):
         names = name_list((path.name for path in left), EXAMPLES)
         what = f"{count_of(len(left), 'table')} of before, drafts or removed stores: {names}"

@@ -249,6 +249,11 @@ class DatasetPaths:
         return self.folder / "notes"
 
     @property
+    def concepts(self) -> Path:
+        """What its labels mean, where the user says so (`store.concepts`)."""
+        return self.folder / "concepts.csv"
+
+    @property
     def maps(self) -> Path:
         """A map for each store that has one."""
         return self.folder / "maps"

@@ -12,6 +12,8 @@ import duckdb
 import pyarrow as pa
 
 from cxremb.errors import StoreError
+from cxremb.store.concepts import COLUMNS as CONCEPTS
+from cxremb.store.concepts import meanings_of
 from cxremb.store.dataset import Dataset, list_datasets
 from cxremb.store.layout import (
     AUDIT,
@@ -141,6 +143,8 @@ def create_views(con: duckdb.DuckDBPyConnection, held: Holdings) -> None:
         found = [source(getattr(d.paths, name).glob("[!.]*.parquet"), dataset=d.name) for d in held.datasets]
         con.execute(view(name, ["dataset"], columns(schema), sources=found))
     con.execute(notes_view(held.datasets))
+    meanings = [(d.name, *(getattr(row, name) for name in CONCEPTS)) for d in held.datasets for row in meanings_of(d)]
+    fill(con, "concepts", dict.fromkeys(("dataset", *CONCEPTS), "VARCHAR"), rows=meanings)
     by_name = {dataset.name: dataset for dataset in held.datasets}
     places = [(name, store, map_path(by_name[name], store)) for name, store in held.stores]
     found = [source([path], dataset=name, store=store.name) for name, store, path in places if path.is_file()]
@@ -200,6 +204,7 @@ def encoder_view(encoder: str) -> str:
     """A name for the encoder's view that needs no quotes and hides no other view."""
     name = re.sub(r"\W", "_", encoder.lower())
     taken = {*TABLES, "splits", "audits", "notes", "maps", "distances", "stores", "embeddings", "failures"}
+    taken |= {"concepts", "external"}
     taken |= {"runs", "history", "predictions", "metrics"}
     return f"encoder_{name}" if name in taken or name[:1].isdigit() else name
 

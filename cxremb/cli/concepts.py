@@ -1,0 +1,81 @@
+"""`cxremb data concepts`: what the labels of a data set mean in the words that collections share."""
+
+from dataclasses import asdict
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cxremb.cli import completion
+from cxremb.cli.options import DEFAULT_ROOT, DatasetName, Root
+from cxremb.cli.output import AsFormat, Format, write
+
+if TYPE_CHECKING:
+    from cxremb.concepts import ConceptsOfDataset
+
+SHOWN = 10  # labels without a concept that the screen names
+
+
+class Vocabulary(StrEnum):
+    """The words that ship."""
+
+    chexpert = "chexpert"
+    torchxrayvision = "torchxrayvision"
+
+
+VocabularyName = Annotated[
+    Vocabulary,
+    typer.Option(help="Whose words: the 14 of CheXpert or the 18 of torchxrayvision; rows of other sources always."),
+]
+
+
+def concepts(
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="[NAME]", help="Short for --dataset NAME.", autocompletion=completion.datasets),
+    ] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option(help="Keep this table with the data set: label_set, label, concept, relation, source."),
+    ] = None,
+    vocabulary: VocabularyName = Vocabulary.chexpert,
+    root: Root = DEFAULT_ROOT,
+    dataset: DatasetName = None,
+    fmt: AsFormat = Format.table,
+) -> None:
+    """Show what labels of a data set mean in words that collections share, or keep your own table that says so.
+
+    Example: cxremb data concepts iu_xray --vocabulary torchxrayvision
+    """
+    from cxremb.concepts import read_concepts
+    from cxremb.store.dataset import open_dataset
+
+    if name and dataset and name != dataset:
+        raise typer.BadParameter(f"{name} or {dataset}? Name one data set", param_hint="--dataset")
+    found = read_concepts(open_dataset(root, name or dataset), vocabulary.value, file=file)
+    if fmt is Format.table:
+        show_concepts(found)
+    else:
+        write(asdict(found), fmt, found.to_arrow().to_pylist())
+
+
+def show_concepts(found: "ConceptsOfDataset") -> None:
+    """A line for each concept, and what has none."""
+    from cxremb.cli.pasted import here
+    from cxremb.cli.screen import say, say_commands, show_table
+    from cxremb.errors import count_of, name_list
+    from cxremb.table import Table
+
+    rows = [
+        [one.concept, one.label_set, name_list(one.labels), *(f"{n:,}" for n in (one.ones, one.zeros, one.missing))]
+        for one in found.concepts
+    ]
+    if rows:
+        show_table(Table(["concept", "label set", "labels", "1", "0", "missing"], rows, prose=[1, 2]))
+    say(f"{found.dataset}: {count_of(len(rows), 'concept')}, words of {found.vocabulary}; studies")
+    if found.without:
+        say(f"{count_of(len(found.without), 'label')} without a concept: {name_list(found.without, SHOWN)}")
+    for note in found.notes:
+        say(note)
+    say_commands([here(f"sql \"select * from concepts where dataset = '{found.dataset}'\"")], "Ask: ")
