@@ -7,6 +7,8 @@ DEMO := .venv/.demo
 DEV := .venv/.dev
 # What torch, oneDNN and this package may use of a processor: what most laptops and hosted runners have.
 AVX2 := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2
+# Tests on several cores: what is made for a file is made once, and no process takes the cores of the others.
+SPREAD := OMP_NUM_THREADS=1
 
 .PHONY: help env demo docs test test-slow test-avx2 lint types tests wheels format gpu clean
 
@@ -42,7 +44,7 @@ types: env
 	$(BIN)/python -m mypy
 
 tests: env
-	$(BIN)/python -m pytest -m "not slow"
+	$(SPREAD) $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile -m "not slow"
 
 test-slow: env ## the tests that start a browser or many processes, build a wheel or run what the documents say
 	$(BIN)/python -m pytest -m slow

@@ -82,7 +82,7 @@ def test_one_attempt_one_line_and_the_hint(small: Dataset, tmp_path: Path, hub: 
     assert f"looked in {tmp_path / 'hub' / 'hub'} and on the hub (" in error
     assert hint.startswith("hint:  --weights")
     seconds, torch = done.stdout.split()
-    assert float(seconds) < ANSWER_SECONDS + 2
+    assert float(seconds) < ANSWER_SECONDS + 20  # and not for ever: a busy machine takes its time for the rest
     assert torch == "False"
     assert door.calls == (0 if wrong == "refused" else 1)
 
