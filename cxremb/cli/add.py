@@ -103,7 +103,8 @@ def table(
         list[str] | None,
         typer.Option(
             metavar="ROLE=COLUMN",
-            help="What a column is: id, path, patient, study, view, part, sex, age, birth_year, day, site or scanner. "
+            help="What a column is: id, path, patient, study, view, part, sex, age, birth_year, day, site, scanner, "
+            "race or insurance. "
             "The rest is guessed; ROLE= for none.",
         ),
     ] = None,

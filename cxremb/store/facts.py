@@ -21,6 +21,8 @@ RESERVED = {
     "hopital, etablissement, centro",
     "scanner": "scanner, device, machine, manufacturer_model_name, manufacturer, gerat, geraet, hersteller, appareil, "
     "equipo",
+    "race": "race, patient_race",
+    "insurance": "insurance, insurance_type, payer, payor, versicherung, kostentraeger, assurance, seguro",
 }
 NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)(e[+-]?\d+)?", re.IGNORECASE)
 THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+")

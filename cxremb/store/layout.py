@@ -136,7 +136,7 @@ FACTS = pa.schema(
     [
         ("level", pa.string()),  # image, study or patient
         ("id", pa.string()),
-        ("name", pa.string()),  # sex, age, birth_year, day, site, scanner, or a column's heading in snake case
+        ("name", pa.string()),  # sex, age, day, ... (`facts.RESERVED`), or a column's heading in snake case
         ("text", pa.string()),  # as it was written
         ("number", pa.float64()),  # null: it is none
         ("day", pa.date32()),

@@ -31,6 +31,7 @@ from cxremb.store.layout import (
 )
 from cxremb.store.maps import DISTANCES, MAPS, distance_paths, map_path
 from cxremb.store.notes import NOTES, notes_path
+from cxremb.store.patients import patients_view, prior_view
 from cxremb.store.reader import Store, list_stores
 from cxremb.store.scans import Source, columns, identifier, source, view
 from cxremb.store.texts import KEEP, PLACES, REPORT
@@ -142,6 +143,8 @@ def create_views(con: duckdb.DuckDBPyConnection, held: Holdings) -> None:
     for name, schema in {"splits": SPLITS, "audits": AUDIT}.items():
         found = [source(getattr(d.paths, name).glob("[!.]*.parquet"), dataset=d.name) for d in held.datasets]
         con.execute(view(name, ["dataset"], columns(schema), sources=found))
+    con.execute(patients_view([d.name for d in held.datasets]))
+    con.execute(prior_view([d.name for d in held.datasets]))
     con.execute(notes_view(held.datasets))
     meanings = [(d.name, *(getattr(row, name) for name in CONCEPTS)) for d in held.datasets for row in meanings_of(d)]
     fill(con, "concepts", dict.fromkeys(("dataset", *CONCEPTS), "VARCHAR"), rows=meanings)
@@ -204,7 +207,7 @@ def encoder_view(encoder: str) -> str:
     """A name for the encoder's view that needs no quotes and hides no other view."""
     name = re.sub(r"\W", "_", encoder.lower())
     taken = {*TABLES, "splits", "audits", "notes", "maps", "distances", "stores", "embeddings", "failures"}
-    taken |= {"concepts", "external"}
+    taken |= {"concepts", "external", "patients", "prior"}
     taken |= {"runs", "history", "predictions", "metrics"}
     return f"encoder_{name}" if name in taken or name[:1].isdigit() else name
 

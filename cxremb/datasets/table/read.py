@@ -7,6 +7,7 @@ from itertools import islice
 from cxremb.datasets.films import FilmFolder
 from cxremb.datasets.table.labels import UNCERTAIN, label_sets, says_nothing, study_labels
 from cxremb.datasets.table.layout import CLINICAL, Layout, TableSpec, lay_out, section_options
+from cxremb.datasets.table.people import PeopleNotes
 from cxremb.datasets.table.survey import Counters, Survey, counters, survey
 from cxremb.datasets.table.template import INFINITE
 from cxremb.datasets.views import view_named, view_notes
@@ -69,7 +70,7 @@ def studies(found: Survey, notes: list[Note]) -> Iterator[Study]:
     """Each study at its first row, with what all of its rows say."""
     layout, counted, known = found.layout, counters(HINTS), set()
     own = [] if layout.facts_of_images else layout.fact_columns
-    said: set[str] = set()
+    said, people = set[str](), PeopleNotes(frozenset(layout.facts) & {"sex", "age"})
     for _, row in layout.rows([*dict.fromkeys((*layout.used, *own))]):
         study, _ = layout.ids(row)
         if not study or study in known:
@@ -83,6 +84,7 @@ def studies(found: Survey, notes: list[Note]) -> Iterator[Study]:
         part = part_named(layout.cell("part", cells))
         facts = layout.fact_cells(row) if own else {}
         said.update(facts)
+        people.add(study, facts)
         yield Study(
             study_id=study,
             patient_id=layout.patient(cells) or study,
@@ -92,7 +94,7 @@ def studies(found: Survey, notes: list[Note]) -> Iterator[Study]:
             facts=facts,
         )
     notes += notes_of(*counted.values())
-    notes += [] if layout.facts_of_images else unkept_columns(layout, said)
+    notes += [] if layout.facts_of_images else [*people.notes(), *unkept_columns(layout, said)]
 
 
 def count_gaps(layout: Layout, study: str, cells: Cells, *, counted: Counters) -> None:
@@ -117,7 +119,7 @@ def images(found: Survey, films: FilmFolder, notes: list[Note]) -> Iterator[Imag
     views: Counter[str] = Counter()
     of_file: dict[str, tuple[str, str]] = {}  # file -> the image and patient that it is
     own = layout.fact_columns if layout.facts_of_images else []
-    said: set[str] = set()
+    said, people = set[str](), PeopleNotes(frozenset(layout.facts) & {"sex", "age"})
     for _, row in layout.rows([*dict.fromkeys((*layout.of_image, *own))]):
         study, image = layout.ids(row)
         if not image or image in known:
@@ -142,9 +144,10 @@ def images(found: Survey, films: FilmFolder, notes: list[Note]) -> Iterator[Imag
             views[words] += 1
         facts = layout.fact_cells(row) if own else {}
         said.update(facts)
+        people.add(image, facts)
         yield Image(image, study, patient, view, path, words or None, facts)
     notes += notes_of(*counted.values())
-    notes += unkept_columns(layout, said) if layout.facts_of_images else []
+    notes += [*people.notes(), *unkept_columns(layout, said)] if layout.facts_of_images else []
     notes += [*films.notes(), *view_notes(views, "kept without a view; what the table says is the column view_raw")]
 
 
