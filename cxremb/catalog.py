@@ -9,7 +9,7 @@ from typing import Any
 
 from cxremb.errors import DataError, ImageError, StoreError
 from cxremb.ids import id_notes
-from cxremb.images import image_size
+from cxremb.images import image_size, is_packed, packed_facts
 from cxremb.processes import in_order
 from cxremb.splits import store_published
 from cxremb.store.commit import Draft, commit_dataset, drafting, writing_tables
@@ -270,10 +270,13 @@ def file_facts(image: Image) -> tuple[str | None, str | None, int | None, int | 
     path = image.path.absolute()
     try:
         path = image.path.resolve()
+        if is_packed(path):
+            digest, size = packed_facts(path)
+            return str(path), digest, *(size or (None, None))
         if not path.is_file():  # a pipe would never end
             return str(path), None, None, None
         digest = sha256_of(path)
-    except (OSError, RuntimeError):  # not there, not readable, or links that go round
+    except (OSError, RuntimeError, ImageError):  # not there, not readable, or links that go round
         return str(path), None, None, None
     try:
         return str(path), digest, *image_size(path)

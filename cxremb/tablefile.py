@@ -18,27 +18,21 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import BinaryIO, cast
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from cxremb.cells import Cells
 from cxremb.errors import DataError, count_of, name_list
+from cxremb.shards import Shards, is_parquet, open_shards
 
 DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe"}
 SNIFFED_CHARACTERS, SNIFFED_ROWS = 1 << 16, 50
-BLOCK_BYTES, BATCH_ROWS = 1 << 20, 8192
+BLOCK_BYTES = 1 << 20
 UNFIT_SHOWN = 10  # rows of another length that an error names
 UNREADABLE = (OSError, EOFError, zlib.error, zipfile.BadZipFile, csv.Error, UnicodeError, pa.ArrowException)
 ZIP = b"PK\x03\x04"
 SEPARATOR = re.compile(r'"?sep=(.)"?', re.IGNORECASE)  # Excel's own first line, which is no header
-# What a cell says when it says nothing. "None." stays, a radiologist wrote it; "none" may be a class.
-MISSING = frozenset(("", "nan", "na", "n/a", "<na>", "nat", "null", "#nv", "#bezug"))
-# What a spreadsheet leaves where a formula failed, in any language: #VALUE!, #WERT!, #¿NOMBRE?, #N/A, #N/D, Err:502,
-# and #### where a column was too narrow.
-SPREADSHEET_ERROR = re.compile(r"#[^\s#]{1,20}[!?]|#\w/\w|#GETTING_DATA|#+|Err:\d{3}", re.IGNORECASE)
-LONGEST_MISSING = 23  # characters: reports are longer, and need not be looked at
-Cells = dict[str, str]  # column -> what it says, stripped
 
 
 @dataclass(frozen=True)
@@ -49,7 +43,7 @@ class TableFile:
     columns: tuple[str, ...]
     encoding: str = ""  # empty: Parquet
     delimiter: str = ""
-    bulky: frozenset[str] = frozenset()  # columns of bytes or records, which are no cells of text
+    shards: Shards | None = None  # Parquet, of one file or several
     remedy: str = ""  # the hint for a damaged file, where a better one is known than how to mend it
 
     @property
@@ -58,9 +52,14 @@ class TableFile:
         delimiter = DELIMITERS.get(self.delimiter, self.delimiter)
         return f"CSV ({self.encoding}, {delimiter})" if self.encoding else "Parquet"
 
+    @property
+    def bulky(self) -> frozenset[str]:
+        """Columns of bytes or records, which are no cells of text."""
+        return self.shards.bulky if self.shards else frozenset()
+
     def place(self, number: int) -> str:
         """Where a row stands, for messages."""
-        return f"{'line' if self.encoding else 'row'} {number}"
+        return self.shards.place(number) if self.shards else f"line {number}"
 
     def require(self, columns: Iterable[str], hint: str = "") -> None:
         """Raises `DataError`, listing the columns there are, if one of `columns` is not among them."""
@@ -73,25 +72,32 @@ class TableFile:
     def rows(self, columns: Sequence[str]) -> Iterator[tuple[int, Cells]]:
         """(number, cells of `columns`) of each row; blank lines are passed over.
 
-        The number is that of the line on which a row of text ends, and of the row itself in Parquet, from 1.
+        The number is that of the line on which a row of text ends, and of the row itself in Parquet, from 1, counted
+        through all files.
         Raises `DataError`, naming file and place, for a row that cannot be read; at the end for all that do not fit.
         """
         self.require(columns)
-        yield from text_rows(self, columns) if self.encoding else parquet_rows(self, columns)
+        if self.shards is None:
+            yield from text_rows(self, columns)
+            return
+        number = 0
+        try:
+            for number, cells in self.shards.rows(columns):
+                yield number, cells
+        except (OSError, pa.ArrowException) as error:
+            raise broken(self, number, error) from error
 
 
 def open_table(path: Path, *, encoding: str = "", delimiter: str = "", remedy: str = "") -> TableFile:
-    """The table in `path`, gzipped, alone in a ZIP archive, or as it is. Encoding and delimiter are found out where
-    they are not given.
+    """The table in `path`, gzipped, alone in a ZIP archive, or as it is, or the Parquet files of a folder. Encoding and
+    delimiter are found out where they are not given.
 
     Raises `DataError` if it is none, has no columns, or two of one name.
     """
     try:
-        with path.open("rb") as file:
-            head = file.read(4)
-        if head == b"PAR1":
-            schema = pq.ParquetFile(path).schema_arrow
-            return with_columns(TableFile(path, tuple(schema.names), bulky=bulky_columns(schema), remedy=remedy))
+        if path.is_dir() or is_parquet(path):
+            shards = open_shards(path)
+            return with_columns(TableFile(path, shards.columns, shards=shards, remedy=remedy))
         encoding = encoding or encoding_of(path)
         delimiter = delimiter or delimiter_of(path, encoding)
         with open_bytes(path) as raw, text_of(raw, encoding) as text:
@@ -125,16 +131,6 @@ def after_separator(text: Iterable[str]) -> Iterator[str]:
     """The lines; for a first one that names the delimiter a blank one, so that the others keep their number."""
     for number, line in enumerate(text):
         yield "\n" if number == 0 and SEPARATOR.fullmatch(line.strip()) else line
-
-
-def bulky_columns(schema: pa.Schema) -> frozenset[str]:
-    """The columns of a Parquet file that hold bytes, such as pictures, or records."""
-    tests = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_fixed_size_binary, pa.types.is_nested)
-    return frozenset(
-        field.name.strip()
-        for field in schema
-        if any(test(field.type) for test in tests) and not pa.types.is_list(field.type)
-    )
 
 
 def with_columns(table: TableFile) -> TableFile:
@@ -241,18 +237,6 @@ def unfit_rows(table: TableFile, unfit: Sequence[tuple[int, int]]) -> DataError:
     return DataError(f"{table.path}: {what}", hint=table.remedy or mend)
 
 
-def parquet_rows(table: TableFile, columns: Sequence[str]) -> Iterator[tuple[int, Cells]]:
-    """The rows of a Parquet file, a batch in memory at a time."""
-    number = 0
-    try:
-        for batch in pq.ParquetFile(table.path).iter_batches(BATCH_ROWS, columns=list(columns)):
-            for row in batch.to_pylist():
-                number += 1
-                yield number, {name: as_text(row[name]).strip() for name in columns}
-    except (OSError, pa.ArrowException) as error:
-        raise broken(table, number, error) from error
-
-
 def broken(table: TableFile, line: int, error: Exception) -> DataError:
     """The error for a file that cannot be read on after `line`."""
     if isinstance(error, UnicodeError):
@@ -275,25 +259,3 @@ def undecodable_line(table: TableFile) -> int:
             except UnicodeDecodeError:
                 break
     return number  # the last one, where the file ends within a letter
-
-
-def as_text(value: Any) -> str:
-    """A Parquet value as a CSV would hold it; whole numbers without .0, a list with pipes between."""
-    if value is None:
-        return ""
-    if isinstance(value, list):
-        return "|".join(map(as_text, value))
-    return plain(str(value)) if isinstance(value, float) else str(value)
-
-
-def plain(cell: str) -> str:
-    """A whole number without its .0 (which is how a column with gaps is saved); anything else as it is."""
-    found = re.fullmatch(r"(-?\d+)\.0+", cell) if cell.endswith("0") and "." in cell else None
-    return found[1] if found else cell
-
-
-def is_missing(cell: str) -> bool:
-    """Whether a cell says that nothing is there: blank, a word for it, or the error of a spreadsheet."""
-    if len(cell) > LONGEST_MISSING:
-        return False
-    return cell.lower() in MISSING or (cell[:1] in "#eE" and SPREADSHEET_ERROR.fullmatch(cell) is not None)

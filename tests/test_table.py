@@ -481,8 +481,8 @@ def test_files_that_are_no_tables(content: bytes, words: str, tmp_path: Path) ->
 
 
 def test_paths_that_do_not_exist(tmp_path: Path) -> None:
-    for path in (tmp_path / "gone.csv", tmp_path):
-        with pytest.raises(DataError, match="cannot be read"):
+    for path, message in ((tmp_path / "gone.csv", "cannot be read"), (tmp_path, "a folder without a Parquet file")):
+        with pytest.raises(DataError, match=message):
             read(TableSpec(path, "t"))
 
 

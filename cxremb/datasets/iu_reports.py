@@ -8,11 +8,12 @@ import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from cxremb.cells import Cells
 from cxremb.datasets.tree import refuse_no_folder
 from cxremb.datasets.views import view_named
 from cxremb.errors import DataError
 from cxremb.ids import clean_id
-from cxremb.tablefile import Cells, open_table
+from cxremb.tablefile import open_table
 from cxremb.types import Image, Study
 
 SECTIONS = ("indication", "comparison", "findings", "impression")

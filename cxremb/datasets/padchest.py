@@ -5,11 +5,12 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from cxremb.cells import is_missing, plain
 from cxremb.datasets.release import FETCH_AGAIN, People, ReleaseFilms, StudiesOnce, require_table
 from cxremb.datasets.tree import without_suffix
 from cxremb.errors import DataError
 from cxremb.ids import clean_id
-from cxremb.tablefile import TableFile, is_missing, plain
+from cxremb.tablefile import TableFile
 from cxremb.types import Collection, Image, LabelSet, Note, NoteCounter, Study, notes_of
 
 NAME = "padchest"

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
+from cxremb.cells import plain
 from cxremb.errors import DataError, name_list
-from cxremb.tablefile import plain
 
 
 def phrases(*lines: str) -> tuple[str, ...]:

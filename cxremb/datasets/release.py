@@ -6,12 +6,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from cxremb.cells import is_missing
 from cxremb.datasets.films import FilmFolder
 from cxremb.datasets.tree import refuse_no_folder
 from cxremb.datasets.views import view_named, view_notes
 from cxremb.errors import DataError
 from cxremb.store.facts import number_of
-from cxremb.tablefile import TableFile, is_missing, open_table
+from cxremb.tablefile import TableFile, open_table
 from cxremb.types import Note, NoteCounter, notes_of
 
 PACKED = ("", ".gz", ".zip")  # as published, or as Kaggle and mirrors pack it

@@ -9,10 +9,12 @@ from cxremb.images.film import (
     digest_file,
     image_size,
     is_tame,
+    packed_facts,
     stamp_of,
 )
 from cxremb.images.frame import ASPECTS, Frame, resize, squash
 from cxremb.images.grey import Grey
+from cxremb.images.packed import is_packed
 
 __all__ = [
     "ASPECTS",
@@ -25,7 +27,9 @@ __all__ = [
     "decode_file",
     "digest_file",
     "image_size",
+    "is_packed",
     "is_tame",
+    "packed_facts",
     "resize",
     "squash",
     "stamp_of",

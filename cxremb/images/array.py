@@ -2,7 +2,6 @@
 
 import io
 import zipfile
-from pathlib import Path
 from typing import IO
 
 import numpy as np
@@ -30,10 +29,9 @@ def decode_array(content: bytes) -> Grey:
     return values.astype(np.uint8, copy=False) if values.dtype == np.uint8 else stretch(values)
 
 
-def array_size(path: Path) -> tuple[int, int]:
+def array_size(file: IO[bytes]) -> tuple[int, int]:
     """(width, height) of the array in a file, from its header."""
-    with path.open("rb") as file:
-        height, width = read_shape(open_array(file))
+    height, width = read_shape(open_array(file))
     return width, height
 
 

@@ -1,7 +1,6 @@
 """A DICOM file as 8-bit grey: dark air, white bone (PS3.3 C.7.6.3). docs/pixels.md has what becomes of each tag."""
 
 import io
-from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
@@ -48,10 +47,9 @@ def first_tag(content: bytes) -> int | None:
     return start if len(tag) == 8 and (little or big) else None
 
 
-def is_uncompressed(path: Path) -> bool:
+def is_uncompressed(file: IO[bytes]) -> bool:
     """Whether a DICOM file says that its pixels are plain values. Raises anything at all for a damaged one."""
-    with path.open("rb") as file:
-        tags = read_tags(file, ["Rows"])
+    tags = read_tags(file, ["Rows"])
     return not tags.file_meta.TransferSyntaxUID.is_compressed
 
 
@@ -87,10 +85,9 @@ def read_tags(file: IO[bytes], only: "Sequence[str] | None" = None) -> "Dataset"
     return tags
 
 
-def dicom_size(path: Path) -> tuple[int, int]:
+def dicom_size(file: IO[bytes]) -> tuple[int, int]:
     """(width, height) from the header."""
-    with path.open("rb") as file:
-        tags = read_tags(file, ("Rows", "Columns"))
+    tags = read_tags(file, ("Rows", "Columns"))
     require(tags, ("Rows", "Columns"))
     return int(tags.Columns), int(tags.Rows)
 

@@ -1,11 +1,12 @@
 """A file into a film: which decoder its first bytes ask for, and the one place where what goes wrong is caught."""
 
 import hashlib
+import io
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 from PIL import UnidentifiedImageError
 
@@ -16,6 +17,7 @@ from cxremb.images.dicom import HEAD, decode_dicom, dicom_size, is_dicom, is_nam
 from cxremb.images.frame import Frame, resize
 from cxremb.images.grey import Decoded, Grey
 from cxremb.images.jpeg import is_jpeg
+from cxremb.images.packed import open_film, packed_bytes, packed_film
 from cxremb.images.picture import decode_picture, picture_size
 
 # Part of every image store's key: change what a pixel becomes and these words must change with it.
@@ -38,9 +40,10 @@ class Stamp(NamedTuple):
 
 
 def stamp_of(path: str) -> Stamp | None:
-    """The stamp of a file; None if there is none."""
+    """The stamp of a film's file; None if there is none."""
+    film = packed_film(Path(path))
     try:
-        found = Path(path).stat()
+        found = (film.file if film else Path(path)).stat()
     except OSError:
         return None
     return Stamp(path, found.st_size, found.st_mtime_ns)
@@ -100,10 +103,11 @@ def one_error(name: str) -> Iterator[None]:
 
 
 def read_bytes(path: Path) -> bytes:
-    """What is in the file. Raises `ImageError` if nothing is, or it cannot be read."""
+    """What is in the file, or the row. Raises `ImageError` if nothing is, or it cannot be read."""
     refuse_no_file(path)
+    film = packed_film(path)
     try:
-        return path.read_bytes()
+        return packed_bytes(film) if film else path.read_bytes()
     except OSError as error:
         raise ImageError(f"cannot be read ({error.strerror})", "restore the file, then embed again", "read") from error
     except ValueError as error:  # a path with a zero byte
@@ -152,18 +156,39 @@ def image_size(path: Path) -> tuple[int, int]:
     """(width, height) in pixels from the header alone. Raises `ImageError` if there is none."""
     with one_error(str(path)):
         refuse_no_file(path)
-        with path.open("rb") as file:
-            head = file.read(HEAD)
-        if is_dicom(head):
-            return dicom_size(path)
-        if is_array(head):
-            return array_size(path)
-        try:
-            return picture_size(path)
-        except UnidentifiedImageError:
-            if not is_named_dicom(path.name):
-                raise
-            return dicom_size(path)
+        with open_film(path) as file:
+            return size_in(file, path.name)
+
+
+def packed_facts(path: Path) -> tuple[str, tuple[int, int] | None]:
+    """SHA-256 of a film in a row, and its (width, height), None without a header, for one reading of the row.
+
+    Raises `ImageError` if it cannot be read.
+    """
+    with one_error(str(path)):
+        content = read_bytes(path)
+    try:
+        with one_error(str(path)):
+            return hashlib.sha256(content).hexdigest(), size_in(io.BytesIO(content), path.name)
+    except ImageError:
+        return hashlib.sha256(content).hexdigest(), None
+
+
+def size_in(file: IO[bytes], name: str) -> tuple[int, int]:
+    """(width, height) by the header of the film in `file`. Raises anything at all for what is none."""
+    head = file.read(HEAD)
+    file.seek(0)
+    if is_dicom(head):
+        return dicom_size(file)
+    if is_array(head):
+        return array_size(file)
+    try:
+        return picture_size(file.read())
+    except UnidentifiedImageError:
+        if not is_named_dicom(name):
+            raise
+        file.seek(0)
+        return dicom_size(file)
 
 
 def is_tame(path: Path) -> bool:
@@ -173,9 +198,10 @@ def is_tame(path: Path) -> bool:
     """
     with suppress(ImageError), one_error(str(path)):  # whoever decodes it says what is wrong
         refuse_no_file(path)
-        with path.open("rb") as file:
+        with open_film(path) as file:
             head = file.read(HEAD)
-        if is_dicom(head):
-            return is_uncompressed(path)
+            file.seek(0)
+            if is_dicom(head):
+                return is_uncompressed(file)
         return is_array(head) or head.startswith(png.MAGIC) or is_jpeg(head)
-    return not path.is_file()
+    return not path.is_file() and packed_film(path) is None

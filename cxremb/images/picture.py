@@ -1,7 +1,6 @@
 """PNG, JPEG, TIFF and whatever else Pillow reads, as 8-bit grey and upright."""
 
 import io
-from pathlib import Path
 
 from PIL import Image as PilImage
 
@@ -24,9 +23,8 @@ def decode_picture(content: bytes, least: int | None) -> Grey:
     return upright(stored, orientation_of(content))
 
 
-def picture_size(path: Path) -> tuple[int, int]:
+def picture_size(content: bytes) -> tuple[int, int]:
     """(width, height) as it is to be looked at, from the header."""
-    content = path.read_bytes()
     if content.startswith(png.MAGIC):
         width, height = png.png_size(content)
     elif jpeg.is_jpeg(content):

@@ -5,7 +5,8 @@ import unicodedata
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from cxremb.errors import DataError
+from cxremb.errors import DataError, name_list
+from cxremb.shards import PART, ROW
 from cxremb.store.facts import RESERVED
 from cxremb.tablefile import TableFile
 
@@ -31,6 +32,10 @@ ROLE_NAMES = {
 }
 
 
+PICTURE = "image"  # a role too, of Parquet: the column with the films as bytes
+PICTURE_NAMES = ("image", "img", "picture", "film", "xray", "image_bytes", "bytes", "png", "jpg", "jpeg", "dicom")
+
+
 @dataclass(frozen=True)
 class Role:
     """A column, and whether somebody said so."""
@@ -45,13 +50,14 @@ def find_roles(table: TableFile, given: Mapping[str, str], taken: Sequence[str])
     taken: columns that hold labels or text, which are not guessed. Raises `DataError` for a role or a column that
     does not exist.
     """
-    unknown = [role for role in given if role not in ROLE_NAMES and role not in RESERVED]
+    unknown = [role for role in given if role not in (*ROLE_NAMES, PICTURE, *RESERVED)]
     if unknown:
-        known = ", ".join((*ROLE_NAMES, *RESERVED))
+        known = ", ".join((*ROLE_NAMES, PICTURE, *RESERVED))
         raise DataError(f"no role is called {unknown[0]!r}", hint=f"--column takes {known}")
     table.require(column for column in given.values() if column)
     roles = {role: Role(column, guessed=False) for role, column in given.items() if column and role in ROLE_NAMES}
-    used = {*taken, *given.values()}
+    made = table.shards.made - {PART} if table.shards else ()
+    used = {*taken, *given.values(), *table.bulky, *made}
     names = {snake(column): column for column in reversed(table.columns) if column and column not in used}
     for role, suggestive in ROLE_NAMES.items():
         found = next((names[name] for name in suggestive if name in names), None)
@@ -60,13 +66,45 @@ def find_roles(table: TableFile, given: Mapping[str, str], taken: Sequence[str])
     return roles
 
 
+def find_picture(table: TableFile, given: Mapping[str, str], *, elsewhere: bool) -> Role | None:
+    """The column with the films as bytes: as given, else the one that its name suggests, or the only record of bytes.
+
+    elsewhere: somebody has said where the films are, so none is guessed. Raises `DataError` for a column of no bytes,
+    and where several could be meant.
+    """
+    known = table.shards.pictures if table.shards else {}
+    if column := given.get(PICTURE):
+        if column not in known:
+            have = f"those are {name_list(list(known), 5)}" if known else "it has none"
+            raise DataError(f"{table.path}: {column!r} is no column of bytes: {have}", hint="--column image=COLUMN")
+        return Role(column, guessed=False)
+    if PICTURE in given or elsewhere or not known:
+        return None
+    suggested = [column for column in known if snake(column) in PICTURE_NAMES]
+    records = [column for column, leaf in known.items() if leaf != column]
+    for group in (suggested, records):
+        if len(group) == 1:
+            return Role(group[0], guessed=True)
+    if not suggested and not records:
+        return None  # bytes of any kind
+    raise DataError(
+        f"{table.path}: several columns may hold films: {name_list(suggested or records, 5)}",
+        hint="say which one does: --column image=COLUMN; or none: --column image=",
+    )
+
+
+def made_columns(table: TableFile) -> frozenset[str]:
+    """The columns that stand for a place in the files, and say nothing of anybody."""
+    return table.shards.made & {PART, ROW} if table.shards else frozenset()
+
+
 def find_facts(table: TableFile, given: Mapping[str, str], taken: Collection[str]) -> dict[str, Role]:
     """Name of a fact -> its column, for every column that is not in `taken`.
 
     The names of `RESERVED` are as given, else found by the usual headings; the others are headings in snake case.
     """
     facts = {name: Role(column, guessed=False) for name, column in given.items() if column and name in RESERVED}
-    used = {*taken, *table.bulky, *(role.column for role in facts.values())}
+    used = {*taken, *table.bulky, *made_columns(table), *(role.column for role in facts.values())}
     rest = [column for column in table.columns if column and column not in used]
     names = {without_accents(snake(column)): column for column in reversed(rest)}
     for name, headings in RESERVED.items():

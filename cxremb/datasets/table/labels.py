@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from cxremb.cells import is_missing, plain
 from cxremb.datasets.polarity import are_answers, binary_of, folded, is_unknown, one_spelling, says_yes
 from cxremb.errors import DataError
-from cxremb.tablefile import is_missing, plain
 from cxremb.types import EXAMPLES, LabelSet, Note
 
 UNCERTAIN = "-1"  # CheXpert's mark, which many tables copy

@@ -5,12 +5,13 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from cxremb.datasets.table.columns import Role, find_facts, find_roles, snake
+from cxremb.cells import Cells, is_missing, plain
+from cxremb.datasets.table.columns import Role, find_facts, find_picture, find_roles, snake
 from cxremb.datasets.table.template import Template, parse_template
 from cxremb.datasets.tree import NOT_GIVEN, without_suffix
 from cxremb.errors import DataError
 from cxremb.ids import clean_id
-from cxremb.tablefile import Cells, TableFile, is_missing, plain
+from cxremb.tablefile import TableFile
 
 CLINICAL = "clinical"  # the section that a template makes
 
@@ -42,6 +43,7 @@ class Layout:
     sections: Mapping[str, str]  # section -> column
     template: Template | None
     facts: Mapping[str, Role]  # name -> column, of all columns that have no role
+    picture: Role | None = None  # the column with the films as bytes
 
     @cached_property
     def of_study(self) -> tuple[str, ...]:
@@ -90,6 +92,12 @@ class Layout:
         """The path a row gives, with / between folders."""
         return self.cell("path", cells).replace("\\", "/")
 
+    def film(self, number: int) -> Path | None:
+        """The path of the film whose bytes stand in row `number`, if any do."""
+        if self.picture is None or self.table.shards is None:
+            return None
+        return self.table.shards.film(number, self.picture.column)
+
     def ids(self, cells: Cells) -> tuple[str, str]:
         """(study id, image id) of a row, "" where it has none. Without a study column, the image is the study."""
         item = clean_id(self.cell("id", cells)) or without_suffix(self.path(cells)).strip("/")
@@ -122,7 +130,11 @@ def lay_out(spec: TableSpec, table: TableFile) -> Layout:
         )
     taken = (*labels, *texts.values(), *pre_read.values())
     roles = find_roles(table, spec.columns, taken)
-    has_images = "path" in roles or spec.images is not None
+    picture = find_picture(table, spec.columns, elsewhere=spec.images is not None or bool(spec.columns.get("path")))
+    if picture and table.shards and not {"id", "path"} & roles.keys() and "id" not in spec.columns:
+        column = table.shards.id_column(picture.column)
+        roles["path" if column.endswith(".path") else "id"] = Role(column, guessed=True)
+    has_images = "path" in roles or spec.images is not None or picture is not None
     if not ({"id", "path"} & roles.keys() or ("study" in roles and not has_images)):
         raise DataError(
             f"{table.path}: no column says which image or study a row is; it has {', '.join(map(repr, table.columns))}",
@@ -130,7 +142,7 @@ def lay_out(spec: TableSpec, table: TableFile) -> Layout:
         )
     sections = section_names([*texts.items(), *pre_read.items()], template)
     facts = find_facts(table, spec.columns, {*taken, *(role.column for role in roles.values())})
-    return Layout(table, roles, has_images, labels, sections, template, facts)
+    return Layout(table, roles, has_images, labels, sections, template, facts, picture)
 
 
 def label_options(given: Iterable[str], columns: Sequence[str]) -> dict[str, str | None]:

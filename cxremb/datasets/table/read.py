@@ -4,7 +4,9 @@ from collections import Counter
 from collections.abc import Iterator, Set
 from itertools import islice
 
+from cxremb.cells import Cells, plain
 from cxremb.datasets.films import FilmFolder
+from cxremb.datasets.table.columns import PICTURE
 from cxremb.datasets.table.labels import UNCERTAIN, label_sets, says_nothing, study_labels
 from cxremb.datasets.table.layout import CLINICAL, Layout, TableSpec, lay_out, section_options
 from cxremb.datasets.table.people import PeopleNotes
@@ -14,12 +16,13 @@ from cxremb.datasets.views import view_named, view_notes
 from cxremb.errors import DataError
 from cxremb.store.facts import RESERVED
 from cxremb.store.layout import BEFORE_READING
-from cxremb.tablefile import Cells, open_table, plain
+from cxremb.tablefile import open_table
 from cxremb.types import EXAMPLES, Collection, Image, Note, NoteCounter, Study, notes_of, part_named
 
 NAME = "table"
 OFFICIAL = "official"  # the split that a column of parts makes
 NOT_HERE = "listed images that are not on disk"
+NO_BYTES = "rows that hold no bytes of a film"
 TWICE = "images that name the same file as another"
 NO_PATIENT = "studies without a patient"
 NO_TEXT = "studies without any of the texts"
@@ -30,6 +33,7 @@ NOTHING_KEPT = "columns of which nothing is kept: blank, without a heading, or o
 BEYOND = "studies with infinite readings in the columns of --text-template"
 HINTS = {
     NOT_HERE: "they stay listed; a path is relative to --images, else to the table; a name may be anywhere in --images",
+    NO_BYTES: "they stay listed, without a film",
     TWICE: "both kept: one film counts twice",
     NO_PATIENT: "each is its own: leakage through them cannot be ruled out",
     NO_TEXT: "kept: they have no text vector",
@@ -120,15 +124,15 @@ def images(found: Survey, films: FilmFolder, notes: list[Note]) -> Iterator[Imag
     of_file: dict[str, tuple[str, str]] = {}  # file -> the image and patient that it is
     own = layout.fact_columns if layout.facts_of_images else []
     said, people = set[str](), PeopleNotes(frozenset(layout.facts) & {"sex", "age"})
-    for _, row in layout.rows([*dict.fromkeys((*layout.of_image, *own))]):
+    for number, row in layout.rows([*dict.fromkeys((*layout.of_image, *own))]):
         study, image = layout.ids(row)
         if not image or image in known:
             continue
         known.add(image)
         place = layout.path(row)
-        path = films.find(place or image, is_path=bool(place))
+        path = layout.film(number) or films.find(place or image, is_path=bool(place))
         if path is None:
-            counted[NOT_HERE].add(place or image)
+            counted[NO_BYTES if layout.picture else NOT_HERE].add(place or image)
         patient = layout.patient(found.merged.get(study, row)) or study
         first = of_file.setdefault(str(path), (image, patient)) if path else (image, patient)
         if first[1] != patient:
@@ -155,8 +159,10 @@ def unkept_columns(layout: Layout, said: Set[str]) -> list[Note]:
     """A note on the columns without a role of which nothing is kept. said: the facts that some row has."""
     table = layout.table
     unread = [f"column {place} (no heading)" for place, name in enumerate(table.columns, 1) if not name]
-    unread += sorted(table.bulky.difference(layout.used, layout.fact_columns))
-    blank = [it.column for name, it in layout.facts.items() if name not in said]
+    shown = [layout.picture.column] if layout.picture else []
+    unread += sorted(table.bulky.difference(layout.used, layout.fact_columns, shown))
+    made = table.shards.made if table.shards else ()
+    blank = [it.column for name, it in layout.facts.items() if name not in said and it.column not in made]
     return notes_of(NoteCounter(NOTHING_KEPT, "", len(unread) + len(blank), [*blank, *unread][:EXAMPLES]))
 
 
@@ -187,6 +193,7 @@ def source(spec: TableSpec, layout: Layout) -> dict[str, str]:
         "template": spec.template or "",
         "facts": ", ".join(it.column for name, it in layout.facts.items() if name not in RESERVED),
     }
+    picture = {PICTURE: layout.picture} if layout.picture else {}
     reserved = {name: it for name, it in layout.facts.items() if name in RESERVED}
     return {
         "adapter": NAME,
@@ -195,7 +202,7 @@ def source(spec: TableSpec, layout: Layout) -> dict[str, str]:
         **({"images": str(spec.images.resolve())} if spec.images else {}),
         **{
             role: f"column {it.column}{' (guessed)' if it.guessed else ''}"
-            for role, it in {**layout.roles, **reserved}.items()
+            for role, it in {**picture, **layout.roles, **reserved}.items()
         },
         **{what: value for what, value in used.items() if value},
     }

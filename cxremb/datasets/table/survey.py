@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from cxremb.cells import Cells
 from cxremb.datasets.table.labels import LabelCells, LabelColumn, label_column, says_nothing
 from cxremb.datasets.table.layout import Layout
 from cxremb.errors import DataError
 from cxremb.ids import clean_id, id_notes, merged_by_rounding, spellings
-from cxremb.tablefile import Cells
+from cxremb.images import digest_file
 from cxremb.types import Note, NoteCounter, notes_of, part_named
 
 IdRows = dict[str, dict[str, tuple[int, int]]]  # role -> id -> its first row, and how many it has
@@ -130,7 +131,21 @@ def first_of_image(layout: Layout, cells: Cells, number: int, *, images: FirstRo
             f"than in {layout.table.place(number)}",
             hint="correct the table: one row an image; or name a column of unique ids with --column id=COLUMN",
         )
+    if first != number:
+        refuse_two_films(layout, image, first, number=number)
     return first == number
+
+
+def refuse_two_films(layout: Layout, image: str, first: int, *, number: int) -> None:
+    """Raises `DataError` if two rows of one image hold two films: other bytes."""
+    films = [layout.film(first), layout.film(number)]
+    if len({digest_file(film) if film else "" for film in films}) > 1:
+        raise DataError(
+            f"{layout.table.path}: image {image} has other bytes in {layout.table.place(first)} than in "
+            f"{layout.table.place(number)}",
+            hint="one film, one id: name a column of unique ids with --column id=COLUMN; "
+            "or, for the place of each row, --column id=row",
+        )
 
 
 def count_cells(layout: Layout, cells: Cells, labels: list[LabelCells], *, found: Counters) -> None:

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
+from cxremb.cells import plain
 from cxremb.errors import DataError
-from cxremb.tablefile import plain
 
 FIELD = re.compile(r"\{([^{}]*)\}")
 # Where a clause ends (comma, semicolon) or a sentence does; never inside a field, whose name may hold either.
