@@ -114,7 +114,7 @@ def medmnist(folder: Path) -> None:
 
 
 def tables(folder: Path) -> None:
-    """`data.csv` in the manner of Hannover, whose films lie in `png/` too, and `reports.parquet`."""
+    """`data.csv` in the manner of Hannover, whose films lie in `png/` too, `reports.parquet`, and films as bytes."""
     rows = []
     for number in range(40):
         name, found = f"{number:08x}", number % 2 == 0
@@ -128,6 +128,15 @@ def tables(folder: Path) -> None:
     accession, findings = zip(*((row["uid"], row["findings"] or None) for row in studies()), strict=True)
     columns = {"accession": accession, "findings": findings, "impression": [row["impression"] for row in studies()]}
     pq.write_table(pa.table(columns), folder / "reports.parquet")
+    (folder / "hub").mkdir()
+    for part, first in (("train", 0), ("test", 20)):
+        rows = []
+        for seed in range(first, first + 12):
+            save(folder / "one.png", seed, seed % 2 == 1)
+            said = {"label": ["normal", "opacity"][seed % 2], "patient_id": str(seed)}
+            rows.append({"image": {"bytes": (folder / "one.png").read_bytes(), "path": None}, **said})
+        (folder / "one.png").unlink()
+        pq.write_table(pa.Table.from_pylist(rows), folder / "hub" / f"{part}-00000-of-00001.parquet")
 
 
 def folders(folder: Path) -> None:

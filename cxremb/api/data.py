@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from cxremb.api.places import data_set, remark, store_root
 from cxremb.catalog import Added, add_collection
+from cxremb.datasets.brought import is_brought, kept_rows
 from cxremb.datasets.table import read as read_table
 from cxremb.errors import DataError, EncoderError, StoreError, did_you_mean
 from cxremb.features import Features, Inputs
@@ -49,7 +50,7 @@ PATHS = ("images", "reports", "projections")  # options that are paths
 
 def add(
     kind: str,
-    path: str | Path,
+    path: Any,
     *,
     name: str | None = None,
     root: str | Path | None = None,
@@ -59,24 +60,32 @@ def add(
     """What was added, with its counts: a collection of images, reports or both, read and kept as a data set.
 
     kind: iu_xray, mimic_cxr, chexpert, nih, padchest, vindr, rsna, siim, brax, kermany, medmnist, table, folder or
-    dicom. path: the folder or file that `cxremb data add KIND` takes; of iu_xray, its reports. name: of the data set;
-    folder, dicom and table need one. options: those of the command, such as images= and projections= of iu_xray,
-    patient_pattern= of folder. Its notes go to the logger `cxremb` too. Raises `DataError` for an unknown kind or
-    option, and what the reader raises.
+    dicom. path: the folder or file that `cxremb data add KIND` takes; of iu_xray, its reports; of a table also one in
+    memory: of pandas, Polars or Arrow, a `datasets.Dataset` or `DatasetDict`, or a data set of torchxrayvision. Its
+    rows are kept as Parquet below the store root. name: of the data set; folder, dicom and table need one. options:
+    those of the command, such as images= and projections= of iu_xray, patient_pattern= of folder. Its notes go to the
+    logger `cxremb` too. Raises `DataError` for an unknown kind or option, and what the reader raises.
     """
     if kind not in KINDS:
         near = did_you_mean(kind, KINDS)
         raise DataError(f"no kind of collection {kind!r}", hint=f"{near}known are {', '.join(KINDS)}")
-    place, main = KINDS[kind]
-    module, _, function = place.partition(":")
+    reader, main = KINDS[kind]
+    module, _, function = reader.partition(":")
     read: Callable[..., Any] = getattr(import_module(module), function)
-    own = {"name": name, "progress": progress, "unpack_to": store_root(root) / "unpacked" / (name or Path(path).stem)}
+    in_memory = is_brought(path)
+    if in_memory and kind != "table":
+        raise DataError(f"add {kind}: a {type(path).__name__} is no path", hint='tables in memory are added as "table"')
+    unpacked = store_root(root) / "unpacked" / (name or ("" if in_memory else Path(path).stem))
+    own = {"name": name, "progress": progress, "unpack_to": unpacked}
     known = inspect.signature(read).parameters
     if unknown := [option for option in options if option not in known or option in own]:
         names = [option for option in known if option not in (main, *own)]
         raise DataError(f"add {kind}: no option {unknown[0]!r}", hint=f"known are {', '.join(names) or 'none'}")
     if name is None and "name" in known and known["name"].default is inspect.Parameter.empty:
         raise DataError(f"add {kind}: the data set needs a name", hint='such as name="films"')
+    if in_memory:
+        with kept_rows(path, unpacked) as (place, about):
+            return add(kind, place, name=name, root=root, progress=progress, **{**about, **options})
     given = {
         main: Path(path),
         **options,

@@ -95,7 +95,9 @@ def medmnist(
 @app.command("table")
 def table(
     name: NewName,
-    file: Annotated[Path, typer.Option("--table", help="CSV or Parquet: a row an image, or a report.")],
+    file: Annotated[
+        Path, typer.Option("--table", help="CSV, Parquet, or a folder of Parquet files: a row an image, or a report.")
+    ],
     images: Annotated[
         Path | None, typer.Option(help="Folder of image files: paths are relative to it, ids are looked up in it.")
     ] = None,
@@ -103,9 +105,8 @@ def table(
         list[str] | None,
         typer.Option(
             metavar="ROLE=COLUMN",
-            help="What a column is: id, path, patient, study, view, part, sex, age, birth_year, day, site, scanner, "
-            "race or insurance. "
-            "The rest is guessed; ROLE= for none.",
+            help="What a column is: id, path, image (bytes), patient, study, view, part, sex, age, birth_year, day, "
+            "site, scanner, race or insurance. The rest is guessed; ROLE= for none.",
         ),
     ] = None,
     label: Annotated[
