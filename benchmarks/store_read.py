@@ -25,7 +25,8 @@ from cxremb.embedding.encode import Log
 from cxremb.embedding.parts import PartWriter
 from cxremb.embedding.plan import describe_part
 from cxremb.store.manifest import Manifest, Recipe, publish
-from cxremb.store.reader import Store, halves
+from cxremb.store.matrices import halves
+from cxremb.store.reader import Store
 
 
 def make_store(folder: Path, rows: int, dim: int) -> Store:

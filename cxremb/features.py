@@ -16,8 +16,9 @@ from cxremb.embedding.trained_on import TuningPatients, store_trained_on
 from cxremb.errors import DataError
 from cxremb.labels import Labels, read_labels
 from cxremb.store.dataset import Dataset
+from cxremb.store.matrices import Matrix
 from cxremb.store.outdated import outdated, rows_with, text_contents
-from cxremb.store.reader import Matrix, Store
+from cxremb.store.reader import Store
 from cxremb.store.texts import KEEP, REPORT, text_role
 from cxremb.tabular import Tabular
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 FRONTAL = ("frontal", "pa", "ap")  # how a frontal view starts, in lower case
 CHOICES = {"views": ("all", "frontal"), "unit": (None, "image", "study"), "missing": ("drop", "keep")}
+
+GATHERED = 4096  # rows that are read at once
 
 Ids = NDArray[np.str_]
 Flags = NDArray[np.bool_]
@@ -260,8 +263,10 @@ def vectors_missing(found: Mapping[str, tuple[Matrix, Places]], inputs: Inputs) 
 def gather(matrix: Matrix, rows: Places) -> Block:
     """(*rows.shape, dim) float32; zeros where there is none. Only these rows are read from disk."""
     block = np.zeros((*rows.shape, matrix.vectors.shape[1]), dtype=np.float32)
-    there = rows >= 0
-    block[there] = matrix.vectors[rows[there]]
+    for start in range(0, len(rows), GATHERED):  # else another half of the block would be held beside it
+        here, into = rows[start : start + GATHERED], block[start : start + GATHERED]
+        there = here >= 0
+        into[there] = matrix.vectors[here[there]]
     return block
 
 

@@ -7,6 +7,8 @@ import pytest
 import torch
 from sklearn.linear_model import Ridge
 
+from cxremb.errors import TrainError
+from cxremb.training import inputs
 from cxremb.training.data import Member, Rows
 from cxremb.training.heads import HEADS
 from cxremb.training.inputs import measure_scaling, tensors_of
@@ -35,6 +37,29 @@ def planted(image: float, text: float, n: int = 160, dims=(40, 24), seed: int = 
 def scales_of(rows: Rows, seed: int = 0) -> dict[str, float]:
     table, every = tensors_of(rows, FUSION), torch.arange(len(rows.y))
     return block_scales(table, every, measure_scaling(table, every, standardise=True), seed=seed)
+
+
+def test_moments_are_those_of_what_is_there_however_many_rows_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(5)
+    y, films = (np.arange(50) % 2).astype(float)[:, None], rng.normal(3, 2, (50, 3, 8)).astype(np.float32)
+    films[..., 2] = 7.0
+    there = rng.random((50, 3)) < 0.6
+    texts, told = rng.normal(-1, 0.1, (50, 5)).astype(np.float32), rng.random(50) < 0.9
+    blocks, present = {"image": films, "text": texts}, {"image": there, "text": told}
+    rows = Rows(blocks, present, y, "binary", np.arange(50).astype(str))
+    head = HEADS["attention"]
+    train = rng.permutation(50)[:30]
+    for chunk in (65_536, 7):
+        monkeypatch.setattr(inputs, "CHUNK", chunk)
+        found = measure_scaling(tensors_of(rows, head), torch.from_numpy(train), standardise=True)
+        values = [blocks[name][train][present[name][train]].astype(float) for name in head.blocks]
+        mean, scale = (np.concatenate([getattr(one, what)(axis=0) for one in values]) for what in ("mean", "std"))
+        np.testing.assert_allclose(found["mean"], mean, rtol=1e-6)
+        np.testing.assert_allclose(found["scale"], np.where(scale > 1e-6, scale, 1), rtol=1e-6)
+        broken = films.copy()
+        broken[[3, 30, 49], 1, 1] = np.nan, np.inf, np.nan
+        with pytest.raises(TrainError, match=r"3 of 50 rows"):
+            tensors_of(replace(rows, blocks={**blocks, "image": broken}), head)
 
 
 def test_press_is_leaving_out_one_by_one():

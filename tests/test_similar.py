@@ -16,7 +16,7 @@ from cxremb.alignment.publish import partner, read_projection, source_of
 from cxremb.api.data import embed, open_store
 from cxremb.catalog import add_collection
 from cxremb.similarity import cosines as module
-from cxremb.similarity.cosines import cosines
+from cxremb.similarity.cosines import candidates, cosines, rough_cosines
 from cxremb.store.dataset import Dataset, open_dataset
 from cxremb.store.reader import list_stores
 
@@ -100,6 +100,29 @@ def test_blocks_and_rows_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None
     for row in (0, 50, 102):
         each = [x[row] @ one / np.linalg.norm(x[row]) / np.linalg.norm(one) for one in q]
         assert whole[row] == pytest.approx(max(each), abs=1e-9)
+
+
+@pytest.mark.parametrize("count", [1, 10, 103])
+@pytest.mark.parametrize("block", [7, 512])
+def test_no_neighbour_is_lost_to_a_rough_look(count: int, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of vectors so alike that float32 cannot order them, and of others; some rows are not asked for, one is zeros."""
+    monkeypatch.setattr(module, "ROUGH_ROWS", block)
+    rng = np.random.default_rng(1)
+    for spread in (1.0, 1e-3):
+        vectors = (1 + spread * rng.standard_normal((150, 640))).astype(np.float16)
+        vectors[5], vectors[90] = 0, vectors[17]
+        rows = np.setdiff1d(np.arange(150), rng.choice(150, 47, replace=False))
+        exact = cosines(vectors, vectors[17:19], rows)
+        wanted = rows[exact >= np.sort(exact)[-count]]
+        found = candidates(vectors, vectors[17:19], rows, count=count)
+        assert set(wanted) <= set(found) <= set(rows)
+        assert found.tolist() == sorted(found)
+        if spread == 1 and count < 103:
+            assert len(found) < 103 / 2  # else nothing was saved
+        rough = rough_cosines(vectors, module.unit(vectors[17:19]).astype(np.float32), rows)
+        there = exact > -np.inf
+        assert rough[there] == pytest.approx(exact[there], abs=1e-5)
+        assert (rough == -np.inf).tolist() == (~there).tolist()
 
 
 def test_a_file_is_encoded_as_the_store_was(root: Path, tmp_path: Path) -> None:

@@ -22,7 +22,8 @@ from cxremb.errors import StoreError, reason
 from cxremb.store.dataset import Dataset
 from cxremb.store.files import replace_file, replace_table
 from cxremb.store.manifest import Recipe
-from cxremb.store.reader import Store, halves, list_stores, open_store
+from cxremb.store.matrices import halves
+from cxremb.store.reader import Store, list_stores, open_store
 from cxremb.store.texts import MARKS
 
 POOLING = "projected"

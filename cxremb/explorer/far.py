@@ -12,7 +12,8 @@ from cxremb.inference.distance import NEIGHBOUR, TRAIN_ROWS, distances, drawn, p
 from cxremb.splits.stored import StoredSplit, by_patients_of_now, fold_parts, read_split
 from cxremb.store.dataset import Dataset
 from cxremb.store.maps import DISTANCES, write_distances
-from cxremb.store.reader import Matrix, Store
+from cxremb.store.matrices import Matrix
+from cxremb.store.reader import Store
 
 BLOCK_ROWS = 2048  # test rows between two words on how far it is
 

@@ -25,7 +25,7 @@ from cxremb.labels import read_labels
 from cxremb.predictions import Predictions
 from cxremb.similarity.cosines import cosines_to, nearest_rows
 from cxremb.store.dataset import Dataset
-from cxremb.store.reader import Matrix
+from cxremb.store.matrices import Matrix
 
 NEIGHBOUR = 10  # the one whose distance counts
 ALARMS = 0.05  # share of ordinary films that may be called unusual

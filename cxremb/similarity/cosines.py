@@ -1,7 +1,11 @@
 """Cosines of stored vectors to a few, and distances to the k-th nearest: exact, in blocks, no index."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 from numpy.typing import NDArray
+
+from cxremb.encoders.base import usable_cores
 
 Halves = NDArray[np.float16]
 Doubles = NDArray[np.float64]
@@ -9,6 +13,7 @@ Doubles = NDArray[np.float64]
 BLOCK_ROWS = 4096  # rows as float64 at once: 42 MB of 1,280 columns
 DIGITS = 9  # of a cosine that count: the last ones depend on where in a block a row stands, and would order ties
 QUERIES = 256  # compared with a block at once
+ROUGH_ROWS = 512  # rows as float32 at once: 2.6 MB of 1,280 columns, which stay in a cache
 NOTHING = -np.inf  # the cosine to a vector of zeros, which no store holds that cxremb wrote
 
 
@@ -32,6 +37,46 @@ def cosines(vectors: Halves, queries: Halves, rows: NDArray[np.int64] | None = N
         nearest = (block @ towards.T).max(axis=1)
         found[start : start + BLOCK_ROWS] = np.where(length > 0, nearest / np.where(length > 0, length, 1.0), NOTHING)
     return np.round(found, DIGITS)
+
+
+def candidates(vectors: Halves, queries: Halves, rows: NDArray[np.int64], *, count: int) -> NDArray[np.int64]:
+    """Those of `rows` that can be among the `count` nearest, or as near as the last of them, in the order of `rows`.
+
+    Told from cosines in float32, a tenth of the time of `cosines`, on all processors. They are off by at most
+    `dim * eps` or so (a sum of `dim` products, and two lengths), so who is four times that behind is out.
+    """
+    if count >= len(rows):
+        return rows
+    rough = rough_cosines(vectors, unit(queries).astype(np.float32), rows)
+    margin = 4 * vectors.shape[1] * np.finfo(np.float32).eps
+    last = np.partition(rough, len(rows) - count)[len(rows) - count]
+    return np.asarray(rows[rough >= last - margin])
+
+
+def rough_cosines(vectors: Halves, towards: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    """(m,) the cosine of each of `rows`, which ascend, to the nearest of `towards`, in float32 throughout.
+
+    towards: (q, dim) of length 1.
+    """
+    found = np.empty(len(rows), np.float32)
+
+    def some(starts: range) -> None:
+        block = np.empty((ROUGH_ROWS, vectors.shape[1]), np.float32)
+        for start in starts:
+            here = rows[start : start + ROUGH_ROWS]
+            values = block[: len(here)]
+            follow = here[-1] - here[0] == len(here) - 1  # a slice of the file is not copied first
+            np.copyto(values, vectors[here[0] : here[-1] + 1] if follow else vectors[here])
+            length = np.sqrt(np.einsum("ij,ij->i", values, values))
+            near = (values @ towards.T).max(axis=1)
+            found[start : start + ROUGH_ROWS] = np.where(length > 0, near / np.where(length > 0, length, 1), NOTHING)
+
+    workers = usable_cores()
+    share = ROUGH_ROWS * max(1, -(-len(rows) // (ROUGH_ROWS * workers)))  # each reads one stretch of the file
+    with ThreadPoolExecutor(workers) as pool:
+        shares = [range(first, min(first + share, len(rows)), ROUGH_ROWS) for first in range(0, len(rows), share)]
+        list(pool.map(some, shares))
+    return found
 
 
 def cosines_to(vectors: Halves, queries: Halves, rows: NDArray[np.int64]) -> NDArray[np.float32]:

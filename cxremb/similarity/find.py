@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from cxremb.errors import DataError
 from cxremb.labels import read_labels
 from cxremb.similarity.conditions import items_that
-from cxremb.similarity.cosines import NOTHING, cosines
+from cxremb.similarity.cosines import NOTHING, candidates, cosines
 from cxremb.similarity.people import hanging_together, owners, patients_of
 from cxremb.similarity.query import Asked, Query, query_of
 from cxremb.similarity.stores import WORDS, Wanted, holding, section_of, stores_for
 from cxremb.store.dataset import Dataset
+from cxremb.store.matrices import Matrix
 from cxremb.store.outdated import text_contents
-from cxremb.store.reader import Matrix
 from cxremb.tabular import Tabular
 from cxremb.types import Progress, unwatched
 
@@ -113,6 +113,7 @@ def nearest(
     matrix: Matrix, queries: NDArray[np.float16], rows: NDArray[np.int64], *, limit: int
 ) -> list[tuple[float, str]]:
     """(cosine, item) of the nearest of some rows of a store, and of all that are as near as the last of them."""
+    rows = candidates(matrix.vectors, queries, rows, count=limit)
     similarity = cosines(matrix.vectors, queries, rows)
     near = similarity > NOTHING
     if near.sum() > limit:

@@ -17,7 +17,8 @@ from cxremb.store.expected import refuse_links
 from cxremb.store.files import sha256_of
 from cxremb.store.layout import is_embeddings
 from cxremb.store.manifest import Manifest, Part, manifest_paths, read_manifest
-from cxremb.store.reader import Store, halves, matrix_of, matrix_path, read_matrix
+from cxremb.store.matrices import halves, matrix_path, read_matrix
+from cxremb.store.reader import Store
 from cxremb.types import Progress, unwatched
 
 IDENTITY = ["item_id", "section", "pooling"]
@@ -165,13 +166,12 @@ def check_version(folder: Path, manifest: Manifest) -> Iterator[Problem]:
 def check_cache(store: Store) -> Iterator[Problem]:
     """Matrices that readers keep in `cache/` and that are not those of the parts: one from elsewhere may not be."""
     folder = matrix_path(store.folder.parents[1] / "cache", store.manifest, "", pooling="").parent
-    rows = store.table() if folder.is_dir() and store.manifest.parts else None
-    for section in store.sections if rows else ():
+    for section in store.sections if folder.is_dir() and store.manifest.parts else ():
         for pooling in store.manifest.recipe.poolings:
             path = matrix_path(folder.parents[1], store.manifest, section, pooling=pooling)
             if (kept := read_matrix(path, store.dim)) is None:
                 continue
-            true = matrix_of(rows, section, pooling, dim=store.dim)
+            true = store.read_section(section, pooling)
             same_rows = kept.ids.equals(true.ids) and kept.contents.equals(true.contents)
             if not (same_rows and np.array_equal(kept.vectors, true.vectors)):
                 yield Problem(str(path), "not the vectors of the store's parts", f"remove {folder}: it is made again")

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from cxremb.errors import StoreError, reason
 from cxremb.store.dataset import Dataset
 from cxremb.store.layout import BEFORE_READING, JOINED, PRE_READ
-from cxremb.store.reader import Matrix, Store, list_stores
+from cxremb.store.matrices import Matrix
+from cxremb.store.reader import Store, list_stores
 from cxremb.store.texts import REPORT, report_texts
 from cxremb.store.views import Holdings, create_views
 

@@ -1,83 +1,27 @@
-"""Vectors out of a store: the current version of each, by id, through a memory-mapped matrix in `cache/`."""
+"""Vectors out of a store: the current version of each, by id."""
 
-import hashlib
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from cxremb import images
 from cxremb.errors import StoreError, did_you_mean, name_list, reason
 from cxremb.store.dataset import Dataset, open_dataset
-from cxremb.store.files import replace_file, replace_table
 from cxremb.store.layout import is_embeddings
 from cxremb.store.manifest import Manifest, latest_manifest, manifest_paths, read_manifest
+from cxremb.store.matrices import Matrix, halves, matrix_path, of_section, read_matrix, write_matrix
 from cxremb.store.scans import quoted
 from cxremb.store.texts import KEEP, place, way_of
 from cxremb.tabular import Tabular
 
 if TYPE_CHECKING:
     import torch
-
-
-@dataclass(frozen=True)
-class Matrix:
-    """n vectors and whose they are. `vectors` is float16 of shape (n, dim), read from disk as it is used."""
-
-    ids: pa.Array  # (n,) strings
-    contents: pa.Array  # (n,) strings: SHA-256 of what was encoded
-    vectors: NDArray[np.float16]
-
-    def rows(self, ids: Sequence[str]) -> NDArray[np.int64]:
-        """(m,) the row of each id, -1 where it has none."""
-        found = pc.index_in(pa.array(ids, self.ids.type), value_set=self.ids)
-        rows: NDArray[np.int64] = found.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
-        return rows
-
-
-def matrix_path(cache: Path, manifest: Manifest, section: str, *, pooling: str) -> Path:
-    """Where it lies. The name follows from the parts' digests, so no other version's matrix is ever taken for it."""
-    parts = hashlib.sha256("".join(part.sha256 for part in manifest.parts).encode()).hexdigest()[:12]
-    return cache / "vectors" / f"{manifest.recipe.store}-{parts}" / f"{quote(section, safe='+')}.{pooling}.npy"
-
-
-def read_matrix(path: Path, dim: int) -> Matrix | None:
-    """What an earlier reader left there; None if it is not there or not whole."""
-    try:
-        vectors = np.load(path, mmap_mode="r")
-        table = pq.read_table(path.with_suffix(".parquet"), memory_map=True)
-        ids, contents = (table[name].combine_chunks() for name in ("item_id", "content"))
-    except (OSError, ValueError, KeyError, pa.ArrowException):  # the key: an older cxremb left it
-        return None
-    whole = vectors.shape == (len(ids), dim) and vectors.dtype == np.float16
-    return Matrix(ids, contents, vectors) if whole else None
-
-
-def matrix_of(table: pa.Table, section: str, pooling: str, *, dim: int) -> Matrix:
-    """The vectors of one section and pooling out of all rows of a store."""
-    rows = table.filter(pc.and_(pc.equal(table["section"], section), pc.equal(table["pooling"], pooling)))
-    ids, contents = (rows[name].combine_chunks() for name in ("item_id", "content"))
-    return Matrix(ids, contents, halves(rows["embedding"], dim))
-
-
-def write_matrix(path: Path, matrix: Matrix) -> None:
-    """Keep it for the next reader. A root that cannot be written costs that reader time and nothing else."""
-
-    def write(draft: Path) -> None:
-        with draft.open("wb") as file:
-            np.save(file, matrix.vectors)
-
-    with suppress(StoreError):
-        replace_table(path.with_suffix(".parquet"), pa.table({"item_id": matrix.ids, "content": matrix.contents}))
-        replace_file(path, write)  # last: without it there is no matrix
 
 
 DECODER = "decoder"  # in the recipe's input of stores of films
@@ -185,7 +129,13 @@ class Store(Tabular):
 
     def table(self, columns: list[str] | None = None) -> pa.Table:
         """All rows of this version, in the order they were written. Raises `StoreError` if a part is damaged."""
-        tables = []
+        tables = list(self.parts(columns))
+        if not tables:
+            raise StoreError(f"{self.name}: holds no vectors", hint='see why: `cxremb sql "from failures"`')
+        return pa.concat_tables(tables)
+
+    def parts(self, columns: list[str] | None = None) -> Iterator[pa.Table]:
+        """The same, part by part."""
         for path, part in zip(self.part_paths, self.manifest.parts, strict=True):
             again = f"`cxremb store rm {self.name} --yes`, then `cxremb embed --model {self.encoder}`"
             try:
@@ -196,10 +146,7 @@ class Store(Tabular):
                 raise StoreError(f"{path}: cannot be read ({reason(error)})", hint=again) from error
             if not whole:
                 raise StoreError(f"{path}: not the {part.rows:,} rows of {self.dim} dimensions of its version", again)
-            tables.append(table)
-        if not tables:
-            raise StoreError(f"{self.name}: holds no vectors", hint='see why: `cxremb sql "from failures"`')
-        return pa.concat_tables(tables)
+            yield table
 
     def load(self, section: str = "image", pooling: str | None = None) -> Matrix:
         """The vectors of one section and pooling, memory-mapped: read from the parts once, from `cache/` after that."""
@@ -207,9 +154,20 @@ class Store(Tabular):
         path = matrix_path(self.folder.parent.parent / "cache", self.manifest, section, pooling=pooling)
         if kept := read_matrix(path, self.dim):
             return kept
-        found = matrix_of(self.table(), section, pooling, dim=self.dim)
+        found = self.read_section(section, pooling)
         write_matrix(path, found)
         return found
+
+    def read_section(self, section: str, pooling: str) -> Matrix:
+        """The same, from the parts: one after the other, so that no vector is in memory twice."""
+        names = ["section", "pooling"]
+        rows = of_section(self.table(["item_id", "content", *names]), section, pooling)
+        vectors, start = np.empty((len(rows), self.dim), np.float16), 0
+        for part in self.parts([*names, "embedding"]):
+            block = halves(of_section(part, section, pooling)["embedding"], self.dim)
+            vectors[start : start + len(block)] = block
+            start += len(block)
+        return Matrix(rows["item_id"].combine_chunks(), rows["content"].combine_chunks(), vectors)
 
     def vectors(self, section: str = "image", pooling: str | None = None) -> tuple[list[str], NDArray[np.float32]]:
         """(item ids, vectors of shape (n, dim)) of one section and pooling, in the same order.
@@ -257,13 +215,6 @@ class Store(Tabular):
         vector = f"embedding::FLOAT[{self.dim}] AS embedding"  # a Parquet list loses its fixed size on reading
         view = f"CREATE VIEW store AS SELECT * REPLACE ({vector}) FROM read_parquet([{files}])"
         return selected(self.folder.resolve(), view, text)
-
-
-def halves(column: pa.ChunkedArray, dim: int) -> NDArray[np.float16]:
-    """An embedding column as float16 of shape (n, dim)."""
-    values = [np.asarray(chunk.flatten()) for chunk in column.chunks]  # no nulls: the schema forbids them
-    flat = np.concatenate(values) if values else np.empty(0, np.float16)
-    return flat.reshape(-1, dim)
 
 
 def list_stores(dataset: Dataset) -> list[Store]:

@@ -17,6 +17,7 @@ from cxremb.training.modules import Batch
 # Standard deviations. A unit of the encoder that is silent on nearly every training row has next to no spread, and one
 # other row that wakes it would stand hundreds of deviations out and decide the loss of its whole fold.
 LIMIT = 10.0
+CHUNK = 65_536  # rows that are looked at together: 340 MB of 1,280 columns
 
 # As a head's weights have them: `mean` and `scale` (dim,), of its blocks side by side; `limit` (): the deviations at
 # which values stop, infinite where inputs go in as they are.
@@ -90,8 +91,9 @@ def check_block(name: str, rows: Rows, *, bag: bool) -> None:
             f"{name} has shape {block.shape} and its mask {present.shape}",
             hint="a row of a head of kind attention is a study with (views, dim); of the others a vector",
         )
-    if not np.isfinite(block).all():
-        bad = int((~np.isfinite(block)).reshape(len(block), -1).any(axis=1).sum())
+    parts = (block[start : start + CHUNK] for start in range(0, len(block), CHUNK))
+    bad = sum(int((~np.isfinite(part)).reshape(len(part), -1).any(axis=1).sum()) for part in parts)
+    if bad:
         raise TrainError(
             f"{bad} of {len(block)} rows hold a value that is no number", hint="see which store: `cxremb store check`"
         )
@@ -120,23 +122,34 @@ def measure_scaling(table: RowTensors, rows: Tensor, *, standardise: bool) -> Sc
     """
     sides = []
     for name, block in table.blocks.items():
-        there = table.present[name][rows] > 0
+        there = table.present[name][rows] > 0  # (m,), or (m, views)
         if not there.any():
             raise TrainError(f"no training row has {name}", hint=f"embed more, or choose a head that reads no {name}")
-        values = block[rows] if there.all() and block.dim() == 2 else block[rows][there]  # (m, dim)
+        vectors, views = block.view(-1, block.shape[-1]), there[0].numel()
+        places = rows.unsqueeze(-1) * views + torch.arange(views, device=rows.device)
+        first = vectors[:1].squeeze(0)
         sides.append(
-            column_moments(values) if standardise else (torch.zeros_like(values[0]), torch.ones_like(values[0]))
+            column_moments(vectors, places[there.view(places.shape)])
+            if standardise
+            else (torch.zeros_like(first), torch.ones_like(first))
         )
     mean, scale = (torch.cat(side) for side in zip(*sides, strict=True))
     return {"mean": mean, "scale": scale, "limit": torch.tensor(LIMIT if standardise else np.inf)}
 
 
-def column_moments(values: Tensor) -> tuple[Tensor, Tensor]:
-    """(mean, standard deviation or 1 where it is 0 to float32) of each column, summed in double precision."""
-    mean = values.mean(dim=0, dtype=torch.float64)
-    spread = (values - mean.float()).square_().mean(dim=0, dtype=torch.float64)
+def column_moments(values: Tensor, rows: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """(mean, standard deviation or 1 where it is 0 to float32) of each column, summed in double precision.
+
+    values: (n, dim). rows: (m,) those of them that count; all if left out. Some of them are copied at a time.
+    """
+    count = len(values) if rows is None else len(rows)
+    parts = [slice(start, start + CHUNK) for start in range(0, count, CHUNK)]
+    drawn = (values[part] if rows is None else values[rows[part]] for part in parts)
+    mean = torch.stack([part.sum(dim=0, dtype=torch.float64) for part in drawn]).sum(dim=0) / count
+    drawn = (values[part] if rows is None else values[rows[part]] for part in parts)
+    squares = [(part - mean.float()).square_().sum(dim=0, dtype=torch.float64) for part in drawn]
     off = (mean.float() - mean).square()  # the mean was rounded before it was subtracted
-    scale = (spread - off).clamp(min=0).sqrt().float()
+    scale = (torch.stack(squares).sum(dim=0) / count - off).clamp(min=0).sqrt().float()
     return mean.float(), torch.where(scale > 0, scale, 1.0)
 
 
