@@ -1,12 +1,13 @@
 """Published collections in the layout of their releases, small, with films drawn here."""
 
 import csv
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from conftest import save_film
 
-from cxremb.datasets import brax, chexpert, padchest, rsna, vindr
+from cxremb.datasets import brax, chexpert, chexpert_plus, padchest, rsna, vindr
 from cxremb.datasets.chexpert_labels import LABELS as CHEXPERT
 
 
@@ -40,6 +41,53 @@ def chexpert_tree(folder: Path, release: str = "CheXpert-v1.0-small") -> Path:
     )
     for name in ("train/patient00001/study1/view1_frontal.jpg", "valid/patient64541/study1/view1_frontal.jpg"):
         save_film(folder / name, len(name))
+    return folder
+
+
+PLUS_HEADER = ["path_to_dcm", *chexpert_plus.COLUMNS, "section_accession_number"]
+
+
+def plus_row(path: str, **cells: str) -> list[str]:
+    patient = path.split("/")[1]
+    said = {
+        chexpert_plus.PATH: path,
+        chexpert_plus.PATIENT: patient,
+        chexpert_plus.PART: path.split("/", maxsplit=1)[0],
+    }
+    said |= {chexpert_plus.SIDE: "Frontal", chexpert_plus.VIEW: "AP", "sex": "Male", "age": "50.0", **cells}
+    return [said.get(column, "") for column in PLUS_HEADER]
+
+
+def plus_label(path: str, **said: float) -> str:
+    return json.dumps({chexpert_plus.PATH: path, **{label: said.get(label.replace(" ", "_")) for label in CHEXPERT}})
+
+
+def plus_tree(folder: Path) -> Path:
+    """Four films of three studies and one of valid; the labels of the impression and of the report."""
+    one, two, valid = "train/patient00001/study1", "train/patient00002/study1", "valid/patient64541/study1"
+    text = {"report": "all of it", "section_impression": "1. Edema.", "section_clinical_history": "Cough."}
+    rows = [
+        plus_row(f"{one}/view1_frontal.jpg", **text, race="White", insurance_type="Medicare"),
+        plus_row(
+            f"{one}/view2_lateral.jpg",
+            **text,
+            race="White",
+            insurance_type="Medicare",
+            frontal_lateral="Lateral",
+            ap_pa="",
+        ),
+        plus_row(f"{two}/view1_frontal.jpg", report="Nothing.", sex="Unknown"),
+        plus_row("train/patient00003/study1/view1_frontal.jpg"),
+        plus_row(f"{valid}/view1_frontal.jpg"),
+    ]
+    write(folder / chexpert_plus.TABLE, PLUS_HEADER, *rows)
+    (folder / "chexbert_labels").mkdir()
+    lines = [plus_label(f"{one}/view{n}.jpg", Edema=-1, Fracture=0) for n in (1, 2)]
+    lines += [plus_label(f"{two}/view1.jpg", No_Finding=1), plus_label(f"{valid}/view1.jpg", Pneumonia=1)]
+    (folder / "chexbert_labels" / "impression_fixed.json").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    more = plus_label(f"{one}/view1.jpg", Edema=1)
+    (folder / "chexbert_labels" / "report_fixed.json").write_text(more, encoding="utf-8")
+    save_film(folder / "PNG" / "PNG" / one / "view1_frontal.png", 1)
     return folder
 
 
@@ -96,6 +144,7 @@ def published(folder: Path) -> None:
     table = folder / "vindr-cxr" / "1.0.0" / "annotations" / vindr.PHYSIONET["train"]
     write(table, ["image_id", "rad_id", "Nodule/Mass", "No finding"], *said)
     rsna_tree(folder / "rsna")
+    plus_tree(folder / "chexpertplus")
     write(folder / "siim" / "train-rle.csv", ["ImageId", " EncodedPixels"], ["1.2.3", "-1"], ["1.2.4", "1 2"])
     rows = []
     for patient, finding in enumerate(("Edema", "No Finding")):

@@ -32,6 +32,7 @@ KINDS: Mapping[str, tuple[str, str]] = {
     "kermany": ("cxremb.datasets.kermany:read", "folder"),
     "medmnist": ("cxremb.datasets.medmnist:read", "file"),
     "chexpert": ("cxremb.datasets.chexpert:read", "folder"),
+    "chexpert_plus": ("cxremb.datasets.chexpert_plus:read", "folder"),
     "nih": ("cxremb.datasets.nih:read", "folder"),
     "padchest": ("cxremb.datasets.padchest:read", "folder"),
     "vindr": ("cxremb.datasets.vindr:read", "folder"),
@@ -59,12 +60,13 @@ def add(
 ) -> Added:
     """What was added, with its counts: a collection of images, reports or both, read and kept as a data set.
 
-    kind: iu_xray, mimic_cxr, chexpert, nih, padchest, vindr, rsna, siim, brax, kermany, medmnist, table, folder or
-    dicom. path: the folder or file that `cxremb data add KIND` takes; of iu_xray, its reports; of a table also one in
-    memory: of pandas, Polars or Arrow, a `datasets.Dataset` or `DatasetDict`, or a data set of torchxrayvision. Its
-    rows are kept as Parquet below the store root. name: of the data set; folder, dicom and table need one. options:
-    those of the command, such as images= and projections= of iu_xray, patient_pattern= of folder. Its notes go to the
-    logger `cxremb` too. Raises `DataError` for an unknown kind or option, and what the reader raises.
+    kind: iu_xray, mimic_cxr, chexpert, chexpert_plus, nih, padchest, vindr, rsna, siim, brax, kermany, medmnist, table,
+    folder or dicom. path: the folder or file that `cxremb data add KIND` takes; of iu_xray, its reports; of a table
+    also one in memory: of pandas, Polars or Arrow, a `datasets.Dataset` or `DatasetDict`, or a data set of
+    torchxrayvision. Its rows are kept as Parquet below the store root. name: of the data set; folder, dicom and table
+    need one. options: those of the command, such as images= and projections= of iu_xray, patient_pattern= of folder.
+    Its notes go to the logger `cxremb` too. Raises `DataError` for an unknown kind or option, and what the reader
+    raises.
     """
     if kind not in KINDS:
         near = did_you_mean(kind, KINDS)

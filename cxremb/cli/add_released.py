@@ -19,6 +19,10 @@ UNSURE = {  # kind -> what it is, and an example
         "CheXpert: 14 labels that may be uncertain; radiologists for the small parts. Full or small films.",
         "data add chexpert CheXpert-v1.0-small/",
     ),
+    "chexpert_plus": (
+        "CheXpert Plus: CheXpert's films with reports, and labels read from three texts of each. PNG or DICOM.",
+        "data add chexpert_plus chexpertplus/",
+    ),
     "brax": ("BRAX: Brazilian films with CheXpert's 14 labels.", "data add brax brax/1.1.0/"),
 }
 PLAIN = {  # as UNSURE

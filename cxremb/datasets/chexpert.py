@@ -29,6 +29,7 @@ PATH, SEX, AGE, SIDE, VIEW = "Path", "Sex", "Age", "Frontal/Lateral", "AP/PA"
 COLUMNS = (PATH, SEX, AGE, SIDE, VIEW, *LABELS)
 TRAIN, VALID, TEST = "train.csv", "valid.csv", "test.csv"
 TOP_AGE = 90
+RELEASE = re.compile(r"CheXpert-v1\.0(-small)?")
 # The release with small films calls the folder CheXpert-v1.0-small; test.csv names no release.
 PLACE = re.compile(r"(?:train|valid|test)/(?P<patient>patient\d+)/(?P<study>study\d+)/[^/]+$")
 
@@ -62,7 +63,8 @@ def read(folder: Path, uncertain: str = "ignore") -> Collection:
             tables.append(require_table(folder, name, columns=(PATH, *LABELS)))
             parts.append(part)
     absent = Note("tables that are not here", 1, [VALID], "put it beside train.csv and add again")
-    notes = [absent] if len(tables) == 1 else []
+    release = release_of(tables[0])
+    notes = [*([absent] if len(tables) == 1 else []), *other_release(release, folder)]
     return Collection(
         NAME,
         studies(tables, parts, policy, notes=notes),
@@ -72,6 +74,7 @@ def read(folder: Path, uncertain: str = "ignore") -> Collection:
         {
             "adapter": NAME,
             "folder": str(folder.resolve()),
+            **({"release": release} if release else {}),
             "uncertain": uncertain,
             "tables": ", ".join(table.path.name for table in tables),
         },
@@ -89,6 +92,22 @@ def read(folder: Path, uncertain: str = "ignore") -> Collection:
         ],
         default_label_set=NAME,
     )
+
+
+def release_of(table: TableFile) -> str:
+    """The release that the table's first path names: its films are small or full. "" where it names none."""
+    _, row = next(iter(table.rows([PATH])), (0, {PATH: ""}))
+    found = RELEASE.match(row[PATH])
+    return found[0] if found else ""
+
+
+def other_release(release: str, folder: Path) -> list[Note]:
+    """A note if the folder is called as the other release, whose films have another size."""
+    found = RELEASE.search(folder.resolve().name)
+    if not release or not found or found[0] == release:
+        return []
+    hint = "are the films small or full? Vectors of one are not those of the other: name the folder as its release"
+    return [Note(f"a table of {release} in a folder called {found[0]}", 1, [str(folder)], hint)]
 
 
 def studies(tables: Sequence[TableFile], parts: Sequence[str], policy: Policy, *, notes: list[Note]) -> Iterator[Study]:

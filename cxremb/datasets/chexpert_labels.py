@@ -42,6 +42,13 @@ def row_readings(table: TableFile, line: int, row: Mapping[str, str]) -> dict[st
     return found
 
 
+def read_code(value: object) -> float:
+    """1, 0 or -1, of a number or its text. Raises `ValueError` for anything else."""
+    if (code := CODES.get(str(value))) is None:
+        raise ValueError(f"{value!r} is none of 1, 0 and -1")
+    return code
+
+
 def abnormal_values(values: Mapping[str, float]) -> dict[str, float]:
     """1 if any finding is, support devices aside; else 0 if No Finding is 1; else nothing is known."""
     if any(value for label, value in values.items() if label not in (NORMAL, DEVICES)):

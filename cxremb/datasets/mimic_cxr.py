@@ -20,6 +20,7 @@ from cxremb.datasets.mimic_release import (
 from cxremb.datasets.mimic_reports import Reports, open_reports
 from cxremb.datasets.mimic_sections import parse_report
 from cxremb.datasets.mimic_tables import BY_HAND, ListedFilm, label_sets, readings_of
+from cxremb.datasets.release import refuse_strangers
 from cxremb.datasets.views import view_named, view_notes
 from cxremb.store.readings import check_policy, decide
 from cxremb.types import EXAMPLES, Collection, Image, Note, NoteCounter, Policy, Study, notes_of
@@ -161,6 +162,8 @@ def table_notes(release: Release, extra: Set[int]) -> list[Note]:
     if "split" in release.tables:
         named["split"] = release.parts
     for name, table in named.items():
+        if name != BY_HAND:  # which is of few studies
+            refuse_strangers(release.tables[name], table.keys(), {*release.patients, *extra}, what="studies")
         unknown = NoteCounter(f"studies of the {name} table that have neither image nor report", "left out")
         unnamed = NoteCounter(f"studies that the {name} table does not name", f"kept; {name} says nothing of them")
         for study in sorted(table.keys() - release.patients.keys() - extra):

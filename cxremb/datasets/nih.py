@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from cxremb.datasets.release import FETCH_AGAIN, People, ReleaseFilms, box, find_table, require_table
+from cxremb.datasets.release import FETCH_AGAIN, People, ReleaseFilms, box, find_table, refuse_strangers, require_table
 from cxremb.datasets.tree import without_suffix
 from cxremb.errors import DataError
 from cxremb.ids import clean_id
@@ -115,6 +115,7 @@ def images(table: TableFile, folder: Path, beside: Beside, *, notes: list[Note])
         path = films.find(row[FILM])
         yield Image(name, name, patient(row), films.view(row[VIEW]), path, row[VIEW], beside.boxes.get(name, {}))
     notes += films.notes()
+    refuse_strangers(f"{folder}: {' and '.join(LISTS.values())}", beside.parts.keys(), seen)
     for what, of in (("official lists", beside.parts), ("boxes", beside.boxes), ("labels of Google", beside.experts)):
         strangers = NoteCounter(f"films of the {what} that the table does not name", "left out")
         for name in sorted(of.keys() - seen):

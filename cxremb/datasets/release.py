@@ -2,9 +2,10 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from cxremb.cells import is_missing
 from cxremb.datasets.films import FilmFolder
@@ -15,6 +16,7 @@ from cxremb.store.facts import number_of
 from cxremb.tablefile import TableFile, open_table
 from cxremb.types import Note, NoteCounter, notes_of
 
+T = TypeVar("T", str, int)
 PACKED = ("", ".gz", ".zip")  # as published, or as Kaggle and mirrors pack it
 OLDEST = 120  # years
 SEXES = {"f": "F", "female": "F", "m": "M", "male": "M", "o": "O", "other": "O"}  # as DICOM writes them
@@ -70,8 +72,19 @@ class ReleaseFilms:
 
     def notes(self) -> list[Note]:
         """What is not here, what nobody listed, and views that are not known."""
+        if self.files.by_place and self.listed and not self.files.named:
+            self.missing.hint = f"none of the images below {self.files.folder} is named: are they of another release?"
         hint = "kept without a view; what the table says is the column view_raw"
         return [*notes_of(self.missing, self.twice), *self.files.notes(), *view_notes(self.views, hint)]
+
+
+def refuse_strangers(source: Path | str, named: Set[T], known: Iterable[T], *, what: str = "films") -> None:
+    """Raises `DataError` if a file beside the table names things, and none of those that the table has."""
+    if named and named.isdisjoint(known):
+        raise DataError(
+            f"{source}: none of the {len(named):,} {what} that it names is in the table",
+            hint=f"it is of another release or collection: remove it, or {FETCH_AGAIN}",
+        )
 
 
 @dataclass

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cxremb.datasets.release import FETCH_AGAIN, People, ReleaseFilms, box, find_table, require_table
+from cxremb.datasets.release import FETCH_AGAIN, People, ReleaseFilms, box, find_table, refuse_strangers, require_table
 from cxremb.datasets.tree import unknown_patients, without_suffix
 from cxremb.errors import DataError
 from cxremb.types import Collection, Image, LabelSet, Note, Study
@@ -50,6 +50,7 @@ def read(folder: Path) -> Collection:
     classes = read_classes(folder, films)
     read_headers(folder, films)
     patients = read_mapping(folder)
+    refuse_strangers(folder / MAPPING, patients.keys(), films)
     if unknown := [name for name in films if name not in patients]:
         hint = f"put {MAPPING} of the RSNA beside the tables, and add again"
         note = unknown_patients(len(unknown))
@@ -121,6 +122,7 @@ def read_classes(folder: Path, films: Mapping[str, RsnaFilm]) -> bool:
     if find_table(folder, CLASSES) is None:
         return False
     table = require_table(folder, CLASSES, columns=(FILM, CLASS))
+    refuse_strangers(table.path, {row[FILM] for _, row in table.rows([FILM])}, films)
     for line, row in table.rows((FILM, CLASS)):
         film = films.get(row[FILM])
         if row[CLASS] not in NAMES or (film and film.group not in ("", row[CLASS])):
@@ -135,6 +137,7 @@ def read_headers(folder: Path, films: Mapping[str, RsnaFilm]) -> None:
     if find_table(folder, *HEADERS) is None:
         return
     table = require_table(folder, *HEADERS, columns=("PatientID", SEX, AGE, VIEW))
+    refuse_strangers(table.path, {row["PatientID"] for _, row in table.rows(["PatientID"])}, films)
     for _, row in table.rows(("PatientID", SEX, AGE, VIEW)):
         if film := films.get(row["PatientID"]):
             film.sex, film.age, film.view = row[SEX], row[AGE], row[VIEW]

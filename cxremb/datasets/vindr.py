@@ -22,6 +22,7 @@ PHYSIONET = {"train": "image_labels_train.csv", "test": "image_labels_test.csv"}
 BOXES = {"train": "annotations_train.csv", "test": "annotations_test.csv"}
 KAGGLE = "train.csv"
 NO_FINDING = "No finding"
+KNOWN = (FILM, NO_FINDING, "Nodule/Mass")  # of the tables of labels: the children's VinDr-PCXR has files of these names
 SPELLED = {"Other diseases": "Other disease"}  # as train says and test does not
 Readings = dict[str, dict[str, dict[str, float]]]  # film -> reader -> label -> yes or no
 Boxes = dict[str, dict[str, str]]  # film -> fact -> reader and corners
@@ -97,7 +98,7 @@ def read_physionet(folder: Path) -> tuple[Readings, Boxes, dict[str, str]]:
     parts: dict[str, str] = {}
     for part, name in PHYSIONET.items():
         if find_table(folder, name):
-            table = require_table(folder, name, columns=[FILM])
+            table = require_table(folder, name, columns=KNOWN)
             for line, film, reader, said in physionet_rows(table):
                 known = found.setdefault(film, {})
                 if parts.setdefault(film, part) != part or reader in known:
