@@ -83,7 +83,7 @@ def plus_tree(folder: Path) -> Path:
     write(folder / chexpert_plus.TABLE, PLUS_HEADER, *rows)
     (folder / "chexbert_labels").mkdir()
     lines = [plus_label(f"{one}/view{n}.jpg", Edema=-1, Fracture=0) for n in (1, 2)]
-    lines += [plus_label(f"{two}/view1.jpg", No_Finding=1), plus_label(f"{valid}/view1.jpg", Pneumonia=1)]
+    lines += [plus_label(f"{two}/view1.jpg", No_Finding=1), plus_label(f"{valid}/view1.jpg", Pneumonia=1, Edema=0)]
     (folder / "chexbert_labels" / "impression_fixed.json").write_text("\n".join(lines) + "\n", encoding="utf-8")
     more = plus_label(f"{one}/view1.jpg", Edema=1)
     (folder / "chexbert_labels" / "report_fixed.json").write_text(more, encoding="utf-8")
