@@ -86,6 +86,12 @@ class Features(Tabular):
     views: str = "all"
     missing: str = "drop"
     notes: Sequence[str] = ()  # choices made for the user
+    learnt: NDArray[np.float64] | None = None  # (n, k) what is trained on where that is not y; then y may lack in a row
+
+    @property
+    def taught(self) -> NDArray[np.float64]:
+        """(n, k) the labels that training rows are trained on."""
+        return self.y if self.learnt is None else self.learnt
 
     @property
     def patients(self) -> int:
@@ -116,6 +122,7 @@ class Features(Tabular):
             digest.update(np.ascontiguousarray(self.blocks[modality]).data)
             digest.update(np.ascontiguousarray(self.present[modality]).data)
         digest.update(self.y.tobytes())
+        digest.update(b"" if self.learnt is None else self.learnt.tobytes())
         return digest.hexdigest()
 
     def take(self, rows: Flags | Places) -> "Features":
@@ -123,7 +130,7 @@ class Features(Tabular):
         columns = {name: getattr(self, name)[rows] for name in ("item_ids", "study_ids", "patient_ids", "y")}
         for name in ("blocks", "present", "outdated"):
             columns[name] = {modality: array[rows] for modality, array in getattr(self, name).items()}
-        columns["texts"] = None if self.texts is None else self.texts[rows]
+        columns |= {name: None if (own := getattr(self, name)) is None else own[rows] for name in ("texts", "learnt")}
         return replace(self, **columns)
 
     def to_arrow(self) -> pa.Table:
@@ -156,15 +163,17 @@ class Features(Tabular):
         return f"{rows}: {self.label} from {', '.join(self.blocks) or 'nothing'}"
 
 
-def load_features(dataset: Dataset, modalities: Sequence[str], inputs: Inputs | None = None) -> Features:
+def load_features(
+    dataset: Dataset, modalities: Sequence[str], inputs: Inputs | None = None, *, labels: Labels | None = None
+) -> Features:
     """The rows that have a label and the vectors asked for; the others are counted in `left_out`.
 
     modalities: image, text or both; with none, rows without vectors. A row that is an image carries its study's text
-    vector; a row that is a study carries all its films. Raises `DataError` for an unknown label set or when no row is
-    left, `StoreError` when a modality has no store.
+    vector; a row that is a study carries all its films. labels: others than those of the label set. Raises `DataError`
+    for an unknown label set or when no row is left, `StoreError` when a modality has no store.
     """
     inputs = inputs or Inputs()
-    labels = read_labels(dataset, inputs.label_set)
+    labels = labels or read_labels(dataset, inputs.label_set)
     stores, notes = choose_stores(dataset, modalities, {"image": inputs.image_model, "text": inputs.text_model})
     unit = inputs.unit or ("image" if "image" in modalities else "study")
     table = dataset.images if unit == "image" else dataset.studies

@@ -49,6 +49,8 @@ def names(words: str) -> list[str]:
         ]),
         ("fusion[text=indication]", ["image+indication"]),
         ("text[encoder=biobert@0123456789ab]", ["text[encoder=biobert@0123456789ab]"]),
+        ("text[shots=1|016]", ["text[shots=1]", "text[shots=16]"]),
+        ("image[label=uncertain-zero|uncertain-one]", ["image[label=uncertain-zero]", "image[label=uncertain-one]"]),
         ("xxxx=keep", ["fusion"]),
         ("pre-read[xxxx=keep|drop|mask]", ["pre-read", "pre-read[xxxx=drop]", "pre-read[xxxx=mask]"]),
         ("xxxx=drop", ["fusion[xxxx=drop]"]),

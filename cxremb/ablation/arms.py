@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import product
 
 from cxremb.errors import TrainError
+from cxremb.store.readings import UNCERTAIN
 from cxremb.store.texts import KEEP, MARKS, WAYS
 from cxremb.training.heads import HeadSpec, find_head
 
@@ -21,9 +22,11 @@ AXES: dict[str, tuple[str, ...] | str] = {
     "pooling": "such as cls, mean or avg",
     "views": ("all", "frontal"),
     "train-fraction": "above 0, up to 1",
+    "shots": "rows of each class, 1 or more",
     "missing": ("image", "text"),
     MARKS: WAYS,
     "text": "a text",
+    "label": tuple(f"uncertain-{name}" for name in UNCERTAIN),
 }
 USUAL = {"head": "mlp", "views": "all", "train-fraction": "1", MARKS: KEEP}  # not worth a word in a name
 
@@ -75,6 +78,11 @@ class Arm:
         """The share of each fold's training patients that it is trained on."""
         return float(self.get("train-fraction") or 1)
 
+    @property
+    def shots(self) -> int | None:
+        """How many training rows of each class it is trained on; None: all."""
+        return int(found) if (found := self.get("shots")) else None
+
 
 def parse_arms(words: Sequence[str], texts: Sequence[str] = ()) -> list[Arm]:
     """The arms that the words name, once each, in order. texts: those that the data set knows.
@@ -122,6 +130,8 @@ def make_arm(base: str, changes: Mapping[str, str], texts: Sequence[str] = ()) -
         refuse_text(text, reads, texts)
     if "train-fraction" in wanted:
         wanted["train-fraction"] = fraction_of(wanted["train-fraction"])
+    if "shots" in wanted:
+        wanted["shots"] = shots_of(wanted["shots"])
     ordered = [(axis, wanted[axis]) for axis in AXES if axis in wanted and wanted[axis] != USUAL.get(axis)]
     arm = Arm(reads, text, tuple(ordered))
     refuse_unfit(arm)
@@ -174,6 +184,8 @@ def refuse_unfit(arm: Arm) -> None:
         raise TrainError(f"{arm.name}: a text has no views", hint="use image or fusion")
     if arm.reads == "image" and arm.get(MARKS) != KEEP:
         raise TrainError(f"{arm.name}: the image arm reads no text", hint="use text or fusion")
+    if arm.fraction < 1 and arm.shots:
+        raise TrainError(f"{arm.name}: a share of the patients and a number of rows", hint="give one of the two")
     if arm.head.kind == "attention" and arm.get("pooling"):
         raise TrainError(f"{arm.name}: attention reads the first pooling of a store", hint="leave pooling out")
 
@@ -187,6 +199,13 @@ def fraction_of(value: str) -> str:
     if not 0 < share <= 1:
         raise TrainError(f"train-fraction={value} is no share", hint=f"it is {AXES['train-fraction']}, such as 0.25")
     return f"{share:g}"
+
+
+def shots_of(value: str) -> str:
+    """A number of rows as names write it. Raises `TrainError` unless it is a whole number of 1 or more."""
+    if not value.isascii() or not value.isdigit() or not int(value):
+        raise TrainError(f"shots={value} is no number of rows", hint="it is 1 or more of each class, such as 16")
+    return str(int(value))
 
 
 def axes_in_words() -> str:

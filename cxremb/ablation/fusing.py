@@ -136,7 +136,8 @@ def read_of(run: Run, block: str) -> tuple[object, ...]:
     record = run.record
     store = dict(zip(record.dims, record.stores, strict=False)).get(block)
     text = record.text if block == "text" else None
-    return store, record.pooling.get(block), text, record.unit, record.views, record.train_fraction
+    learnt = record.train_fraction, record.shots, record.label_policy
+    return store, record.pooling.get(block), text, record.unit, record.views, *learnt
 
 
 def does_it_fuse(job: FitJob, run: Run, pools: Mapping[str, Predictions], *, singles: Sequence[str]) -> Fusing:

@@ -122,16 +122,18 @@ def factor_of(run: Run, judged: int, *, models: int | None = None) -> float:
     A smaller share of the training patients (`train_fraction`) is drawn anew in every fold: what that moves is among
     what the folds differ by.
     """
-    train, _ = rows_of_model(run)
+    train, _ = rows_of_model(run, shots=False)
     share = min(1.0, train / run.record.train_fraction / run.record.rows)
     return patient_factor(min(1.0, judged / run.record.patients), share, models or len(training_sets(run)))
 
 
-def rows_of_model(run: Run) -> tuple[int, int]:
-    """(training rows, test rows) of one model, the mean over all."""
+def rows_of_model(run: Run, *, shots: bool = True) -> tuple[int, int]:
+    """(training rows, test rows) of one model, the mean over all. shots: whether few of each class count as few."""
     models = len(run.record.members)
     test, val = (len(run.predictions(part).items) / models for part in ("test", "val"))
-    return max(1, round((run.record.rows - test - val) * run.record.train_fraction)), max(1, round(test))
+    train = max(1, round((run.record.rows - test - val) * run.record.train_fraction))
+    few = run.record.shots * max(2, len(run.record.labels)) if shots and run.record.shots else train
+    return min(train, few), max(1, round(test))
 
 
 def training_sets(run: Run) -> set[tuple[int, int]]:

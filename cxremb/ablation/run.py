@@ -12,6 +12,7 @@ from cxremb.ablation.compare import ArmResult, compare_rows, judged_rows, predic
 from cxremb.ablation.controls import ControlResult, row_of_control, run_controls
 from cxremb.ablation.fusing import better_alone, fusings
 from cxremb.ablation.notes import notes_of_runs, notes_of_split
+from cxremb.ablation.policies import AXIS, certain_rows, with_unsure
 from cxremb.ablation.recipes import several_folds
 from cxremb.ablation.table import Ablation
 from cxremb.ablation.trial import FIXED, REFERENCE, Trial
@@ -57,7 +58,9 @@ def ablate(
     rows = compare_rows(runs, tests, reference)
     main = next((job for job in jobs if job.plan.arm == reference), jobs[0])
     controls = (
-        run_controls(dataset, main.features, main.split, trial=trial, progress=progress) if trial.controls else []
+        run_controls(dataset, certain_rows(main.features), main.split, trial=trial, progress=progress)
+        if trial.controls
+        else []
     )
     found = summary(jobs, runs, tests, rows=rows, reference=reference, controls=controls, trial=trial)
     return replace(found, notes=(*notes, *found.notes), seconds=time.perf_counter() - started)
@@ -74,6 +77,8 @@ def jobs_of(
     chosen, reference = with_reference(dataset, words, inputs, trial=trial)
     features = paired_features(dataset, chosen, inputs)
     split = split_of(dataset, inputs.label_set, trial)
+    if any(one.learnt is not None for one in features.values()):
+        split = with_unsure(dataset, split, next(iter(features.values())))
     plan = Plan("", trial.preset, options, trial.folds or split.folds, trial.repeat_numbers, trial.seed_numbers)
     jobs = [job_of(FitJob(dataset, features[arm], split, plan), arm) for arm in chosen]
     named = {arm.name for arm in parse_arms(words, known_texts(dataset))}
@@ -87,7 +92,8 @@ def jobs_of(
 def job_of(job: FitJob, arm: Arm) -> FitJob:
     """What is to be trained for an arm."""
     plan = replace(job.plan, arm=arm.name)
-    return replace(job, plan=plan, given_head=arm.head, train_fraction=arm.fraction, missing=arm.get("missing"))
+    job = replace(job, plan=plan, given_head=arm.head, train_fraction=arm.fraction, missing=arm.get("missing"))
+    return replace(job, shots=arm.shots, label_policy=arm.get(AXIS))
 
 
 def summary(

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from cxremb.ablation.arms import Arm
+from cxremb.ablation.policies import AXIS, PolicyLabels, policy_labels
 from cxremb.embedding.choose import choose_stores, edited_store
 from cxremb.errors import DataError, StoreError, TrainError
 from cxremb.features import Features, Inputs, gather, load_features
@@ -22,6 +23,7 @@ class ArmInputs:
 
     inputs: Inputs
     pooling: str | None = None
+    policy: str | None = None  # of unsure readings: what becomes of them in training
 
 
 def known_texts(dataset: Dataset) -> tuple[str, ...]:
@@ -38,9 +40,11 @@ def paired_features(dataset: Dataset, arms: Sequence[Arm], base: Inputs) -> dict
     """
     reads = tuple(block for block in BOTH if any(block in arm.head.blocks for arm in arms))
     wanted = {arm: wanted_by(dataset, arm, base, unit="image" if "image" in reads else "study") for arm in arms}
-    loaded = {want: load(dataset, want, reads) for want in dict.fromkeys(wanted.values())}
+    labels = policy_labels(dataset, base.label_set) if any(want.policy for want in wanted.values()) else None
+    loaded = {want: load(dataset, want, reads, labels=labels) for want in dict.fromkeys(wanted.values())}
     whole = {
-        want: loaded[want] if want.inputs.views == "all" else load(dataset, all_views(want), reads) for want in loaded
+        want: loaded[want] if want.inputs.views == "all" else load(dataset, all_views(want), reads, labels=labels)
+        for want in loaded
     }
     shared = kept_rows(whole)
     first = next(iter(loaded))
@@ -66,7 +70,7 @@ def wanted_by(dataset: Dataset, arm: Arm, base: Inputs, *, unit: str) -> ArmInpu
         inputs = replace(inputs, **{f"{modality}_model": encoder})
     if (xxxx := arm.get(MARKS) or KEEP) != KEEP:
         inputs = replace(inputs, text_model=edited_store(dataset, inputs.text_model, xxxx).name)
-    return ArmInputs(inputs, arm.get("pooling"))
+    return ArmInputs(inputs, arm.get("pooling"), arm.get(AXIS))
 
 
 def all_views(want: ArmInputs) -> ArmInputs:
@@ -74,9 +78,10 @@ def all_views(want: ArmInputs) -> ArmInputs:
     return replace(want, inputs=replace(want.inputs, views="all"))
 
 
-def load(dataset: Dataset, want: ArmInputs, reads: Sequence[str]) -> Features:
-    """The vectors that are wanted, on all rows that have them."""
-    features = load_features(dataset, reads, want.inputs)
+def load(dataset: Dataset, want: ArmInputs, reads: Sequence[str], *, labels: PolicyLabels | None = None) -> Features:
+    """The vectors that are wanted, on all rows that have them. labels: where some arm has a policy of its own."""
+    features = load_features(dataset, reads, want.inputs, labels=labels.known if labels else None)
+    features = labels.given_to(features, want.policy) if labels else features
     if want.pooling is None:
         return features
     models = {"image": want.inputs.image_model, "text": want.inputs.text_model}

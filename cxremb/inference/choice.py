@@ -88,6 +88,7 @@ def is_plain(run: Run) -> bool:
         or not record.members
         or not blocks_of(run)
         or record.train_fraction < 1
+        or record.shots is not None
         or "missing=" in run.arm
     )
 

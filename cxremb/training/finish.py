@@ -66,6 +66,7 @@ def key_of(job: FitJob) -> str:
         "plan": asdict(job.plan),
         "head": spec,
         **({"train_fraction": job.train_fraction} if job.train_fraction != 1 else {}),
+        **({"shots": job.shots} if job.shots else {}),
         **({"missing": job.missing} if job.missing else {}),
     }
     return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
@@ -135,6 +136,8 @@ def run_record(job: FitJob, result: FitResult) -> RunRecord:
         options=asdict(plan.options),
         precision=result.precision,
         train_fraction=job.train_fraction,
+        shots=job.shots,
+        label_policy=job.label_policy,
         label_set=features.label_set,
         label_version=features.label_version,
         task=features.task,

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cxremb.errors import TrainError
 from cxremb.features import Features
@@ -15,12 +16,14 @@ from cxremb.training.heads import HeadSpec
 from cxremb.training.parts import Parts, judged_rows, parts_of_job, refuse_seen_by_job
 from cxremb.training.plan import FitJob, Plan
 from cxremb.training.runs import Run, find_run
+from cxremb.training.shots import few_rows
 from cxremb.training.shuffles import Draw, draw_of, shuffled
 from cxremb.types import Progress, unwatched
 
 __all__ = ["FitJob", "Plan", "fit", "fit_run", "rows_of"]
 
-Model = tuple[float, Place]  # of one stack: the share of the training patients, and the place
+Share = tuple[float, int | None]  # of the training patients, and how many rows of each class; None: all
+Model = tuple[Share, Place]  # of one stack
 PartsOfFolds = Mapping[tuple[int, int], Parts]  # (repeat, fold) -> the part of each row
 
 
@@ -69,7 +72,7 @@ def fit_stack(jobs: Mapping[str, FitJob], progress: Progress, device: str) -> di
     trained, predictions, seconds = trained_models(jobs, parts, progress, device=device)
     parameters, precision, runs = parameters_of(head, features), precision_of(options, head, device), {}
     for key, job in jobs.items():
-        own = {place: trained[job.train_fraction, place] for place in job.plan.places}
+        own = {place: trained[share_of(job), place] for place in job.plan.places}
         if not all(one.epoch for one in own.values()):
             continue  # the others are written before `refuse_diverged` speaks of this one
         result = FitResult(
@@ -96,7 +99,7 @@ def trained_models(
     from cxremb.training import loop
 
     first = next(iter(jobs.values()))
-    rows = rows_of(first.features, first.head.blocks)
+    features, rows = first.features, rows_of(first.features, first.head.blocks)
     trained: dict[Model, Trained] = {}
     predictions, seconds = {}, 0.0
     places = [(key, place, draw_of(job, place)) for key, job in jobs.items() for place in job.plan.places]
@@ -104,7 +107,9 @@ def trained_models(
         here = [(key, place) for key, place, drawn in places if drawn == draw]
         read = rows if draw is None else drawn_rows(rows, first, parts[here[0][0]], draw=draw)
         members: dict[Model, Member] = {
-            (jobs[key].train_fraction, place): member(parts[key][place.repeat, place.fold], place)
+            (share_of(jobs[key]), place): few_of(
+                jobs[key], member(parts[key][place.repeat, place.fold], place, features), place
+            )
             for key, place in here
         }
         started = time.perf_counter()
@@ -115,7 +120,7 @@ def trained_models(
         seconds += time.perf_counter() - started
         trained |= dict(zip(members, models, strict=True))
         for key, place in here:
-            if (one := trained[jobs[key].train_fraction, place]).epoch:
+            if (one := trained[share_of(jobs[key]), place]).epoch:
                 own = parts[key][place.repeat, place.fold]
                 predictions[key, place] = tested(jobs[key], read, one, place=place, parts=own)
     return trained, predictions, seconds
@@ -182,20 +187,61 @@ def device_named(name: str) -> str:
 
 
 def rows_of(features: Features, blocks: Sequence[str]) -> Rows:
-    """What the trainer reads of the features."""
+    """What the trainer reads of the features. Rows that are learnt with another label than they are judged by stand
+    again behind all others, with that label (`learnt_at`).
+    """
+    again = learnt_otherwise(features)
+    own = features.take(np.concatenate([np.arange(len(features.y)), again])) if len(again) else features
     return Rows(
-        blocks={block: features.blocks[block] for block in blocks},
-        present={block: features.present[block] for block in blocks},
-        y=features.y,
-        task=features.task,
-        groups=features.patient_ids,
+        blocks={block: own.blocks[block] for block in blocks},
+        present={block: own.present[block] for block in blocks},
+        y=np.concatenate([features.y, features.taught[again]]),
+        task=own.task,
+        groups=own.patient_ids,
     )
 
 
-def member(parts: Parts, place: Place) -> Member:
+def learnt_otherwise(features: Features) -> NDArray[np.int64]:
+    """The rows whose labels in training are not those that they are judged by."""
+    same = (features.taught == features.y) | (np.isnan(features.taught) & np.isnan(features.y))
+    return np.flatnonzero(~same.all(axis=1))
+
+
+def learnt_at(features: Features) -> NDArray[np.int64]:
+    """(n,) where each row stands in `rows_of` with the label that it is learnt with."""
+    places, again = np.arange(len(features.y)), learnt_otherwise(features)
+    places[again] = len(places) + np.arange(len(again))
+    return places
+
+
+def member(parts: Parts, place: Place, features: Features | None = None) -> Member:
     """One model: trained on `train`, its epoch chosen on `val`; without `val`, `test` is watched and nothing chosen."""
     watched = "val" if (parts == "val").any() else "test"
-    return Member(np.flatnonzero(parts == "train"), np.flatnonzero(parts == watched), place.seed, watched, place.name)
+    train = np.flatnonzero(parts == "train")
+    train = train if features is None else learnt_at(features)[train]
+    return Member(train, np.flatnonzero(parts == watched), place.seed, watched, place.name)
+
+
+def few_of(job: FitJob, whole: Member, place: Place) -> Member:
+    """The model with the rows of its shots alone."""
+    if job.shots is None:
+        return whole
+    features = job.features
+    own = np.concatenate([np.arange(len(features.y)), learnt_otherwise(features)])[whole.train]  # rows of the features
+    kept = few_rows(
+        features.taught[own],
+        features.task,
+        features.patient_ids[own],
+        shots=job.shots,
+        seed=(place.seed, place.repeat, place.fold),
+        where=f"{job.plan.arm}, fold {place.fold} of split {job.split.title}",
+    )
+    return replace(whole, train=whole.train[kept])
+
+
+def share_of(job: FitJob) -> Share:
+    """How much of the training part it learns from."""
+    return job.train_fraction, job.shots
 
 
 def check_shapes(features: Features, head: HeadSpec, arm: str) -> None:

@@ -75,7 +75,11 @@ def parts_of_rows(features: Features, split: StoredSplit, place: tuple[int, int]
     """The part of each row in one fold. place: its repeat and its number."""
     part_of = fold_parts(split.table, *place)
     items = features.item_ids if split.by_image else features.study_ids
-    return np.array([part_of.get(item, "") for item in items.tolist()], dtype=np.str_)
+    parts = np.array([part_of.get(item, "") for item in items.tolist()], dtype=np.str_)
+    if features.learnt is not None:  # other labels are learnt than judged: a row may have but one of the two
+        labels = np.where((parts == "train")[:, None], features.learnt, features.y)
+        parts[np.isnan(labels).all(axis=1)] = ""
+    return parts
 
 
 def refuse_untrainable(features: Features, parts: Parts, where: str) -> None:
@@ -93,7 +97,7 @@ def refuse_untrainable(features: Features, parts: Parts, where: str) -> None:
             f"{where} has {train.sum()} training rows of unit {features.unit}, {FEWEST_ROWS} are the least{lost}",
             hint=f"embed more of the data set{text if 'image' in features.blocks else ''}",
         )
-    if not both_classes(features.y[train]).any():
+    if not both_classes(features.taught[train]).any():
         raise TrainError(
             f"{common_class(features, train)} in {where}: nothing to tell apart",
             hint="embed more of the data set, or name another label set with --label-set",
@@ -132,7 +136,7 @@ def common_class(features: Features, train: NDArray[np.bool_]) -> str:
     """What all training rows have in common, in words."""
     if len(features.labels) > 1:
         return f"no label of {features.label_set} has both a positive and a negative training row"
-    return f"all {train.sum()} training rows have {features.label} = {features.y[train][0, 0]:g}"
+    return f"all {train.sum()} training rows have {features.label} = {features.taught[train][0, 0]:g}"
 
 
 def refuse_seen_by_job(job: FitJob) -> None:

@@ -57,6 +57,8 @@ class FitJob:
     reads: Sequence[str] = ()
     reads_stores: bool = True  # False: it reads something else of these modalities, such as the words of a text
     train_fraction: float = 1.0  # the share of each fold's training patients that it learns from
+    shots: int | None = None  # training rows of each class, of as many patients, drawn anew for each model; None: all
+    label_policy: str | None = None  # what becomes of unsure readings in training, as the arm's name has it
     missing: str | None = None  # a modality that is taken away when the trained model is tested
     shuffles: str | None = None  # `LABELS`, or a modality: exchanged among rows, so that it says nothing
 

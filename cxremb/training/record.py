@@ -31,6 +31,8 @@ class RunRecord:
     options: Mapping[str, Any] = field(default_factory=dict)
     precision: str = "fp32"
     train_fraction: float = 1.0  # the share of each fold's training patients that it was trained on
+    shots: int | None = None  # training rows of each class
+    label_policy: str | None = None  # what became of unsure readings in training; None: what the label set says
     label_version: str = ""
     task: str = "binary"
     labels: Sequence[str] = ()

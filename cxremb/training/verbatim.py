@@ -16,10 +16,10 @@ def in_train(job: FitJob, rows: Predictions, parts: Mapping[tuple[int, int], Par
     """(n,) whether each row's text, as the arm reads it, is that of a row of train in its fold; None if it reads none.
 
     parts: (repeat, fold) -> the part of each row of the features. Case, white space and punctuation do not count. None
-    too where texts or labels are shuffled, or texts are taken away when it is tested.
+    too where texts or labels are shuffled, texts are taken away when it is tested, or few rows are learnt from (shots).
     """
     features = job.features
-    if "text" not in job.blocks or features.text is None or job.shuffles or job.missing == "text":
+    if "text" not in job.blocks or features.text is None or job.shuffles or job.shots or job.missing == "text":
         return None
     codes = text_codes(job, features.study_ids.tolist())
     of_study = dict(zip(features.study_ids.tolist(), codes.tolist(), strict=True))
