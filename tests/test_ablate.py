@@ -15,6 +15,7 @@ from scipy import stats
 from sklearn.metrics import roc_auc_score
 from typer.testing import CliRunner
 
+import cxremb
 from cxremb.ablation import ARMS, Ablation, Trial
 from cxremb.ablation import ablate as ablate_all
 from cxremb.ablation.headline import headings
@@ -27,6 +28,7 @@ from cxremb.evaluation.threshold import choose_threshold
 from cxremb.features import Inputs
 from cxremb.splits import SplitSpec, new_split
 from cxremb.store.dataset import Dataset
+from cxremb.store.reader import Store
 from cxremb.table import bare, span
 from cxremb.training.runs import list_runs, open_run
 
@@ -190,6 +192,16 @@ def test_a_leaky_ablation_has_the_word_beside_every_arm(app, tmp_path, result):
         assert said.count("image LEAKY") + said.count("fusion LEAKY") == marks
         if style == "csv":
             assert [row["leaky"] for row in csv.DictReader(io.StringIO(said))] == ["True", "True"]
+
+
+def test_a_split_is_refused_before_the_vectors_are_read(tmp_path, monkeypatch):
+    dataset = plant(tmp_path, Planted(studies=60, text=1.0), modalities=("text",))
+    monkeypatch.setattr(Store, "load", lambda *_: pytest.fail("vectors were read"))
+    for wrong in ("image-80-20", "nowhere"):
+        with pytest.raises(SplitError):
+            ablate(dataset, ["text"], split=wrong)
+        with pytest.raises(SplitError):
+            cxremb.train("text", split=wrong, dataset=dataset.name, root=dataset.paths.root)
 
 
 def test_a_hold_out_and_a_second_repeat_are_used_as_they_are(tmp_path):

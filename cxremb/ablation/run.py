@@ -75,8 +75,8 @@ def jobs_of(
     """
     options = find_preset(trial.preset).options
     chosen, reference = with_reference(dataset, words, inputs, trial=trial)
+    split = split_of(dataset, inputs.label_set, trial)  # before anything large is read
     features = paired_features(dataset, chosen, inputs)
-    split = split_of(dataset, inputs.label_set, trial)
     if any(one.learnt is not None for one in features.values()):
         split = with_unsure(dataset, split, next(iter(features.values())))
     plan = Plan("", trial.preset, options, trial.folds or split.folds, trial.repeat_numbers, trial.seed_numbers)

@@ -72,8 +72,8 @@ def train(
     recipe = changed(published, arm, epochs=epochs, learning_rate=learning_rate, precision=precision)
     inputs = Inputs(label_set, image_model, text_model, text, views, unit, missing)
     place = Plan(arm, recipe.name, recipe.options, (fold,), (repeat,), (seed,))
+    folds = choose_split(found, label_set, split, allow_leaky=allow_leaky)  # before anything large is read
     if recipe.network and head is None:
-        folds = choose_split(found, label_set, split, allow_leaky=allow_leaky)  # before films are decoded
         return train_network(
             found, recipe, inputs, folds=folds, place=place, weights=weights, device=device or "auto", progress=progress
         )
@@ -87,7 +87,6 @@ def train(
         if near and not all(has_store(found, block) for block in spec.blocks):
             error.hint += f"; or train on what is there: `cxremb train {near[0]}`"
         raise
-    folds = choose_split(found, label_set, split, allow_leaky=allow_leaky)
     remark_choices(features, folds)
     return fit_run(FitJob(found, features, folds, place), progress, device or "cpu")
 

@@ -28,6 +28,7 @@ from cxremb.audit.subject import (
 )
 from cxremb.embedding.choose import usual_stores
 from cxremb.encoders.weights import suggested
+from cxremb.features import gather
 from cxremb.splits import cohort_of, normalised, report_texts
 from cxremb.store.reader import Store, list_stores
 from cxremb.types import EXAMPLES
@@ -185,16 +186,14 @@ def embedding_neighbours(subject: AuditSubject) -> Finding:
 
 def film_vectors(subject: AuditSubject, store: Store) -> tuple[Numbers, NDArray[np.float32]]:
     """(the content of each film or -1, one vector for each content less their mean)."""
-    import pyarrow as pa
-
-    ids, stored = store.vectors()
-    place = positions(subject.films.ids, pa.array(ids, pa.string()))
+    matrix = store.load()
+    place = positions(subject.films.ids, matrix.ids)
     contents = encoded(subject.images["sha256"])[1]
     held = np.flatnonzero((place >= 0) & (contents >= 0))
     known, first, number = np.unique(contents[held], return_index=True, return_inverse=True)
     codes = np.full(len(place), -1, dtype=np.int64)
     codes[held] = number
-    vectors = stored[place[held[first]]]
+    vectors = gather(matrix, place[held[first]])
     vectors -= vectors.mean(axis=0) if len(known) > 1 else 0  # all films share most of their vector
     vectors[~vectors.any(axis=1)] = 1e-6  # the mean itself has no direction
     return codes, vectors
