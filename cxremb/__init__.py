@@ -8,6 +8,7 @@ The names below are all there is; the command line calls the same functions. Not
     load_features   vectors and labels as aligned arrays
     train           a head on stored vectors, or a network from pixels: a run
     ablate          arms compared on the same rows and folds
+    external        trained on one collection, tested on others
     evaluate        all figures of a run, or its figures by group
     checklist       CLAIM or TRIPOD+AI, filled from a run
     compare         two runs on the rows that both judge
@@ -28,6 +29,7 @@ from cxremb.version import VERSION as __version__  # noqa: N811 - the name that 
 
 if TYPE_CHECKING:
     from cxremb.api.data import add, embed, load_features, open_store, sql
+    from cxremb.api.external import external
     from cxremb.api.pages import explore
     from cxremb.api.predict import predict
     from cxremb.api.report import report
@@ -47,6 +49,7 @@ __all__ = [
     "embed",
     "evaluate",
     "explore",
+    "external",
     "load",
     "load_features",
     "open_store",
@@ -61,6 +64,7 @@ PLACES = {
     **dict.fromkeys(("add", "embed", "load_features", "open_store", "sql"), "cxremb.api.data"),
     **dict.fromkeys(("ablate", "checklist", "compare", "evaluate", "load", "train"), "cxremb.api.runs"),
     "explore": "cxremb.api.pages",
+    "external": "cxremb.api.external",
     "predict": "cxremb.api.predict",
     "report": "cxremb.api.report",
     "similar": "cxremb.api.search",

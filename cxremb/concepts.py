@@ -93,6 +93,9 @@ def sources_of(
     if label_set is not None and label_set not in about:
         near = did_you_mean(label_set, about)
         raise DataError(f"{dataset.name} has no label set {label_set!r}", hint=f"{near}it has {name_list(about)}")
+    if label_set is not None and about[label_set]["task"] == "terms":
+        hint = f"name one of {name_list(name for name in about if about[name]['task'] != 'terms')}"
+        raise DataError(f"{dataset.name}: {label_set!r} only lists terms: nothing in it is absent", hint=hint)
     default = dataset.descriptor.get("default_label_set")
     order = sorted(about, key=lambda name: name != default)
     found = {}
@@ -110,12 +113,14 @@ def concept_labels(
     vocabulary: str = VOCABULARIES[0],
     *,
     label_set: str | None = None,
+    sources: Mapping[str, ConceptSource] | None = None,
 ) -> Labels:
     """The concepts of a data set as a label set, one column each: those named, of which it need not have all.
 
-    The task is `binary` of one concept, else `multilabel`. Raises `DataError` where it has none of them.
+    sources: from where, if that is known already. The task is `binary` of one concept, else `multilabel`. Raises
+    `DataError` where it has none of them.
     """
-    sources = sources_of(dataset, vocabulary, label_set=label_set)
+    sources = sources_of(dataset, vocabulary, label_set=label_set) if sources is None else sources
     known = [name for name in (concepts if concepts is not None else sources) if name in sources]
     if not known:
         raise no_concept(dataset, sources, concepts or ())

@@ -28,6 +28,7 @@ from cxremb.tabular import SHOWN, Tabular
 NAMES = [
     *("CxrembError", "HeadClassifier", "__version__", "ablate", "add", "checklist", "compare", "embed", "evaluate"),
     "explore",
+    "external",
     *("load", "load_features", "open_store", "predict", "report", "similar", "sql", "train"),
 ]
 

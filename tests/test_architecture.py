@@ -32,6 +32,7 @@ STOREYS = [
         "export",
         "similarity",
         "inference",
+        "transfer",
     },
     {"reporting", "web"},
     {"explorer", "service"},

@@ -48,6 +48,10 @@ COMMANDS = {
         "cxremb.cli.ablate:ablate",
         "Compare arms on all folds of one split: AUROC with intervals, differences that hold together, controls.",
     ),
+    "external": (
+        "cxremb.cli.external:external",
+        "Train on each collection and test on the others, by shared concepts: AUROC, drop, thresholds, calibration.",
+    ),
     "evaluate": (
         "cxremb.cli.evaluate:evaluate",
         "Show every test figure of a run, whether its probabilities hold, and thresholds; or, with --by, each group's.",

@@ -26,7 +26,10 @@ class Vocabulary(StrEnum):
 
 VocabularyName = Annotated[
     Vocabulary,
-    typer.Option(help="Whose words: the 14 of CheXpert or the 18 of torchxrayvision; rows of other sources always."),
+    typer.Option(
+        metavar="WORDS",  # the choices in one word would be broken in 80 columns
+        help="chexpert, its 14 words, or torchxrayvision, its 18; rows of other sources count always.",
+    ),
 ]
 
 

@@ -72,7 +72,13 @@ def show_run(run: "Run", preset: "Preset | None" = None) -> None:
     if own:
         show_table(epoch_table(own, record.epochs[0]))
     others = f", the first of {len(record.members)} models" if len(record.members) > 1 else ""
-    kept = f"; * epoch {record.epochs[0]} kept{others}" if own else ": there is nothing to train"
+    kept = (
+        f"; * epoch {record.epochs[0]} kept{others}"
+        if own
+        else f": trained on {record.trained_on}"
+        if record.is_external
+        else ": there is nothing to train"
+    )
     say(f"{record.head}, {record.parameters:,} trainable parameters, preset {record.preset}{kept}")
     if own:
         show_training(run)

@@ -192,5 +192,5 @@ def unbroken(command: str, columns: int) -> str:
 def broken(line: str, columns: int, below: int = 0) -> list[str]:
     """A line broken at spaces; a figure stays with its interval."""
     whole = WITHIN.sub(HARD, COMMAND.sub(lambda found: unbroken(found.group(), columns - below), line))
-    found = wrap(whole, columns, subsequent_indent=" " * below, break_long_words=False, break_on_hyphens=False)
+    found = wrap(whole, max(1, columns), subsequent_indent=" " * below, break_long_words=False, break_on_hyphens=False)
     return [part.replace(HARD, " ") for part in found]

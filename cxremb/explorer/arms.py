@@ -10,7 +10,7 @@ import duckdb
 CONTROL = "control:"
 RUNS = """
 SELECT run_id, arm, label_set, split, preset, coalesce(leaky, false), coalesce(simulated, false), coalesce(note, '')
-FROM runs WHERE dataset = $dataset
+FROM runs WHERE dataset = $dataset AND trained_on IS NULL
 ORDER BY run_id DESC
 """
 JUDGED = """

@@ -84,6 +84,7 @@ def is_plain(run: Run) -> bool:
     record = run.record
     return not (
         record.is_control
+        or record.is_external
         or record.from_pixels
         or not record.members
         or not blocks_of(run)

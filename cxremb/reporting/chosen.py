@@ -53,7 +53,8 @@ def newest_ablation(datasets: Sequence[Dataset]) -> ReportRuns:
     Raises `DataError` where there is no run.
     """
     runs = list_runs(*datasets)
-    arms = [run for run in sorted(runs, key=lambda run: run.run_id, reverse=True) if not run.record.is_control]
+    newest = sorted(runs, key=lambda run: run.run_id, reverse=True)
+    arms = [run for run in newest if not (run.record.is_control or run.record.is_external)]
     if not arms:
         where = ", ".join(dataset.name for dataset in datasets)
         raise DataError(f"{where}: no run to report", hint="make some: `cxremb ablate`")

@@ -74,6 +74,7 @@ RUN_COLUMNS = {
     "simulated": "BOOLEAN",
     "leaky": "BOOLEAN",
     "note": "VARCHAR",
+    "trained_on": "VARCHAR",  # other data sets; null: the one that it lies below
 }
 
 
@@ -114,6 +115,13 @@ SELECT * EXCLUDE (first_pooling), (dataset, store) IN (
     UNION ALL
     SELECT (dataset, store) FROM (FROM meta.held EXCEPT FROM meta.wanted)
 ) AS stale FROM meta.stores;
+"""
+
+# What `cxremb external` judged: figures of models that were trained on other data sets than they are tested on.
+EXTERNAL = """
+CREATE VIEW external AS
+SELECT runs.dataset, trained_on, run_id, runs.stores, label AS concept, metric, value, low, high, created
+FROM runs JOIN metrics USING (run_id) WHERE trained_on IS NOT NULL AND part = 'external'
 """
 
 
@@ -238,6 +246,7 @@ def create_runs(con: duckdb.DuckDBPyConnection, folders: Sequence[Path]) -> None
             kept = [RENAMED if each.startswith('"metric"') else each for each in kept]
         younger = pa.schema([schema.field(column) for column in NOT_IN_OLD_RUNS.get(name, ())])
         con.execute(view(name, origin, kept, sources=found, may_lack=younger if len(younger) else None))
+    con.execute(EXTERNAL)
 
 
 def run_row(folder: Path) -> list[Any]:

@@ -131,6 +131,11 @@ def load_bundle(folder: Path) -> Bundle:
             hint="name a run of a head, or train one: `cxremb train image`. In Python `load_networks` of "
             "cxremb.training.pixels.predict judges decoded films by this one",
         )
+    if run.record.is_external:
+        raise TrainError(
+            f"run {run.run_id} was trained on {run.record.trained_on}: it keeps its predictions and no model",
+            hint=f"train there, and load that run: `cxremb train {run.record.head}`",
+        )
     if run.record.is_control:
         raise TrainError(
             f"run {run.run_id} is {run.arm}: a control keeps its predictions and no model to predict with",

@@ -70,6 +70,7 @@ class RunRecord:
     dataset_licence: str = ""  # of the collection; "" in records that are older than these three
     dataset_citation: str = ""
     licences: Mapping[str, str] = field(default_factory=dict)  # store -> licence of its encoder
+    trained_on: str | None = None  # other data sets, with + between; None: the one that it lies below
 
     @property
     def note(self) -> str:
@@ -95,6 +96,11 @@ class RunRecord:
     def shuffled(self) -> str:
         """What it learnt in another order than the rows': labels or a modality; "" for nothing."""
         return str(self.spec.get("shuffled", ""))
+
+    @property
+    def is_external(self) -> bool:
+        """Whether its models were trained on other data sets: predictions to compare with, and no model."""
+        return self.trained_on is not None
 
     @property
     def from_pixels(self) -> bool:

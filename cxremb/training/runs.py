@@ -264,7 +264,7 @@ def open_run(name: str, *datasets: Dataset) -> Run:
     where = name_list((dataset.name for dataset in datasets), SHOWN)
     if not runs:
         raise StoreError(f"{where}: no run {name!r}, and no other", hint="make one: `cxremb train`")
-    likely = sorted(found or runs, key=lambda run: run.record.is_control)  # controls last; else the newest first
+    likely = sorted(found or runs, key=lambda run: run.record.is_control or run.record.is_external)  # last; else newest
     known = name_list((f"{run.run_id} ({run.arm})" for run in likely), SHOWN)
     what = f"several runs are called {name!r}" if found else f"no run {name!r}"
     raise StoreError(f"{where}: {what}; there is {known}", hint="give more of its id: `cxremb runs ls` lists them all")

@@ -1,0 +1,1 @@
+"""Trained on one collection, tested on others: what is left of a figure elsewhere."""

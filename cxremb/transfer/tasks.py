@@ -1,0 +1,182 @@
+"""Which pairs there are to judge: who is trained on, which rows and concepts are tested, and what stands against it."""
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxremb.encoders.pretrained import seen_before
+from cxremb.errors import DataError, did_you_mean, name_list
+from cxremb.store.kinship import kinship
+from cxremb.store.manifest import latest_manifest
+from cxremb.training.heads import HeadSpec
+from cxremb.training.parts import both_classes
+from cxremb.transfer.gather import Collected, Together
+from cxremb.transfer.overlap import Shared, keep_rows, looks_of, shared_with
+from cxremb.transfer.plan import TransferPlan
+from cxremb.transfer.record import Task
+from cxremb.types import Progress
+
+RowNumbers = NDArray[np.int64]
+
+
+def tasks_of(
+    together: Together, head: HeadSpec, plan: TransferPlan, *, progress: Progress
+) -> tuple[list[Task], list[str]]:
+    """(every pair, what to know). Raises `DataError` for a name that is none, or where nothing is left to judge."""
+    looks, notes = looks_of(together, progress) if plan.near_copies else ({}, [])
+
+    @cache
+    def shared(tested: str, group: tuple[str, ...]) -> Shared:
+        return shared_with(together, tested, group, looks=looks)
+
+    tasks = [
+        task_of(together, group, tested, head=head, plan=plan, shared=shared)
+        for tested in chosen_names(together, plan.test_on)
+        for group in groups_for(together, tested, plan)
+    ]
+    if not tasks:
+        raise DataError("no collection is left to train on", hint="name one more, or add --allow-overlap")
+    tasks.sort(key=lambda task: [one.name for one in together.collected].index(task.group[0]))
+    if all(task.reason for task in tasks):
+        why = "; ".join(dict.fromkeys(f"{task.title} → {task.tested}: {task.reason}" for task in tasks))
+        raise DataError(f"no pair can be judged: {why}", hint="see what each has: `cxremb data concepts`")
+    return tasks, [*notes, *same_ids(together)]
+
+
+def chosen_names(together: Together, wanted: Sequence[str]) -> list[str]:
+    """The collections that are named, or all. Raises `DataError` for one that is not among them."""
+    known = [one.name for one in together.collected]
+    for name in wanted:
+        if name not in known:
+            hint = f"{did_you_mean(name, known)}they are {name_list(known)}"
+            raise DataError(f"{name!r} is none of the collections", hint=hint)
+    return list(wanted) or known
+
+
+def groups_for(together: Together, tested: str, plan: TransferPlan) -> list[tuple[str, ...]]:
+    """On whom models are trained that are tested on `tested`: each other collection, or all others together.
+
+    Of all others those are left out that have films of it, unless overlaps are allowed.
+    """
+    others = [name for name in chosen_names(together, plan.train_on) if name != tested]
+    if not plan.leave_one_out:
+        return [(name,) for name in others]
+    b = together.named(tested)
+    apart = [
+        name for name in others if plan.allow_overlap or not kinship(together.named(name).collection, b.collection)
+    ]
+    return [tuple(apart)] if apart else []
+
+
+def task_of(
+    together: Together,
+    group: tuple[str, ...],
+    tested: str,
+    *,
+    head: HeadSpec,
+    plan: TransferPlan,
+    shared: Callable[[str, tuple[str, ...]], Shared],
+) -> Task:
+    """One pair."""
+    found = shared(tested, group)
+    rows, left_out = keep_rows(together, tested, found)
+    cases, rows = drawn_cases(together, rows, plan)
+    if len(cases):
+        left_out["rows of patients that probabilities are fitted on"] = len(cases)
+    b = together.named(tested)
+    seen = seen_caveats(b, head)
+    concepts, not_judged = usable(together, group, tested, rows=rows)
+    reason = None
+    if found.kin and not plan.allow_overlap:
+        reason = f"{'; '.join(found.kin)}: --allow-overlap judges it all the same, less the films that are found to be"
+        reason += " in both"
+    elif not len(rows):
+        reason = "no row is left to test"
+    elif not concepts:
+        reason = "; ".join(f"{concept}: {why}" for concept, why in not_judged.items())
+    return Task(
+        group=group,
+        tested=tested,
+        concepts=tuple(concepts),
+        rows=rows,
+        cases=cases,
+        left_out=left_out,
+        caveats=(*seen, *(f"not external: {why}" for why in found.kin)),
+        not_judged={} if reason else not_judged,
+        seen=bool(seen),
+        reason=reason,
+    )
+
+
+def seen_caveats(b: Collected, head: HeadSpec) -> list[str]:
+    """What must be said of encoders that have seen the tested collection."""
+    found = []
+    for block in head.blocks:
+        encoder = b.features.stores[block].partition("@")[0]
+        manifest = latest_manifest(b.dataset.paths.embeddings / b.features.stores[block].partition(" ")[0])
+        model = manifest.recipe.model if manifest else ""
+        if why := seen_before(encoder, b.collection, model=model):
+            found.append(f"not external: {why}")
+        if (tuned := manifest and manifest.provenance.get("fine_tuned")) and tuned.get("dataset") == b.name:
+            found.append(f"not external: {encoder} was fine-tuned on patients of {b.name}")
+    return found
+
+
+def drawn_cases(together: Together, rows: RowNumbers, plan: TransferPlan) -> tuple[RowNumbers, RowNumbers]:
+    """(rows of the patients to fit probabilities on again, the other rows). The same patients whoever is trained on."""
+    if not plan.recalibrate:
+        return np.empty(0, dtype=np.int64), rows
+    patients = together.ids["patients"][rows]
+    names = np.unique(patients)
+    drawn = np.random.default_rng(plan.seed).permutation(names)[: plan.recalibrate]
+    own = np.isin(patients, drawn)
+    return rows[own], rows[~own]
+
+
+def usable(
+    together: Together, group: Sequence[str], tested: str, *, rows: RowNumbers
+) -> tuple[list[int], dict[str, str]]:
+    """(the concepts that can be judged, why others cannot): both answers in train and test of every training
+    collection together, and among the tested rows.
+    """
+    trained = [(name, together.named(name)) for name in group]
+    folds = set.intersection(*(set(one.parts) for _, one in trained))
+    there, found, why = together.y[rows], [], {}
+    for column, concept in enumerate(together.concepts):
+        values = [one.features.y[:, one.features.labels.index(concept)] if concept in one.features.labels else None
+                  for _, one in trained]  # fmt: skip
+
+        def rows_in(part: str, fold: int, values: list[NDArray[np.float64] | None] = values) -> NDArray[np.float64]:
+            own = [y[one.parts[fold] == part] for y, (_, one) in zip(values, trained, strict=True) if y is not None]
+            return np.concatenate(own)[:, None]
+
+        if all(y is None for y in values):
+            why[concept] = f"{'+'.join(group)} has no such label"
+        elif np.isnan(there[:, column]).all():
+            has = concept in together.named(tested).features.labels
+            why[concept] = "no tested row says anything of it" if has else f"{tested} has no such label"
+        elif not both_classes(there[:, [column]])[0]:
+            why[concept] = f"all tested rows are {'positive' if (there[:, column] == 1).any() else 'negative'}"
+        elif not all(both_classes(rows_in("train", fold))[0] for fold in folds):
+            why[concept] = f"{'+'.join(group)} has one answer to it in training"
+        elif not both_classes(np.concatenate([rows_in("test", fold) for fold in folds]))[0]:
+            why[concept] = f"{'+'.join(group)} has one answer to it in its test rows"
+        else:
+            found.append(column)
+    return found, why
+
+
+def same_ids(together: Together) -> list[str]:
+    """A note where two collections have patients of one id: nobody knows that they are one."""
+    found = {}
+    for a, b in combinations(together.collected, 2):
+        both = np.intersect1d(a.features.patient_ids, b.features.patient_ids)
+        if len(both):
+            found[f"{a.name} and {b.name}"] = both
+    if not found:
+        return []
+    pairs = ", ".join(f"{names} ({len(both):,}, such as {both[0]})" for names, both in found.items())
+    return [f"patient ids that are in both {pairs} are taken for different people: ids are a collection's own"]
