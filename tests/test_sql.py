@@ -547,7 +547,7 @@ def test_reading_is_allowed(root: Path, text: str, answer) -> None:
     ("text", "said", "hint"),
     [
         ("selec 1", 'syntax error at or near "selec"', "show tables"),
-        ("from imagez", 'Did you mean "images"', "there are audits, biobert, concepts, distances, embeddings, external"),
+        ("from imagez", 'Did you mean "images"', "biobert, concepts, distances, embeddings, external, facts"),
         ("select studdy_id from studies", 'bindings: "study_id"', "studies has dataset, study_id, patient_id"),
         ("select r.fold from reports r", "named", "reports has dataset, study_id, section, role, text"),
         (
