@@ -2,8 +2,12 @@
 
 from collections.abc import Sequence
 
+from cxremb.encoders.pretrained import seen_before
 from cxremb.features import Features, Flags
+from cxremb.store.dataset import Dataset
+from cxremb.store.kinship import collection_of
 from cxremb.store.layout import BEFORE_READING, LABEL_SOURCE
+from cxremb.store.manifest import latest_manifest
 
 SOURCED = "label recovery, not diagnosis: the text that this arm reads is a source of the label"
 ROLE_WORDS = {BEFORE_READING: "written before the film was read", LABEL_SOURCE: "a source of the label"}
@@ -23,6 +27,18 @@ def caveats(blocks: Sequence[str], role: str | None, simulated: bool) -> tuple[s
 def describe_text(text: str | None, role: str | None) -> str:
     """Which text it is and how it stands to the label, such as `text pre-read (written before ...)`; or `no text`."""
     return f"text {text} ({ROLE_WORDS[role]})" if text and role else "no text"
+
+
+def pretrained_on(dataset: Dataset, features: Features, blocks: Sequence[str]) -> list[str]:
+    """What must be said where an encoder of these blocks has learnt from the collection that it is judged on."""
+    found = []
+    for block in blocks:
+        store, _, _ = features.stores[block].partition(" ")
+        manifest = latest_manifest(dataset.paths.embeddings / store)
+        model = manifest.recipe.model if manifest else ""
+        if why := seen_before(store.partition("@")[0], collection_of(dataset), model=model):
+            found.append(f"{why}: these {OF[block]}, or some of them, are not new to it")
+    return found
 
 
 def outdated_vectors(features: Features, blocks: Sequence[str]) -> list[str]:

@@ -33,6 +33,7 @@ STOREYS = [
         "similarity",
         "inference",
         "transfer",
+        "zeroshot",
     },
     {"reporting", "web"},
     {"explorer", "service"},

@@ -2,6 +2,7 @@
 
 ARM   = BASE | BASE[AXIS=VALUE,...] | AXIS=VALUE        the last is short for fusion[AXIS=VALUE]
 BASE  = image | text | fusion | TEXT | image+TEXT       TEXT: a section, findings+impression or pre-read
+      | zero-shot                                       films by their cosines to prompts: nothing is trained
 VALUE = one, or several with | between: one arm each
 """
 
@@ -27,8 +28,15 @@ AXES: dict[str, tuple[str, ...] | str] = {
     MARKS: WAYS,
     "text": "a text",
     "label": tuple(f"uncertain-{name}" for name in UNCERTAIN),
+    "prompts": "a set of prompts, or several joined by +",
 }
-USUAL = {"head": "mlp", "views": "all", "train-fraction": "1", MARKS: KEEP}  # not worth a word in a name
+USUAL = {
+    "head": "mlp",
+    "views": "all",
+    "train-fraction": "1",
+    MARKS: KEEP,
+    "prompts": "plain",
+}  # not worth a word in a name
 
 # reads -> head as arms call it -> its name in `training.heads.HEADS`
 HEADS_OF = {
@@ -36,12 +44,14 @@ HEADS_OF = {
     "text": {"mlp": "text", "linear": "linear-text"},
     "fusion": {name: "fusion" if name == "mlp" else name for name in AXES["head"]},
 }
-BASES = tuple(HEADS_OF)
+ZERO_SHOT = "zero-shot"
+OF_ZERO_SHOT = ("encoder", "views", "prompts")  # the axes that it has
+BASES = (*HEADS_OF, ZERO_SHOT)
 ALIASES = {head: (reads, called) for reads, heads in HEADS_OF.items() for called, head in heads.items()}
 
 GRAMMAR = (
-    "an arm is image, text, fusion, a text such as findings or pre-read, or image+TEXT; change it in brackets, as in "
-    "fusion[head=gated,views=frontal], with "
+    "an arm is image, text, fusion, zero-shot, a text such as findings or pre-read, or image+TEXT; change it in "
+    "brackets, as in fusion[head=gated,views=frontal], with "
 )
 
 
@@ -63,6 +73,20 @@ class Arm:
     def get(self, axis: str) -> str | None:
         """The value of an axis; None where nothing is asked for."""
         return dict(self.changes).get(axis, USUAL.get(axis))
+
+    @property
+    def is_zero_shot(self) -> bool:
+        return self.reads == ZERO_SHOT
+
+    @property
+    def blocks(self) -> Sequence[str]:
+        """The modalities that it reads."""
+        return ("image",) if self.is_zero_shot else self.head.blocks
+
+    @property
+    def pools_films(self) -> bool:
+        """Whether its rows are studies, all films of which it reads at once."""
+        return not self.is_zero_shot and self.head.kind == "attention"
 
     @property
     def head_name(self) -> str:
@@ -149,7 +173,7 @@ def read_base(base: str, texts: Sequence[str]) -> tuple[str, str | None, str | N
         return "text", base, None
     if base.startswith("image+"):
         return "fusion", base.removeprefix("image+"), None
-    known = ", ".join((*BASES, *texts, "image+TEXT"))
+    known = ", ".join((*HEADS_OF, *texts, "image+TEXT", ZERO_SHOT))
     raise TrainError(
         f"no arm called {base!r}", hint=f"choose among {known}; change one in brackets with {axes_in_words()}"
     )
@@ -169,12 +193,24 @@ def refuse_text(text: str, reads: str, texts: Sequence[str]) -> None:
     """Raises `TrainError` for a text that the data set does not know, or of an arm that reads none."""
     if texts and text not in texts:
         raise TrainError(f"no text called {text!r}", hint=f"there is {', '.join(texts)}")
-    if reads == "image":
-        raise TrainError("the image arm reads no text", hint=f"use fusion or image+{text}")
+    if reads in ("image", ZERO_SHOT):
+        raise TrainError(f"the {reads} arm reads no text", hint=f"use fusion or image+{text}")
 
 
 def refuse_unfit(arm: Arm) -> None:
     """Raises `TrainError` for changes that the arm cannot take."""
+    changed = [axis for axis, _ in arm.changes]
+    if not arm.is_zero_shot:
+        refuse_untrainable(arm, changed)
+    elif unfit := [axis for axis in changed if axis not in OF_ZERO_SHOT]:
+        hint = f"change {', '.join(OF_ZERO_SHOT)}"
+        raise TrainError(f"{arm.name}: nothing is trained, so there is no {unfit[0]}", hint=hint)
+
+
+def refuse_untrainable(arm: Arm, changed: Sequence[str]) -> None:
+    """As `refuse_unfit`, for an arm that is trained. changed: its axes."""
+    if "prompts" in changed:
+        raise TrainError(f"{arm.name}: a trained arm reads no prompts", hint="use zero-shot[prompts=...]")
     heads = HEADS_OF[arm.reads]
     if (head := arm.get("head") or "mlp") not in heads:
         raise TrainError(f"{arm.name}: no head {head} reads {arm.reads} alone", hint=f"choose {', '.join(heads)}")
@@ -186,7 +222,7 @@ def refuse_unfit(arm: Arm) -> None:
         raise TrainError(f"{arm.name}: the image arm reads no text", hint="use text or fusion")
     if arm.fraction < 1 and arm.shots:
         raise TrainError(f"{arm.name}: a share of the patients and a number of rows", hint="give one of the two")
-    if arm.head.kind == "attention" and arm.get("pooling"):
+    if arm.pools_films and arm.get("pooling"):
         raise TrainError(f"{arm.name}: attention reads the first pooling of a store", hint="leave pooling out")
 
 

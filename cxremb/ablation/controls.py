@@ -145,7 +145,8 @@ def copied_films(dataset: Dataset, split: StoredSplit, label_set: str) -> str:
 
 def head_for(features: Features, reference: str) -> str:
     """The reference's head if these rows have what it reads, else the one for what they have."""
-    named = parse_arms([reference], [features.text] if features.text else [])[0].head_name
+    arm = parse_arms([reference], [features.text] if features.text else [])[0]
+    named = "image" if arm.is_zero_shot else arm.head_name
     bag = any(block.ndim == 3 for block in features.blocks.values())
     for name in (named, "fusion", "text", "image", "attention", "attention-image"):
         head = find_head(name)

@@ -125,7 +125,7 @@ def arms_alone(run: Run, runs: Mapping[str, Run]) -> dict[str, list[str]]:
     """Modality -> the arms that read it alone, as the very vectors that this one reads, from as many patients."""
     found: dict[str, list[str]] = {}
     for arm, other in runs.items():
-        blocks = list(other.record.dims)
+        blocks = [] if other.record.is_zero_shot else list(other.record.dims)  # which learns from nobody
         if len(blocks) == 1 and read_of(other, blocks[0]) == read_of(run, blocks[0]):
             found.setdefault(blocks[0], []).append(arm)
     return found

@@ -120,8 +120,10 @@ def factor_of(run: Run, judged: int, *, models: int | None = None) -> float:
     """`patient_factor` of a run. judged: how many patients are. models: training sets, where not all of its own.
 
     A smaller share of the training patients (`train_fraction`) is drawn anew in every fold: what that moves is among
-    what the folds differ by.
+    what the folds differ by. Zero-shot nobody is trained on.
     """
+    if run.record.is_zero_shot:
+        return 1.0
     train, _ = rows_of_model(run, shots=False)
     share = min(1.0, train / run.record.train_fraction / run.record.rows)
     return patient_factor(min(1.0, judged / run.record.patients), share, models or len(training_sets(run)))

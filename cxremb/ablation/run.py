@@ -23,6 +23,7 @@ from cxremb.embedding.choose import has_store
 from cxremb.errors import TrainError
 from cxremb.evaluation.metrics import BASELINES
 from cxremb.features import Inputs
+from cxremb.labels import read_labels
 from cxremb.predictions import Predictions
 from cxremb.splits import DEFAULT, SplitSpec, StoredSplit, choose_split, new_split
 from cxremb.store.dataset import Dataset
@@ -30,8 +31,11 @@ from cxremb.training.fit import fit
 from cxremb.training.parts import too_few
 from cxremb.training.plan import FitJob, Plan
 from cxremb.training.presets import find_preset
+from cxremb.training.record import ZERO_SHOT
 from cxremb.training.runs import Run, list_runs, read_run
 from cxremb.types import Progress, unwatched
+from cxremb.zeroshot.prompts import JOINED, Prompt, prompts_of, read_prompts, with_shipped
+from cxremb.zeroshot.score import zero_shot_job, zero_shot_run
 
 ARMS = ("image", "text", "fusion")
 
@@ -53,7 +57,7 @@ def ablate(
     started = time.perf_counter()
     inputs, trial = inputs or Inputs(), trial or Trial()
     jobs, reference, notes = jobs_of(dataset, arms, inputs, trial=trial)
-    runs = {job.plan.arm: run for job, run in zip(jobs, fit(jobs, progress), strict=True)}
+    runs = runs_of(jobs, progress)
     tests = judged_rows(runs, paired=reference is not None, threshold=trial.threshold)
     rows = compare_rows(runs, tests, reference)
     main = next((job for job in jobs if job.plan.arm == reference), jobs[0])
@@ -80,7 +84,8 @@ def jobs_of(
     if any(one.learnt is not None for one in features.values()):
         split = with_unsure(dataset, split, next(iter(features.values())))
     plan = Plan("", trial.preset, options, trial.folds or split.folds, trial.repeat_numbers, trial.seed_numbers)
-    jobs = [job_of(FitJob(dataset, features[arm], split, plan), arm) for arm in chosen]
+    asked = prompts_asked(dataset, chosen, label_set=inputs.label_set, path=trial.prompts)
+    jobs = [job_of(FitJob(dataset, features[arm], split, plan), arm, asked) for arm in chosen]
     named = {arm.name for arm in parse_arms(words, known_texts(dataset))}
     added = [job for job in jobs if job.plan.arm not in named and trial.reference == REFERENCE]
     if not added or not (why := too_few(added[0])):
@@ -89,9 +94,36 @@ def jobs_of(
     return jobs, reference, [f"{added[0].plan.arm} is left out, so every row counts that the others can use: {why}"]
 
 
-def job_of(job: FitJob, arm: Arm) -> FitJob:
-    """What is to be trained for an arm."""
+def prompts_asked(
+    dataset: Dataset, arms: Sequence[Arm], *, label_set: str | None, path: Path | None
+) -> dict[str, list[Prompt]]:
+    """Set of prompts -> those that zero-shot arms of it ask. path: a file of one's own.
+
+    Raises `DataError` as `prompts_of`, and `TrainError` for a file that no arm reads.
+    """
+    names = dict.fromkeys(arm.get("prompts") or "" for arm in arms if arm.is_zero_shot)
+    own = read_prompts(path) if path else []
+    rows = with_shipped(own) if names else []
+    if own and not {one for name in names for one in name.split(JOINED)} & {row.prompts for row in own}:
+        raise TrainError(f"no arm reads the prompts of {path}", hint=f"name it: zero-shot[prompts={own[0].prompts}]")
+    labels = read_labels(dataset, label_set) if names else None
+    return {name: prompts_of(labels, name, rows) for name in names if labels}
+
+
+def runs_of(jobs: Sequence[FitJob], progress: Progress) -> dict[str, Run]:
+    """Arm -> its run: trained, or made of prompts."""
+    prompted = {job.plan.arm: zero_shot_run(job) for job in jobs if ZERO_SHOT in (job.other or {})}
+    trained = [job for job in jobs if job.plan.arm not in prompted]
+    fitted = {job.plan.arm: run for job, run in zip(trained, fit(trained, progress), strict=True)}
+    return {job.plan.arm: (prompted | fitted)[job.plan.arm] for job in jobs}
+
+
+def job_of(job: FitJob, arm: Arm, asked: Mapping[str, Sequence[Prompt]] | None = None) -> FitJob:
+    """What is to be trained for an arm, or asked. asked: set of prompts -> its prompts."""
     plan = replace(job.plan, arm=arm.name)
+    if asked and arm.is_zero_shot:
+        name = arm.get("prompts") or ""
+        return zero_shot_job(replace(job, plan=plan), asked[name], name)
     job = replace(job, plan=plan, given_head=arm.head, train_fraction=arm.fraction, missing=arm.get("missing"))
     return replace(job, shots=arm.shots, label_policy=arm.get(AXIS))
 
@@ -174,7 +206,7 @@ def with_reference(
         raise TrainError(f"{trial.reference} is several arms", hint="name one as the reference")
     reference = named[0]
     named_store = {"image": inputs.image_model, "text": inputs.text_model}
-    possible = all(has_store(dataset, block, named_store[block]) for block in reference.head.blocks)
+    possible = all(has_store(dataset, block, named_store[block]) for block in reference.blocks)
     if reference not in chosen and not trial.alone and possible:
         chosen.append(reference)
     if len(chosen) < 2:

@@ -1,6 +1,7 @@
 """How the arms are trained and judged."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from cxremb.errors import TrainError
 from cxremb.splits import DEFAULT
@@ -25,6 +26,7 @@ class Trial:
     threshold: str = FIXED  # or CHOSEN, on the validation rows of each fold
     reference: str = REFERENCE
     controls: bool = True
+    prompts: Path | None = None  # a file of one's own prompts
     margin: float | None = None  # of the AUROC: how much worse than the reference is still as good
 
     def __post_init__(self) -> None:

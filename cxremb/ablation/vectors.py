@@ -7,7 +7,7 @@ import numpy as np
 
 from cxremb.ablation.arms import Arm
 from cxremb.ablation.policies import AXIS, PolicyLabels, policy_labels
-from cxremb.embedding.choose import choose_stores, edited_store
+from cxremb.embedding.choose import choose_stores, edited_store, tower_store
 from cxremb.errors import DataError, StoreError, TrainError
 from cxremb.features import Features, Inputs, gather, load_features
 from cxremb.store.dataset import Dataset
@@ -38,7 +38,7 @@ def paired_features(dataset: Dataset, arms: Sequence[Arm], base: Inputs) -> dict
     comparison is then on test rows that both judge. An arm with `head=attention` has studies for rows, of the same
     films. Raises what `load_features` raises, and `DataError` when no row is left.
     """
-    reads = tuple(block for block in BOTH if any(block in arm.head.blocks for arm in arms))
+    reads = tuple(block for block in BOTH if any(block in arm.blocks for arm in arms))
     wanted = {arm: wanted_by(dataset, arm, base, unit="image" if "image" in reads else "study") for arm in arms}
     labels = policy_labels(dataset, base.label_set) if any(want.policy for want in wanted.values()) else None
     loaded = {want: load(dataset, want, reads, labels=labels) for want in dict.fromkeys(wanted.values())}
@@ -59,11 +59,13 @@ def paired_features(dataset: Dataset, arms: Sequence[Arm], base: Inputs) -> dict
 def wanted_by(dataset: Dataset, arm: Arm, base: Inputs, *, unit: str) -> ArmInputs:
     """What the arm reads. Raises `StoreError` for an encoder, or for edited texts, without a store."""
     views = (arm.get("views") or "all") if base.views == "all" else base.views
-    unit = "study" if arm.head.kind == "attention" else base.unit or unit
+    unit = "study" if arm.pools_films else base.unit or unit
     inputs = replace(base, text=arm.text or base.text, views=views, unit=unit)
-    if encoder := arm.get("encoder"):
+    if arm.is_zero_shot:
+        inputs = replace(inputs, image_model=tower_store(dataset, arm.get("encoder")).name)
+    elif encoder := arm.get("encoder"):
         modality = open_store(dataset, encoder).modality
-        if modality not in arm.head.blocks:
+        if modality not in arm.blocks:
             raise StoreError(
                 f"{arm.name}: {encoder} encodes {modality}, which the arm does not read", hint="use fusion"
             )

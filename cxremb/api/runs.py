@@ -140,6 +140,7 @@ def ablate(
     seeds: int = 1,
     threshold: str = "0.5",
     margin: float | None = None,
+    prompts: str | Path | None = None,
     controls: bool = True,
     dataset: str | None = None,
     root: str | Path | None = None,
@@ -148,9 +149,9 @@ def ablate(
     """Arms compared on the same rows and folds: figures with intervals, differences that hold together, controls.
 
     arms: words with commas between, or a list of them: image, text, fusion (these three if left out), a section,
-    pre-read, image+indication, or one changed in brackets, as `fusion[head=gated|late]`. The options are those of
-    `cxremb ablate`. Raises what `load_features` raises, `SplitError`, and `TrainError` for what is no arm, threshold
-    or preset.
+    pre-read, image+indication, zero-shot, or one changed in brackets, as `fusion[head=gated|late]`. The options are
+    those of `cxremb ablate`. Raises what `load_features` raises, `SplitError`, and `TrainError` for what is no arm,
+    threshold or preset.
     """
     trial = Trial(
         preset=preset,
@@ -163,6 +164,7 @@ def ablate(
         seeds=seeds,
         threshold=threshold,
         margin=margin,
+        prompts=None if prompts is None else Path(prompts),
         reference=reference,
         controls=controls,
     )

@@ -1,6 +1,7 @@
 """`cxremb ablate` compares arms on the same rows and folds: modalities, texts, heads, films, training sizes."""
 
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -22,8 +23,8 @@ def ablate(
     arms: Annotated[
         str,
         typer.Option(
-            help="Which arms, with commas between: image, text, fusion, a section, pre-read, image+indication, or one "
-            r"changed in brackets, as fusion\[head=late]."
+            help="Which arms, with commas between: image, text, fusion, a section, pre-read, image+indication, "
+            r"zero-shot, or one changed in brackets, as fusion\[head=late]."
         ),
     ] = "image,text,fusion",
     text_only: Annotated[
@@ -54,6 +55,10 @@ def ablate(
             help="How much worse an AUROC is as good as the reference, such as 0.02: names such arms.",
             show_default=False,
         ),
+    ] = None,
+    prompts: Annotated[
+        Path | None,
+        typer.Option(help="Your own prompts, for zero-shot: a table of label, class, prompt.", show_default=False),
     ] = None,
     controls: Annotated[
         bool, typer.Option(help="The lower block: what shuffled inputs, look-ups and word counts reach.")
@@ -91,6 +96,7 @@ def ablate(
         seeds=seeds,
         threshold=threshold.value,
         margin=margin,
+        prompts=prompts,
         controls=controls,
         dataset=dataset,
         root=root,

@@ -13,7 +13,7 @@ from cxremb.embedding.job import Update
 from cxremb.embedding.plan import current_plan, wanted_items
 from cxremb.embedding.trust import refuse_code
 from cxremb.encoders.base import What
-from cxremb.encoders.table import ENCODERS
+from cxremb.encoders.table import ENCODERS, OPEN_CLIP
 from cxremb.encoders.weights import weights_here
 from cxremb.errors import EncoderError
 from cxremb.store.dataset import Dataset
@@ -93,7 +93,8 @@ def made_with(what: What) -> str | None:
     spec = ENCODERS.get(what.model)
     if spec is None:
         return None
-    found = [f"cxremb {VERSION}", repr(spec), *map(library, LIBRARIES)]
+    own = ("open_clip_torch",) if spec.build == OPEN_CLIP else ()
+    found = [f"cxremb {VERSION}", repr(spec), *map(library, (*LIBRARIES, *own))]
     if spec.source:
         place = weights_here(spec, what.weights)
         if place is None:

@@ -6,9 +6,10 @@ from dataclasses import replace
 
 from cxremb.encoders.table import ENCODERS
 from cxremb.encoders.weights import BUILT_IN, suggested
-from cxremb.errors import StoreError
+from cxremb.errors import StoreError, name_list
 from cxremb.store.dataset import Dataset
 from cxremb.store.manifest import Recipe
+from cxremb.store.prompts import has_two_towers
 from cxremb.store.reader import Store, list_stores, open_store
 from cxremb.store.texts import KEEP, MARKS, as_written, section_roles, text_parts
 
@@ -95,6 +96,21 @@ def embeddable(dataset: Dataset, modality: str) -> bool:
 def has_store(dataset: Dataset, modality: str, model: str | None = None) -> bool:
     """Whether there is a store of `modality` to read, or one is named."""
     return model is not None or bool(usual_stores(dataset, modality))
+
+
+def tower_store(dataset: Dataset, model: str | None) -> Store:
+    """The store whose films prompts can be held against: the one that is named, else the newest.
+
+    Raises `StoreError` with the command that makes one.
+    """
+    if model is not None and has_two_towers((named := named_store(dataset, model)).manifest.recipe):
+        return named
+    there = [store for store in usual_stores(dataset, "image") if has_two_towers(store.manifest.recipe)]
+    if model is None and there:
+        return there[0]
+    what = f"{model} reads no prompts" if model else f"{dataset.name} has no store of an encoder that reads prompts"
+    known = f"name one that does: {name_list(store.name for store in there)}" if there else ""
+    raise StoreError(what, hint=known or "make one: `cxremb embed --model medsiglip`, or another with two towers")
 
 
 def edited_store(dataset: Dataset, model: str | None, xxxx: str) -> Store:

@@ -78,6 +78,20 @@ class ImageEncoder(Protocol):
         ...
 
 
+class TextTower(Protocol):
+    """Texts into the space of the films: what an encoder of two towers has as `texts`."""
+
+    max_tokens: int
+
+    def lengths(self, texts: Sequence[str]) -> list[int]:
+        """Tokens of each text, special tokens included."""
+        ...
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """(n, dim). No text may be longer than `max_tokens`."""
+        ...
+
+
 class TextEncoder(Protocol):
     """Texts in, vectors out, and how long each text is to the network."""
 

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from cxremb import images
-from cxremb.encoders.base import Machine, Vectors
+from cxremb.encoders.base import Machine, TextTower, Vectors
 from cxremb.encoders.device import Pending, arithmetic, check_compiler, download, half_type, upload
 from cxremb.encoders.machine import native_bf16
 from cxremb.errors import EncoderError
@@ -198,6 +198,7 @@ class FilmEncoder:
         self.licence = licence
         self.machine = machine
         self.build = build
+        self.texts: TextTower | None = None  # the other tower of an encoder that has two
         self.notes: list[str] = []
         self.forward: Forward | None = None
 

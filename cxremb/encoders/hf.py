@@ -3,7 +3,6 @@
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,31 +23,6 @@ from cxremb.store.manifest import Recipe
 
 MAX_TOKENS = 512  # the positions a BERT has
 UNUSED = ("pooler.", "embeddings.mask_token")  # no vector needs them, and some repositories lack them
-
-
-def load_any(what: What, spec: EncoderSpec, machine: Machine) -> "FilmEncoder | HfTextEncoder":
-    """The encoder of a repository or of a local copy of it: its files say whether it reads films or texts.
-
-    Raises `EncoderError`.
-    """
-    found = locate_folder(what.model, spec, what.weights)
-    path = found.path / "config.json"
-    try:
-        config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise EncoderError(f"{path}: {error}", hint="copy the model's folder again") from error
-    tokens = config.get("hidden_size") or config.get("dim")  # DistilBERT calls it so
-    maps = (config.get("hidden_sizes") or [0])[-1]
-    pictures = (found.path / "preprocessor_config.json").is_file()
-    if "vision_config" not in config and pictures and (tokens or maps):
-        spec = replace(spec, modality="image", dim=tokens or maps, poolings=TOKENS if tokens else ("avg",))
-        return film_encoder(what, spec, found, machine=machine)
-    if not pictures and tokens:
-        return HfTextEncoder(what, replace(spec, modality="text", dim=tokens, poolings=TOKENS), found, machine=machine)
-    raise EncoderError(
-        f"{spec.model}: neither a plain image encoder nor a plain text encoder ({config.get('model_type')})",
-        hint="write a function that returns an encoder, and name it as module:function",
-    )
 
 
 def load_image(what: What, spec: EncoderSpec, machine: Machine) -> FilmEncoder:

@@ -28,8 +28,8 @@ def hub_folder(name: str, spec: EncoderSpec) -> tuple[Path, str]:
     from huggingface_hub import snapshot_download
 
     def fetch(local: bool) -> str:
-        for weights in ("*.safetensors", "pytorch_model*.bin"):  # older repositories have the latter alone
-            patterns = ["*.json", "vocab*", "merges*", "tokenizer*", weights]
+        for weights in ("*.safetensors", "*pytorch_model*.bin"):  # older repositories have the latter alone
+            patterns = ["*.json", "vocab*", "merges*", "tokenizer*", "spiece*", weights]
             folder: str = snapshot_download(
                 spec.model, revision=spec.revision, local_files_only=local, allow_patterns=patterns
             )
@@ -42,8 +42,8 @@ def hub_folder(name: str, spec: EncoderSpec) -> tuple[Path, str]:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The files transformers would load, safetensors first as it does."""
-    for pattern in ("model*.safetensors", "pytorch_model*.bin"):
+    """The files that transformers or open_clip would load, safetensors first as they do."""
+    for pattern in ("model*.safetensors", "pytorch_model*.bin", "open_clip_*.safetensors", "open_clip_*.bin"):
         if found := sorted(folder.glob(pattern)):
             return found
     return []

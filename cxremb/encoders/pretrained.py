@@ -5,7 +5,8 @@ from cxremb.store.kinship import kinship
 
 # Short name of an encoder -> collections whose films or reports its weights were trained on, by their adapters.
 # torchxrayvision: Cohen et al. 2022; RAD-DINO: Perez-Garcia et al. 2025; CXR-BERT: Boecking et al. 2022;
-# Bio_ClinicalBERT: Alsentzer et al. 2019, on notes of MIMIC-III, whose patients are those of MIMIC-CXR in part.
+# MedSigLIP: Sellergren et al. 2025. Bio_ClinicalBERT: Alsentzer et al. 2019, on notes of MIMIC-III, of
+# patients who are those of MIMIC-CXR in part.
 PRETRAINED = {
     "chest_all": ("nih", "rsna", "padchest", "chexpert", "mimic_cxr", "iu_xray"),
     "chest_nih": ("nih",),
@@ -15,6 +16,7 @@ PRETRAINED = {
     "chest_mimic_nb": ("mimic_cxr",),
     "chest_mimic_ch": ("mimic_cxr",),
     "rad_dino": ("mimic_cxr", "chexpert", "nih", "padchest", "brax"),
+    "medsiglip": ("mimic_cxr",),
     "cxr_bert": ("mimic_cxr",),
     "clinicalbert": ("mimic_cxr",),
 }

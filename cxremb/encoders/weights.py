@@ -11,6 +11,7 @@ from cxremb.encoders.table import ENCODERS, TIMM, EncoderSpec
 from cxremb.errors import EncoderError
 from cxremb.store.files import sha256_of
 
+CONFIGS = ("config.json", "open_clip_config.json")  # of transformers and of open_clip
 WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pth", ".pt")
 
 
@@ -44,7 +45,7 @@ def locate_folder(name: str, spec: EncoderSpec, given: Path | None) -> Weights:
             f"{path}: this encoder needs a folder", "name the folder with config.json, weights and all beside them"
         )
     files = weight_files(path)
-    if not (path / "config.json").is_file() or not files:
+    if not any((path / name).is_file() for name in CONFIGS) or not files:
         lacking = "weights (model.safetensors or pytorch_model.bin)" if not files else "config.json"
         raise EncoderError(f"{path}: holds no {lacking}", hint="copy the model's whole folder, not single files")
     digests = "".join(sha256_of(file) for file in files)
@@ -129,7 +130,8 @@ def cached_path(spec: EncoderSpec) -> Path | None:
     from huggingface_hub import try_to_load_from_cache
 
     repo = spec.source.removeprefix("https://huggingface.co/")
-    for file in ("model.safetensors", "pytorch_model.bin"):
+    names = ("model.safetensors", "pytorch_model.bin")
+    for file in (*names, "open_clip_model.safetensors", "open_clip_pytorch_model.bin"):
         if isinstance(path := try_to_load_from_cache(repo, file, revision=spec.revision), str):
             return Path(path)
     return None

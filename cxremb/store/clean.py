@@ -135,8 +135,8 @@ def leftovers(paths: DatasetPaths) -> list[Path]:
 
 
 def orphans(paths: DatasetPaths) -> list[Path]:
-    """Maps and distances of stores that were removed."""
-    derived = [*paths.maps.glob("[!.]*.parquet"), *paths.distances.glob("[!.]*.parquet")]
+    """Maps, distances and prompts of stores that were removed."""
+    derived = [path for folder in (paths.maps, paths.distances, paths.prompts) for path in folder.glob("[!.]*.parquet")]
     return sorted(path for path in derived if not (paths.embeddings / path.stem.partition("~")[0]).is_dir())
 
 

@@ -264,6 +264,11 @@ class DatasetPaths:
         return self.folder / "distances"
 
     @property
+    def prompts(self) -> Path:
+        """For a store of an encoder with two towers, the prompts that were asked, with their vectors."""
+        return self.folder / "prompts"
+
+    @property
     def cache(self) -> Path:
         """Derived files; whoever deletes them loses time and nothing else."""
         return self.folder / "cache"

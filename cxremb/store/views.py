@@ -32,6 +32,7 @@ from cxremb.store.layout import (
 from cxremb.store.maps import DISTANCES, MAPS, distance_paths, map_path
 from cxremb.store.notes import NOTES, notes_path
 from cxremb.store.patients import patients_view, prior_view
+from cxremb.store.prompts import prompt_views
 from cxremb.store.reader import Store, list_stores
 from cxremb.store.scans import Source, columns, identifier, source, view
 from cxremb.store.texts import KEEP, PLACES, REPORT
@@ -165,6 +166,8 @@ def create_views(con: duckdb.DuckDBPyConnection, held: Holdings) -> None:
     failures = [source([s.failure_path], dataset=name, store=s.name) for name, s in held.stores if s.failure_path]
     con.execute(view("failures", ["dataset", "store"], columns(FAILURES), sources=failures, may_lack=FAILURES))
     create_vectors(con, held.stores)
+    for statement in prompt_views(held.stores):
+        con.execute(statement)
     create_stores(con, held.stores)
     create_runs(con, held.runs)
 
@@ -216,7 +219,7 @@ def encoder_view(encoder: str) -> str:
     name = re.sub(r"\W", "_", encoder.lower())
     taken = {*TABLES, "splits", "audits", "notes", "maps", "distances", "stores", "embeddings", "failures"}
     taken |= {"concepts", "external", "patients", "prior"}
-    taken |= {"runs", "history", "predictions", "metrics"}
+    taken |= {"runs", "history", "predictions", "metrics", "prompts", "zero_shot"}
     return f"encoder_{name}" if name in taken or name[:1].isdigit() else name
 
 

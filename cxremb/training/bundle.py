@@ -141,6 +141,11 @@ def load_bundle(folder: Path) -> Bundle:
             f"run {run.run_id} is {run.arm}: a control keeps its predictions and no model to predict with",
             hint="load the run of an arm: `cxremb runs ls` lists them; or train one: `cxremb train fusion`",
         )
+    if run.record.is_zero_shot:
+        raise TrainError(
+            f"run {run.run_id} is {run.arm}: nothing is trained, so it keeps no model to predict with",
+            hint="load the run of a trained arm: `cxremb runs ls` lists them; or train one: `cxremb train image`",
+        )
     weights = run.weights()
     try:
         spec = dict(run.record.spec)

@@ -39,6 +39,7 @@ Compare accuracy with `majority_accuracy` and F1 with `all_positive_f1`: what an
 HEAD_USE = """A head takes raw store vectors, whose full keys are in `run.json`, and standardises them itself with its
 `mean`, `scale` and `limit`. To predict: `cxremb.training.bundle.load_bundle`."""
 CONTROL_USE = "A control keeps no parameters: its predictions are there to be compared with."
+PROMPTS_USE = "Nothing is trained, so it is empty: `run.json` has the prompts that were asked."
 NETWORK_USE = "A network takes films as its frame says. To predict: `cxremb.training.pixels.predict.load_networks`."
 
 
@@ -57,7 +58,7 @@ def model_card(record: RunRecord, metrics: Sequence[Mapping[str, Any]]) -> str:
     words["read"] = (
         "films" if record.from_pixels else f"vectors: {words['stores']}; {text}; pooling: {words['pooling']}"
     )
-    words["use"] = NETWORK_USE if record.from_pixels else CONTROL_USE if record.is_control else HEAD_USE
+    words["use"] = use_of(record)
     words["caveat"] = f"**Read these figures as: {record.note}.**\n\n" if record.note else ""
     words["leaky"] = " (LEAKY)" if record.leaky else ""
     words["figures"] = figures_tables([row for row in metrics if row["part"] == "test"], record.label)
@@ -68,6 +69,13 @@ def model_card(record: RunRecord, metrics: Sequence[Mapping[str, Any]]) -> str:
         if (row["label"], row["metric"]) == (record.label, "auroc")
     )
     return CARD.format(**words)
+
+
+def use_of(record: RunRecord) -> str:
+    """What its file of weights is good for."""
+    if record.is_zero_shot:
+        return PROMPTS_USE
+    return NETWORK_USE if record.from_pixels else CONTROL_USE if record.is_control else HEAD_USE
 
 
 def figures_tables(rows: Sequence[Mapping[str, Any]], headline: str) -> str:

@@ -9,7 +9,7 @@ from importlib.metadata import version
 import numpy as np
 import pyarrow as pa
 
-from cxremb.caveats import caveats, outdated_vectors
+from cxremb.caveats import caveats, outdated_vectors, pretrained_on
 from cxremb.errors import TrainError
 from cxremb.evaluation.arrays import Reals
 from cxremb.predictions import Predictions, rows_of
@@ -171,6 +171,8 @@ def run_record(job: FitJob, result: FitResult) -> RunRecord:
         simulated=simulated,
         caveats=(
             *caveats(job.blocks, features.text_role, simulated),
+            *job.caveats,
+            *pretrained_on(job.dataset, features, blocks),
             *([LEAKY] if split.leaky else []),
             *outdated_vectors(features, blocks),
             *diverged(result),

@@ -9,6 +9,7 @@ from cxremb.store.layout import FORMAT_VERSION
 from cxremb.training.data import Place
 
 CONTROL = "control:"  # how the arms of `ablation.controls` start: from shuffled labels or vectors, or without a model
+ZERO_SHOT = "zero_shot"  # in the `spec` of what judges films by prompts, and trains nothing
 BETWEEN = "; "  # caveats in `note`, which SQL has as one text
 LISTS = ("labels", "stores", "folds", "repeats", "seeds", "epochs", "scales", "caveats", "notes")
 
@@ -101,6 +102,11 @@ class RunRecord:
     def is_external(self) -> bool:
         """Whether its models were trained on other data sets: predictions to compare with, and no model."""
         return self.trained_on is not None
+
+    @property
+    def is_zero_shot(self) -> bool:
+        """Whether it judges films by prompts: predictions as of any arm, and no model."""
+        return ZERO_SHOT in self.spec
 
     @property
     def from_pixels(self) -> bool:

@@ -1,0 +1,1 @@
+"""Films judged by prompts: nothing is trained. Read downward: prompts, asked, score."""
