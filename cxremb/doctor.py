@@ -2,16 +2,18 @@
 
 import importlib.util
 import os
+import shlex
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from stat import S_IXOTH
 from tempfile import TemporaryFile
 
 from cxremb.encoders.table import ENCODERS
 from cxremb.encoders.weights import local_source
-from cxremb.errors import CxrembError
+from cxremb.errors import CxrembError, name_list
 from cxremb.store.dataset import list_datasets
 
 PACKAGES = ("torch", "timm", "transformers", "pyarrow", "duckdb", "numpy", "scikit-learn")
@@ -92,10 +94,16 @@ def store_root(root: Path) -> Iterator[Diagnosis]:
     free = shutil.disk_usage(nearest).free / 1e9
     yield Diagnosis("store root", f"{root.absolute()}, can be written, {free:,.0f} GB free")
     try:
-        names = [dataset.name for dataset in list_datasets(root)]
+        found = list_datasets(root)
     except CxrembError as error:
         yield Diagnosis("data sets", str(error), ok=False, remedy=error.hint)
         return
+    names = [dataset.name for dataset in found]
     yield Diagnosis(
         "data sets", ", ".join(names) or "none yet", bool(names), "" if names else "`cxremb demo`, or `cxremb data add`"
     )
+    private = [dataset.paths.folder for dataset in found if not dataset.simulated]
+    if reached := [path for path in private if all(one.stat().st_mode & S_IXOTH for one in (root, path))]:
+        everybody = f"{name_list(path.name for path in reached)}: whoever can reach {root}, not its owner alone"
+        remedy = f"chmod o= {' '.join(shlex.quote(str(path)) for path in reached)}"
+        yield Diagnosis("who may read", everybody, ok=False, remedy=remedy)

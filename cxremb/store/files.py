@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from errno import EISDIR
 from pathlib import Path
+from stat import S_IRWXG, S_IWGRP
 from tempfile import TemporaryFile
 from uuid import uuid4
 
@@ -34,6 +35,22 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def make_folder(folder: Path) -> None:
+    """`folder` and those above it, as far as they are missing: for their owner alone, as they may hold reports.
+
+    In a folder that its group may write they are the group's too. Whoever is to see one that is there already is left
+    as it is. Raises `OSError`.
+    """
+    if folder.is_dir():
+        return
+    make_folder(folder.parent)
+    shared = folder.parent.stat().st_mode & S_IWGRP
+    with suppress(FileExistsError):  # somebody else was first
+        folder.mkdir(0o700)
+        if shared:
+            folder.chmod(folder.stat().st_mode | S_IRWXG)  # what mkdir makes depends on the umask
+
+
 def replace_file(path: Path, write: Callable[[Path], None], *, instead: str = OTHER_ROOT) -> Path:
     """`path`, replaced in one step by what `write` puts into a draft beside it.
 
@@ -42,7 +59,7 @@ def replace_file(path: Path, write: Callable[[Path], None], *, instead: str = OT
     """
     draft = path.parent / f".{uuid4().hex}{path.suffix}"
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         write(draft)
         with draft.open("rb") as file:
             os.fsync(file.fileno())
@@ -85,7 +102,7 @@ def publish_file(path: Path, write: Callable[[Path], None]) -> Path:
     """
     draft = path.parent / f".{uuid4().hex}{path.suffix}"
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         write(draft)
         with draft.open("rb") as file:
             os.fsync(file.fileno())
@@ -177,7 +194,7 @@ def held(folder: Path, kind: int, *, create: bool = False, wait: bool = False) -
     while True:
         try:
             if create:
-                folder.mkdir(parents=True, exist_ok=True)
+                make_folder(folder)
             descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
         except OSError as error:
             tries -= 1
@@ -185,6 +202,8 @@ def held(folder: Path, kind: int, *, create: bool = False, wait: bool = False) -
                 continue  # whoever made the folder has failed, and removed it in between
             raise unwritable(folder, error) from error
         try:
+            if os.fstat(descriptor).st_uid == os.geteuid() and folder.stat().st_mode & S_IWGRP:
+                os.fchmod(descriptor, 0o660)  # the group locks it too
             locked = locks(descriptor, kind, folder, wait=wait)
             if in_place(descriptor, folder / LOCK):
                 yield locked
