@@ -12,7 +12,7 @@ from cxremb.calibrated import Decisions, RunEvaluation, decisions, evaluate_run
 from cxremb.caveats import outdated_vectors
 from cxremb.checklists import Checklist, fill_checklist
 from cxremb.comparison import Comparison, compare_runs
-from cxremb.embedding.choose import has_store
+from cxremb.embedding.choose import choose_stores, has_store
 from cxremb.errors import DataError, StoreError
 from cxremb.features import Features, Inputs
 from cxremb.features import load_features as assemble
@@ -72,8 +72,8 @@ def train(
     recipe = changed(published, arm, epochs=epochs, learning_rate=learning_rate, precision=precision)
     inputs = Inputs(label_set, image_model, text_model, text, views, unit, missing)
     place = Plan(arm, recipe.name, recipe.options, (fold,), (repeat,), (seed,))
-    folds = choose_split(found, label_set, split, allow_leaky=allow_leaky)  # before anything large is read
     if recipe.network and head is None:
+        folds = choose_split(found, label_set, split, allow_leaky=allow_leaky)  # before films are decoded
         return train_network(
             found, recipe, inputs, folds=folds, place=place, weights=weights, device=device or "auto", progress=progress
         )
@@ -81,12 +81,14 @@ def train(
     if spec.kind == "attention" and unit is None:
         inputs = replace(inputs, unit="study")  # it pools the films of a study: there is no other way to use it
     try:
-        features = assemble(found, spec.blocks, inputs)
+        choose_stores(found, spec.blocks, {"image": image_model, "text": text_model})
     except StoreError as error:
         near = [head for block, head in heads_of_less(arm).items() if has_store(found, block)]
         if near and not all(has_store(found, block) for block in spec.blocks):
             error.hint += f"; or train on what is there: `cxremb train {near[0]}`"
         raise
+    folds = choose_split(found, label_set, split, allow_leaky=allow_leaky)  # before anything large is read
+    features = assemble(found, spec.blocks, inputs)
     remark_choices(features, folds)
     return fit_run(FitJob(found, features, folds, place), progress, device or "cpu")
 
