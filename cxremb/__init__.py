@@ -5,6 +5,7 @@ The names below are all there is; the command line calls the same functions. Not
     add             a collection of films, reports or both, read and kept as a data set
     embed           films or texts of a data set, encoded once into a store
     open_store      a store's vectors
+    import_store    vectors of films that were made elsewhere, as a store
     load_features   vectors and labels as aligned arrays
     train           a head on stored vectors, or a network from pixels: a run
     ablate          arms compared on the same rows and folds
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from cxremb.api.report import report
     from cxremb.api.runs import ablate, checklist, compare, evaluate, load, train
     from cxremb.api.search import similar
+    from cxremb.api.vectors import import_store
     from cxremb.errors import CxrembError
     from cxremb.training.estimator import HeadClassifier
 
@@ -50,6 +52,7 @@ __all__ = [
     "evaluate",
     "explore",
     "external",
+    "import_store",
     "load",
     "load_features",
     "open_store",
@@ -65,6 +68,7 @@ PLACES = {
     **dict.fromkeys(("ablate", "checklist", "compare", "evaluate", "load", "train"), "cxremb.api.runs"),
     "explore": "cxremb.api.pages",
     "external": "cxremb.api.external",
+    "import_store": "cxremb.api.vectors",
     "predict": "cxremb.api.predict",
     "report": "cxremb.api.report",
     "similar": "cxremb.api.search",

@@ -10,6 +10,7 @@ from cxremb.store.layout import BEFORE_READING, LABEL_SOURCE
 from cxremb.store.manifest import latest_manifest
 
 SOURCED = "label recovery, not diagnosis: the text that this arm reads is a source of the label"
+IMPORTED = "imported vectors: what made them, and on whom it was trained, is known to nobody here"
 ROLE_WORDS = {BEFORE_READING: "written before the film was read", LABEL_SOURCE: "a source of the label"}
 OF = {"image": "films", "text": "texts"}
 
@@ -41,18 +42,21 @@ def pretrained_on(dataset: Dataset, features: Features, blocks: Sequence[str]) -
     return found
 
 
+def imported_vectors(features: Features, blocks: Sequence[str]) -> list[str]:
+    """What must be said of vectors in these blocks that were made elsewhere."""
+    return [IMPORTED] if features.imported.intersection(blocks) else []
+
+
 def outdated_vectors(features: Features, blocks: Sequence[str]) -> list[str]:
     """What must be said of vectors in these blocks whose films or texts have changed since they were encoded."""
     return [
-        outdated_note(block, features.outdated[block], features.stores[block])
+        outdated_note(block, features.outdated[block], features.stores[block], imported=block in features.imported)
         for block in blocks
         if block in features.outdated and features.outdated[block].any()
     ]
 
 
-def outdated_note(modality: str, flags: Flags, store: str) -> str:
+def outdated_note(modality: str, flags: Flags, store: str, *, imported: bool = False) -> str:
     """How many of n rows read old vectors, and what to type. flags: (n,). store: its title."""
-    return (
-        f"{flags.sum():,} of {len(flags):,} rows read vectors of {OF[modality]} that have changed "
-        f"since: `cxremb refresh --model {store.partition(' ')[0]}`"
-    )
+    again = "`cxremb store import FILE`" if imported else f"`cxremb refresh --model {store.partition(' ')[0]}`"
+    return f"{flags.sum():,} of {len(flags):,} rows read vectors of {OF[modality]} that have changed since: {again}"

@@ -83,6 +83,7 @@ class Features(Tabular):
     keys: Mapping[str, str] = field(default_factory=dict)  # modality -> the store's full key
     outdated: Mapping[str, Flags] = field(default_factory=dict)  # modality -> (n,): what was encoded is another by now
     seen: Mapping[str, TuningPatients] = field(default_factory=dict)  # modality -> whom its encoder was fine-tuned on
+    imported: frozenset[str] = frozenset()  # modalities whose vectors were made elsewhere
     views: str = "all"
     missing: str = "drop"
     notes: Sequence[str] = ()  # choices made for the user
@@ -212,6 +213,7 @@ def load_features(
         xxxx=stores["text"].xxxx if "text" in stores else KEEP,
         pooling={modality: store.pooling for modality, store in stores.items()},
         keys={modality: store.manifest.key for modality, store in stores.items()},
+        imported=frozenset(modality for modality, store in stores.items() if store.imported),
         outdated={
             modality: rows_with(outdated(dataset, modality, texts, matrix=matrix), rows[kept])
             for modality, (matrix, rows) in found.items()

@@ -88,6 +88,13 @@ def iu_xray(folder: Path) -> None:
             archive.add(source, source.name)
 
 
+def vectors(folder: Path) -> None:
+    """Vectors of the films of IU X-ray that another program made."""
+    ids = [f"{name}.dcm.png" for row in studies() for name, _ in films_of(row["uid"])]
+    made = np.random.default_rng(0).standard_normal((len(ids), 8)).astype(np.float32)
+    pq.write_table(pa.table({"image_id": ids, "embedding": list(made)}), folder / "vectors.parquet")
+
+
 def mimic_cxr(folder: Path) -> None:
     listed = list(mimic.films(30))
     tree = folder / "physionet.org" / "files" / "mimic-cxr-jpg" / "2.1.0"
@@ -174,6 +181,7 @@ def files(folder: Path) -> None:
 
 
 MAKERS: tuple[Callable[[Path], None], ...] = (
+    vectors,
     *(iu_xray, mimic_cxr, published, kermany, medmnist),
     *(tables, folders, hospital, files),
 )

@@ -27,8 +27,7 @@ from cxremb.tabular import SHOWN, Tabular
 
 NAMES = [
     *("CxrembError", "HeadClassifier", "__version__", "ablate", "add", "checklist", "compare", "embed", "evaluate"),
-    "explore",
-    "external",
+    *("explore", "external", "import_store"),
     *("load", "load_features", "open_store", "predict", "report", "similar", "sql", "train"),
 ]
 

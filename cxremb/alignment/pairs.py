@@ -105,7 +105,11 @@ def old_vectors(
         name: rows_with(outdated(dataset, name, now, matrix=matrix), places[kept])
         for name, (matrix, places) in found.items()
     }
-    return [outdated_note(name, its, stores[name].title) for name, its in flags.items() if its.any()]
+    return [
+        outdated_note(name, its, stores[name].title, imported=stores[name].imported)
+        for name, its in flags.items()
+        if its.any()
+    ]
 
 
 def text_numbers(dataset: Dataset, name: str, study_ids: Ids, *, xxxx: str = KEEP) -> Places:

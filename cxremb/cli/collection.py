@@ -53,7 +53,7 @@ def renewal(added: "Added") -> list[str]:
 
     data = added.dataset
     try:
-        behind = added.changes and any(not store.projected for store in stale_stores(data))
+        behind = added.changes and any(not store.projected and not store.imported for store in stale_stores(data))
     except StoreError:  # the adding is done: a damaged store does not make it a failure
         return [command("store check", data.paths.root, data.name)]
     return [command("refresh", data.paths.root, data.name)] if behind else []

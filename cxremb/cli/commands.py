@@ -94,7 +94,7 @@ COMMANDS = {
         'Query stores, runs and predictions with SQL, read-only. Try: cxremb sql "show tables".',
     ),
     "store": (
-        "cxremb.cli.store:app",
+        "cxremb.cli.store_import:app",
         "The vectors that are there, whether they are whole, the space they take.",
     ),
 }

@@ -67,11 +67,13 @@ def show(
     Example: cxremb data show iu_xray
     """
     from cxremb.store.dataset import open_dataset
+    from cxremb.store.reader import list_stores
     from cxremb.store.tables import describe
 
     if name and dataset and name != dataset:
         raise typer.BadParameter(f"{name} or {dataset}? Name one data set", param_hint="--dataset")
-    found = describe(open_dataset(root, name or dataset))
+    data = open_dataset(root, name or dataset)
+    found = {**describe(data), "imported": [store.name for store in list_stores(data) if store.imported]}
     if fmt is not Format.table:
         write(found, fmt)
         return
@@ -82,6 +84,8 @@ def show(
     for label_set, about in found["labels"].items():
         show_labels(label_set, about)
     line("")
+    for store in found["imported"]:
+        line(f"imported    {store}: its vectors were made elsewhere", style="yellow")
     show_notes(found["notes"], shown=10)
     line(f"licence     {found['licence']}")
     line(f"cite        {found['citation']}")

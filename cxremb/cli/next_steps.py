@@ -42,6 +42,7 @@ def what_next(data: "Dataset", *, stale: "Sequence[Store]", runs: Sequence[Mappi
 
     stale: stores that are behind. runs: what run.json says of each run that is no control.
     """
+    stale = [store for store in stale if not store.imported]  # which nothing here mends
     behind = "refresh" if any(not store.projected for store in stale) else "align"
     done = {"train": bool(runs), "ablate": any(len(run.get("members", ())) > 1 for run in runs)}
     steps = [step for step in next_steps(data) if not done.get(step.split()[1])]

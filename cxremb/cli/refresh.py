@@ -143,13 +143,17 @@ def renew(data: "Dataset", model: str | None, machine: "Callable[[], Machine]", 
             write(done, fmt)
         return
     stores = newest_of_each(list_stores(data))
+    if not stores and (imported := [store.name for store in list_stores(data) if store.imported]):
+        remark(f"{data.name}: nothing to encode again, its vectors are imported: {', '.join(imported)}")
+        say_others(data)
+        return
     if not stores:
         modality = next((one for one in ("image", "text") if embeddable(data, one)), "image")
         made = completed(f"`cxremb embed --model {suggested(modality)}`")
         remark(f"{data.name}: no store yet; make one with {made}")
         raise typer.Exit(1)
     found = [renew_or_say(data, store, machine, fmt=fmt) for store in reversed(stores)][::-1]
-    say_projected(data)
+    say_others(data)
     if fmt is Format.table:
         say_next(data)
     else:
@@ -158,13 +162,16 @@ def renew(data: "Dataset", model: str | None, machine: "Callable[[], Machine]", 
         raise typer.Exit(1)
 
 
-def say_projected(data: "Dataset") -> None:
-    """Which stores of `cxremb align` are behind: they are not encoded again but learned."""
+def say_others(data: "Dataset") -> None:
+    """Which stores are behind and cannot be encoded again: those of `cxremb align` are learned, others imported."""
+    from cxremb.embedding.choose import IMPORT_AGAIN
     from cxremb.store.outdated import stale_stores
 
     behind: dict[str, str] = {}
     for store in stale_stores(data):
-        if store.projected:
+        if store.imported:
+            remark(f"{store.name}: stale, and imported: {completed(IMPORT_AGAIN, data.name)}", style="yellow")
+        elif store.projected:
             behind.setdefault(store.encoder, store.name)  # newest first
     if behind:
         names, learn = ", ".join(behind.values()), completed("`cxremb align`", data.name)

@@ -44,7 +44,7 @@ def ls(root: Root = DEFAULT_ROOT, dataset: DatasetName = None, fmt: AsFormat = F
     from cxremb.store.reader import list_stores
     from cxremb.store.sql import query
 
-    shown = "dataset, store, xxxx, version, rows, dim, failed, created, stale"
+    shown = "dataset, store, xxxx, imported, version, rows, dim, failed, created, stale"
     rows = query(root, f"select {shown} from stores").to_pylist()
     if dataset:
         name = open_dataset(root, dataset).name
@@ -82,6 +82,7 @@ def show_listing(rows: Sequence[Mapping[str, Any]]) -> None:
     for row in rows:
         notes = [f"xxxx={row['xxxx']}"] if row["xxxx"] in ("drop", "mask") else []
         notes += ["older decoder"] if row["older_decoder"] else []
+        notes += ["imported"] if row["imported"] else []
         numbers = (f"{row[name]:,}" for name in ("version", "rows", "failed"))
         about = ("yes" if row["stale"] else "no", human(row["bytes"]), row["created"][:10], row["dataset"])
         cells.append([row["store"], *numbers, *about, ", ".join(notes)])
@@ -132,6 +133,9 @@ def show(name: Name, root: Root = DEFAULT_ROOT, dataset: DatasetName = None, fmt
     for key, value in {**asdict(store.manifest.recipe), **terms}.items():
         text = ", ".join(value) if isinstance(value, tuple) else json.dumps(value) if isinstance(value, dict) else value
         say(f"  {key:<16}{text}", below=18)
+    if store.imported:
+        about = store.manifest.provenance.get("imported", {})
+        say(f"  imported from {about.get('file')}: what made its vectors is known to nobody here", "yellow")
     for manifest in history:
         spent = ", ".join(f"{stage} {s:.1f} s" for stage, s in manifest.provenance.get("seconds", {}).items())
         say(

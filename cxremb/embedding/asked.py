@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from cxremb.embedding.choose import IMPORT_AGAIN
 from cxremb.embedding.job import Update
 from cxremb.embedding.plan import current_plan, wanted_items
 from cxremb.embedding.trust import refuse_code
@@ -55,6 +56,9 @@ def recorded_what(store: Store) -> What:
     recorded: Mapping[str, Any] | None = store.manifest.provenance.get("encode")
     if store.projected:
         raise EncoderError(f"{store.name} is no encoder's", hint="make it again with `cxremb align`, as it was made")
+    if store.imported:
+        why = "what made its vectors is not known here, so no others can be made like them"
+        raise EncoderError(f"{store.name} was imported: {why}", hint=IMPORT_AGAIN)
     if recorded is None:
         raise EncoderError(
             f"{store.name}: its version does not say how it was asked for",
@@ -79,7 +83,7 @@ def newest_of_each(stores: Sequence[Store]) -> list[Store]:
     """The newest store of each encoder, as it is and fine-tuned on each fold, and of each way of editing its texts."""
     found: dict[tuple[str, str, str], Store] = {}
     for store in stores:  # newest first
-        if not store.projected:  # `cxremb align` makes those, in seconds
+        if not store.projected and not store.imported:  # `cxremb align` makes those, in seconds; these nobody can
             tuned = json.dumps(store.manifest.provenance.get("fine_tuned"), sort_keys=True)
             found.setdefault((store.encoder, store.xxxx, tuned), store)
     return list(found.values())

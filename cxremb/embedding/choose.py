@@ -13,6 +13,7 @@ from cxremb.store.prompts import has_two_towers
 from cxremb.store.reader import Store, list_stores, open_store
 from cxremb.store.texts import KEEP, MARKS, as_written, section_roles, text_parts
 
+IMPORT_AGAIN = "encode the new films where the others were, and import them: `cxremb store import FILE`"
 WORDS = {"image": "films on this machine", "text": "report texts"}
 WITHOUT = {  # what to type on a data set that lacks a modality
     "image": "`cxremb train text` or `cxremb ablate --text-only`",
@@ -137,6 +138,8 @@ def recipe_as_written(store: Store) -> Recipe:
 
 def embed_hint(store: Store, xxxx: str) -> str:
     """What to type for such a store of texts edited so."""
+    if store.imported:
+        return IMPORT_AGAIN
     what = store.manifest.provenance.get("encode", {})
     options = {
         "weights": shlex.quote(what["weights"]) if what.get("weights") else None,
@@ -145,6 +148,11 @@ def embed_hint(store: Store, xxxx: str) -> str:
     }
     flags = "".join(f" --{name} {value}" for name, value in options.items() if value)
     return f"run `cxremb embed --model {what.get('model', store.encoder)}{flags}`"
+
+
+def renew_hint(store: Store) -> str:
+    """What to type for what a store lacks, or has of an older film."""
+    return IMPORT_AGAIN if store.imported else f"`cxremb refresh --model {store.encoder}`"
 
 
 def as_written_hint(edited: Store) -> str:

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from cxremb.alignment.publish import failures_of
+from cxremb.embedding.choose import renew_hint
 from cxremb.embedding.fresh import Encoded
 from cxremb.embedding.plan import Item
 from cxremb.inference.cases import Case, FilmInput, Given, NotJudged, not_judged
@@ -133,7 +134,7 @@ def without_vector(store: Store, films: pa.Table, image: str) -> str:
     for failure in failures_of(store):
         if failure.item.item_id == image and failure.item.content in ("", content):
             return failure.message
-    return f"{store.name} has no vector of it: `cxremb refresh`"
+    return f"{store.name} has no vector of it: {renew_hint(store) if store.imported else '`cxremb refresh`'}"
 
 
 def of_several_studies(films: Sequence[FilmPlace]) -> list[NotJudged]:

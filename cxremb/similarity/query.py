@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from cxremb import images
 from cxremb.alignment.publish import read_projection, source_of
+from cxremb.embedding.choose import renew_hint
 from cxremb.embedding.fresh import Encoded, LoadedEncoders, encode_like
 from cxremb.embedding.parts import NO_VECTOR, as_stored
 from cxremb.embedding.plan import Item
@@ -105,7 +106,7 @@ def query_of(asked: Asked, dataset: Dataset, store: Store, *, section: str, prog
         what = "film" if store.modality == "image" else f"{section} text"
         raise StoreError(
             f"{store.name} has no vector of a {what} of {asked.words}",
-            hint=f"was it added since, or could it not be encoded? `cxremb refresh --model {store.encoder}`",
+            hint=f"was it added since, or could it not be encoded? {renew_hint(store)}",
         )
     rows = rows[rows >= 0]
     contents = matrix.contents.take(rows).to_pylist()

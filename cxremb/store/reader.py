@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 
 DECODER = "decoder"  # in the recipe's input of stores of films
+IMPORTED = "imported"  # in the recipe's input, and in the provenance, of vectors that were made elsewhere
 PROJECTED = "projected_from"  # in the recipe's input of the stores that `align` makes, and of no other
 
 
@@ -69,6 +70,11 @@ class Store(Tabular):
     def projected(self) -> bool:
         """Whether `align` made it of other stores: no encoder can be run to bring it up to date."""
         return PROJECTED in self.manifest.recipe.input
+
+    @property
+    def imported(self) -> bool:
+        """Whether its vectors were made elsewhere: nothing here can make others like them."""
+        return IMPORTED in self.manifest.recipe.input
 
     @property
     def xxxx(self) -> str:
@@ -137,7 +143,8 @@ class Store(Tabular):
     def parts(self, columns: list[str] | None = None) -> Iterator[pa.Table]:
         """The same, part by part."""
         for path, part in zip(self.part_paths, self.manifest.parts, strict=True):
-            again = f"`cxremb store rm {self.name} --yes`, then `cxremb embed --model {self.encoder}`"
+            made = "`cxremb store import FILE`" if self.imported else f"`cxremb embed --model {self.encoder}`"
+            again = f"`cxremb store rm {self.name} --yes`, then {made}"
             try:
                 file = pq.ParquetFile(path)
                 whole = is_embeddings(file.schema_arrow, self.dim) and file.metadata.num_rows == part.rows

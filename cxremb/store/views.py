@@ -56,6 +56,7 @@ STORE_COLUMNS = {
     "failed": "BIGINT",
     "created": "TIMESTAMP",
     "xxxx": "VARCHAR",
+    "imported": "BOOLEAN",
     "first_pooling": "VARCHAR",  # which one `nearest` compares
 }
 RUN_COLUMNS = {
@@ -104,7 +105,12 @@ WITH items AS (
     UNION ALL
     SELECT dataset, 'text', study_id, study_id, section, sha256(text) FROM meta.texts
 ),
-asked AS (FROM items JOIN meta.stores USING (dataset, modality))
+asked AS (
+    SELECT dataset, store, item_id, study_id, section, content FROM items JOIN meta.stores USING (dataset, modality)
+    UNION ALL
+    SELECT dataset, store, image_id, study_id, 'image', sha256('id ' || image_id)
+    FROM images JOIN meta.stores USING (dataset) WHERE path IS NULL AND imported AND modality = 'image'
+)
 SELECT dataset, store, item_id, study_id, section, content FROM asked
 ANTI JOIN failures AS failed ON asked.dataset = failed.dataset AND asked.store = failed.store
     AND asked.item_id = failed.item_id AND asked.section = failed.section
@@ -228,7 +234,7 @@ def create_stores(con: duckdb.DuckDBPyConnection, stores: Sequence[tuple[str, St
     rows = [
         (dataset, s.name, s.encoder, s.modality, s.version, s.rows, s.dim, s.failed, moment(s.created), *how)
         for dataset, s in stores
-        for how in [(s.xxxx if s.modality == "text" else None, s.pooling)]
+        for how in [(s.xxxx if s.modality == "text" else None, s.imported, s.pooling)]
     ]
     fill(con, "meta.stores", STORE_COLUMNS, rows=rows)
     con.execute(STALE)

@@ -9,7 +9,7 @@ from importlib.metadata import version
 import numpy as np
 import pyarrow as pa
 
-from cxremb.caveats import caveats, outdated_vectors, pretrained_on
+from cxremb.caveats import caveats, imported_vectors, outdated_vectors, pretrained_on
 from cxremb.errors import TrainError
 from cxremb.evaluation.arrays import Reals
 from cxremb.predictions import Predictions, rows_of
@@ -174,6 +174,7 @@ def run_record(job: FitJob, result: FitResult) -> RunRecord:
             *job.caveats,
             *pretrained_on(job.dataset, features, blocks),
             *([LEAKY] if split.leaky else []),
+            *imported_vectors(features, blocks),
             *outdated_vectors(features, blocks),
             *diverged(result),
         ),
