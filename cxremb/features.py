@@ -65,9 +65,7 @@ class Features(Tabular):
     study_ids: Ids  # (n,)
     patient_ids: Ids  # (n,)
     blocks: Mapping[str, Block]  # modality -> (n, dim); a study's films: (n, views, dim), zero-padded
-    present: Mapping[
-        str, Flags
-    ]  # modality -> (n,), or (n, views): False where nothing is there, and zeros stand for it
+    present: Mapping[str, Flags]  # modality -> (n,) or (n, views): False where zeros stand for what is not there
     y: NDArray[np.float64]  # (n, k) 0 or 1; NaN where missing, never in a whole row
     labels: tuple[str, ...]  # (k,)
     task: str  # binary, multiclass (one-hot) or multilabel
