@@ -1,10 +1,12 @@
 """Trained on one collection, tested on others: planted matrices recovered, overlaps found, controls that bite."""
 
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from conftest import save_film
@@ -19,14 +21,19 @@ from cxremb import external, load
 from cxremb.audit.pixels import read_pixels
 from cxremb.catalog import add_collection
 from cxremb.cli.main import app
+from cxremb.concepts import concept_labels
+from cxremb.datasets import kermany, medmnist
 from cxremb.datasets.folder import read as read_folder
+from cxremb.embedding.trained_on import PATIENTS
 from cxremb.encoders.pretrained import PRETRAINED, seen_before
 from cxremb.encoders.table import ENCODERS
 from cxremb.errors import DataError, StoreError, TrainError
 from cxremb.predictions import Predictions
 from cxremb.reporting.chosen import newest_ablation
 from cxremb.store.dataset import open_dataset
-from cxremb.store.kinship import CONTAINED, kinship
+from cxremb.store.files import replace_table
+from cxremb.store.kinship import CONTAINED, collection_of, kinship
+from cxremb.store.manifest import latest_manifest, publish
 from cxremb.store.sql import query
 from cxremb.training.runs import list_runs
 from cxremb.transfer.figures import drop_of
@@ -421,3 +428,46 @@ def test_films_that_look_the_same_are_found_by_their_pixels(tmp_path: Path) -> N
     by_path = {Path(row["path"]).stem for row in sets["b"].images.to_pylist() if row["image_id"] in same}
     assert by_path == {"3", "5"}
     assert same_content(sets["b"], [sets["a"]]) == set()
+
+
+def test_patients_whom_the_encoder_was_fine_tuned_on_are_not_tested(tmp_path: Path) -> None:
+    plant_site(tmp_path, Site("a", {"Edema": (0, 2.0)}))
+    b = plant_site(tmp_path, Site("b", {"Edema": (0, 2.0)}))
+    (folder,) = b.paths.embeddings.iterdir()
+    seen = [f"p{number}" for number in range(150)]
+    replace_table(folder / PATIENTS, pa.table({"patient_id": seen}))
+    manifest = latest_manifest(folder)
+    assert manifest is not None
+    tuned = {"trained_on": PATIENTS, "fine_tuned": {"dataset": "b", "split": "holdout", "fold": 0}}
+    publish(replace(manifest, version=manifest.version + 1, provenance=tuned), folder)
+    found = external(root=tmp_path, train_on="a", test_on="b", **QUICK)
+    (pair,) = found.pairs
+    assert pair.left_out == {"rows of patients whom the encoder was fine-tuned on": 150}
+    assert figure(found, "a", "b", "patients").value == 250
+    assert pair.caveats == ("not external: efficientnet_b1 was fine-tuned on patients of b",)
+    with pytest.raises(DataError, match=r"b → a: .* are among those that efficientnet_b1@.* was fine-tuned on"):
+        external(root=tmp_path, train_on="b", test_on="a", **QUICK)
+
+
+def test_without_any_store_the_command_names_the_data_set(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        found = plant_site(tmp_path, Site(name, {"Edema": (0, 2.0)}, n=40))
+        shutil.rmtree(found.paths.embeddings)
+    with pytest.raises(StoreError, match="a has no image store yet") as error:
+        external(root=tmp_path, **QUICK)
+    assert re.fullmatch(r"run `cxremb embed --model \w+ --dataset a`", error.value.hint)
+
+
+def test_pneumoniamnist_is_known_to_be_kermany(real_data: Path, tmp_path: Path) -> None:
+    """Of the real files: they have no byte in common, so only the table knows."""
+    root = tmp_path / "root"
+    small = medmnist.read(real_data / "medmnist" / "pneumoniamnist.npz", tmp_path / "unpacked", "small")
+    sets = [
+        add_collection(one, root).dataset for one in (kermany.read(real_data / "kermany_224" / "chest_xray"), small)
+    ]
+    assert [collection_of(one) for one in sets] == ["kermany", "pneumoniamnist"]
+    assert same_content(sets[1], [sets[0]]) == set()
+    assert kinship("kermany", "pneumoniamnist") == "pneumoniamnist has films of Kermany, made small"
+    both = [concept_labels(one, ["Pneumonia"]) for one in sets]
+    assert [int(labels.values.sum()) for labels in both] == [4273, 4273]
+    assert [len(labels.values) for labels in both] == [5856, 5856]

@@ -1,5 +1,6 @@
 """Data sets -> rows that share vectors and concepts: one store of the same key in each, one matrix of labels of all."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -9,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxremb.concepts import ConceptSource, concept_labels, no_concept, sources_of
-from cxremb.embedding.choose import choose_stores, embed_hint, usual_stores
+from cxremb.embedding.choose import choose_stores, embed_hint, no_store, usual_stores
 from cxremb.errors import DataError, StoreError, did_you_mean, name_list
 from cxremb.features import Features, load_features
 from cxremb.splits import StoredSplit, choose_split
@@ -18,10 +19,9 @@ from cxremb.store.kinship import collection_of
 from cxremb.store.reader import Store, list_stores
 from cxremb.training.data import Rows
 from cxremb.training.heads import find_head
-from cxremb.training.parts import Parts, parts_of_rows, refuse_seen
+from cxremb.training.parts import Parts, parts_of_rows
 from cxremb.transfer.plan import TransferPlan
 
-EMBED = "`cxremb embed --model {}"
 BETWEEN = "/"  # before an id: whose it is. Ids of two collections are of two people, also where they are written alike
 
 
@@ -147,8 +147,6 @@ def collect(
     features = load_features(dataset, blocks, inputs, labels=labels)
     split = choose_split(dataset, max(dict.fromkeys(sets.values()), key=list(sets.values()).count), plan.split)
     parts = {fold: parts_of_rows(features, split, (split.repeats[0], fold)) for fold in split.folds}
-    for fold, own in parts.items():
-        refuse_seen(features, blocks, own, where=f"fold {fold} of split {split.title}")
     return Collected(dataset, features, split, parts, sets)
 
 
@@ -231,16 +229,24 @@ def common_store(chosen: Mapping[str, Dataset], block: str, model: str | None) -
             try:
                 return choose_stores(dataset, (block,), {block: model})[0][block]
             except StoreError as error:
-                problem = error
-                problem.hint = problem.hint.replace(
-                    EMBED.format(model), f"{EMBED.format(model)} --dataset {dataset.name}"
-                )
+                problem = StoreError(str(error), hint=of_dataset(error.hint, dataset))
         raise problem
     stores = [store for dataset in chosen.values() for store in usual_stores(dataset, block)]
     if not stores:
-        choose_stores(next(iter(chosen.values())), (block,), {block: None})  # which says how one is made
+        raise first_store(next(iter(chosen.values())), block)
     keys = [store.manifest.key for store in stores]
     return max(stores, key=lambda store: (keys.count(store.manifest.key), store.created))
+
+
+def first_store(dataset: Dataset, block: str) -> StoreError:
+    """The error where no collection has a store yet."""
+    problem = no_store(dataset, block)
+    return StoreError(str(problem), hint=of_dataset(problem.hint, dataset))
+
+
+def of_dataset(hint: str, dataset: Dataset) -> str:
+    """A hint whose command is for this data set: there are several, and nobody has named one."""
+    return re.sub(r"(`cxremb embed [^`]+)", rf"\1 --dataset {dataset.name}", hint)
 
 
 def other_key(dataset: Dataset, store: Store, block: str) -> StoreError:

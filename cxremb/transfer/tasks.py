@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxremb.encoders.pretrained import seen_before
-from cxremb.errors import DataError, did_you_mean, name_list
+from cxremb.errors import DataError, TrainError, did_you_mean, name_list
 from cxremb.store.kinship import kinship
 from cxremb.store.manifest import latest_manifest
 from cxremb.training.heads import HeadSpec
-from cxremb.training.parts import both_classes
+from cxremb.training.parts import both_classes, refuse_seen
 from cxremb.transfer.gather import Collected, Together
 from cxremb.transfer.overlap import Shared, keep_rows, looks_of, shared_with
 from cxremb.transfer.plan import TransferPlan
@@ -95,6 +95,8 @@ def task_of(
         reason += " in both"
     elif not len(rows):
         reason = "no row is left to test"
+    elif why := has_seen_own(together, group, head):
+        reason = why
     elif not concepts:
         reason = "; ".join(f"{concept}: {why}" for concept, why in not_judged.items())
     return Task(
@@ -109,6 +111,17 @@ def task_of(
         seen=bool(seen),
         reason=reason,
     )
+
+
+def has_seen_own(together: Together, group: Sequence[str], head: HeadSpec) -> str:
+    """Why a training collection's own test rows are no test: its encoder was fine-tuned on them. "" if it was not."""
+    for one in map(together.named, group):
+        for fold, parts in one.parts.items():
+            try:
+                refuse_seen(one.features, head.blocks, parts, where=f"fold {fold} of split {one.split.title}")
+            except TrainError as error:
+                return str(error)
+    return ""
 
 
 def seen_caveats(b: Collected, head: HeadSpec) -> list[str]:
