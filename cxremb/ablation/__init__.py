@@ -2,6 +2,7 @@
 
 from cxremb.ablation.arms import parse_arms, split_arms
 from cxremb.ablation.compare import ArmResult, compare
+from cxremb.ablation.leaderboard import compare_encoders
 from cxremb.ablation.run import ARMS, ablate
 from cxremb.ablation.table import Ablation
 from cxremb.ablation.trial import REFERENCE, Trial
@@ -14,6 +15,7 @@ __all__ = [
     "Trial",
     "ablate",
     "compare",
+    "compare_encoders",
     "parse_arms",
     "split_arms",
 ]

@@ -2,6 +2,7 @@
 
 ARM   = BASE | BASE[AXIS=VALUE,...] | AXIS=VALUE        the last is short for fusion[AXIS=VALUE]
 BASE  = image | text | fusion | TEXT | image+TEXT       TEXT: a section, findings+impression or pre-read
+      | image+prior                                     films beside those of the examination before
       | zero-shot                                       films by their cosines to prompts: nothing is trained
 VALUE = one, or several with | between: one arm each
 """
@@ -27,6 +28,7 @@ AXES: dict[str, tuple[str, ...] | str] = {
     "missing": ("image", "text"),
     MARKS: WAYS,
     "text": "a text",
+    "prior": ("difference",),
     "label": tuple(f"uncertain-{name}" for name in UNCERTAIN),
     "prompts": "a set of prompts, or several joined by +",
 }
@@ -47,6 +49,7 @@ HEADS_OF = {
 ZERO_SHOT = "zero-shot"
 OF_ZERO_SHOT = ("encoder", "views", "prompts")  # the axes that it has
 BASES = (*HEADS_OF, ZERO_SHOT)
+WITH_PRIOR = "image+prior"  # short for image[prior=difference]
 ALIASES = {head: (reads, called) for reads, heads in HEADS_OF.items() for called, head in heads.items()}
 
 GRAMMAR = (
@@ -67,7 +70,9 @@ class Arm:
     def name(self) -> str:
         """As tables, runs and SQL call it; parsing it gives the same arm."""
         base = self.reads if self.text is None else self.text if self.reads == "text" else f"image+{self.text}"
-        changes = ",".join(f"{axis}={value}" for axis, value in self.changes)
+        short = self.reads == "image" and bool(self.get("prior"))
+        base = WITH_PRIOR if short else base
+        changes = ",".join(f"{axis}={value}" for axis, value in self.changes if not (short and axis == "prior"))
         return f"{base}[{changes}]" if changes else base
 
     def get(self, axis: str) -> str | None:
@@ -145,6 +150,8 @@ def parse_arm(word: str, texts: Sequence[str]) -> Iterator[Arm]:
 
 def make_arm(base: str, changes: Mapping[str, str], texts: Sequence[str] = ()) -> Arm:
     """An arm, checked. Raises `TrainError` for a base, an axis or a value that there is not, or that do not fit."""
+    if base == WITH_PRIOR and "prior" not in texts:
+        base, changes = "image", {"prior": "difference", **changes}
     reads, text, head = read_base(base, texts)
     wanted = {"head": head, **changes} if head else dict(changes)
     for axis in wanted:
@@ -159,6 +166,7 @@ def make_arm(base: str, changes: Mapping[str, str], texts: Sequence[str] = ()) -
     ordered = [(axis, wanted[axis]) for axis in AXES if axis in wanted and wanted[axis] != USUAL.get(axis)]
     arm = Arm(reads, text, tuple(ordered))
     refuse_unfit(arm)
+    refuse_together(arm)
     return arm
 
 
@@ -173,7 +181,7 @@ def read_base(base: str, texts: Sequence[str]) -> tuple[str, str | None, str | N
         return "text", base, None
     if base.startswith("image+"):
         return "fusion", base.removeprefix("image+"), None
-    known = ", ".join((*HEADS_OF, *texts, "image+TEXT", ZERO_SHOT))
+    known = ", ".join((*HEADS_OF, *texts, "image+TEXT", WITH_PRIOR, ZERO_SHOT))
     raise TrainError(
         f"no arm called {base!r}", hint=f"choose among {known}; change one in brackets with {axes_in_words()}"
     )
@@ -220,10 +228,18 @@ def refuse_untrainable(arm: Arm, changed: Sequence[str]) -> None:
         raise TrainError(f"{arm.name}: a text has no views", hint="use image or fusion")
     if arm.reads == "image" and arm.get(MARKS) != KEEP:
         raise TrainError(f"{arm.name}: the image arm reads no text", hint="use text or fusion")
-    if arm.fraction < 1 and arm.shots:
-        raise TrainError(f"{arm.name}: a share of the patients and a number of rows", hint="give one of the two")
     if arm.pools_films and arm.get("pooling"):
         raise TrainError(f"{arm.name}: attention reads the first pooling of a store", hint="leave pooling out")
+
+
+def refuse_together(arm: Arm) -> None:
+    """Raises `TrainError` for changes that exclude each other."""
+    if arm.fraction < 1 and arm.shots:
+        raise TrainError(f"{arm.name}: a share of the patients and a number of rows", hint="give one of the two")
+    if arm.reads == "text" and arm.get("prior"):
+        raise TrainError(f"{arm.name}: a text has no film before it", hint="use image or fusion")
+    if arm.pools_films and arm.get("prior"):
+        raise TrainError(f"{arm.name}: attention reads the films of one study", hint="use another head")
 
 
 def fraction_of(value: str) -> str:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow.compute as pc
+from scipy.stats import rankdata
 
 from cxremb.ablation.guesses import STRENGTHS
 from cxremb.ablation.recipes import judged_together
@@ -43,6 +44,7 @@ class ArmResult:
     fitted: Difference | None = None  # the same of these fitted models on other patients: bootstrap, of this arm alone
     over_folds: Difference | None = None  # the same by the corrected t over folds, of this arm alone
     may_be_best: bool | None = None  # whether no arm is better for sure
+    mean_rank: float | None = None  # of its AUROC among the arms, 1 the best, the mean over all models; None: no pairs
     tuned_over: int = 1  # how many settings were tried on validation rows
 
     @property
@@ -113,7 +115,7 @@ def compare_rows(runs: Mapping[str, Run], tests: Mapping[str, Predictions], refe
     rows = [row_of(arm, run, tests[arm]) for arm, run in runs.items()]
     if reference is None:
         return rows
-    judged = judged_together(runs, tests, reference)
+    judged, ranks = judged_together(runs, tests, reference), mean_ranks(tests)
     return [
         replace(
             row,
@@ -121,9 +123,23 @@ def compare_rows(runs: Mapping[str, Run], tests: Mapping[str, Predictions], refe
             fitted=None if row.arm == reference else tests[row.arm].difference(tests[reference], ("auroc",))["auroc"],
             over_folds=judged[row.arm].over_folds,
             may_be_best=judged[row.arm].may_be_best,
+            mean_rank=ranks.get(row.arm),
         )
         for row in rows
     ]
+
+
+def mean_ranks(tests: Mapping[str, Predictions]) -> dict[str, float]:
+    """Arm -> the mean over models (repeat, fold and seed) of the rank of its headline AUROC; equal ones share a rank.
+
+    Models that one class is tested with have no rank. {} where all have none.
+    """
+    areas = [[model.area().area for model in map(test.take, test.models)] for test in tests.values()]
+    table = np.array(areas, dtype=np.float64)
+    table = table[:, np.isfinite(table).all(axis=0)]
+    if not table.size:
+        return {}
+    return dict(zip(tests, rankdata(-table, axis=0).mean(axis=1).tolist(), strict=True))
 
 
 def row_of(arm: str, run: Run, test: Predictions) -> ArmResult:

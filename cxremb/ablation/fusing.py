@@ -136,7 +136,7 @@ def read_of(run: Run, block: str) -> tuple[object, ...]:
     record = run.record
     store = dict(zip(record.dims, record.stores, strict=False)).get(block)
     text = record.text if block == "text" else None
-    learnt = record.train_fraction, record.shots, record.label_policy
+    learnt = record.train_fraction, record.shots, record.label_policy, record.dims.get(block)
     return store, record.pooling.get(block), text, record.unit, record.views, *learnt
 
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from cxremb.ablation.compare import ArmResult
 from cxremb.ablation.controls import ControlResult
+from cxremb.ablation.costs import HEADINGS
 from cxremb.ablation.table import Ablation
 from cxremb.table import Table, bare, short, span, with_columns
 
@@ -17,7 +18,11 @@ def table_of(result: Ablation, *, seconds: bool = False, whole: bool = False) ->
     """
     arms = [cells(row, result.reference, whole) for row in result.rows]
     names = headings(result.reference)
+    if result.encoders:
+        arms = [[*own, *costs_of(row, result)] for own, row in zip(arms, result.rows, strict=True)]
+        names = [*names, *HEADINGS]
     controls = [control_cells(control, result.reference) for control in result.controls]
+    controls = [[*own, *[""] * (len(names) - len(own))] for own in controls]
     if controls and not whole:
         controls = [["Controls:", *[""] * (len(names) - 1)], *controls]
     counted = len({row.n for row in [*result.rows, *(one.row for one in result.controls if one.row)]}) > 1
@@ -29,6 +34,12 @@ def table_of(result: Ablation, *, seconds: bool = False, whole: bool = False) ->
         lines=[len(arms)] if controls else [],
     )
     return with_columns(table, kept)
+
+
+def costs_of(row: ArmResult, result: Ablation) -> list[str]:
+    """The cells of `HEADINGS`."""
+    rank = "-" if row.mean_rank is None else f"{row.mean_rank:.1f}"
+    return [rank, *result.encoders[row.arm].cells]
 
 
 def headings(reference: str | None) -> list[str]:

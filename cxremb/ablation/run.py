@@ -21,7 +21,6 @@ from cxremb.ablation.verdicts import verdicts
 from cxremb.caveats import outdated_vectors
 from cxremb.embedding.choose import has_store
 from cxremb.errors import TrainError
-from cxremb.evaluation.metrics import BASELINES
 from cxremb.features import Inputs
 from cxremb.labels import read_labels
 from cxremb.predictions import Predictions
@@ -125,7 +124,7 @@ def job_of(job: FitJob, arm: Arm, asked: Mapping[str, Sequence[Prompt]] | None =
         name = arm.get("prompts") or ""
         return zero_shot_job(replace(job, plan=plan), asked[name], name)
     job = replace(job, plan=plan, given_head=arm.head, train_fraction=arm.fraction, missing=arm.get("missing"))
-    return replace(job, shots=arm.shots, label_policy=arm.get(AXIS))
+    return replace(job, shots=arm.shots, label_policy=arm.get(AXIS), prior=bool(arm.get("prior")))
 
 
 def summary(
@@ -154,7 +153,9 @@ def summary(
         label=features.label,
         n=rows[0].n,
         patients=rows[0].patients,
-        **{name: figures.get(name) for name in BASELINES},
+        prevalence=figures.get("prevalence"),
+        majority_accuracy=figures.get("majority_accuracy"),
+        all_positive_f1=figures.get("all_positive_f1"),
         split=split.title,
         split_means=split.means,
         leaky=split.leaky,

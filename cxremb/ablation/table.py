@@ -1,13 +1,14 @@
 """The finished comparison, with all that must stand beside its figures."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
 
 from cxremb.ablation.compare import ArmResult, arms_by_caveat
 from cxremb.ablation.controls import ControlResult
+from cxremb.ablation.costs import EncoderLine, costs_in_words
 from cxremb.ablation.fusing import Fusing
 from cxremb.ablation.recipes import what_p_means
 from cxremb.ablation.trial import CHOSEN, FIXED
@@ -60,6 +61,7 @@ class Ablation(Tabular):
     fusing: tuple[Fusing, ...] = ()
     task: str = "binary"
     verdicts: tuple[str, ...] = ()  # what the controls say of the arms
+    encoders: Mapping[str, EncoderLine] = field(default_factory=dict)  # arm of a leaderboard -> what its encoder costs
     better_alone: tuple[str, ...] = ()  # each single modality that beats the reference, which reads it too, in words
 
     @property
@@ -77,6 +79,7 @@ class Ablation(Tabular):
             self.called,
             *self.compared,
             *self.tuned,
+            *costs_in_words(self.encoders, self.folds * self.repeats * self.seeds),
         ]
         lines += self.no_intervals
         if self.judged_before:
@@ -264,7 +267,9 @@ class Ablation(Tabular):
         flat |= {"detectable": row.difference and row.difference.detectable, "tied_with_best": row.may_be_best}
         flat |= {"within_margin": self.within_margin(row.difference), "judged_before": self.judged_before}
         flat |= {"specificity_at_sensitivity_95": row.specificity, "ece": row.ece, "threshold": self.threshold}
-        flat |= {"verbatim_in_train": row.in_train, "tuned_over": row.tuned_over}
+        flat |= {"verbatim_in_train": row.in_train, "tuned_over": row.tuned_over, "mean_rank": row.mean_rank}
+        if line := self.encoders.get(row.arm):
+            flat |= {name: getattr(line, name) for name in ("dim", "films_per_second", "bytes_per_film", "seen")}
         flat |= {name.replace(" ", "_").replace("-", "_").lower(): value for name, value in self.baselines.items()}
         flat |= {"split": self.split, "leaky": row.leaky, "stores": "; ".join(self.stores.values())}
         flat |= {"text": self.text, "text_role": self.text_role, "repeats": self.repeats, "seeds": self.seeds}

@@ -7,6 +7,7 @@ import numpy as np
 
 from cxremb.ablation.arms import Arm
 from cxremb.ablation.policies import AXIS, PolicyLabels, policy_labels
+from cxremb.ablation.priors import with_prior
 from cxremb.embedding.choose import choose_stores, edited_store, tower_store
 from cxremb.errors import DataError, StoreError, TrainError
 from cxremb.features import Features, Inputs, gather, load_features
@@ -23,6 +24,7 @@ class ArmInputs:
 
     inputs: Inputs
     pooling: str | None = None
+    prior: bool = False  # whether films come with what has changed since the examination before
     policy: str | None = None  # of unsure readings: what becomes of them in training
 
 
@@ -72,7 +74,7 @@ def wanted_by(dataset: Dataset, arm: Arm, base: Inputs, *, unit: str) -> ArmInpu
         inputs = replace(inputs, **{f"{modality}_model": encoder})
     if (xxxx := arm.get(MARKS) or KEEP) != KEEP:
         inputs = replace(inputs, text_model=edited_store(dataset, inputs.text_model, xxxx).name)
-    return ArmInputs(inputs, arm.get("pooling"), arm.get(AXIS))
+    return ArmInputs(inputs, arm.get("pooling"), bool(arm.get("prior")), arm.get(AXIS))
 
 
 def all_views(want: ArmInputs) -> ArmInputs:
@@ -84,16 +86,24 @@ def load(dataset: Dataset, want: ArmInputs, reads: Sequence[str], *, labels: Pol
     """The vectors that are wanted, on all rows that have them. labels: where some arm has a policy of its own."""
     features = load_features(dataset, reads, want.inputs, labels=labels.known if labels else None)
     features = labels.given_to(features, want.policy) if labels else features
-    if want.pooling is None:
+    if want.pooling is None and not want.prior:
         return features
     models = {"image": want.inputs.image_model, "text": want.inputs.text_model}
     stores, _ = choose_stores(dataset, reads, models)
+    features = features if want.pooling is None else pooled_anew(features, stores, want)
+    if not want.prior:
+        return features
+    return with_prior(dataset, features, stores["image"], pooling=features.pooling["image"])
+
+
+def pooled_anew(features: Features, stores: Mapping[str, Store], want: ArmInputs) -> Features:
+    """The same with another pooling of every store that has it. Raises `TrainError` if none has."""
     fitting = {name: store for name, store in stores.items() if want.pooling in store.manifest.recipe.poolings}
     if not fitting:
         there = "; ".join(f"{store.name} has {', '.join(store.manifest.recipe.poolings)}" for store in stores.values())
         raise TrainError(f"no store has pooling {want.pooling}", hint=there)
     blocks = {name: pooled_block(features, store, want) for name, store in fitting.items()}
-    pooling = dict.fromkeys(fitting, want.pooling)
+    pooling = dict.fromkeys(fitting, str(want.pooling))
     return replace(features, blocks={**features.blocks, **blocks}, pooling={**features.pooling, **pooling})
 
 

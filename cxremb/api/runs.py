@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cxremb.ablation import Ablation, Trial, split_arms
+from cxremb.ablation import Ablation, Trial, compare_encoders, split_arms
 from cxremb.ablation import ablate as run_arms
 from cxremb.api.places import data_set, remark, store_root
 from cxremb.calibrated import Decisions, RunEvaluation, decisions, evaluate_run
@@ -127,6 +127,7 @@ def remark_choices(features: Features, folds: StoredSplit) -> None:
 def ablate(
     arms: str | Sequence[str] = ARMS,
     *,
+    encoders: str | Sequence[str] = (),
     alone: bool = False,
     reference: str = "fusion",
     preset: str = "default",
@@ -151,9 +152,10 @@ def ablate(
     """Arms compared on the same rows and folds: figures with intervals, differences that hold together, controls.
 
     arms: words with commas between, or a list of them: image, text, fusion (these three if left out), a section,
-    pre-read, image+indication, zero-shot, or one changed in brackets, as `fusion[head=gated|late]`. The options are
-    those of `cxremb ablate`. Raises what `load_features` raises, `SplitError`, and `TrainError` for what is no arm,
-    threshold or preset.
+    pre-read, image+indication, zero-shot, or one changed in brackets, as `fusion[head=gated|late]`. encoders: names
+    with commas between, a list of them, or `all`: the arms once for each, with mean ranks and what each encoder costs.
+    The options are those of `cxremb ablate`. Raises what `load_features` raises, `SplitError`, and `TrainError` for
+    what is no arm, threshold or preset.
     """
     trial = Trial(
         preset=preset,
@@ -172,6 +174,9 @@ def ablate(
     )
     words = split_arms(arms) if isinstance(arms, str) else arms
     inputs = Inputs(label_set, image_model, text_model, text)
+    if encoders:
+        named = split_arms(encoders) if isinstance(encoders, str) else encoders
+        return compare_encoders(data_set(dataset, root), named, words, inputs=inputs, trial=trial, progress=progress)
     return run_arms(data_set(dataset, root), words, inputs, trial=trial, progress=progress)
 
 

@@ -27,6 +27,14 @@ def ablate(
             r"zero-shot, or one changed in brackets, as fusion\[head=late]."
         ),
     ] = "image,text,fusion",
+    encoders: Annotated[
+        str,
+        typer.Option(
+            help="A leaderboard: the arms (image, if none is named) once for each of these encoders, or for all that "
+            "have a store of films.",
+            show_default=False,
+        ),
+    ] = "",
     text_only: Annotated[
         bool, typer.Option("--text-only", help="The text arm, beside the fusion if possible.")
     ] = False,
@@ -72,6 +80,8 @@ def ablate(
 
     Example: cxremb ablate --text-only
 
+    Example: cxremb ablate --encoders all
+
     Example: cxremb ablate --arms "image,text,fusion\[head=mlp|gated|late],fusion\[train-fraction=0.1|0.25|0.5]"
     """
     from cxremb.api.runs import ablate as compare_arms
@@ -81,6 +91,7 @@ def ablate(
         raise typer.BadParameter("--text-only and --image-only exclude each other; leave both out to compare them")
     result = compare_arms(
         "text" if text_only else "image" if image_only else arms,
+        encoders=encoders,
         alone=alone,
         reference=reference,
         preset=preset,

@@ -90,6 +90,7 @@ def is_plain(run: Run) -> bool:
         or not blocks_of(run)
         or record.train_fraction < 1
         or record.shots is not None
+        or record.prior
         or "missing=" in run.arm
     )
 

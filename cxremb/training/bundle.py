@@ -122,7 +122,8 @@ def load_bundle(folder: Path) -> Bundle:
     """The models of the run in `folder`. Only safetensors and JSON are read: nothing is unpickled.
 
     Raises `StoreError`, naming the file, if run.json or the weights are missing, truncated or edited; `TrainError`
-    for a run of a network from pixels, which takes films and no vectors, and for a control, which keeps no weights.
+    for a run of a network from pixels, which takes films and no vectors, for a control, which keeps no weights, and
+    for an arm with prior films.
     """
     run = read_run(folder)
     if run.record.from_pixels:
@@ -145,6 +146,11 @@ def load_bundle(folder: Path) -> Bundle:
         raise TrainError(
             f"run {run.run_id} is {run.arm}: nothing is trained, so it keeps no model to predict with",
             hint="load the run of a trained arm: `cxremb runs ls` lists them; or train one: `cxremb train image`",
+        )
+    if run.record.prior:
+        raise TrainError(
+            f"run {run.run_id} is {run.arm}: it reads what has changed since an earlier film, which is not given here",
+            hint="name a run of another arm: `cxremb runs ls` lists them; or train one: `cxremb train image`",
         )
     weights = run.weights()
     try:

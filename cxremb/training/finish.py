@@ -137,6 +137,7 @@ def run_record(job: FitJob, result: FitResult) -> RunRecord:
         precision=result.precision,
         train_fraction=job.train_fraction,
         shots=job.shots,
+        prior=job.prior,
         label_policy=job.label_policy,
         label_set=features.label_set,
         label_version=features.label_version,

@@ -59,6 +59,7 @@ class FitJob:
     train_fraction: float = 1.0  # the share of each fold's training patients that it learns from
     shots: int | None = None  # training rows of each class, of as many patients, drawn anew for each model; None: all
     label_policy: str | None = None  # what becomes of unsure readings in training, as the arm's name has it
+    prior: bool = False  # whether its films come with what has changed since the examination before
     missing: str | None = None  # a modality that is taken away when the trained model is tested
     caveats: Sequence[str] = ()  # what must stand beside its figures, beside what follows from what it reads
     shuffles: str | None = None  # `LABELS`, or a modality: exchanged among rows, so that it says nothing

@@ -34,6 +34,7 @@ class RunRecord:
     train_fraction: float = 1.0  # the share of each fold's training patients that it was trained on
     shots: int | None = None  # training rows of each class
     label_policy: str | None = None  # what became of unsure readings in training; None: what the label set says
+    prior: bool = False  # whether its films come with what has changed since the examination before
     label_version: str = ""
     task: str = "binary"
     labels: Sequence[str] = ()
