@@ -1,6 +1,5 @@
 """Data sets -> rows that share vectors and concepts: one store of the same key in each, one matrix of labels of all."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -246,7 +245,9 @@ def first_store(dataset: Dataset, block: str) -> StoreError:
 
 def of_dataset(hint: str, dataset: Dataset) -> str:
     """A hint whose command is for this data set: there are several, and nobody has named one."""
-    return re.sub(r"(`cxremb embed [^`]+)", rf"\1 --dataset {dataset.name}", hint)
+    words = hint.split("`")
+    own = (f"{word} --dataset {dataset.name}" if word.startswith("cxremb embed ") else word for word in words)
+    return "`".join(own)
 
 
 def other_key(dataset: Dataset, store: Store, block: str) -> StoreError:
