@@ -245,8 +245,9 @@ def first_store(dataset: Dataset, block: str) -> StoreError:
 
 def of_dataset(hint: str, dataset: Dataset) -> str:
     """A hint whose command is for this data set: there are several, and nobody has named one."""
-    words = hint.split("`")
-    own = (f"{word} --dataset {dataset.name}" if word.startswith("cxremb embed ") else word for word in words)
+    pieces = hint.split("`")  # those with odd numbers are commands
+    own = (f"{piece} --dataset {dataset.name}" if place % 2 and piece.split()[1] == "embed" else piece
+           for place, piece in enumerate(pieces))  # fmt: skip
     return "`".join(own)
 
 
