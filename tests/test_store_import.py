@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from conftest import Result, collection, save_film
+from scipy.stats import norm
 
 import cxremb as library
 from cxremb.catalog import add_collection
@@ -18,7 +19,8 @@ from cxremb.embedding.fresh import encode_like
 from cxremb.embedding.plan import Item
 from cxremb.errors import CxrembError, EncoderError, StoreError
 from cxremb.store.check import check_store
-from cxremb.store.dataset import Dataset
+from cxremb.store.concepts import store_meanings
+from cxremb.store.dataset import Dataset, open_dataset
 from cxremb.store.reader import open_store
 from cxremb.store.sql import query
 
@@ -253,3 +255,27 @@ def test_arrays_that_cannot_be_taken_in(small: Dataset, tmp_path: Path) -> None:
         library.import_store(tmp_path / "v.txt", **options(small))
     with pytest.raises(StoreError, match="cannot be read"):
         library.import_store(tmp_path / "gone.parquet", **options(small))
+
+
+def test_a_head_of_one_collection_is_tested_on_another_by_imported_vectors(tmp_path: Path) -> None:
+    direction = vectors(1, 16, seed=9)[0]
+    (tmp_path / "means.csv").write_text(
+        "label_set,label,concept,relation,source\nsick,sick,Sickness,exact,us\n", encoding="utf-8"
+    )
+    for number, name in enumerate(("here", "there")):
+        random = np.random.default_rng(number)
+        sick = random.integers(0, 2, 200)
+        made = random.standard_normal((200, 16)) + np.outer(2 * sick - 1, direction) * 0.4
+        ids = [f"{name}{n}" for n in range(200)]
+        words = np.where(sick, "yes", "no")
+        frame = pa.table({"image_id": ids, "path": [f"{one}.png" for one in ids], "sick": words})
+        library.add("table", frame, name=name, labels=("sick",), root=tmp_path / "root")
+        file = parquet(tmp_path / f"{name}.parquet", ids, made.astype(np.float32))
+        library.import_store(file, encoder_name="theirs", dataset=name, root=tmp_path / "root")
+        store_meanings(open_dataset(tmp_path / "root", name), tmp_path / "means.csv")
+    found = library.external(root=tmp_path / "root").to_pandas()
+    auroc = found[(found.metric == "auroc") & (found.trained_on == "here")].iloc[0]
+    best = norm.cdf(0.8 * np.linalg.norm(direction) / np.sqrt(2))  # of two normal classes so far apart
+    assert auroc.low < best
+    assert auroc.value > best - 0.04
+    assert auroc.caveats.startswith("imported vectors: ")

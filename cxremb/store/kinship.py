@@ -12,12 +12,13 @@ CONTAINED = (
     ("chexpert_plus", "chexpert", "the films of CheXpert, with reports"),
     ("pneumoniamnist", "kermany", "films of Kermany, made small"),
 )
+TABLE = "table"  # the adapter of any collection that has none of its own: two of them have nothing in common
 
 
 def collection_of(dataset: Dataset) -> str:
     """What a data set was made of: its adapter, of MedMNIST the set; else, as of tables and folders, its own name."""
     source = dataset.descriptor.get("source", {})
-    if adapter := source.get("adapter"):
+    if (adapter := source.get("adapter")) and adapter != TABLE:
         return str(adapter)
     file = Path(str(source.get("file") or ""))
     return file.stem.partition("_")[0] if file.suffix == ".npz" else dataset.name

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cxremb.caveats import caveats
+from cxremb.caveats import caveats, imported_vectors
 from cxremb.concepts import CONCEPTS
 from cxremb.predictions import Predictions, rows_of
 from cxremb.splits import LEAKY
@@ -200,4 +200,5 @@ def caveats_of(task: Task, together: Together, head: HeadSpec) -> tuple[str, ...
     """What must stand beside every figure of a pair."""
     sides: list[Collected] = [together.named(name) for name in (task.tested, *task.group)]
     usual = caveats(head.blocks, sides[0].features.text_role, any(one.dataset.simulated for one in sides))
-    return (*usual, *([LEAKY] if any(one.split.leaky for one in sides[1:]) else []), *task.caveats)
+    imported = {note: None for one in sides for note in imported_vectors(one.features, head.blocks)}
+    return (*usual, *imported, *([LEAKY] if any(one.split.leaky for one in sides[1:]) else []), *task.caveats)
