@@ -20,6 +20,7 @@ from transformers import AutoModel, AutoTokenizer
 import cxremb
 from cxremb.ablation import Trial
 from cxremb.ablation import ablate as ablate_arms
+from cxremb.api.check import check
 from cxremb.calibrated import calibration_report
 from cxremb.catalog import add_collection
 from cxremb.embedding.start import run as embed
@@ -32,6 +33,7 @@ from cxremb.labels import label_from_file
 from cxremb.store.clean import clear
 from cxremb.store.dataset import Dataset, open_dataset
 from cxremb.store.prompts import prompt_path
+from cxremb.store.reader import open_store
 from cxremb.training.runs import Run, list_runs, open_run
 from cxremb.types import LabelSet
 from cxremb.zeroshot.prompts import Prompt
@@ -362,12 +364,23 @@ def test_prompts_go_with_their_store(root: Path, tmp_path: Path) -> None:
     shutil.copytree(root, tmp_path / "copy")
     data = open_dataset(tmp_path / "copy")
     [store] = list(data.paths.embeddings.glob(f"{NAME}@*"))
-    path = prompt_path(data.paths, store.name)
+    path = prompt_path(open_store(data, NAME))
     assert path.is_file()
     shutil.rmtree(store)
     assert cxremb.sql("from zero_shot", root=tmp_path / "copy").to_arrow_table().num_rows == 0
     clear(data.paths)
     assert not path.exists()
+
+
+def test_a_link_in_place_of_prompts_is_not_followed(root: Path, tmp_path: Path) -> None:
+    ablate(root, "zero-shot", alone=True)
+    shutil.copytree(root, tmp_path / "copy")
+    [path] = open_dataset(tmp_path / "copy").paths.prompts.glob("*.parquet")
+    shutil.move(path, tmp_path / "elsewhere.parquet")
+    path.symlink_to(tmp_path / "elsewhere.parquet")
+    with pytest.raises(StoreError, match="a link that leads out"):
+        cxremb.sql("from prompts", root=tmp_path / "copy").to_arrow_table()
+    assert any("a link that leads out" in problem.what for problem in check(tmp_path / "copy").problems)
 
 
 def test_a_damaged_file_of_prompts_is_named(root: Path, tmp_path: Path) -> None:
@@ -379,6 +392,7 @@ def test_a_damaged_file_of_prompts_is_named(root: Path, tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"prompts/planted_towers.*parquet") as caught:
         ablate_arms(data, ["zero-shot"], Inputs("both"), trial=Trial(controls=False, alone=True))
     assert "delete the file" in caught.value.hint
+    assert str(path) in [problem.where for problem in check(tmp_path / "copy").problems]
     path.unlink()
     assert (
         ablate_arms(data, ["zero-shot"], Inputs("both"), trial=Trial(controls=False, alone=True)).rows[0].n == STUDIES

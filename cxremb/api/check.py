@@ -13,6 +13,7 @@ from cxremb.store.check import Problem, check_store, check_tables
 from cxremb.store.dataset import open_dataset, read_dataset
 from cxremb.store.layout import DatasetPaths
 from cxremb.store.manifest import latest_manifest
+from cxremb.store.prompts import read_prompt_rows
 from cxremb.store.reader import Store, open_store
 from cxremb.training.runs import read_run
 from cxremb.types import Progress, unwatched
@@ -94,6 +95,15 @@ def check_folder(folder: Path) -> Iterator[Problem]:
     yield from unreadable or check_tables(read_dataset(descriptor))
     for path in sorted(folder.glob("splits/[!.]*.parquet")):
         yield from tried(path, read_split)
+    for path in sorted(folder.glob("prompts/[!.]*.parquet")):
+        yield from tried(path, read_prompts_of)
+
+
+def read_prompts_of(path: Path) -> None:
+    """Read the prompts of a store, where it is there and can be read itself."""
+    store = path.parents[1] / "embeddings" / path.stem
+    if manifest := latest_manifest(store):
+        read_prompt_rows(Store(store, manifest))
 
 
 def read_whole_run(path: Path) -> None:

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cxremb.errors import StoreError, reason
-from cxremb.store.dataset import Dataset
+from cxremb.store.expected import refuse_links
 from cxremb.store.files import replace_table
 from cxremb.store.layout import DatasetPaths
 from cxremb.store.manifest import Recipe
@@ -46,9 +46,12 @@ def has_two_towers(recipe: Recipe) -> bool:
     return TEXT_TOWER in recipe.input
 
 
-def prompt_path(paths: DatasetPaths, store: str) -> Path:
-    """Where the prompts of a store lie, or would. store: its name."""
-    return paths.prompts / f"{store}.parquet"
+def prompt_path(store: Store) -> Path:
+    """Where the prompts of a store lie, or would. Raises `StoreError` for a link that leads out of the data set."""
+    folder = store.folder.parent.parent
+    path = DatasetPaths(folder.parent, folder.name).prompts / f"{store.name}.parquet"
+    refuse_links(path.parent, folder.resolve())
+    return path
 
 
 def prompt_schema(dim: int) -> pa.Schema:
@@ -57,9 +60,9 @@ def prompt_schema(dim: int) -> pa.Schema:
     return PROMPTS.append(pa.field("embedding", vector, nullable=False))
 
 
-def read_prompt_rows(dataset: Dataset, store: Store) -> pa.Table:
+def read_prompt_rows(store: Store) -> pa.Table:
     """Columns `prompt_schema`; no row where nothing was asked yet. Raises `StoreError` for a file of something else."""
-    path, schema = prompt_path(dataset.paths, store.name), prompt_schema(store.dim)
+    path, schema = prompt_path(store), prompt_schema(store.dim)
     if not path.is_file():
         return schema.empty_table()
     try:
@@ -72,15 +75,15 @@ def read_prompt_rows(dataset: Dataset, store: Store) -> pa.Table:
     raise StoreError(f"{path}: {why}", hint="delete the file: prompts are encoded again when they are asked")
 
 
-def write_prompt_rows(dataset: Dataset, store: Store, rows: pa.Table) -> Path:
+def write_prompt_rows(store: Store, rows: pa.Table) -> Path:
     """The file, replaced in one step. rows: columns `prompt_schema`. Raises `StoreError` if it cannot be written."""
     marked = rows.cast(prompt_schema(store.dim)).replace_schema_metadata({OF: store.manifest.key.encode()})
-    return replace_table(prompt_path(dataset.paths, store.name), marked)
+    return replace_table(prompt_path(store), marked)
 
 
 def prompt_views(stores: Sequence[tuple[str, Store]]) -> list[str]:
     """SQL of the views `prompts` and `zero_shot`. stores: each with the name of its data set."""
-    asked = [(dataset, store, prompt_path(paths_of(store), store.name)) for dataset, store in stores]
+    asked = [(dataset, store, prompt_path(store)) for dataset, store in stores]
     there = [(dataset, store, path) for dataset, store, path in asked if path.is_file()]
     files = [source([path], dataset=dataset, store=store.name) for dataset, store, path in there]
     films = [source(store.part_paths, dataset=dataset, store=store.name) for dataset, store, _ in there]
@@ -92,9 +95,3 @@ def prompt_views(stores: Sequence[tuple[str, Store]]) -> list[str]:
         view("meta.joint", place, [*film, vector], sources=films),
         ZERO_SHOT,
     ]
-
-
-def paths_of(store: Store) -> DatasetPaths:
-    """Those of the data set that a store lies in."""
-    folder = store.folder.parent.parent
-    return DatasetPaths(folder.parent, folder.name)

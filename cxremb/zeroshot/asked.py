@@ -26,7 +26,7 @@ def ask(dataset: Dataset, store: Store, prompts: Sequence[Prompt], *, name: str,
     not here or is another by now, and `EncoderError` for a prompt that is longer than it reads, or has no vector.
     """
     with held(dataset.paths.prompts, fcntl.LOCK_EX, create=True, wait=True):
-        rows = read_prompt_rows(dataset, store)
+        rows = read_prompt_rows(store)
         known = dict(zip(rows["digest"].to_pylist(), halves(rows["embedding"], store.dim), strict=True))
         lacking = {one.digest: one.text for one in prompts if one.digest not in known}
         if lacking:
@@ -35,7 +35,7 @@ def ask(dataset: Dataset, store: Store, prompts: Sequence[Prompt], *, name: str,
         table = rows_of(prompts, vectors, name=name, label_set=label_set)
         same = pc.and_(pc.equal(rows["prompts"], name), pc.equal(rows["label_set"], label_set))
         if not rows.filter(same).equals(table):
-            write_prompt_rows(dataset, store, pa.concat_tables([rows.filter(pc.invert(same)), table]))
+            write_prompt_rows(store, pa.concat_tables([rows.filter(pc.invert(same)), table]))
     return vectors.astype(np.float32)
 
 
