@@ -1,11 +1,14 @@
 """Work done beside: processes that start fresh, and threads that read a bounded number of files ahead."""
 
 import multiprocessing
+import os
+import signal
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
-from threading import Lock
+from multiprocessing.process import BaseProcess
+from threading import Lock, Thread
 from types import ModuleType
 from typing import Any, TypeVar
 
@@ -26,7 +29,7 @@ class Workers(ProcessPoolExecutor):
     """
 
     def __init__(self, workers: int, initializer: Callable[[], None] | None = None) -> None:
-        super().__init__(workers, multiprocessing.get_context("spawn"), initializer)
+        super().__init__(workers, multiprocessing.get_context("spawn"), begin, (initializer,))
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """As any executor's. It is on being given work that a pool starts its processes."""
@@ -37,6 +40,23 @@ class Workers(ProcessPoolExecutor):
                 return super().submit(fn, *args, **kwargs)
             finally:
                 sys.modules["__main__"] = main
+
+
+def begin(initializer: Callable[[], None] | None) -> None:
+    """What a worker does first: it takes SIGTERM, which a batch system sends to all, for Ctrl-C, and ends with its
+    parent. A parent that is killed tells nobody; its workers would wait for work for ever.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if (parent := multiprocessing.parent_process()) is not None:
+        Thread(target=end_with, args=(parent,), daemon=True).start()
+    if initializer is not None:
+        initializer()
+
+
+def end_with(parent: BaseProcess) -> None:
+    """Wait for the end of the parent, and end this process."""
+    parent.join()
+    os._exit(1)
 
 
 def in_order(function: Callable[[T], Answer], items: Iterable[T]) -> Iterator[tuple[T, Answer]]:

@@ -89,6 +89,75 @@ def test_killed_again_and_again(tmp_path: Path) -> None:
     assert [problem for problem in check_store(outcome.store.folder) if not problem.harmless] == []
 
 
+BUSY = """
+import sys, time
+from cxremb.embedding import decode
+from cxremb.cli.main import main
+
+class Slow(decode.Decoders):  # films arrive one by one, so that there is time for a signal
+    def __post_init__(self):
+        self.processes = True
+        super().__post_init__()
+
+    def answer(self, waiting):
+        time.sleep(0.05)
+        if not self.told:
+            self.told = True
+            print(*self.pool._processes, flush=True)
+        return super().answer(waiting)
+
+    told = False
+
+decode.Decoders = Slow
+sys.argv = ["cxremb", "embed", "--model", "tiny", "--batch-size", "4", "--workers", "2", "--root", sys.argv[1]]
+main()
+"""
+
+
+def busy(root: Path) -> "tuple[subprocess.Popen[str], list[int]]":
+    """A job that has begun, and its workers."""
+    words = [sys.executable, "-c", BUSY, str(root)]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    assert process.stdout is not None
+    workers = [int(number) for number in process.stdout.readline().split()]
+    assert len(workers) == 2
+    return process, workers
+
+
+def gone(numbers: list[int], seconds: float = 60) -> bool:
+    """Whether these processes end in that time."""
+    end = time.monotonic() + seconds
+    while any(Path(f"/proc/{number}").exists() for number in numbers):
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def test_sigterm_keeps_what_is_finished_and_has_a_code_of_its_own(tmp_path: Path) -> None:
+    """As a batch system ends a job: every process of it is told."""
+    data = add_collection(collection(tmp_path / "films", 100), tmp_path / "root").dataset
+    process, workers = busy(tmp_path / "root")
+    time.sleep(1)
+    os.killpg(process.pid, signal.SIGTERM)
+    out, err = process.communicate(timeout=120)
+    assert (process.returncode, out) == (143, "")
+    assert "stopped: what is finished is kept" in err
+    assert "Traceback" not in err
+    assert gone(workers)
+    outcome = embed(data, load_encoder(What("tiny")))
+    assert 0 < outcome.reused < 200
+    assert len(rows(outcome.store)) == 200
+
+
+def test_workers_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
+    add_collection(collection(tmp_path / "films", 100), tmp_path / "root")
+    process, workers = busy(tmp_path / "root")
+    process.kill()
+    process.communicate(timeout=60)
+    assert gone(workers)
+
+
 def test_interrupted_it_writes_what_is_finished(small: Dataset) -> None:
     with pytest.raises(KeyboardInterrupt):
         embed(small, load_encoder(What("tiny")), Machine(batch_size=4, part_items=1000), progress=interrupted_at(17))

@@ -2,8 +2,10 @@
 
 import logging
 import os
+import signal
 import sys
 from pathlib import Path
+from types import FrameType
 from typing import Annotated, Any
 
 import typer
@@ -109,11 +111,24 @@ for listed_name, (_, line) in COMMANDS.items():
 
 
 def main() -> None:
-    """Run the command line. Exit code 0: done; 1: the user can mend it; 2: wrong usage; 130: interrupted."""
+    """Run the command line.
+
+    Exit code 0: done; 1: the user can mend it; 2: wrong usage; 130: Ctrl-C; 143: SIGTERM, after the same salvage. What
+    a batch system ends it so may start again.
+    """
     debug = "--debug" in sys.argv or bool(os.environ.get("CXREMB_DEBUG"))
     sys.argv = [word for word in sys.argv if word != "--debug"]  # so that it may stand anywhere
+    told = []
+
+    def terminate(number: int, frame: FrameType | None) -> None:
+        told.append(number)
+        signal.default_int_handler(number, frame)
+
+    before = signal.signal(signal.SIGTERM, terminate)
     try:
         app()
+    except SystemExit as end:
+        sys.exit(128 + told[0] if told and end.code == 130 else end.code)
     except CxrembError as error:
         if debug:
             raise
@@ -123,3 +138,5 @@ def main() -> None:
         if error.hint:
             remark(f"hint:  {error.hint}")
         sys.exit(1)
+    finally:
+        signal.signal(signal.SIGTERM, before)

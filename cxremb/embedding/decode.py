@@ -161,10 +161,11 @@ def lost(future: Future[Any]) -> bool:
 
 
 def step_back() -> None:
-    """Let the network have the processor first where both want it, and leave Ctrl-C to the parent."""
+    """Let the network have the processor first where both want it, and leave Ctrl-C and SIGTERM to the parent."""
     import signal
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     with suppress(OSError, AttributeError):
         os.nice(5)
