@@ -1,8 +1,11 @@
 """What is in a data set is all old or all new: kills between every two renames, and writers at the same moment."""
 
+import errno
 import fcntl
 import json
+import os
 import shutil
+import stat
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -15,12 +18,13 @@ from killed import at_once, context, killed
 from cxremb.catalog import add_collection
 from cxremb.embedding.job import embed
 from cxremb.encoders.base import What, load_encoder
-from cxremb.errors import DataError, StoreError
+from cxremb.errors import DataError, StoreError, VersionTaken
 from cxremb.labels import label_with_sql, read_labels
+from cxremb.store import files
 from cxremb.store.check import check_store, check_tables
 from cxremb.store.clean import clear, leftovers, remove
 from cxremb.store.dataset import Dataset, open_dataset
-from cxremb.store.files import held, writing
+from cxremb.store.files import held, publish_text, writing
 from cxremb.store.layout import TABLES
 from cxremb.store.reader import list_stores, open_store
 from cxremb.store.sql import query
@@ -162,6 +166,57 @@ def test_a_failed_add_takes_nothing_from_the_one_that_waits(tmp_path):
         assert at_once((add_none, (root,)), (add, (root, "new")), (add_none, (root,))) == [1, 0, 1]
         assert texts_of(open_dataset(root)) == {"new"}
         assert leftovers(open_dataset(root).paths) == []
+
+
+def without_links(error: int) -> None:
+    """As on a file system that has none."""
+
+    def link(*_: object, **__: object) -> None:
+        raise OSError(error, os.strerror(error))
+
+    os.link = link
+
+
+def publish_many(folder, who):
+    """Take as many of twenty version numbers as others leave."""
+    without_links(errno.EPERM if who % 2 else errno.ENOTSUP)
+    for number in range(20):
+        with suppress(VersionTaken):
+            publish_text(folder / f"{number}.json", f"{who} {number}")
+            (folder / f"{number}-{who}").touch()
+
+
+def test_without_hard_links_a_version_is_published_once(tmp_path):
+    folder = tmp_path / "store"
+    assert at_once(*((publish_many, (folder, who)) for who in range(4))) == [0] * 4
+    for number in range(20):
+        (winner,) = folder.glob(f"{number}-*")
+        assert (folder / f"{number}.json").read_text() == f"{winner.name.partition('-')[2]} {number}"
+    assert {path.name for path in folder.glob(".*")} == {".publish"}
+
+
+def test_without_hard_links_a_store_is_as_ever(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "link", os.link)  # so that it is put back
+    without_links(errno.EPERM)
+    data = add_collection(collection(tmp_path / "films", 4), tmp_path / "root").dataset
+    store = embed(data, load_encoder(What("tiny"))).store
+    assert [*check_store(store.folder)] == []
+    monkeypatch.setattr(files, "locks", lambda *_, **__: False)  # nor locks
+    with pytest.raises(StoreError, match="no hard links and no locks"):
+        publish_text(tmp_path / "new" / "1.json", "{}")
+
+
+def test_a_folder_that_cannot_be_synced_is_written_all_the_same(tmp_path, monkeypatch):
+    sync = os.fsync
+
+    def fsync(descriptor):
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "Invalid argument")
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    data = add_collection(collection(tmp_path / "films", 2), tmp_path / "root").dataset
+    assert embed(data, load_encoder(What("tiny"))).encoded == 3
 
 
 def test_a_folder_that_is_removed_before_it_is_locked_is_made_again(tmp_path, monkeypatch):

@@ -12,7 +12,7 @@ from uuid import uuid4
 from cxremb.errors import StoreError
 from cxremb.store.commit import unnamed_tables
 from cxremb.store.dataset import open_dataset
-from cxremb.store.files import LOCK, cleaning, held, sync_folder, unwritable
+from cxremb.store.files import LOCK, LOCKS, cleaning, held, sync_folder, unwritable
 from cxremb.store.layout import DatasetPaths, is_name
 from cxremb.store.manifest import Manifest, manifest_paths, read_manifest
 
@@ -46,7 +46,7 @@ def unlisted(folder: Path) -> list[Path]:
 
 def drafts(folder: Path) -> list[Path]:
     """Files of writers that were stopped in the middle of one."""
-    return sorted(path for path in folder.glob(".*") if path.is_file() and path.name != LOCK)
+    return sorted(path for path in folder.glob(".*") if path.is_file() and path.name not in LOCKS)
 
 
 def reclaimable(folder: Path, keep: int = 1) -> list[Path]:

@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from errno import EISDIR
+from errno import EEXIST, EINVAL, EISDIR, EMLINK, ENOSYS, ENOTSUP, EOPNOTSUPP, EPERM
 from pathlib import Path
 from stat import S_IRWXG, S_IWGRP
 from tempfile import TemporaryFile
@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from cxremb.errors import StoreError, VersionTaken, reason
 
+UNKNOWN = {EINVAL, EMLINK, ENOSYS, ENOTSUP, EOPNOTSUPP, EPERM}  # a file system knows no such thing
 OTHER_ROOT = "another store root with --root or CXREMB_STORES"
 
 
@@ -27,10 +28,13 @@ def sha256_of(path: Path) -> str:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make a rename or link inside `folder` survive a power cut."""
+    """Make a rename or link inside `folder` survive a power cut, where the file system has a way to."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in UNKNOWN:
+            raise
     finally:
         os.close(descriptor)
 
@@ -106,7 +110,7 @@ def publish_file(path: Path, write: Callable[[Path], None]) -> Path:
         write(draft)
         with draft.open("rb") as file:
             os.fsync(file.fileno())
-        os.link(draft, path)  # fails if the target exists, where a rename would overwrite it
+        put_new(draft, path)
         sync_folder(path.parent)
     except FileExistsError as error:
         raise VersionTaken(
@@ -117,6 +121,27 @@ def publish_file(path: Path, write: Callable[[Path], None]) -> Path:
     finally:
         discard(draft)
     return path
+
+
+def put_new(draft: Path, path: Path) -> None:
+    """The draft under the name `path`. Raises `FileExistsError` if that is taken, where a rename would overwrite it.
+
+    Where there are no hard links, as on a USB disk or some network shares, who renames has the folder locked.
+    """
+    try:
+        os.link(draft, path)
+    except OSError as error:
+        if error.errno not in UNKNOWN:
+            raise
+        with held(path.parent, fcntl.LOCK_EX, wait=True, name=PUBLISH) as locked:
+            if not locked:
+                raise StoreError(
+                    f"{path.parent}: this file system has no hard links and no locks: two writers could lose a version",
+                    hint=f"name {OTHER_ROOT}, on a local disk",
+                ) from error
+            if path.exists():
+                raise FileExistsError(EEXIST, os.strerror(EEXIST), str(path)) from None
+            draft.replace(path)
 
 
 def publish_text(path: Path, text: str) -> Path:
@@ -160,6 +185,8 @@ def unwritable(path: Path, error: OSError, *, instead: str = OTHER_ROOT) -> Stor
 
 
 LOCK = ".lock"
+PUBLISH = ".publish"  # another: a writer has the first while it publishes
+LOCKS = {LOCK, PUBLISH}
 TRIES = 100  # to lock a folder that others make and remove
 remarks = logging.getLogger("cxremb")
 
@@ -184,28 +211,29 @@ def cleaning(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def held(folder: Path, kind: int, *, create: bool = False, wait: bool = False) -> Iterator[bool]:
+def held(folder: Path, kind: int, *, create: bool = False, wait: bool = False, name: str = LOCK) -> Iterator[bool]:
     """An advisory lock on `folder`, which the kernel takes back when the process ends, however it ends.
 
     Given is whether it is locked: some shared file systems know no locks. create: the folder too. wait: for whoever has
-    it; else `StoreError` is raised.
+    it; else `StoreError` is raised. name: of the file that stands for it.
     """
     tries = TRIES if create else 1
     while True:
         try:
             if create:
                 make_folder(folder)
-            descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+            descriptor = os.open(folder / name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
         except OSError as error:
             tries -= 1
             if tries and isinstance(error, FileNotFoundError):
                 continue  # whoever made the folder has failed, and removed it in between
             raise unwritable(folder, error) from error
         try:
-            if os.fstat(descriptor).st_uid == os.geteuid() and folder.stat().st_mode & S_IWGRP:
-                os.fchmod(descriptor, 0o660)  # the group locks it too
+            if folder.stat().st_mode & S_IWGRP:
+                with suppress(PermissionError):  # it is somebody else's, or the file system has no modes
+                    os.fchmod(descriptor, 0o660)  # the group locks it too
             locked = locks(descriptor, kind, folder, wait=wait)
-            if in_place(descriptor, folder / LOCK):
+            if in_place(descriptor, folder / name):
                 yield locked
                 return
         finally:
