@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +42,12 @@ class Collected:
     @property
     def collection(self) -> str:
         return collection_of(self.dataset)
+
+    @cached_property
+    def vector_digests(self) -> list[bytes]:
+        """(n,) of each film's vector; none where no films are read."""
+        vectors = self.features.blocks.get("image", ())
+        return [blake2b(vector, digest_size=16).digest() for vector in vectors]
 
 
 @dataclass(frozen=True)

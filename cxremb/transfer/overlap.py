@@ -39,7 +39,7 @@ def shared_with(together: Together, tested: str, trained: Sequence[str], *, look
     b, others = together.named(tested), [together.named(name) for name in trained]
     kin = tuple(filter(None, (kinship(one.collection, b.collection) for one in others)))
     bytes_of = same_content(b.dataset, [one.dataset for one in others])
-    vectors = same_vectors(together, b, others)
+    vectors = same_vectors(b, others)
     found = {CONTENT: bytes_of, VECTOR: vectors - bytes_of}
     if looks:
         near = set[str]().union(*(near_copies(looks[one.name], looks[tested], b.dataset) for one in others))
@@ -57,20 +57,17 @@ def same_content(dataset: Dataset, others: Iterable[Dataset]) -> set[str]:
     return {film for film, digest in pairs if digest in known}
 
 
-def same_vectors(together: Together, b: Collected, others: Sequence[Collected]) -> set[str]:
+def same_vectors(b: Collected, others: Sequence[Collected]) -> set[str]:
     """Ids of the films whose vector another collection has to the bit: the same pixels in another file.
 
     A vector that several films of one collection share, such as that of blank films, says nothing.
     """
-    if "image" not in b.features.blocks or b.features.unit != "image":
-        return set()
-    block = b.features.blocks["image"]
     films = b.features.item_ids.tolist()
     mine: dict[bytes, list[str]] = {}
-    for film, vector in zip(films, block, strict=True):
-        mine.setdefault(vector.tobytes(), []).append(film)
-    known = {vector.tobytes() for one in others for vector in one.features.blocks["image"]}
-    return {own[0] for vector, own in mine.items() if len(own) == 1 and vector in known}
+    for film, digest in zip(films, b.vector_digests, strict=False):
+        mine.setdefault(digest, []).append(film)
+    known = {digest for one in others for digest in one.vector_digests}
+    return {own[0] for digest, own in mine.items() if len(own) == 1 and digest in known}
 
 
 def looks_of(together: Together, progress: Progress) -> tuple[dict[str, PixelFacts], list[str]]:

@@ -17,7 +17,7 @@ from cxremb.caveats import caveats, imported_vectors
 from cxremb.concepts import CONCEPTS
 from cxremb.predictions import Predictions, rows_of
 from cxremb.splits import LEAKY
-from cxremb.store.layout import FORMAT_VERSION, HISTORY, METRICS
+from cxremb.store.layout import BEFORE_READING, FORMAT_VERSION, HISTORY, LABEL_SOURCE, METRICS
 from cxremb.training.card import model_card
 from cxremb.training.data import Place
 from cxremb.training.finish import encoder_licences
@@ -182,7 +182,7 @@ def record_of(
         parameters=head.parameters(
             {block: features.blocks[block].shape[-1] for block in blocks}, test.task, len(together.concepts)
         ),
-        unit=plan.unit,
+        unit=test.unit,
         rows=len(np.unique(test.items)),
         patients=len(np.unique(test.patients)),
         left_out={**features.left_out, **task.left_out},
@@ -199,6 +199,8 @@ def record_of(
 def caveats_of(task: Task, together: Together, head: HeadSpec) -> tuple[str, ...]:
     """What must stand beside every figure of a pair."""
     sides: list[Collected] = [together.named(name) for name in (task.tested, *task.group)]
-    usual = caveats(head.blocks, sides[0].features.text_role, any(one.dataset.simulated for one in sides))
+    roles = {one.features.text_role for one in sides}
+    role = BEFORE_READING if roles == {BEFORE_READING} else LABEL_SOURCE
+    usual = caveats(head.blocks, role, any(one.dataset.simulated for one in sides))
     imported = {note: None for one in sides for note in imported_vectors(one.features, head.blocks)}
     return (*usual, *imported, *([LEAKY] if any(one.split.leaky for one in sides[1:]) else []), *task.caveats)

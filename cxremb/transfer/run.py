@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cxremb.errors import TrainError
 from cxremb.training.heads import find_head
 from cxremb.training.presets import Preset, find_preset
 from cxremb.training.runs import Run, find_run
@@ -32,6 +33,11 @@ def validate(root: Path, plan: TransferPlan, progress: Progress = unwatched) -> 
     started = time.perf_counter()
     head, preset = find_head(plan.head), find_preset(plan.preset)
     preset.check_head(plan.head)
+    if head.kind == "attention":
+        raise TrainError(
+            f"head {plan.head} pools the films of a study, and here each film is judged",
+            hint="train image or linear-image; --unit study averages the films of a study",
+        )
     together = gather(root, plan)
     tasks, notes = tasks_of(together, head, plan, progress=progress)
     keys = {number: key_of_task(task, together, head, preset=preset, plan=plan)
@@ -142,7 +148,7 @@ def summary(
         stores={one.name: ", ".join(one.features.stores.values()) for one in together.collected},
         head=plan.head,
         preset=plan.preset,
-        unit=plan.unit,
+        unit=plan.unit if "image" in find_head(plan.head).blocks else "study",
         splits={one.name: one.split.title for one in together.collected},
         threshold="of the best sensitivity + specificity on validation rows of the training collection" if aim is None
         else f"that aim at a sensitivity of {aim:g} on validation rows of the training collection",

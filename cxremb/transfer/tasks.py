@@ -94,7 +94,7 @@ def task_of(
         reason = f"{'; '.join(found.kin)}: --allow-overlap judges it all the same, less the films that are found to be"
         reason += " in both"
     elif not len(rows):
-        reason = "no row is left to test"
+        reason = f"no row is left to test: {', '.join(f'{n:,} {why}' for why, n in left_out.items())}"
     elif why := has_seen_own(together, group, head):
         reason = why
     elif not concepts:
