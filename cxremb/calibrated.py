@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cxremb.errors import DataError
-from cxremb.evaluation.arrays import MULTICLASS, Reals, Rows
+from cxremb.evaluation.arrays import BINARY, MULTICLASS, Reals, Rows
 from cxremb.evaluation.bootstrap import Interval
 from cxremb.evaluation.calibrate import Calibration
 from cxremb.evaluation.decision import AtPrevalence, CurvePoint, at_prevalence, risk_of, shares
@@ -26,7 +26,7 @@ USED = ("recall", "specificity", "precision", "f1")
 GAPS = ("ece", "loss", "brier")
 ENOUGH = 40  # validation rows: a temperature of fewer worsens the log loss as often as it helps
 AT_HALF, CURVE = "0.5", "decision curve"  # rules in the rows of `Decisions`
-AS_IS, CALIBRATED = "as it is", "temperature"
+AS_IS, CALIBRATED, MOVED = "as it is", "temperature", "platt"  # the latter two are methods of `evaluation.calibrate`
 DECISIONS = pa.schema(
     [
         ("rule", pa.string()),
@@ -38,7 +38,7 @@ DECISIONS = pa.schema(
 RELIABILITY = pa.schema(
     [
         ("label", pa.string()),
-        ("probability", pa.string()),  # AS_IS or CALIBRATED
+        ("probability", pa.string()),  # AS_IS, or what was fitted: CALIBRATED or MOVED
         ("bin", pa.int32()),
         ("n", pa.int64()),
         *((name, pa.float64()) for name in ("low", "high", "predicted", "observed", "observed_low", "observed_high")),
@@ -84,6 +84,7 @@ class CalibrationReport:
     labels: tuple[Calibrated, ...]
     thresholds: tuple[ThresholdFigures, ...]
     reliability: pa.Table  # columns `RELIABILITY`
+    offsets: tuple[float, ...] = ()  # of each model, added once divided: of scores that have no zero of their own
 
 
 @dataclass(frozen=True, repr=False)
@@ -193,13 +194,17 @@ def evaluate_run(run: Run) -> RunEvaluation:
 
 
 def calibration_report(run: Run) -> CalibrationReport:
-    """Calibration before and after a temperature for each model, thresholds, and the rows of a reliability diagram."""
+    """Calibration before and after a temperature for each model, thresholds, and the rows of a reliability diagram.
+
+    Of zero-shot scores of one label nothing says where yes begins: an offset is fitted beside it (Platt 1999).
+    """
+    method = MOVED if run.record.is_zero_shot and run.record.task == BINARY else CALIBRATED
     val, test = run.predictions("val"), run.predictions()
     after: Predictions | None = None
     fitted: tuple[Calibration, ...] = ()
     reason = None
     try:
-        after, fitted = test.calibrated(val)
+        after, fitted = test.calibrated(val, method)
     except DataError as error:
         reason = str(error)
     labels = tuple(calibrated_label(label, test, after) for label in test.labels)
@@ -207,7 +212,9 @@ def calibration_report(run: Run) -> CalibrationReport:
     chosen = tuple(at_threshold(val.of_label(name), test.of_label(name), rule) for name in names for rule in RULES)
     temperatures = tuple(one.temperature for one in fitted)
     rows = tuple(len(on.items) for _, on in test.with_own(val, AS_IS)) if fitted else ()
-    return CalibrationReport(run.run_id, temperatures, reason, rows, labels, chosen, diagram(test, after))
+    offsets = tuple(one.intercept for one in fitted) if method == MOVED else ()
+    table = diagram(test, after, method)
+    return CalibrationReport(run.run_id, temperatures, reason, rows, labels, chosen, table, offsets)
 
 
 def calibrated_label(label: str, test: Predictions, after: Predictions | None) -> Calibrated:
@@ -255,9 +262,9 @@ def band_of(y: Reals, patients: Rows) -> dict[str, float | None]:
     return {"observed_low": found.low, "observed_high": found.high}
 
 
-def diagram(test: Predictions, after: Predictions | None) -> pa.Table:
-    """The rows of the reliability diagrams of every label, as it is and after the temperature."""
-    sides = {AS_IS: test} | ({} if after is None else {CALIBRATED: after})
+def diagram(test: Predictions, after: Predictions | None, method: str) -> pa.Table:
+    """The rows of the reliability diagrams of every label, as it is and after what was fitted by a method."""
+    sides = {AS_IS: test} | ({} if after is None else {method: after})
     rows = []
     for label in test.labels:
         for name, side in sides.items():

@@ -13,6 +13,7 @@ import pytest
 from conftest import collection
 from PIL import Image as PilImage
 from planted_towers import NAME, SIDE, STUDIES, Words, film_vector, has_nodule, in_table, save_films
+from scipy.optimize import minimize
 from sklearn.metrics import roc_auc_score
 from tiny_towers import save_towers
 from transformers import AutoModel, AutoTokenizer
@@ -200,6 +201,20 @@ def test_thresholds_and_temperature_come_from_validation_rows(root: Path, tmp_pa
         assert (score >= chosen)[y == 1].mean() + (score < chosen)[y == 0].mean() == pytest.approx(best)
         right += ((test.prob[here, 0] >= chosen) == (test.y[here, 0] == 1)).tolist()
     assert found.accuracy.value == pytest.approx(np.mean(right), abs=0.05)
+    before, after = report.labels[0].before, report.labels[0].after
+    assert after["loss"] < before["loss"]
+    for fold, (temperature, offset) in enumerate(zip(report.temperatures, report.offsets, strict=True)):
+        own = val.take(val.fold == fold)
+        y, n1 = own.y[:, 0], own.y.sum()
+        smooth = np.where(y == 1, (n1 + 1) / (n1 + 2), 1 / (len(y) - n1 + 2))
+        line = minimize(lambda line: platt_loss(line, own.logit[:, 0], smooth), [0.0, 0.0], tol=1e-12).x  # noqa: B023
+        assert (1 / temperature, offset) == pytest.approx(tuple(line), rel=1e-2, abs=1e-2)
+
+
+def platt_loss(line: np.ndarray, logit: np.ndarray, smooth: np.ndarray) -> float:
+    """The mean negative log likelihood of slope and offset, by smoothed classes."""
+    prob = 1 / (1 + np.exp(-(line[0] * logit + line[1])))
+    return float(-(smooth * np.log(prob) + (1 - smooth) * np.log(1 - prob)).mean())
 
 
 def test_a_study_is_scored_by_the_mean_of_its_films(root: Path) -> None:

@@ -94,7 +94,8 @@ def temperature_in_words(report: "CalibrationReport") -> list[str]:
     models = len(report.temperatures)
     whose = f"of each of {models} models" if models > 1 else "of the model"
     temperature = between(report.temperatures, " to ")
-    notes = [f"after: divided by a temperature of {temperature}, chosen on the validation rows {whose}"]
+    moved = f" and moved by {between(report.offsets, ' to ')}" if report.offsets else ""
+    notes = [f"after: divided by a temperature of {temperature}{moved}, chosen on the validation rows {whose}"]
     if (few := min(report.fitted_on)) < ENOUGH:
         notes.append(f"chosen on {few} rows: with fewer than {ENOUGH} a temperature worsens as often as it helps")
     return notes
