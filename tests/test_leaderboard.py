@@ -1,5 +1,6 @@
 """Encoders side by side: ranks equal a plain count, costs are those of the files; what has seen the films says so."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from cxremb.errors import StoreError, TrainError
 from cxremb.store.dataset import Dataset
 from cxremb.store.manifest import latest_manifest, publish
 from cxremb.store.reader import list_stores, open_store
+from cxremb.table import bare, span
 from cxremb.training.runs import read_run
 
 DISTANCES = {"resnet50": 0.3, "densenet121": 1.2, "chest_nih": 2.0}
@@ -142,3 +144,27 @@ def test_what_is_no_leaderboard_is_refused(dataset: Dataset, tmp_path: Path) -> 
             compare_encoders(dataset, ["all"], [arm], trial=TRIAL)
     with pytest.raises(TrainError, match="0 store of films"):
         compare_encoders(plant(tmp_path, Planted(studies=50), modalities=("text",)), ["all"])
+
+
+def test_the_page_has_the_figures_of_the_benchmark() -> None:
+    root = Path(__file__).parent.parent
+    found = json.loads((root / "benchmarks" / "results" / "leaderboard.json").read_text(encoding="utf-8"))
+    page = (root / "docs" / "ablation.md").read_text(encoding="utf-8")
+    encoders = {store: title for title, store in found["stores"].items()}
+
+    def named(arm: str) -> str:
+        """The title of an arm's encoder, which has its full name or, where it has one store, its own."""
+        name = arm.partition("encoder=")[2].partition(",")[0].rstrip("]")
+        return next(title for store, title in encoders.items() if name in (store, store.partition("@")[0]))
+
+    for row in found["rows"]:
+        few = [one for one in found["shots"] if named(one["arm"]) == named(row["arm"])]
+        few.sort(key=lambda one: int(one["arm"].partition("shots=")[2].rstrip("]")))
+        cells = [
+            span(row["auroc"], row["auroc_low"], row["auroc_high"]),
+            f"{row['mean_rank']:.1f}",
+            f"{row['films_per_second']:,.0f}",
+            f"{row['bytes_per_film']:,.0f}",
+            *(bare(one["auroc"]) for one in few),
+        ]
+        assert f" | {' | '.join(cells)} |" in page, row["arm"]

@@ -53,7 +53,7 @@ def pace(store: Store) -> float | None:
 def costs_in_words(lines: Mapping[str, EncoderLine], models: int) -> Iterator[str]:
     """What the columns mean, and who has seen the collection."""
     if lines:
-        yield f"rank: of the AUROC among the encoders, 1 the best, the mean over {models} models"
+        yield f"rank: of the AUROC among the rows, 1 the best, the mean over {models} models"
         yield "films/s: as each store was made, on whatever machine; B/film: of its files"
     for line in lines.values():
         if line.seen:
