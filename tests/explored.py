@@ -40,6 +40,11 @@ def truth(study: int) -> float:
     return float(study % 3 == 0)
 
 
+def device(study: int, view: str) -> str:
+    """Frontal films were taken by one of two devices, lateral ones by the first."""
+    return "D1" if view == "Lateral" or study % 2 else "D2"
+
+
 def said(arm: str, study: int, view: str) -> float:
     """What an arm says of a film: a number of its own for each, on the wrong side for some studies."""
     at = 0.02 * (study % 20) + 0.05 + (0.005 if view == "Lateral" else 0.0)
@@ -78,6 +83,9 @@ def make_explored(root: Path) -> Dataset:
     ] + [
         {"level": "study", "id": of[n]["study_id"], "name": "age", "text": str(40 + n), "number": 40.0 + n}
         for n in numbers
+    ]
+    facts += [
+        {"level": "image", "id": film_id(n, view), "name": "device", "text": device(n, view)} for n, view in films
     ]
     rows: dict[str, Any] = {"studies": (list(of.values()), STUDIES), "images": (images, IMAGES)}
     rows |= {"reports": (reports, REPORTS), "labels": (labels, LABELS), "facts": (facts, FACTS)}

@@ -21,7 +21,20 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from explored import EFFUSION, RUNS, SPLIT, STUDIES_MADE, VIEWS, film_id, fold_of, make_explored, make_run, said, truth
+from explored import (
+    EFFUSION,
+    RUNS,
+    SPLIT,
+    STUDIES_MADE,
+    VIEWS,
+    device,
+    film_id,
+    fold_of,
+    make_explored,
+    make_run,
+    said,
+    truth,
+)
 from PIL import Image as PilImage
 from planted import write_store
 from served import Answer, ask, served
@@ -111,6 +124,7 @@ WHERE = "reports['findings'] ilike '%effusion%'"
         ),
         ([("finding", "findings:Effusion")], lambda n, view: n % 6 == 0),
         ([("finding", "findings:Effusion"), ("finding", "findings:Nodule")], lambda n, view: n % 24 == 0),
+        ([("fact.device", "D2")], lambda n, view: device(n, view) == "D2"),
         ([("fact.sex", "M")], lambda n, view: n // 2 % 2 == 1),
         ([("where", "p_fusion > 0.9 and truth = 1")], lambda n, view: truth(n) == 1 and said("fusion", n, view) > 0.9),
         ([("where", "age >= 60 and view = 'Frontal'")], lambda n, view: n >= 20 and view == "Frontal"),
@@ -357,7 +371,7 @@ def test_a_film_that_changed_or_lies_elsewhere_is_not_shown(tmp_path: Path) -> N
         ("(select count(*) from read_text('/etc/passwd')) > 0", "/etc/passwd"),
         ("exists (select 1 from read_csv('/etc/passwd'))", "/etc/passwd"),
         ("nonsense > 1", "a row has item_id, image_id, study_id"),
-        ("nonsense > 1", "its table has age, sex; maps are reports and labels"),
+        ("nonsense > 1", "its table has age, device, sex; maps are reports and labels"),
         ("select 1", "'select 1' is a query, not a condition on one row"),
         ("(select true)", "is a query, not a condition on one row"),
         ("1 = 1 /*", "a comment or a text in it has no end"),
@@ -557,6 +571,11 @@ def test_rows_are_studies_where_runs_judge_studies(tmp_path: Path) -> None:
         assert shown(page) == [f"s{n:02d}" for n in range(STUDIES_MADE)]
         assert "Frontal+Lateral" in page.text
         assert f"<strong>{STUDIES_MADE}</strong> studies" in page.text
+        alike = [f"s{n:02d}" for n in range(STUDIES_MADE) if device(n, "Frontal") == device(n, "Lateral")]
+        # by a click as by SQL: what all films of a study say
+        assert shown(get(bound, "/", ("fact.device", "D1"))) == alike
+        assert shown(get(bound, "/", ("where", "device = 'D1'"))) == alike
+        assert shown(get(bound, "/", ("fact.device", "D2"))) == shown(get(bound, "/", ("where", "device = 'D2'"))) == []
         digest = hashlib.sha256((root / "films" / "0_Frontal.png").read_bytes()).hexdigest()
         assert re.findall(r"/film/thumb/([0-9a-f]+)", page.text)[0] == digest  # the frontal film stands for the study
         case = get(bound, "/case", ("id", "s03")).text

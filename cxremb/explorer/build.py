@@ -40,6 +40,10 @@ SAID = """(SELECT item_id, avg(y_prob) FILTER (part = 'test') AS p, max(y_true) 
     FROM predictions WHERE run_id = {run} AND label = {label} GROUP BY item_id)"""
 FACT = """(SELECT id, max(text) AS text FROM facts
     WHERE dataset = {dataset} AND name = {name} AND level = '{level}' GROUP BY id)"""
+# As `store.facts.FACT_OF` has it for a filter in SQL: what all films of a study say that say anything.
+FACT_OF_FILMS = """(SELECT study_id AS id, if(count(DISTINCT text) = 1, max(text), NULL) AS text
+    FROM facts JOIN images ON image_id = id AND images.dataset = facts.dataset
+    WHERE facts.dataset = {dataset} AND name = {name} AND level = 'image' GROUP BY study_id)"""
 FEW = f"""
 SELECT name, list(DISTINCT level) FROM facts WHERE dataset = $dataset AND text <> ''
 GROUP BY name HAVING count(DISTINCT text) BETWEEN 2 AND {VALUES} ORDER BY name LIMIT {FACTS}
@@ -95,7 +99,12 @@ def create_cases(con: duckdb.DuckDBPyConnection, dataset: Dataset, runs: BoardRu
     findings = findings_of(con, dataset)
     modality = "image" if unit == "image" else "text"
     placed = con.execute(PLACED, {"dataset": dataset.name, "modality": modality}).fetchall()
-    joins = [*arm_joins(runs, label), *label_join(runs, label, name), *fact_joins(facts, name), *map_join(placed, name)]
+    joins = [
+        *arm_joins(runs, label),
+        *label_join(runs, label, name),
+        *fact_joins(facts, name, unit),
+        *map_join(placed, name),
+    ]
     joins += finding_join(findings, name)
     joins += far_join(runs, name, section="image" if unit == "image" else "findings+impression")
     columns = ["items.*", *(column for _, added in joins for column in added)]
@@ -141,17 +150,19 @@ def label_join(runs: BoardRuns, label: str | None, dataset: str) -> Iterator[tup
     )
 
 
-def fact_joins(facts: list[tuple[str, list[str]]], dataset: str) -> Iterator[tuple[str, list[str]]]:
-    """(JOINs, column) of each fact with few values: that of the film, else of its study, else of its patient."""
+def fact_joins(facts: list[tuple[str, list[str]]], dataset: str, unit: str) -> Iterator[tuple[str, list[str]]]:
+    """(JOINs, column) of each fact with few values: that of the film, else of its study, else of its patient.
+
+    unit: of a row that is a study, first what all its films say.
+    """
     for number, (fact, levels) in enumerate(facts):
         joins, values = [], []
         for level in ("image", "study", "patient"):
             if level in levels:
                 at = f"fact{number}_{level}"
-                joins.append(
-                    f"LEFT JOIN {FACT.format(dataset=dataset, name=quoted(fact), level=level)} AS {at} "
-                    f"ON {at}.id = items.{level}_id"
-                )
+                films = level == "image" and unit == "study"
+                its = (FACT_OF_FILMS if films else FACT).format(dataset=dataset, name=quoted(fact), level=level)
+                joins.append(f"LEFT JOIN {its} AS {at} ON {at}.id = items.{'study' if films else level}_id")
                 values.append(f"{at}.text")
         yield " ".join(joins), [f"coalesce({', '.join(values)}) AS {identifier(f'fact_{fact}')}"]
 
