@@ -115,7 +115,7 @@ def read(folder: Path, name: str = NAME) -> Collection:
         images,
         LICENCE,
         CITATION,
-        {"folder": str(folder)},
+        {"adapter": NAME, "folder": str(folder)},
         notes,
         label_sets=LABEL_SETS,
         default_label_set=LABEL_SETS[0].name,

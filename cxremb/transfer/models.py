@@ -111,7 +111,7 @@ class Applied:
         chosen = list(concepts)
         y = self.together.y[index][:, chosen]
         own, y = index[~np.isnan(y).all(axis=1)], y[~np.isnan(y).all(axis=1)]
-        predicted = predict(self.rows, self.head, team.trained[number].weights, index=own)
+        predicted = predict(taken(self.rows, own), self.head, team.trained[number].weights, index=np.arange(len(own)))
         columns = [0] if predicted.prob.shape[1] == 1 else chosen
         ids = self.together.ids
         return Predictions(
@@ -135,6 +135,13 @@ class Applied:
     def counted(self, said: Predictions) -> Predictions:
         """A row for each film, or for each study."""
         return said.by_study() if self.unit == "study" and said.unit == "image" else said
+
+
+def taken(rows: Rows, index: RowNumbers) -> Rows:
+    """Some of the rows."""
+    blocks = {name: block[index] for name, block in rows.blocks.items()}
+    present = {name: there[index] for name, there in rows.present.items()}
+    return Rows(blocks, present, rows.y[index], rows.task, rows.groups[index])
 
 
 def as_pools(said: Predictions) -> Predictions:
