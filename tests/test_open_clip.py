@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tiny_towers
 import torch
 from conftest import film
 from tiny_towers import TEXTS, WORDS
@@ -15,6 +16,7 @@ from cxremb.encoders.base import What, load_encoder
 from cxremb.encoders.table import ENCODERS
 from cxremb.errors import EncoderError
 from cxremb.images import resize
+from cxremb.store.files import sha256_of
 
 pytestmark = pytest.mark.arithmetic
 SIDE, DIM, LONGEST = 32, 12, 20
@@ -99,6 +101,28 @@ def test_either_tower_equals_a_plain_pass(open_clip: Any, kind: str, suffix: str
     assert encoder.texts.max_tokens == LONGEST
     assert encoder.texts.lengths(["no pneumonia"]) == [4]
     assert encoder.recipe.input["text_tower"]["lower_case"] is True
+
+
+def test_a_page_with_the_files_of_both_libraries_is_read_by_transformers(tmp_path: Path) -> None:
+    """As the CLIPs of LAION have them: neither takes the weights of the other, and no extra is needed."""
+    network = tiny_towers.save_towers(tmp_path, "clip")
+    config = {"embed_dim": DIM, "vision_cfg": VISION, "text_cfg": OWN}
+    how = {"mean": MEAN, "std": STD}
+    (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": config, "preprocess_cfg": how}))
+    (tmp_path / "open_clip_model.safetensors").write_bytes(b"no weights")
+    encoder = load_encoder(What("hf:lab/both", tmp_path))
+    assert encoder.recipe.input["text_tower"]["filled_to"] == "longest"
+    assert encoder.recipe.weights_sha256 == sha256_of(tmp_path / "model.safetensors")
+    assert encoder.recipe.dim == network.config.projection_dim
+    assert encoder.encode(np.zeros((1, SIDE, SIDE), np.uint8))["joint"].shape == (1, encoder.recipe.dim)
+
+
+def test_weights_of_transformers_beside_them_are_not_taken_for_open_clip_s(open_clip: Any, tmp_path: Path) -> None:
+    save_towers(open_clip, tmp_path, "own")
+    (tmp_path / "model.safetensors").write_bytes(b"of another library")
+    encoder = load_encoder(What("hf:lab/own", tmp_path))
+    assert encoder.recipe.weights_sha256 == sha256_of(tmp_path / "open_clip_model.safetensors")
+    assert encoder.encode(np.zeros((1, SIDE, SIDE), np.uint8))["joint"].shape == (1, DIM)
 
 
 def test_nothing_is_fetched_and_what_is_missing_is_named(

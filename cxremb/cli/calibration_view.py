@@ -96,6 +96,8 @@ def temperature_in_words(report: "CalibrationReport") -> list[str]:
     temperature = between(report.temperatures, " to ")
     moved = f" and moved by {between(report.offsets, ' to ')}" if report.offsets else ""
     notes = [f"after: divided by a temperature of {temperature}{moved}, chosen on the validation rows {whose}"]
+    if min(report.temperatures) < 0:
+        notes.append("a temperature below 0 turns scores round: on those validation rows they rank the wrong way")
     if (few := min(report.fitted_on)) < ENOUGH:
         notes.append(f"chosen on {few} rows: with fewer than {ENOUGH} a temperature worsens as often as it helps")
     return notes

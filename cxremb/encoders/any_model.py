@@ -7,6 +7,7 @@ from typing import Any
 from cxremb.encoders.base import Machine, What
 from cxremb.encoders.forward import FilmEncoder
 from cxremb.encoders.hf import HfTextEncoder, film_encoder
+from cxremb.encoders.open_clip_towers import CONFIG as OPEN_CLIP
 from cxremb.encoders.open_clip_towers import load as load_open_clip
 from cxremb.encoders.table import JOINT, TOKENS, EncoderSpec
 from cxremb.encoders.towers import is_towers, tower_encoder
@@ -20,15 +21,17 @@ def load_any(what: What, spec: EncoderSpec, machine: Machine) -> FilmEncoder | H
     Raises `EncoderError`.
     """
     found = locate_folder(what.model, spec, what.weights)
-    if (found.path / "open_clip_config.json").is_file():
-        return load_open_clip(what, replace(spec, modality="image", poolings=JOINT), machine)
-    path = found.path / "config.json"
+    path, both = found.path / "config.json", replace(spec, modality="image", poolings=JOINT)
+    if not path.is_file():  # then its files are open_clip's; where both are there, transformers needs no extra
+        return load_open_clip(what, both, machine)
     try:
         config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise EncoderError(f"{path}: {error}", hint="copy the model's folder again") from error
     if is_towers(config):
-        return tower_encoder(what, replace(spec, modality="image", poolings=JOINT), found, machine=machine)
+        return tower_encoder(what, both, found, machine=machine)
+    if (found.path / OPEN_CLIP).is_file():
+        return load_open_clip(what, both, machine)
     tokens = config.get("hidden_size") or config.get("dim")  # DistilBERT calls it so
     maps = (config.get("hidden_sizes") or [0])[-1]
     pictures = (found.path / "preprocessor_config.json").is_file()

@@ -1,12 +1,14 @@
 """Weights on the Hugging Face hub: from its local cache, else downloaded; one attempt where there is no network."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from threading import Thread
 
 from cxremb.encoders.table import EncoderSpec
 from cxremb.errors import EncoderError, reason
 
+TRANSFORMERS_FILES = ("model*.safetensors", "pytorch_model*.bin")
+OPEN_CLIP_FILES = ("open_clip_*.safetensors", "open_clip_*.bin")  # they may lie beside the others
 ANSWER_SECONDS = 2.5  # for the hub to answer at all; it takes tenths of one, and its client would try for minutes
 
 
@@ -41,9 +43,9 @@ def hub_folder(name: str, spec: EncoderSpec) -> tuple[Path, str]:
     return path, f"hub {spec.model}@{path.name}"
 
 
-def weight_files(folder: Path) -> list[Path]:
+def weight_files(folder: Path, patterns: Sequence[str] = (*TRANSFORMERS_FILES, *OPEN_CLIP_FILES)) -> list[Path]:
     """The files that transformers or open_clip would load, safetensors first as they do."""
-    for pattern in ("model*.safetensors", "pytorch_model*.bin", "open_clip_*.safetensors", "open_clip_*.bin"):
+    for pattern in patterns:
         if found := sorted(folder.glob(pattern)):
             return found
     return []

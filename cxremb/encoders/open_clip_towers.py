@@ -14,7 +14,7 @@ from cxremb import images
 from cxremb.encoders.base import Machine, What
 from cxremb.encoders.forward import FilmEncoder, FilmNet, film_input
 from cxremb.encoders.hf import read_config
-from cxremb.encoders.hub import weight_files
+from cxremb.encoders.hub import OPEN_CLIP_FILES, weight_files
 from cxremb.encoders.state import read_state
 from cxremb.encoders.table import JOINT, EncoderSpec, short_name
 from cxremb.encoders.towers import WORDS, in_passes, text_recipe
@@ -32,7 +32,7 @@ def load(what: What, spec: EncoderSpec, machine: Machine) -> FilmEncoder:
 
     Raises `EncoderError` where open_clip is not installed, or the folder does not say what it needs to.
     """
-    weights = locate_folder(what.model, spec, what.weights)
+    weights = locate_folder(what.model, spec, what.weights, of_open_clip=True)
     given, how = read_open_clip(weights.path)
     dim, vision = int(given["embed_dim"]), given["vision_cfg"]
     if spec.dim not in (0, dim):
@@ -118,7 +118,7 @@ def build_towers(weights: Weights, given: dict[str, Any]) -> Any:
             f"{weights.path / CONFIG}: open_clip cannot build it ({reason(error)})",
             hint="copy the model's whole folder, or install the version of open_clip that it was made with",
         ) from error
-    report = network.load_state_dict(read_state(next(iter(weight_files(weights.path)))), strict=False)
+    report = network.load_state_dict(read_state(weight_files(weights.path, OPEN_CLIP_FILES)[0]), strict=False)
     if report.missing_keys:
         raise EncoderError(
             f"{weights.path}: lacks {', '.join(report.missing_keys[:3])} ({len(report.missing_keys)} in all)",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
 
-from cxremb.encoders.hub import hub_file, hub_folder, refuse_unreachable, weight_files
+from cxremb.encoders.hub import OPEN_CLIP_FILES, hub_file, hub_folder, refuse_unreachable, weight_files
 from cxremb.encoders.table import ENCODERS, TIMM, EncoderSpec
 from cxremb.errors import EncoderError
 from cxremb.store.files import sha256_of
@@ -37,14 +37,17 @@ def locate_file(name: str, spec: EncoderSpec, given: Path | None) -> Weights:
     return Weights(path, source, sha256_of(path))
 
 
-def locate_folder(name: str, spec: EncoderSpec, given: Path | None) -> Weights:
-    """A transformers encoder's folder: configuration, weights, vocabulary or preprocessor. Raises as above."""
+def locate_folder(name: str, spec: EncoderSpec, given: Path | None, *, of_open_clip: bool = False) -> Weights:
+    """A transformers encoder's folder: configuration, weights, vocabulary or preprocessor. Raises as above.
+
+    of_open_clip: its weights are those that open_clip loads.
+    """
     path, source = given_path(given) or packaged_path(spec) or hub_folder(name, spec)
     if not path.is_dir():
         raise EncoderError(
             f"{path}: this encoder needs a folder", "name the folder with config.json, weights and all beside them"
         )
-    files = weight_files(path)
+    files = weight_files(path, OPEN_CLIP_FILES) if of_open_clip else weight_files(path)
     if not any((path / name).is_file() for name in CONFIGS) or not files:
         lacking = "weights (model.safetensors or pytorch_model.bin)" if not files else "config.json"
         raise EncoderError(f"{path}: holds no {lacking}", hint="copy the model's whole folder, not single files")
