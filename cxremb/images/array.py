@@ -11,6 +11,7 @@ from cxremb.images.grey import Grey, check_size, stretch
 
 NPY_MAGIC = b"\x93NUMPY"
 ZIP_MAGIC = b"PK\x03\x04"
+HEADER_BYTES = 1 << 17  # more than any header has
 ONE = "save one array of shape (height, width) in each file"
 
 
@@ -22,8 +23,12 @@ def is_array(content: bytes) -> bool:
 def decode_array(content: bytes) -> Grey:
     """The film in the bytes of a .npy, or of a .npz that holds one array. Nothing is ever unpickled."""
     with open_array(io.BytesIO(content)) as file:
-        raw = io.BytesIO(file.read())  # whole: so that the checksum of an archive is looked at
-    height, width = read_shape(raw)
+        height, width, wide = read_shape(file)  # before an archive is unpacked, which may be a bomb
+    most = height * width * wide + HEADER_BYTES
+    with open_array(io.BytesIO(content)) as file:
+        raw = io.BytesIO(file.read(most + 1))  # to its end, where the checksum of an archive is looked at
+    if raw.seek(0, io.SEEK_END) > most:
+        raise ImageError(f"more in it than an array of {height} x {width}", ONE, "content")
     raw.seek(0)
     values = np.lib.format.read_array(raw, allow_pickle=False).reshape(height, width)
     return values.astype(np.uint8, copy=False) if values.dtype == np.uint8 else stretch(values)
@@ -31,7 +36,7 @@ def decode_array(content: bytes) -> Grey:
 
 def array_size(file: IO[bytes]) -> tuple[int, int]:
     """(width, height) of the array in a file, from its header."""
-    height, width = read_shape(open_array(file))
+    height, width, _ = read_shape(open_array(file))
     return width, height
 
 
@@ -48,8 +53,11 @@ def open_array(file: IO[bytes]) -> IO[bytes]:
     return archive.open(names[0])
 
 
-def read_shape(file: IO[bytes]) -> tuple[int, int]:
-    """(height, width) by the header. Raises `ImageError` unless it is of numbers, with two axes, and not too large."""
+def read_shape(file: IO[bytes]) -> tuple[int, int, int]:
+    """(height, width, bytes of a number) by the header.
+
+    Raises `ImageError` unless it is of numbers, with two axes, and not too large.
+    """
     major, _ = np.lib.format.read_magic(file)
     read = np.lib.format.read_array_header_1_0 if major == 1 else np.lib.format.read_array_header_2_0
     shape, _, dtype = read(file)
@@ -59,4 +67,4 @@ def read_shape(file: IO[bytes]) -> tuple[int, int]:
     if not min(axes):
         raise ImageError(f"an array of shape {shape}: no pixel in it", "remove the file", "content")
     check_size(axes[0] * axes[1])
-    return axes
+    return *axes, dtype.itemsize

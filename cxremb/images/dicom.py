@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxremb.errors import ImageError, reason
+from cxremb.images.dicom_deflated import check_deflated
 from cxremb.images.dicom_lut import modality_values, number, padding_mask, table_entries, white_of, windowed
 from cxremb.images.grey import Decoded, Grey, check_size, luma, to_grey, wide_luma
 from cxremb.images.jpeg import check_jpeg
@@ -71,6 +72,7 @@ def read_tags(file: IO[bytes], only: "Sequence[str] | None" = None) -> "Dataset"
     file.seek(start)
     if start:  # pydicom goes back to the first byte of a file without preamble
         file = io.BytesIO(file.read())
+    check_deflated(file)
     tags = pydicom.dcmread(
         file, force=True, stop_before_pixels=only is not None, specific_tags=list(only) if only else None
     )

@@ -19,7 +19,7 @@ class Decoded(NamedTuple):
 
 CLIP = (0.5, 99.5)  # percentiles: a burnt-in marker is brighter than any tissue, a collimator edge darker
 LUMA = np.array([19595, 38470, 7471], np.uint32) * 0x101  # of red, green, blue in 16 bits (ITU-R 601), as wuffs has it
-ROWS = 256  # of a coloured film weighted at once: bounds memory
+ROWS = 256  # of a film at once, where numbers are wider than it: bounds memory
 MAX_PIXELS = 200_000_000  # a 14k x 14k film; anything above is a decompression bomb or not a radiograph
 
 
@@ -28,14 +28,18 @@ def stretch(values: NDArray[Any], picture: NDArray[Any] | None = None) -> Grey:
 
     picture: the values that count for it, if not all do.
     """
-    values = values.astype(np.float32)
-    if not np.isfinite(values).all():
+    values = values.astype(np.float32, copy=False)
+    if not all(np.isfinite(values[start : start + ROWS]).all() for start in range(0, len(values), ROWS)):
         raise ImageError("holds values that are no numbers", "write it again without NaN or infinity", "content")
-    counted = values if picture is None else picture.astype(np.float32)
+    counted = values if picture is None else picture.astype(np.float32, copy=False)
     low, high = (float(value) for value in np.percentile(counted, CLIP))
     if not high > low:
         low, high = float(counted.min()), float(counted.max())
-    return to_grey((values.astype(np.float64) - low) / ((high - low) or 1.0))
+    grey = np.empty(values.shape, np.uint8)
+    for start in range(0, len(values), ROWS):  # in double precision: all of it at once would be eight times the film
+        rows = slice(start, start + ROWS)
+        grey[rows] = to_grey((values[rows].astype(np.float64) - low) / ((high - low) or 1.0))
+    return grey
 
 
 def to_grey(scaled: NDArray[np.float64]) -> Grey:

@@ -105,7 +105,7 @@ def decode_luma(content: bytes, least: int | None) -> Grey:
 
 def luma_by_pillow(content: bytes) -> Grey:
     """As `decode_luma`, with the same pixels; damage that libjpeg reads over is not found."""
-    with PilImage.open(io.BytesIO(content)) as picture:
+    with PilImage.open(io.BytesIO(content), formats=["JPEG"]) as picture:
         check_size(picture.width * picture.height)
         if picture.mode in {"L", "RGB"} and picture.info.get("adobe_transform") != 0:
             picture.draft("L", picture.size)

@@ -7,7 +7,7 @@ from PIL import Image as PilImage
 from cxremb.images import jpeg, png, tiff
 from cxremb.images.grey import Grey
 from cxremb.images.orientation import TURNED, orientation_of, upright
-from cxremb.images.pillow import decode_by_pillow
+from cxremb.images.pillow import FORMATS, decode_by_pillow
 
 
 def decode_picture(content: bytes, least: int | None) -> Grey:
@@ -32,6 +32,6 @@ def picture_size(content: bytes) -> tuple[int, int]:
     elif content.startswith(tiff.MAGIC):
         return tiff.tiff_size(content)
     else:
-        with PilImage.open(io.BytesIO(content)) as picture:
+        with PilImage.open(io.BytesIO(content), formats=FORMATS) as picture:
             width, height = picture.size
     return (height, width) if orientation_of(content) in TURNED else (width, height)

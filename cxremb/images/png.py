@@ -126,6 +126,6 @@ def plain_by_opencv(content: bytes) -> Grey:
 
 def plain_by_pillow(content: bytes) -> Grey:
     """As `plain_by_wuffs`."""
-    with PilImage.open(io.BytesIO(content)) as picture:
+    with PilImage.open(io.BytesIO(content), formats=["PNG"]) as picture:
         pixels = np.asarray(picture)
     return pixels if pixels.ndim == 2 else luma(pixels)

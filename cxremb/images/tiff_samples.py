@@ -142,7 +142,7 @@ def lines_by_libtiff(content: bytes, layout: SampleLayout, offsets: tuple[int, .
         **{tag: (value,) for tag, value in shape},
         **({324: places, 325: sizes} if tiled else {273: places, 279: sizes}),
     }
-    with PilImage.open(io.BytesIO(grey_tiff(content, tags))) as picture:
+    with PilImage.open(io.BytesIO(grey_tiff(content, tags)), formats=["TIFF"]) as picture:
         return np.asarray(picture).reshape(layout.height, layout.across, layout.line_bytes)
 
 
