@@ -11,11 +11,17 @@ from cxremb.ablation.run import jobs_of
 from cxremb.ablation.trial import Trial
 from cxremb.errors import TrainError
 from cxremb.features import Inputs
+from cxremb.reporting.canvas import page_svg
+from cxremb.reporting.chosen import runs_named
+from cxremb.reporting.epochs import learning_drawing
+from cxremb.reporting.subject import subject_of
 from cxremb.store.dataset import Dataset
+from cxremb.table import bare
 from cxremb.training import loop
 from cxremb.training.data import Member
 from cxremb.training.fit import few_of, fit, member, rows_of
 from cxremb.training.parts import parts_of_job
+from cxremb.training.runs import read_run
 from cxremb.training.shots import few_rows
 
 ALONE = Trial(alone=True, controls=False)
@@ -85,6 +91,18 @@ def test_more_shots_reach_more_of_a_planted_signal(dataset: Dataset) -> None:
     assert 0.5 < values[0] < values[-1] - 0.05
     several = ablate(dataset, ["text[shots=8]"], Inputs("kind"), trial=ALONE)
     assert several.rows[0].auroc.value > 0.7
+
+
+def test_a_report_draws_the_curve(dataset: Dataset) -> None:
+    result = ablate(dataset, ["text[shots=2|8|32]", "text"], trial=ALONE)
+    subject = subject_of(runs_named([read_run(dataset.paths.runs / row.run_id) for row in result.rows]))
+    curve = learning_drawing(subject, "shots")
+    assert curve.spoken == "text: " + ", ".join(
+        f"{shots} {bare(row.auroc.value)}" for shots, row in zip((2, 8, 32), result.rows, strict=False)
+    )
+    assert "rows of each class" in curve.caption
+    assert "training rows of each class" in page_svg(curve)
+    assert learning_drawing(subject) is None  # nobody was trained on a share
 
 
 def test_what_is_no_number_of_shots_is_refused(dataset: Dataset) -> None:

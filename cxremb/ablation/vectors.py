@@ -7,7 +7,7 @@ import numpy as np
 
 from cxremb.ablation.arms import Arm
 from cxremb.ablation.policies import AXIS, PolicyLabels, policy_labels
-from cxremb.ablation.priors import with_prior
+from cxremb.ablation.priors import NO_PRIOR, with_prior
 from cxremb.embedding.choose import choose_stores, edited_store, tower_store
 from cxremb.errors import DataError, StoreError, TrainError
 from cxremb.features import Features, Inputs, gather, load_features
@@ -141,7 +141,7 @@ def reasons(whole: Mapping[ArmInputs, Features], first: Features) -> dict[str, i
         same = features.unit == first.unit == "image"
         here = np.isin(first.item_ids if same else first.study_ids, features.item_ids if same else features.study_ids)
         if lost := int((remaining & ~here).sum()):
-            read = ", ".join([want.inputs.text, *features.stores.values()])
-            counts[f"cannot be used by every arm ({read})"] = lost
+            read = ", ".join([*([want.inputs.text] if "text" in features.blocks else []), *features.stores.values()])
+            counts[NO_PRIOR if want.prior else f"cannot be used by every arm ({read})"] = lost
         remaining &= here
     return counts

@@ -130,13 +130,25 @@ def comparison_drawing(subject: ReportSubject) -> Drawing:
     return Drawing("comparison", "Arms side by side", caption, spoken, 3.2, paint, subject.marks)
 
 
-def learning_drawing(subject: ReportSubject) -> Drawing | None:
-    """AUROC by the share of the training patients; None where no arm was trained on a share."""
+# Axis of arms -> where a run keeps it, the axis of the figure, and what the caption says.
+CURVES = {
+    "train-fraction": (
+        "train_fraction",
+        "share of the training patients",
+        "how many of the training patients were trained on",
+    ),
+    "shots": ("shots", "training rows of each class", "how many rows of each class were trained on"),
+}
+
+
+def learning_drawing(subject: ReportSubject, axis: str = "train-fraction") -> Drawing | None:
+    """AUROC by the share of the training patients, or by `shots`; None where no two arms differ in that alone."""
+    measured, what, by = CURVES[axis]
     lines: dict[str, list[tuple[float, int]]] = {}
     for place, row in enumerate(subject.result.rows):
         record = subject.runs[row.arm].record
-        name = without_share(record.arm)
-        lines.setdefault(name, []).append((record.train_fraction, place))
+        if (value := getattr(record, measured)) is not None:
+            lines.setdefault(without_axis(record.arm, axis), []).append((float(value), place))
     lines = {name: sorted(points) for name, points in lines.items() if len({share for share, _ in points}) > 1}
     if not lines:
         return None
@@ -159,7 +171,7 @@ def learning_drawing(subject: ReportSubject) -> Drawing | None:
                 interval = rows[place].auroc
                 if interval.low is not None and interval.high is not None:
                     axes.plot([share, share], [interval.low, interval.high], color=colour, linewidth=1.2)
-        axes.set(xlabel="share of the training patients", ylabel="AUROC", xscale="log")
+        axes.set(xlabel=what, ylabel="AUROC", xscale="log")
         ticks = sorted({share for points in lines.values() for share, _ in points})
         axes.set_xticks(ticks, [f"{share:g}" for share in ticks])
         axes.minorticks_off()
@@ -169,12 +181,13 @@ def learning_drawing(subject: ReportSubject) -> Drawing | None:
         f"{name}: " + ", ".join(f"{share:g} {short(rows[place].auroc.value, UNDEFINED)}" for share, place in points)
         for name, points in lines.items()
     )
-    caption = "AUROC on the same test rows by how many of the training patients were trained on, with 95% intervals."
-    return Drawing("learning-curve", "Learning curve", caption, spoken, 3.0, paint, subject.marks)
+    caption = f"AUROC on the same test rows by {by}, with 95% intervals."
+    name = "learning-curve" if axis == "train-fraction" else f"learning-curve-{axis}"
+    return Drawing(name, "Learning curve", caption, spoken, 3.0, paint, subject.marks)
 
 
-def without_share(arm: str) -> str:
-    """The arm's name without its share of the training patients."""
+def without_axis(arm: str, axis: str) -> str:
+    """The arm's name without one of its changes."""
     base, _, body = arm.partition("[")
-    kept: Sequence[str] = [part for part in body.rstrip("]").split(",") if part and "train-fraction=" not in part]
+    kept: Sequence[str] = [part for part in body.rstrip("]").split(",") if part and not part.startswith(f"{axis}=")]
     return f"{base}[{','.join(kept)}]" if kept else base

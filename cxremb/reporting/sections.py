@@ -6,7 +6,7 @@ from cxremb.ablation import Ablation
 from cxremb.ablation.headline import table_of
 from cxremb.reporting.beside import audit_section, checklist_section, data_section, provenance_section
 from cxremb.reporting.cases import cases_section
-from cxremb.reporting.epochs import comparison_drawing, epochs_drawing, learning_drawing
+from cxremb.reporting.epochs import CURVES, comparison_drawing, epochs_drawing, learning_drawing
 from cxremb.reporting.forests import arms_drawing, bar_of, differences_drawing, estimate
 from cxremb.reporting.groups import groups_section
 from cxremb.reporting.parts import Section
@@ -84,7 +84,8 @@ def training_section(subject: ReportSubject) -> Section | None:
     """How the models came about."""
     simulated = subject.result.simulated
     found = [epochs_drawing(arm, simulated=simulated) for arm in subject.shown]
-    drawings = [one for one in (*found, learning_drawing(subject)) if one is not None]
+    curves = (learning_drawing(subject, axis) for axis in CURVES)
+    drawings = [one for one in (*found, *curves) if one is not None]
     lines = ["Every epoch of every model is in `history.csv` of the run's folder."]
     return Section("Training", drawings=drawings, lines=lines) if drawings else None
 
