@@ -67,7 +67,8 @@ def judged(
     by_group = {team.names: team for team in teams}
     sites: Sites = {}
     if plan.site and not plan.leave_one_out:
-        spans = site_control(together, head, preset.options, seed=plan.seed, progress=progress)
+        wanted = [frozenset((*task.group, task.tested)) for task in tasks.values()]
+        spans = site_control(together, wanted, head, options=preset.options, seed=plan.seed, progress=progress)
         sites = {
             pair: ExternalFigure("", SITE, one.value, one.low, one.high, one.reason) for pair, one in spans.items()
         }

@@ -1,6 +1,6 @@
 """A control: how well a vector tells which of two collections it is of. What a head may learn in place of a finding."""
 
-from itertools import combinations
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,23 +12,31 @@ from cxremb.training.heads import HeadSpec
 from cxremb.training.options import Options
 from cxremb.training.parts import FEWEST_ROWS
 from cxremb.transfer.gather import Together
-from cxremb.types import Progress
+from cxremb.types import Progress, unwatched
 
 SITE = "site"
 PATIENTS = 1_000  # of each collection at most: a difference that takes more to be seen is no shortcut
 
 
 def site_control(
-    together: Together, head: HeadSpec, options: Options, *, seed: int, progress: Progress
+    together: Together,
+    pairs: Iterable[frozenset[str]],
+    head: HeadSpec,
+    *,
+    options: Options,
+    seed: int,
+    progress: Progress,
 ) -> dict[frozenset[str], Interval]:
     """Two names -> the AUROC of telling one from the other on new patients, with its interval over patients.
 
     By logistic regression on the vectors, whatever head is trained, and on the first fold of each: a random share of
     at most `PATIENTS` patients, as many of either, one row of each patient.
     """
+    wanted = list(dict.fromkeys(pairs))
     found = {}
-    for a, b in combinations([one.name for one in together.collected], 2):
-        found[frozenset((a, b))] = told_apart(together, (a, b), head, options=options, seed=seed, progress=progress)
+    for pair in progress(wanted, len(wanted), "telling collections apart"):
+        a, b = sorted(pair)
+        found[pair] = told_apart(together, (a, b), head, options=options, seed=seed, progress=unwatched)
     return found
 
 
