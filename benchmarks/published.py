@@ -73,6 +73,9 @@ OWN = {
         "and label = 'pseudonodule'",
         "hiatal hernia": "select count(*) from labels join images using (study_id) where label_set = 'labels' "
         "and label = 'hiatal hernia'",
+        "studies after an earlier one": "select count(*) from prior",
+        "days since it, median": "select median(days) from prior",
+        "patients whose sex is known": "select count(sex) from patients",
         "projection guessed": "select count(*) from facts where name = 'method_projection' and text = 'resnet-50.t7'",
     },
     "vindr": {
