@@ -100,17 +100,12 @@ CREATE VIEW meta.texts AS
 CREATE VIEW meta.wanted AS
 WITH items AS (
     SELECT dataset, 'image' AS modality, image_id AS item_id, study_id, 'image' AS section,
-        coalesce(sha256, sha256(path)) AS content
-    FROM images WHERE path IS NOT NULL
+        coalesce(sha256, sha256(coalesce(path, 'id ' || image_id))) AS content, path IS NULL AS absent
+    FROM images
     UNION ALL
-    SELECT dataset, 'text', study_id, study_id, section, sha256(text) FROM meta.texts
+    SELECT dataset, 'text', study_id, study_id, section, sha256(text), false FROM meta.texts
 ),
-asked AS (
-    SELECT dataset, store, item_id, study_id, section, content FROM items JOIN meta.stores USING (dataset, modality)
-    UNION ALL
-    SELECT dataset, store, image_id, study_id, 'image', sha256('id ' || image_id)
-    FROM images JOIN meta.stores USING (dataset) WHERE path IS NULL AND imported AND modality = 'image'
-)
+asked AS (FROM items JOIN meta.stores USING (dataset, modality) WHERE NOT absent OR imported)
 SELECT dataset, store, item_id, study_id, section, content FROM asked
 ANTI JOIN failures AS failed ON asked.dataset = failed.dataset AND asked.store = failed.store
     AND asked.item_id = failed.item_id AND asked.section = failed.section
