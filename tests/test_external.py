@@ -17,7 +17,7 @@ from sklearn.metrics import roc_auc_score
 from typer.testing import CliRunner
 from written import write_dataset
 
-from cxremb import external, load
+from cxremb import compare, external, load
 from cxremb.audit.pixels import read_pixels
 from cxremb.catalog import add_collection
 from cxremb.cli.main import app
@@ -226,6 +226,20 @@ def test_what_was_trained_elsewhere_is_no_model_and_no_arm(planted: Path, matrix
         newest_ablation([open_dataset(planted, "b")])
     with pytest.raises(TrainError, match="was trained on a: it keeps its predictions and no model"):
         load(next(one.run_id for one in matrix.pairs if one.trained_on == "a"), root=planted)
+
+
+@pytest.mark.arithmetic
+def test_two_that_were_trained_elsewhere_are_compared_as_fitted_models(planted: Path, matrix: External) -> None:
+    """Nothing is known of other training patients: none of them are among those who are judged."""
+    first, second = (
+        next(pair for pair in matrix.pairs if (pair.trained_on, pair.tested_on) == (name, "c")) for name in "ab"
+    )
+    found = compare(first.run_id, second.run_id, root=planted)
+    assert found.recipes is None
+    gap = found.figures["auroc"].difference
+    assert gap.value == pytest.approx(ends(first.figure("auroc"))[1] - ends(second.figure("auroc"))[1])
+    assert gap.low is not None
+    assert gap.low > 0.1, "only the first has learnt pneumonia as it shows there"
 
 
 @pytest.mark.arithmetic

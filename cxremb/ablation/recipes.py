@@ -144,8 +144,11 @@ def training_sets(run: Run) -> set[tuple[int, int]]:
 
 
 def several_folds(runs: Mapping[str, Run]) -> bool:
-    """Whether every run has several training sets, without which nothing tells how much a figure moves with them."""
-    return all(len(training_sets(run)) > 1 for run in runs.values())
+    """Whether every run has several training sets, without which nothing tells how much a figure moves with them.
+
+    Models of other collections have none here: whom they were trained on is none of those who are judged.
+    """
+    return all(len(training_sets(run)) > 1 and not run.record.is_external for run in runs.values())
 
 
 def factor_between(a: Standing, b: Standing) -> float:
