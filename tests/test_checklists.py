@@ -16,7 +16,7 @@ from cxremb.checklists.fill import TO_WRITE
 from cxremb.errors import DataError
 from cxremb.splits.stored import fold_rows, read_split
 from cxremb.store.dataset import Dataset
-from cxremb.table import bare, span
+from cxremb.table import span
 from cxremb.training.runs import Run
 
 
@@ -61,7 +61,9 @@ def test_answers_are_those_of_run_split_and_data_set(run, dataset) -> None:
         assert expected in found["36 characteristics of each part"]
     area, low, high = run.metric("auroc")
     assert f"auroc {span(area, low, high)}" in found["37 the measures with their uncertainty"]
-    assert f"sensitivity {bare(run.metric('recall')[0])} [" in found["38 diagnostic accuracy and its precision"]
+    named = {"recall": "sensitivity", "specificity": "specificity", "precision": "PPV at this prevalence"}
+    rates = ", ".join(f"{words} {span(*run.metric(name))}" for name, words in named.items())
+    assert found["38 diagnostic accuracy and its precision"] == f"at a threshold of 0.5: {rates}"
     assert found["20 at which level the parts are disjoint"].startswith("no patient is in two parts")
     assert record.split_means in found["19 how data were shared out"]
     assert f"{record.parameters:,} trainable parameters" in found["22 the model in detail"]

@@ -13,8 +13,6 @@ from cxremb.caveats import describe_text
 from cxremb.datasets.tree import NOT_GIVEN
 from cxremb.errors import CxrembError
 from cxremb.evaluation.bootstrap import Interval
-from cxremb.evaluation.decision import shares
-from cxremb.predictions.chosen import at_given
 from cxremb.splits.stored import fold_rows, read_split
 from cxremb.store.dataset import Dataset
 from cxremb.stratify import stratify
@@ -188,12 +186,9 @@ def of_results(subject: Subject) -> Iterator[tuple[str, Fact]]:
     yield "performance", (", ".join(lines), "run")
     if len(test.labels) > 1:
         return
-    rates = shares(at_given(test).redrawn, ("recall", "specificity", "precision"))
-    bare = test.no_interval() is not None
     named = {"recall": "sensitivity", "specificity": "specificity", "precision": "PPV at this prevalence"}
-    texts = [
-        f"{named[name]} {interval(Interval(one.value, None, None) if bare else one)}" for name, one in rates.items()
-    ]
+    rates = {name: run.metric(name) for name in named}  # as the table of metrics has them
+    texts = [f"{named[name]} {interval(Interval(*ends))}" for name, ends in rates.items() if ends[0] is not None]
     yield "accuracy", (f"at a threshold of 0.5: {', '.join(texts)}", "run")
     yield "groups", ("; ".join(filter(None, (by_group(subject, by) for by in GROUPINGS))), "run")
 
