@@ -42,3 +42,14 @@ def test_a_list_has_a_blank_line_before_it(page: str) -> None:
     starts = [at for at in range(1, len(lines)) if re.match(r"(- |1\. )", lines[at])]
     glued = [at + 1 for at in starts if lines[at - 1] and not re.match(r"(- |\d+\. |  )", lines[at - 1])]
     assert not glued, f"{page}: lines {glued}"
+
+
+def test_every_promise_names_tests_that_there_are() -> None:
+    text = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
+    rows = [line for line in text.splitlines() if line.startswith("| ") and not line.startswith(("| promise", "| ---"))]
+    assert len(rows) >= 15
+    for row in rows:
+        named = re.findall(r"`(test_\w+\.py)::(test_\w+)`", row)
+        assert named, row
+        for file, test in named:
+            assert f"def {test}(" in (ROOT / "tests" / file).read_text(encoding="utf-8"), (file, test)

@@ -3,6 +3,7 @@
 All of them run `fill` on shares of the same plan, so they write the same vectors under the same key. None commits.
 """
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -101,6 +102,7 @@ def fill_on_ray(
     folder: Path, plan: StorePlan, encoder: ImageEncoder | TextEncoder, *, machine: Machine, log: Log, what: What
 ) -> None:
     """As `fill`, by Ray Data workers, each with a processor (and a GPU). A share whose worker died is run again."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would report its use to its makers
     try:
         import ray
     except ImportError as error:
