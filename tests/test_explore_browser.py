@@ -90,6 +90,9 @@ def browser(driver: Any) -> Iterator[Any]:
     assert not [line for line in loud if "401" not in line and "400 (Bad" not in line], loud
 
 
+FITS = "return document.documentElement.scrollWidth <= document.documentElement.clientWidth"
+
+
 def wait(what: Callable[[], Any], seconds: float = 20.0) -> Any:
     """What `what` gives as soon as it gives something."""
     end = time.monotonic() + seconds
@@ -248,10 +251,7 @@ def test_pages_fit_the_screen_in_light_and_dark(browser: Any, address: str, widt
     assert base is not None
     for path in ("/", "/?show=table", "/runs", f"/case?id={film_id(3, 'Frontal')}"):
         browser.get(base[0] + path)
-        over = browser.execute_script(
-            "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
-        )
-        assert over <= 0, path
+        assert wait(lambda: browser.execute_script(FITS)), path  # once all is laid out
         paper = browser.execute_script("return getComputedStyle(document.body).backgroundColor")
         assert (paper == "rgb(255, 255, 255)") == (not dark)
         assert "simulated films" in find(browser, ".marks").text  # no screenshot can hide it
