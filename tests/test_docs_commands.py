@@ -36,7 +36,13 @@ BEFORE = {  # a page, or words of a line -> what was done in a bare folder befor
     "tutorial.md": "demo --limit 300",
     "--readings chexpert": "data add mimic_cxr physionet.org/files/mimic-cxr-jpg/2.1.0 --reports mimic-cxr-reports.zip",
 }
-TINY = {"efficientnet_b1": "tiny", "efficientnet_lite1": "tiny", "biobert": "tiny_text", "medsiglip": "tiny_towers"}
+TINY = {
+    "efficientnet_b1": "tiny",
+    "resnet50": "tiny",
+    "efficientnet_lite1": "tiny",
+    "biobert": "tiny_text",
+    "medsiglip": "tiny_towers",
+}
 MADE = (
     "data add iu_xray --images images --reports indiana_reports.csv --projections indiana_projections.csv",
     "embed --model efficientnet_b1",
