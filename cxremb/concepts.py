@@ -2,8 +2,9 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from functools import reduce
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from cxremb.errors import DataError, did_you_mean, name_list
-from cxremb.labels import Labels, read_labels
+from cxremb.labels import Labels, read_labels, store_labels
 from cxremb.store.concepts import (
     BROADER,
     EXACT,
@@ -27,6 +28,7 @@ from cxremb.store.concepts import (
 )
 from cxremb.store.dataset import Dataset
 from cxremb.tabular import Tabular
+from cxremb.types import LabelSet
 
 CONCEPTS = "concepts"  # what a run calls the label set that is made of concepts
 
@@ -144,6 +146,23 @@ def concept_labels(
         study_ids=tuple(study for study, there in zip(studies, some.tolist(), strict=True) if there),
         values=values[some],
     )
+
+
+def label_from_concepts(dataset: Dataset, about: LabelSet, vocabulary: str = VOCABULARIES[0]) -> Dataset:
+    """The data set with a label set of its concepts, so that all that takes a label set takes them.
+
+    It holds the values as they are now: it is made again after labels or their table have changed. Raises `DataError`
+    where it has none, and as `store_labels`.
+    """
+    labels = concept_labels(dataset, None, vocabulary)
+    rows = [
+        (study, name, value)
+        for study, values in zip(labels.study_ids, labels.values.tolist(), strict=True)
+        for name, value in zip(labels.names, values, strict=True)
+        if not math.isnan(value)
+    ]
+    about = replace(about, task=about.task or labels.task)
+    return store_labels(dataset, about, rows, origin={"concepts": vocabulary})
 
 
 def concept_values(labels: Labels, rows: Sequence[Meaning]) -> Column:

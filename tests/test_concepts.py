@@ -15,9 +15,10 @@ from cxremb.cli.main import app
 from cxremb.concepts import concept_labels, read_concepts, sources_of
 from cxremb.datasets import chexpert_labels, medmnist, mimic_tables, nih, rsna
 from cxremb.errors import DataError, StoreError
+from cxremb.labels import read_labels
 from cxremb.store.check import check_tables
 from cxremb.store.concepts import VOCABULARIES, meanings_of, read_meanings, shipped_meanings, store_meanings
-from cxremb.store.dataset import Dataset
+from cxremb.store.dataset import Dataset, open_dataset
 from cxremb.store.layout import DatasetPaths
 from cxremb.store.sql import query
 
@@ -242,3 +243,17 @@ def test_the_command_shows_them_and_what_has_none(tmp_path: Path) -> None:
     assert "1 label without a concept: findings: strange" in done.output
     csv_rows = CliRunner().invoke(app, ["data", "concepts", "one", "--root", str(tmp_path), "--format", "csv"])
     assert csv_rows.output.splitlines()[1] == 'Pleural Effusion,findings,"[""Effusion""]",1,1,0'
+
+
+def test_concepts_become_a_label_set_like_any_other(tmp_path: Path) -> None:
+    found = labelled(tmp_path, {"findings": {"Effusion": [1, 0, None], "Edema": [0, 1, 1], "strange": [0, 1, 0]}})
+    done = CliRunner().invoke(app, ["data", "label", "shared", "--concepts", "chexpert", "--root", str(tmp_path)])
+    assert done.exit_code == 0, done.output
+    after = open_dataset(tmp_path, found.name)
+    assert after.descriptor["label_sets"]["shared"]["concepts"] == "chexpert"
+    labels = read_labels(after, "shared")
+    assert (labels.task, labels.names) == ("multilabel", ("Edema", "Pleural Effusion"))
+    np.testing.assert_array_equal(labels.values, [[0, 1], [1, 0], [1, np.nan]])
+    assert sources_of(after, label_set="shared") == {}, "it is made of concepts, and no source of them"
+    both = ["data", "label", "two", "--concepts", "chexpert", "--sql", "select 1", "--root", str(tmp_path)]
+    assert CliRunner().invoke(app, both).exit_code == 2

@@ -184,7 +184,8 @@ def suspected(subject: AuditSubject) -> Finding:
     name = "suspected labels"
     label_set = subject.labels.label_set
     runs = (run for run in list_runs(subject.dataset) if run.record.label_set == label_set)
-    run = next((run for run in runs if not (run.record.is_control or run.record.is_zero_shot)), None)
+    others = ("is_control", "is_zero_shot", "is_external")
+    run = next((run for run in runs if not any(getattr(run.record, name) for name in others)), None)
     if run is None:
         return skipped(
             LABELS, name, f"no run predicts {label_set} yet", remedy="`cxremb train image`, or `cxremb ablate`"

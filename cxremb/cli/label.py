@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from cxremb.cli.collection import line
+from cxremb.cli.concepts import Vocabulary
 from cxremb.cli.next_steps import literal, next_steps, quoted
 from cxremb.cli.options import DEFAULT_ROOT, DatasetName, Readers, Root, Uncertain
 from cxremb.cli.output import AsFormat, Format, write
@@ -31,6 +32,14 @@ def label(
     readings: Annotated[
         str | None, typer.Option(help="What readers said, of this label set: made into labels by a policy.")
     ] = None,
+    concepts: Annotated[
+        Vocabulary | None,
+        typer.Option(
+            metavar="WORDS",
+            help="Its concepts in the words of chexpert or torchxrayvision: see `cxremb data concepts`.",
+            show_default=False,
+        ),
+    ] = None,
     uncertain: Annotated[
         Uncertain, typer.Option(help="Of readings: what an unsure one (-1) becomes.")
     ] = Uncertain.ignore,
@@ -50,11 +59,12 @@ def label(
     root: Root = DEFAULT_ROOT,
     fmt: AsFormat = Format.table,
 ) -> None:
-    """Add a label set of your own, from SQL, a file or the readings of a collection. Value: 0 or 1; no row: missing.
+    """Add a label set of your own, from SQL, a file, readings or concepts. Value: 0 or 1; no row: missing.
 
     Example: cxremb data label hernia --sql "select study_id, 'hernia' as label, max(label = 'Hernia, Hiatal')
     as value from labels where label_set = 'problems' group by study_id"
     """
+    from cxremb.concepts import label_from_concepts
     from cxremb.labels import label_from_file, label_from_readings, label_with_sql
     from cxremb.store.dataset import open_dataset
     from cxremb.store.tables import describe
@@ -62,13 +72,15 @@ def label(
 
     before = open_dataset(root, dataset)
     about = LabelSet(name, task or "", means)
-    given = [word for word in (sql, file, readings) if word is not None]
+    given = [word for word in (sql, file, readings, concepts) if word is not None]
     if len(given) != 1:
-        raise typer.BadParameter("give one of --sql, --file and --readings")
+        raise typer.BadParameter("give one of --sql, --file, --readings and --concepts")
     if sql is not None:
         after = label_with_sql(before, about, sql)
     elif file is not None:
         after = label_from_file(before, about, file)
+    elif concepts is not None:
+        after = label_from_concepts(before, about, concepts.value)
     else:
         after = label_from_readings(before, about, Policy(str(readings), uncertain, readers))
     found = describe(after)
@@ -91,7 +103,7 @@ def show_labels(name: str, about: Mapping[str, Any]) -> None:
     labels = f"{about['label_count']:,} label{'s' * (about['label_count'] != 1)}"
     line(f"\n{name}", style="bold")
     line(f"  {about['task']}, {labels}, {count_of(about['studies'], 'study')}, version {about['version']}")
-    for key in ("means", "policy", "sql", "file", "readings"):
+    for key in ("means", "policy", "sql", "file", "readings", "concepts"):
         if about.get(key):
             line(f"  {key:<8}{about[key]}")
     for row in about["most"]:

@@ -122,6 +122,7 @@ class LabelSetFacts:
     sql: str = ""
     file: str = ""
     readings: str = ""
+    concepts: str = ""
 
 
 @dataclass(frozen=True)

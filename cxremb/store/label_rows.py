@@ -17,7 +17,7 @@ from cxremb.errors import DataError, StoreError
 from cxremb.store.dataset import Dataset, verified
 from cxremb.types import LabelSet, Note
 
-MADE_HERE = ("sql", "file", "readings")  # in dataset.json: where a set that the user made comes from
+MADE_HERE = ("sql", "file", "readings", "concepts")  # in dataset.json: where a set that the user made comes from
 TASKS = ("binary", "multiclass", "multilabel", "terms")
 Write = Callable[..., None]  # study_id, label_set, label, value
 Values = Mapping[str, float]  # label -> 0 or 1
