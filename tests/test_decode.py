@@ -163,7 +163,7 @@ class Killed(Decoders):
         return pool
 
 
-def die_on_killer() -> None:
+def die_on_killer(*_: object) -> None:
     plain = module.images.decode_file
 
     def decode_file(path: Path, frame: Frame | None = None) -> object:
