@@ -22,7 +22,7 @@ from test_architecture import HEAVY
 
 import cxremb
 from cxremb.api.data import add
-from cxremb.cli import ablate, compare, embed, evaluate, explore, predict, report, similar, train
+from cxremb.cli import ablate, compare, embed, evaluate, explore, external, predict, report, similar, train
 from cxremb.tabular import SHOWN, Tabular
 
 NAMES = [
@@ -75,6 +75,7 @@ def plain(value: object) -> object:
         (cxremb.ablate, ablate.ablate, {"progress"}),
         (cxremb.evaluate, evaluate.evaluate, set()),
         (cxremb.compare, compare.compare, set()),
+        (cxremb.external, external.external, {"progress"}),
         (cxremb.embed, embed.embed, {"progress"}),
         (cxremb.explore, explore.explore, {"progress", "listening"}),
         (cxremb.report, report.report, {"runs", "progress"}),
@@ -87,7 +88,7 @@ def test_defaults_are_those_of_the_command(function: Callable[..., Any], command
     assert set(ours) - own <= set(theirs)
     for name in set(ours) - own - {"root", "model"}:  # the command's root is that of the option; model may be a job's
         assert ours[name].default == plain(theirs[name].default), name
-    elsewhere = {"fmt", "seconds", "tensorboard", "text_only", "image_only", "job", "shard", "dry_run", "runs"}
+    elsewhere = {"fmt", "seconds", "tensorboard", "text_only", "image_only", "job", "shard", "dry_run", "runs", "each"}
     assert set(theirs) - set(ours) <= elsewhere
 
 

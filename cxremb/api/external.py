@@ -14,12 +14,12 @@ Names = str | Sequence[str]
 
 
 def external(
-    collections: Names = (),
+    collections: Names | None = None,
     *,
-    concepts: Names = (),
+    concepts: Names = "",
     vocabulary: str = "chexpert",
-    train_on: Names = (),
-    test_on: Names = (),
+    train_on: Names = "",
+    test_on: Names = "",
     leave_one_out: bool = False,
     head: str = "image",
     preset: str = "default",
@@ -47,7 +47,7 @@ def external(
     """
     inputs = Inputs(image_model=image_model, text_model=text_model, text=text, views=views)
     plan = TransferPlan(
-        collections=words(collections),
+        collections=words(collections or ()),
         concepts=words(concepts),
         vocabulary=vocabulary,
         train_on=words(train_on),

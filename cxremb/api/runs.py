@@ -127,7 +127,7 @@ def remark_choices(features: Features, folds: StoredSplit) -> None:
 def ablate(
     arms: str | Sequence[str] = ARMS,
     *,
-    encoders: str | Sequence[str] = (),
+    encoders: str | Sequence[str] = "",
     alone: bool = False,
     reference: str = "fusion",
     preset: str = "default",
