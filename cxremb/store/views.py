@@ -99,13 +99,18 @@ CREATE VIEW meta.texts AS
 
 CREATE VIEW meta.wanted AS
 WITH items AS (
-    SELECT dataset, 'image' AS modality, image_id AS item_id, study_id, 'image' AS section,
-        coalesce(sha256, sha256(coalesce(path, 'id ' || image_id))) AS content, path IS NULL AS absent
+    SELECT dataset, if(path IS NULL, 'absent image', 'image') AS kind, image_id AS item_id, study_id,
+        'image' AS section, coalesce(sha256, sha256(coalesce(path, 'id ' || image_id))) AS content
     FROM images
     UNION ALL
-    SELECT dataset, 'text', study_id, study_id, section, sha256(text), false FROM meta.texts
+    SELECT dataset, 'text', study_id, study_id, section, sha256(text) FROM meta.texts
 ),
-asked AS (FROM items JOIN meta.stores USING (dataset, modality) WHERE NOT absent OR imported)
+takers AS (
+    SELECT dataset, store, modality AS kind FROM meta.stores
+    UNION ALL
+    SELECT dataset, store, 'absent image' FROM meta.stores WHERE imported AND modality = 'image'
+),
+asked AS (FROM items JOIN takers USING (dataset, kind))
 SELECT dataset, store, item_id, study_id, section, content FROM asked
 ANTI JOIN failures AS failed ON asked.dataset = failed.dataset AND asked.store = failed.store
     AND asked.item_id = failed.item_id AND asked.section = failed.section
