@@ -124,7 +124,7 @@ def test_nor_are_many_three_in_any_order(planner, columns, by_dataset: bool) -> 
     every = list(itertools.permutations(columns, 3))
     triples = random.Random(0).sample(every, TRIPLES)
     count, found = bare(planner, (text for order in triples for text in joins(columns, order, by_dataset=by_dataset)))
-    assert count > 1000
+    assert count > 500
     assert found == []
 
 

@@ -109,7 +109,11 @@ def test_hannover_as_pandas_reads_it(real_data: Path, tmp_path: Path) -> None:
     infinite = df[["crp_val", "ldh_val", "d-dimer_val"]].isin([math.inf, -math.inf]).any(axis=1).sum()
     notes = {note["what"]: note["count"] for note in dataset.descriptor["notes"]}
     blank = df.isna().all().sum()  # a heading without a value
-    assert notes == {"studies with infinite readings in the columns of --text-template": infinite, NOTHING_KEPT: blank}
+    assert notes == {
+        "studies with infinite readings in the columns of --text-template": infinite,
+        "rows whose age is not known": df.age.isna().sum(),
+        NOTHING_KEPT: blank,
+    }
 
 
 # --- formats --------------------------------------------------------------------------------------------------------
