@@ -221,6 +221,16 @@ def test_sql_has_runs_predictions_and_figures(planted: Path, matrix: External) -
     assert all(row["dataset"] == row["of_run"] for row in sets.to_pylist())
 
 
+def test_the_shipped_query_has_a_row_of_each_pair(planted: Path, matrix: External) -> None:
+    text = (Path(__file__).parent.parent / "stores" / "queries" / "external.sql").read_text(encoding="utf-8")
+    found = query(planted, text).to_pylist()
+    pairs = query(planted, "select distinct trained_on, dataset from external").to_pylist()
+    assert {(row["trained_on"], row["tested_on"]) for row in found} == {
+        (row["trained_on"], row["dataset"]) for row in pairs
+    }
+    assert any(row["auroc"] is not None for row in found)
+
+
 def test_what_was_trained_elsewhere_is_no_model_and_no_arm(planted: Path, matrix: External) -> None:
     with pytest.raises(DataError, match="no run to report"):
         newest_ablation([open_dataset(planted, "b")])
