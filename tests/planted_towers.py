@@ -69,9 +69,9 @@ def has_nodule(number: int) -> bool:
     return number % SHARE == 0
 
 
-def save_films(folder: Path) -> None:
+def save_films(folder: Path, seed: int = 5) -> None:
     """`STUDIES` films in folders of two classes: brighter with a nodule, with noise that hides some of them."""
-    rng = np.random.default_rng(5)
+    rng = np.random.default_rng(seed)
     for number in range(STUDIES):
         grey = 90 + 40 * has_nodule(number) + 35 * rng.standard_normal()
         path = folder / ("nodule" if has_nodule(number) else "clear") / f"p{number:03d}_0.png"

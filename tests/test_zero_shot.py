@@ -238,7 +238,9 @@ def test_films_that_are_not_there_count_for_nothing() -> None:
     prompts = [Prompt("a", True, "", "1"), Prompt("a", True, "", "2"), Prompt("b", True, "", "3")]
     block = np.where(there[:, :, None], films, 0).astype(np.float32)
     features = SimpleNamespace(blocks={"image": block}, present={"image": there}, labels=("a", "b"))
-    found = scores_of(features, prompts, vectors)
+    found = scores_of(
+        features.blocks["image"], features.present["image"], features.labels, prompts=prompts, vectors=vectors
+    )
     for row in range(3):
         own = [film for film, is_there in zip(block[row].astype(float), there[row], strict=True) if is_there]
         cosines = [[film @ v / np.linalg.norm(film) / np.linalg.norm(v) for v in vectors] for film in own]
@@ -246,7 +248,9 @@ def test_films_that_are_not_there_count_for_nothing() -> None:
         np.testing.assert_allclose(found[row], [(mean[0] + mean[1]) / 2, mean[2]], atol=1e-12)
     features.present = {"image": np.zeros_like(there)}
     with pytest.raises(DataError, match="a row has none"):
-        scores_of(features, prompts, vectors)
+        scores_of(
+            features.blocks["image"], features.present["image"], features.labels, prompts=prompts, vectors=vectors
+        )
 
 
 @pytest.mark.arithmetic

@@ -34,6 +34,8 @@ def external(
     near_copies: bool = False,
     allow_overlap: bool = False,
     site: bool = True,
+    zero_shot: str = "",
+    prompts: str | Path | None = None,
     seed: int = 0,
     root: str | Path | None = None,
     progress: Progress = unwatched,
@@ -41,9 +43,11 @@ def external(
     """Trained on each collection and tested on each other one, by concepts: what is left of a figure elsewhere.
 
     collections: data sets, each NAME or NAME:LABEL_SET; all that have a store of the same key if left out. concepts:
-    all that two of them have, if left out. The options are those of `cxremb external`. Raises `DataError` for a concept
-    that no collection has, or where no pair can be judged; `StoreError`, with the command, for a collection without a
-    store of the key; `TrainError` as `train`.
+    all that two of them have, if left out. zero_shot: sets of prompts that are asked of the same rows too, where the
+    encoder reads text; prompts: a file of one's own. The options are those of `cxremb external`.
+
+    Raises `DataError` for a concept that no collection has, or where no pair can be judged; `StoreError`, with the
+    command, for a collection without a store of the key; `TrainError` as `train`.
     """
     inputs = Inputs(image_model=image_model, text_model=text_model, text=text, views=views)
     plan = TransferPlan(
@@ -62,6 +66,8 @@ def external(
         near_copies=near_copies,
         allow_overlap=allow_overlap,
         site=site,
+        zero_shot=zero_shot,
+        prompts=None if prompts is None else Path(prompts),
         seed=seed,
         inputs=inputs,
     )

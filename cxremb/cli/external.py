@@ -1,6 +1,7 @@
 """`cxremb external` trains on each collection and tests on the others."""
 
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -65,6 +66,13 @@ def external(
         bool, typer.Option("--allow-overlap", help="Judge collections that are known to have the same films; marked.")
     ] = False,
     site: Annotated[bool, typer.Option(help="The control: tell the collections apart by a vector.")] = True,
+    zero_shot: Annotated[
+        str,
+        typer.Option(help="Ask these prompts of the same rows too, such as plain or plain+report.", show_default=False),
+    ] = "",
+    prompts: Annotated[
+        Path | None, typer.Option(help="Your own prompts: a table of label, class, prompt.", show_default=False)
+    ] = None,
     seed: Seed = 0,
     each: Annotated[bool, typer.Option("--each", help="A line for each concept, below the mean.")] = False,
     root: Root = DEFAULT_ROOT,
@@ -99,6 +107,8 @@ def external(
         near_copies=near_copies,
         allow_overlap=allow_overlap,
         site=site,
+        zero_shot=zero_shot,
+        prompts=prompts,
         seed=seed,
         root=root,
         progress=bar,

@@ -29,6 +29,7 @@ from cxremb.transfer.models import as_pools, by_collection
 MACRO = "macro"
 AUROC, INSIDE, POOLED, DROP = "auroc", "inside", "inside_pooled", "drop"
 OF_ALL = "inside_of_all"  # of all concepts that were learnt, also those that the tested collection lacks
+ZERO_SHOT = "zero_shot"  # the AUROC of the same rows by prompts
 CALIBRATION = ("slope", "in_the_large", "observed_expected")
 CALLED = {"recall": "sensitivity", "specificity": "specificity"}
 ALONE = ("ece", "brier")  # figures without an interval

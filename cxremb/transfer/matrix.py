@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from cxremb.table import Table, bare, span
 from cxremb.tabular import Tabular
-from cxremb.transfer.figures import AGAIN, AUROC, DROP, INSIDE, MACRO, OF_ALL, ExternalFigure
+from cxremb.transfer.figures import AGAIN, AUROC, DROP, INSIDE, MACRO, OF_ALL, ZERO_SHOT, ExternalFigure
 from cxremb.transfer.site import SITE
 
 FIGURES = pa.schema(
@@ -25,8 +25,10 @@ SHOWN = {  # heading -> metric
     "spec": "specificity",
     "slope": "slope",
     "in large": "in_the_large",
+    "zero-shot": ZERO_SHOT,
     "site": SITE,
 }
+MAYBE = (ZERO_SHOT, SITE)  # columns that are there only where they were asked for
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,7 @@ class External(Tabular):
     threshold: str  # how thresholds were chosen, in words
     recalibrated_on: int
     seconds: float
+    zero_shot: str = ""  # the prompts that were asked
     notes: tuple[str, ...] = ()
 
     def to_arrow(self) -> pa.Table:
@@ -103,7 +106,7 @@ class External(Tabular):
         """A line for each pair: the mean over its concepts; each: and a line for each concept."""
         again = {"in large, again": f"{AGAIN}in_the_large"} if self.recalibrated_on else {}
         metrics = SHOWN | {"sens, again": f"{AGAIN}sensitivity"} | again if self.recalibrated_on else SHOWN
-        metrics = {name: metric for name, metric in metrics.items() if metric != SITE or self.has_site}
+        metrics = {name: metric for name, metric in metrics.items() if metric not in MAYBE or self.has(metric)}
         rows = []
         for pair in self.pairs:
             names = [pair.headline, *(pair.concepts if each and len(pair.concepts) > 1 else ())]
@@ -124,17 +127,18 @@ class External(Tabular):
             + (f"; again: fitted again on {self.recalibrated_on} patients there, who are not tested"
                if self.recalibrated_on else ""),
             *(["site: AUROC of telling the two collections apart by a vector; at .5 it holds no hospital"]
-              if self.has_site else []),
+              if self.has(SITE) else []),
+            *([f"zero-shot: AUROC of the same rows there by prompts {self.zero_shot}; nothing was trained for it"]
+              if self.has(ZERO_SHOT) else []),
             *self.why_not,
             *self.left_out,
             *self.caveats,
             *self.notes,
         )  # fmt: skip
 
-    @property
-    def has_site(self) -> bool:
-        """Whether the control was made."""
-        return any(pair.figure(SITE) for pair in self.pairs)
+    def has(self, metric: str) -> bool:
+        """Whether any pair has it."""
+        return any(pair.figure(metric) for pair in self.pairs)
 
     @property
     def of_rows(self) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from cxremb.errors import TrainError
 from cxremb.features import Inputs
@@ -31,6 +32,8 @@ class TransferPlan:
     near_copies: bool = False  # look at pixels for films that both have
     allow_overlap: bool = False
     site: bool = True
+    zero_shot: str = ""  # sets of prompts with + between, asked of the same rows; none: nothing is asked
+    prompts: Path | None = None  # a file of one's own prompts
     seed: int = 0
     inputs: Inputs = field(default_factory=Inputs)
 

@@ -31,6 +31,7 @@ from cxremb.transfer.gather import BETWEEN, Collected, Together
 from cxremb.transfer.models import Team
 from cxremb.transfer.plan import TransferPlan
 from cxremb.version import VERSION
+from cxremb.zeroshot.prompts import Prompt
 
 EXTERNAL = "external"  # the part of the metrics that compares with the training collection
 
@@ -55,7 +56,15 @@ class Task:
         return "+".join(self.group)
 
 
-def key_of_task(task: Task, together: Together, head: HeadSpec, *, preset: Preset, plan: TransferPlan) -> str:
+def key_of_task(
+    task: Task,
+    together: Together,
+    head: HeadSpec,
+    *,
+    preset: Preset,
+    plan: TransferPlan,
+    asked: Sequence[Prompt],
+) -> str:
     """SHA-256 of all that decides the figures of a pair."""
     trained = [together.named(name) for name in task.group]
     decides = {
@@ -72,6 +81,8 @@ def key_of_task(task: Task, together: Together, head: HeadSpec, *, preset: Prese
         "plan": [plan.unit, plan.sensitivity, plan.recalibrate, plan.site, plan.seed],
         "caveats": task.caveats,
     }  # fmt: skip
+    if asked:
+        decides["prompts"] = [plan.zero_shot, *([one.label, one.positive, one.text] for one in asked)]
     return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
 
 

@@ -1,13 +1,14 @@
 """Trained on each, tested on the others: read downward from data sets to a table."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from cxremb.errors import TrainError
+from cxremb.evaluation.arrays import Reals
 from cxremb.training.heads import find_head
 from cxremb.training.presets import Preset, find_preset
 from cxremb.training.runs import Run, find_run
@@ -16,6 +17,7 @@ from cxremb.transfer.gather import Together, gather
 from cxremb.transfer.matrix import External, ExternalPair
 from cxremb.transfer.models import Applied, Team, by_collection, train_teams
 from cxremb.transfer.plan import TransferPlan
+from cxremb.transfer.prompted import asked_of, scores_of_rows, zero_shot_figures
 from cxremb.transfer.record import Task, caveats_of, key_of_task, read_figures, write_pair
 from cxremb.transfer.site import SITE, site_control
 from cxremb.transfer.tasks import tasks_of
@@ -40,11 +42,18 @@ def validate(root: Path, plan: TransferPlan, progress: Progress = unwatched) -> 
         )
     together = gather(root, plan)
     tasks, notes = tasks_of(together, head, plan, progress=progress)
-    keys = {number: key_of_task(task, together, head, preset=preset, plan=plan)
-            for number, task in enumerate(tasks) if not task.reason}  # fmt: skip
+    asked = {number: asked_of(task, together, plan) for number, task in enumerate(tasks) if not task.reason}
+    keys = {number: key_of_task(tasks[number], together, head, preset=preset, plan=plan, asked=prompts)
+            for number, prompts in asked.items()}  # fmt: skip
     found = {number: find_run(together.named(tasks[number].tested).dataset, key) for number, key in keys.items()}
     missing = [number for number, run in found.items() if run is None]
-    made = judged(together, {keys[number]: tasks[number] for number in missing}, plan, preset=preset, progress=progress)
+    scores = {
+        keys[number]: scores_of_rows(tasks[number], together, prompts, plan=plan)
+        for number, prompts in asked.items()
+        if prompts and number in missing
+    }
+    wanted = {keys[number]: tasks[number] for number in missing}
+    made = judged(together, wanted, plan, scores=scores, preset=preset, progress=progress)
     pairs = [pair_of(task, together, plan) for task in tasks]
     for number, key in keys.items():
         run = found[number] or made[key]
@@ -55,9 +64,15 @@ def validate(root: Path, plan: TransferPlan, progress: Progress = unwatched) -> 
 
 
 def judged(
-    together: Together, tasks: dict[str, Task], plan: TransferPlan, *, preset: Preset, progress: Progress
+    together: Together,
+    tasks: dict[str, Task],
+    plan: TransferPlan,
+    *,
+    scores: Mapping[str, Reals],
+    preset: Preset,
+    progress: Progress,
 ) -> dict[str, Run]:
-    """Key -> the run of each pair, trained, judged and written."""
+    """Key -> the run of each pair, trained, judged and written. scores: of those rows, by prompts, where asked for."""
     if not tasks:
         return {}
     head = find_head(plan.head)
@@ -77,6 +92,8 @@ def judged(
         team = by_group[task.group]
         test = applied.of(team, task.rows, task.concepts)
         figures = figures_of(applied, team, task, sites=sites, plan=plan)
+        if key in scores:
+            figures += zero_shot_figures(applied, team, task, scores=scores[key])
         how = (head, preset, plan)
         runs[key] = write_pair(task, together, team, key=key, test=test, figures=figures, how=how)
     return runs
@@ -154,6 +171,7 @@ def summary(
         threshold="of the best sensitivity + specificity on validation rows of the training collection" if aim is None
         else f"that aim at a sensitivity of {aim:g} on validation rows of the training collection",
         recalibrated_on=plan.recalibrate,
+        zero_shot=plan.zero_shot,
         seconds=seconds,
         notes=tuple(dict.fromkeys((*together.notes, *notes))),
     )  # fmt: skip

@@ -13,7 +13,7 @@ import numpy as np
 from cxremb.errors import DataError
 from cxremb.evaluation.arrays import Reals
 from cxremb.evaluation.calibrate import probabilities
-from cxremb.features import Features
+from cxremb.features import Block, Flags
 from cxremb.predictions import joined
 from cxremb.store.reader import open_store
 from cxremb.training.data import Trained
@@ -50,7 +50,8 @@ def zero_shot_run(job: FitJob) -> Run:
     vectors = ask(job.dataset, store, prompts, name=str(spec[ZERO_SHOT]), label_set=features.label_set)
     if done := find_run(job.dataset, key_of(job)):
         return replace(done, reused=True)
-    scores = scores_of(features, prompts, vectors.astype(np.float64))
+    films, there = features.blocks["image"], features.present["image"]
+    scores = scores_of(films, there, features.labels, prompts=prompts, vectors=vectors.astype(np.float64))
     prob = probabilities(scores, features.task)
     parts = parts_of_plan(features, job.split, job.plan, blocks=job.blocks)
     found = []
@@ -63,19 +64,20 @@ def zero_shot_run(job: FitJob) -> Run:
     return finish_run(job, FitResult(nothing, joined(found), parts, parameters=0, seconds=seconds))
 
 
-def scores_of(features: Features, prompts: Sequence[Prompt], vectors: Reals) -> Reals:
-    """(n, k) the score of each row for each label. vectors: (prompts, dim). Of a study, the mean over its films.
+def scores_of(films: Block, there: Flags, labels: Sequence[str], *, prompts: Sequence[Prompt], vectors: Reals) -> Reals:
+    """(n, k) the score of each row for each label. Of a study, the mean over its films.
 
-    Raises `DataError` where a row has no film.
+    films: (n, dim), or (n, views, dim) with `there` (n, views). vectors: (prompts, dim). Raises `DataError` where a row
+    has no film.
     """
-    films, there = features.blocks["image"].astype(np.float64), features.present["image"]
+    vectors_of_films = films.astype(np.float64)
     if films.ndim == 2:
-        films, there = films[:, None], there[:, None]
+        vectors_of_films, there = vectors_of_films[:, None], there[:, None]
     if not there.any(axis=1).all():
         raise DataError("zero-shot reads films, and a row has none", hint="leave rows without a film out")
-    cosines = unit(films) @ unit(vectors).T  # (n, views, prompts); 0 where there is no film
+    cosines = unit(vectors_of_films) @ unit(vectors).T  # (n, views, prompts); 0 where there is no film
     cosines = cosines.sum(axis=1) / there.sum(axis=1)[:, None]
-    return np.column_stack([score_of(label, prompts, cosines) for label in features.labels])
+    return np.column_stack([score_of(label, prompts, cosines) for label in labels])
 
 
 def score_of(label: str, prompts: Sequence[Prompt], cosines: Reals) -> Reals:
