@@ -30,10 +30,12 @@ from cxremb.encoders.table import ENCODERS
 from cxremb.errors import DataError, StoreError, TrainError
 from cxremb.predictions import Predictions
 from cxremb.reporting.chosen import newest_ablation
-from cxremb.store.dataset import open_dataset
+from cxremb.store.dataset import Dataset, open_dataset
 from cxremb.store.files import replace_table
 from cxremb.store.kinship import CONTAINED, collection_of, kinship
+from cxremb.store.layout import DatasetPaths
 from cxremb.store.manifest import latest_manifest, publish
+from cxremb.store.reader import open_store
 from cxremb.store.sql import query
 from cxremb.training.runs import list_runs
 from cxremb.transfer.figures import drop_of
@@ -270,6 +272,20 @@ def test_recalibration_mends_what_is_too_extreme_and_tests_nobody_it_used(tmp_pa
     assert figure(plain, "a", "b", "patients").value == 800
 
 
+def test_who_does_not_say_is_none_of_those_whom_probabilities_are_fitted_on(tmp_path: Path) -> None:
+    plant_site(tmp_path, Site("a", {"Edema": (0, 2.0), "Pneumonia": (1, 2.0)}))
+    b = plant_site(tmp_path, Site("b", {"Edema": (0, 2.0), "Pneumonia": (1, 2.0)}, missing={"Edema": 0.5}))
+    found = external(root=tmp_path, train_on="a", test_on="b", recalibrate=60, **QUICK)
+    said = {study for study, label in zip(*(b.labels[one].to_pylist() for one in ("study_id", "label")), strict=True)
+            if label == "Edema"}  # fmt: skip
+    drawn = np.random.default_rng(0).permutation(np.sort([f"b/p{number}" for number in range(400)]))[:60]
+    own = sum(f"s{patient.removeprefix('b/p')}" in said for patient in drawn.tolist())
+    assert 20 < own < 40
+    assert figure(found, "a", "b", "recalibrated_on_patients", "Edema").value == own
+    assert figure(found, "a", "b", "recalibrated_on_patients", "Pneumonia").value == 60
+    assert "again: fitted on those of 60 patients there who have the label; none is tested" in found.caption[2]
+
+
 def test_films_that_both_have_are_not_tested_nor_is_their_patient(tmp_path: Path) -> None:
     a = plant_site(tmp_path, Site("a", TWO))
     b = plant_site(tmp_path, Site("b", TWO, films=2))
@@ -326,8 +342,53 @@ def test_collections_with_the_same_films_are_refused_or_marked(tmp_path: Path) -
     assert {pair.tested_on: pair.trained_on for pair in alone.pairs} == {
         "kaggle": "other",
         "ours": "other",
-        "other": "kaggle+ours",
+        "other": "kaggle",  # both have the same films: one of them is trained on
     }
+
+
+def shuffled_copy(root: Path, of: Dataset, name: str, source: dict[str, str]) -> None:
+    """The same films and labels of 120 patients under other ids, so that another fold tests each."""
+    other = dict(zip(range(120), np.random.default_rng(1).permutation(120).tolist(), strict=True))
+
+    def renamed(column: list[str]) -> list[str]:
+        return [re.sub(r"\d+", lambda found: str(other[int(found.group())]), one, count=1) for one in column]
+
+    tables = {}
+    for kind in ("studies", "images", "labels"):
+        table = getattr(of, kind)
+        ids = {one: renamed(table[one].to_pylist()) for one in table.column_names if one.endswith("_id")}
+        tables[kind] = pa.table({one: ids.get(one, table[one]) for one in table.column_names}, table.schema)
+    sets = of.descriptor["label_sets"]
+    copy = write_dataset(DatasetPaths(root, name), tables, {"simulated": False, "label_sets": sets, "source": source})
+    store = open_store(of, "efficientnet_b1")
+    ids, vectors = store.vectors()
+    write_store(copy, "efficientnet_b1", "image", renamed(ids), vectors, tag="one")
+
+
+@pytest.mark.arithmetic
+def test_a_patient_whom_two_training_collections_have_is_trained_on_once(tmp_path: Path) -> None:
+    """Nothing is to be learnt: a copy in another fold's training rows would make of noise an AUROC inside."""
+    a = plant_site(tmp_path, Site("a", {"Edema": (0, 0.0)}, n=120, prevalence={"Edema": 0.5}))
+    plant_site(tmp_path, Site("b", {"Edema": (0, 0.0)}, n=120, prevalence={"Edema": 0.5}))
+    alone = external(root=tmp_path, train_on="a", test_on="b", **QUICK)
+    shuffled_copy(tmp_path, a, "copy", {})
+    (both,) = external(root=tmp_path, leave_one_out=True, test_on="b", **QUICK).pairs
+    assert both.trained_on == "a+copy"
+    assert both.caveats[-1] == "120 films of copy are trained on once: a has the films"
+    for metric in ("auroc", "inside", "drop", "sensitivity"):
+        assert ends(both.figure(metric)) == pytest.approx(ends(alone.pairs[0].figure(metric)), abs=1e-6)
+
+
+def test_of_training_collections_that_contain_one_another_the_largest_is_trained_on(tmp_path: Path) -> None:
+    for name, n, adapter in (("own", 100, "folder"), ("part", 80, "rsna"), ("whole", 120, "nih")):
+        plant_site(tmp_path, Site(name, {"Edema": (0, 2.0)}, n=n, source={"adapter": adapter}))
+    found = external(root=tmp_path, leave_one_out=True, test_on="own", **QUICK)
+    assert [one.trained_on for one in found.pairs] == ["whole"]
+    why = "rsna has films of NIH ChestX-ray14, read again"
+    assert f"whole → own: part is not trained on beside them: {why}" in found.caption
+    (marked,) = external(root=tmp_path, leave_one_out=True, test_on="own", allow_overlap=True, **QUICK).pairs
+    assert marked.trained_on == "part+whole"
+    assert f"inside is too good: {why}; both are trained on" in marked.caveats
 
 
 def test_a_contaminated_encoder_is_marked(tmp_path: Path) -> None:
@@ -422,6 +483,8 @@ def test_a_study_counts_once_where_that_is_asked(planted: Path) -> None:
     films = external("a,b", root=planted, test_on="a", concepts="Edema", **QUICK)
     studies = external("a,b", root=planted, test_on="a", concepts="Edema", unit="study", **QUICK)
     assert (figure(films, "b", "a", "rows").value, figure(studies, "b", "a", "rows").value) == (800, 400)
+    assert films.of_rows.startswith("One row per image: a 800 of 400 patients")
+    assert studies.of_rows.startswith("One row per study: a 400 of 400 patients")
     (alone, mean) = (ends(figure(one, "b", "a", "auroc"))[1] for one in (films, studies))
     assert mean > alone + 0.02, "two films of one study say more than one"
 

@@ -159,13 +159,14 @@ def recalibrated(
     """The figures of probabilities that were fitted again on cases of the tested collection (Platt), and thresholds
     chosen on them. The rows judged are the same as before.
     """
+    by = ExternalFigure(label, f"{AGAIN}on_patients", float(len(np.unique(cases.patients))))  # who have the label
     try:
         fitted, _ = test.calibrated(cases, "platt")
     except DataError as error:
         names = (*CALIBRATION, *ALONE, *CALLED.values())
-        return [ExternalFigure(label, AGAIN + name, None, reason=str(error)) for name in names]
+        return [by, *(ExternalFigure(label, AGAIN + name, None, reason=str(error)) for name in names)]
     own = agreement_figures(fitted, label, AGAIN)
-    return [*own, *at_thresholds(test, cases, label, aim=sensitivity, before=AGAIN)]
+    return [by, *own, *at_thresholds(test, cases, label, aim=sensitivity, before=AGAIN)]
 
 
 def of_interval(label: str, metric: str, span: Interval) -> ExternalFigure:

@@ -124,7 +124,7 @@ class External(Tabular):
             f"Brackets: 95% over patients; of these models, one a fold of {self.splits_in_words}; AUROC there is the "
             "mean over them, inside that of test rows within folds; drop: inside minus there, patients of both drawn",
             f"sens, spec: at thresholds {self.threshold}; slope (1) and in large (0): calibration there"
-            + (f"; again: fitted again on {self.recalibrated_on} patients there, who are not tested"
+            + (f"; again: fitted on those of {self.recalibrated_on} patients there who have the label; none is tested"
                if self.recalibrated_on else ""),
             *(["site: AUROC of telling the two collections apart by a vector; at .5 it holds no hospital"]
               if self.has(SITE) else []),

@@ -1,6 +1,6 @@
 """One head for each training collection and fold, all trained as one stack; and what they say of which rows."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -35,13 +35,13 @@ class Team:
 
 def train_teams(
     applied: "Applied",
-    groups: Sequence[tuple[str, ...]],
+    groups: Mapping[tuple[str, ...], RowNumbers],
     options: Options,
     *,
     seed: int,
     progress: Progress,
 ) -> list[Team]:
-    """The models of each group of collections, all of them trained as one stack.
+    """The models of each group of collections, all of them trained as one stack. groups: names -> rows left out.
 
     Raises `TrainError` as `fit_members`.
     """
@@ -50,8 +50,8 @@ def train_teams(
     together, head = applied.together, applied.head
     members: list[Member] = []
     parts: dict[tuple[str, ...], dict[int, NDArray[np.str_]]] = {}
-    for group in groups:
-        parts[group] = parts_of_group(together, group)
+    for group, twice in groups.items():
+        parts[group] = parts_of_group(together, group, twice)
         for fold, own in parts[group].items():
             watched = "val" if (own == "val").any() else "test"
             members.append(
@@ -66,14 +66,19 @@ def train_teams(
     return teams
 
 
-def parts_of_group(together: Together, group: Sequence[str]) -> dict[int, NDArray[np.str_]]:
-    """Fold -> (n,) the part of each row of all collections; of several, the folds that all have."""
+def parts_of_group(together: Together, group: Sequence[str], twice: RowNumbers) -> dict[int, NDArray[np.str_]]:
+    """Fold -> (n,) the part of each row of all collections; of several, the folds that all have.
+
+    twice: rows of patients whom another collection of the group has too. They are in no part: collections are split on
+    their own, so such a patient would be trained on in one and tested in the other.
+    """
     folds = set.intersection(*(set(together.named(name).parts) for name in group))
     found = {}
     for fold in sorted(folds):
         parts = np.full(len(together.y), "", dtype="<U5")
         for name in group:
             parts[together.rows_of(name)] = together.named(name).parts[fold]
+        parts[twice] = ""
         found[fold] = parts
     return found
 

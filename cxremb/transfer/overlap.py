@@ -1,6 +1,6 @@
 """Whom two collections share: by what is known of them, by the bytes of films, by their vectors, by their looks."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -95,16 +95,21 @@ def near_copies(a: PixelFacts, b: PixelFacts, dataset: Dataset) -> set[str]:
     return {film for film, digest in pairs_of if digest in alike}
 
 
-def keep_rows(together: Together, tested: str, shared: Shared) -> tuple[NDArray[np.int64], dict[str, int]]:
-    """(rows of the tested collection that are judged, why others are not): nobody of whom a film is shared."""
-    one = together.named(tested)
+def keep_rows(
+    together: Together, tested: str, shared: Shared, *, count: Callable[[NDArray[np.int64]], int]
+) -> tuple[NDArray[np.int64], dict[str, int]]:
+    """(rows of the tested collection that are judged, why others are not): nobody of whom a film is shared.
+
+    count: rows -> how many they count as.
+    """
+    one, rows = together.named(tested), together.rows_of(tested)
     seen = frozenset[str]().union(*(who.patients for who in one.features.seen.values()))
     patients = one.features.patient_ids.tolist()
     overlap = np.array([patient in shared.patients for patient in patients], dtype=np.bool_)
     tuned = np.array([patient in seen for patient in patients], dtype=np.bool_) & ~overlap
     left_out = dict(shared.words)
     if overlap.any():
-        left_out["rows of patients with such a film"] = int(overlap.sum())
+        left_out["rows of patients with such a film"] = count(rows[overlap])
     if tuned.any():
-        left_out["rows of patients whom the encoder was fine-tuned on"] = int(tuned.sum())
-    return together.rows_of(tested)[~overlap & ~tuned], left_out
+        left_out["rows of patients whom the encoder was fine-tuned on"] = count(rows[tuned])
+    return rows[~overlap & ~tuned], left_out

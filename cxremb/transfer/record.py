@@ -46,6 +46,7 @@ class Task:
     rows: np.ndarray[Any, np.dtype[np.int64]]  # of the tested collection, that are judged
     cases: np.ndarray[Any, np.dtype[np.int64]]  # that probabilities are fitted on again; none where nobody asks
     left_out: dict[str, int]
+    twice: np.ndarray[Any, np.dtype[np.int64]]  # rows trained on nowhere: another training collection has the patient
     caveats: tuple[str, ...]
     not_judged: dict[str, str]
     seen: bool = False
@@ -83,6 +84,8 @@ def key_of_task(
     }  # fmt: skip
     if asked:
         decides["prompts"] = [plan.zero_shot, *([one.label, one.positive, one.text] for one in asked)]
+    if len(task.twice):
+        decides["twice"] = hashlib.sha256(together.ids["items"][task.twice].tobytes()).hexdigest()
     return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
 
 

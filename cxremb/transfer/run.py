@@ -20,7 +20,7 @@ from cxremb.transfer.plan import TransferPlan
 from cxremb.transfer.prompted import asked_of, scores_of_rows, zero_shot_figures
 from cxremb.transfer.record import Task, caveats_of, key_of_task, read_figures, write_pair
 from cxremb.transfer.site import SITE, site_control
-from cxremb.transfer.tasks import tasks_of
+from cxremb.transfer.tasks import tasks_of, units
 from cxremb.types import Progress, unwatched
 
 Sites = dict[frozenset[str], ExternalFigure]
@@ -77,7 +77,7 @@ def judged(
         return {}
     head = find_head(plan.head)
     applied = Applied(together, together.training_rows(head.blocks), head, plan.unit)
-    groups = list(dict.fromkeys(task.group for task in tasks.values()))
+    groups = {task.group: task.twice for task in tasks.values()}
     teams = train_teams(applied, groups, preset.options, seed=plan.seed, progress=progress)
     by_group = {team.names: team for team in teams}
     sites: Sites = {}
@@ -151,10 +151,10 @@ def summary(
     """The result with what the caption needs."""
     collections = {}
     for one in together.collected:
-        y = one.features.y
-        counts = {"rows": len(y), "patients": one.features.patients}
+        y, rows = one.features.y, together.rows_of(one.name)
+        counts = {"rows": units(together, rows, plan), "patients": one.features.patients}
         collections[one.name] = counts | {
-            f"positives of {concept}": int((y[:, column] == 1).sum())
+            f"positives of {concept}": units(together, rows[y[:, column] == 1], plan)
             for column, concept in enumerate(one.features.labels)
         }
     aim = plan.sensitivity

@@ -14,6 +14,7 @@ from cxremb.store.manifest import latest_manifest
 from cxremb.training.heads import HeadSpec
 from cxremb.training.parts import both_classes, refuse_seen
 from cxremb.transfer.gather import Collected, Together
+from cxremb.transfer.models import parts_of_group
 from cxremb.transfer.overlap import Shared, keep_rows, looks_of, shared_with
 from cxremb.transfer.plan import TransferPlan
 from cxremb.transfer.record import Task
@@ -43,7 +44,7 @@ def tasks_of(
     if all(task.reason for task in tasks):
         why = "; ".join(dict.fromkeys(f"{task.title} → {task.tested}: {task.reason}" for task in tasks))
         raise DataError(f"no pair can be judged: {why}", hint="see what each has: `cxremb data concepts`")
-    return tasks, [*notes, *same_ids(together)]
+    return tasks, [*notes, *not_beside(together, tasks, plan), *same_ids(together)]
 
 
 def chosen_names(together: Together, wanted: Sequence[str]) -> list[str]:
@@ -59,16 +60,50 @@ def chosen_names(together: Together, wanted: Sequence[str]) -> list[str]:
 def groups_for(together: Together, tested: str, plan: TransferPlan) -> list[tuple[str, ...]]:
     """On whom models are trained that are tested on `tested`: each other collection, or all others together.
 
-    Of all others those are left out that have films of it, unless overlaps are allowed.
+    Of all others those are left out that have films of it, and of those that have films of one another all but the
+    largest, unless overlaps are allowed.
     """
     others = [name for name in chosen_names(together, plan.train_on) if name != tested]
     if not plan.leave_one_out:
         return [(name,) for name in others]
-    b = together.named(tested)
-    apart = [
-        name for name in others if plan.allow_overlap or not kinship(together.named(name).collection, b.collection)
-    ]
-    return [tuple(apart)] if apart else []
+    apart: list[str] = []
+    for name in sorted(others, key=lambda name: -len(together.rows_of(name))):
+        if plan.allow_overlap or not any(kin_of(together, name, other) for other in (tested, *apart)):
+            apart.append(name)
+    return [tuple(name for name in others if name in apart)] if apart else []
+
+
+def not_beside(together: Together, tasks: Sequence[Task], plan: TransferPlan) -> list[str]:
+    """What to know of collections that are not trained on beside others, since they have films of them."""
+    found = []
+    for task in tasks if plan.leave_one_out else ():
+        for name in set(chosen_names(together, plan.train_on)) - {*task.group, task.tested}:
+            if not kin_of(together, name, task.tested):
+                why = next(filter(None, (kin_of(together, name, other) for other in task.group)))
+                found.append(f"{task.title} → {task.tested}: {name} is not trained on beside them: {why}")
+    return sorted(found)
+
+
+def kin_of(together: Together, a: str, b: str) -> str | None:
+    """What is known of two collections to have in common."""
+    return kinship(together.named(a).collection, together.named(b).collection)
+
+
+def in_both(
+    together: Together, group: Sequence[str], shared: Callable[[str, tuple[str, ...]], Shared]
+) -> tuple[RowNumbers, list[str]]:
+    """(rows of the patients of whom an earlier collection of the group has a film, what must be said of the group)."""
+    rows, said = [np.empty(0, dtype=np.int64)], []
+    for number, name in enumerate(group[1:], 1):
+        found = shared(name, tuple(group[:number]))
+        own = together.rows_of(name)[np.isin(together.named(name).features.patient_ids, list(found.patients))]
+        rows.append(own)
+        if len(own):
+            said.append(
+                f"{len(own):,} films of {name} are trained on once: {' or '.join(group[:number])} has the films"
+            )
+        said += [f"inside is too good: {why}; both are trained on" for why in found.kin]
+    return np.concatenate(rows), said
 
 
 def task_of(
@@ -82,13 +117,14 @@ def task_of(
 ) -> Task:
     """One pair."""
     found = shared(tested, group)
-    rows, left_out = keep_rows(together, tested, found)
+    rows, left_out = keep_rows(together, tested, found, count=lambda rows: units(together, rows, plan))
     cases, rows = drawn_cases(together, rows, plan)
     if len(cases):
-        left_out["rows of patients that probabilities are fitted on"] = len(cases)
+        left_out["rows of patients that probabilities are fitted on"] = units(together, cases, plan)
     b = together.named(tested)
     seen = seen_caveats(b, head)
-    concepts, not_judged = usable(together, group, tested, rows=rows)
+    twice, of_group = in_both(together, group, shared)
+    concepts, not_judged = usable(together, group, tested, rows=rows, twice=twice)
     reason = None
     if found.kin and not plan.allow_overlap:
         reason = f"{'; '.join(found.kin)}: --allow-overlap judges it all the same, less the films that are found to be"
@@ -106,7 +142,8 @@ def task_of(
         rows=rows,
         cases=cases,
         left_out=left_out,
-        caveats=(*seen, *(f"not external: {why}" for why in found.kin)),
+        twice=twice,
+        caveats=(*seen, *(f"not external: {why}" for why in found.kin), *of_group),
         not_judged={} if reason else not_judged,
         seen=bool(seen),
         reason=reason,
@@ -149,33 +186,35 @@ def drawn_cases(together: Together, rows: RowNumbers, plan: TransferPlan) -> tup
     return rows[own], rows[~own]
 
 
+def units(together: Together, rows: RowNumbers, plan: TransferPlan) -> int:
+    """How many rows of a figure these are: films, or the studies that they are of."""
+    return len(np.unique(together.ids["studies"][rows])) if plan.unit == "study" else len(rows)
+
+
 def usable(
-    together: Together, group: Sequence[str], tested: str, *, rows: RowNumbers
+    together: Together, group: Sequence[str], tested: str, *, rows: RowNumbers, twice: RowNumbers
 ) -> tuple[list[int], dict[str, str]]:
     """(the concepts that can be judged, why others cannot): both answers in train and test of every training
     collection together, and among the tested rows.
     """
-    trained = [(name, together.named(name)) for name in group]
-    folds = set.intersection(*(set(one.parts) for _, one in trained))
+    parts = parts_of_group(together, group, twice)
     there, found, why = together.y[rows], [], {}
     for column, concept in enumerate(together.concepts):
-        values = [one.features.y[:, one.features.labels.index(concept)] if concept in one.features.labels else None
-                  for _, one in trained]  # fmt: skip
 
-        def rows_in(part: str, fold: int, values: list[NDArray[np.float64] | None] = values) -> NDArray[np.float64]:
-            own = [y[one.parts[fold] == part] for y, (_, one) in zip(values, trained, strict=True) if y is not None]
-            return np.concatenate(own)[:, None]
+        def rows_in(part: str, fold: int, column: int = column) -> NDArray[np.float64]:
+            own: NDArray[np.float64] = together.y[parts[fold] == part][:, [column]]
+            return own
 
-        if all(y is None for y in values):
+        if not any(concept in together.named(name).features.labels for name in group):
             why[concept] = f"{'+'.join(group)} has no such label"
         elif np.isnan(there[:, column]).all():
             has = concept in together.named(tested).features.labels
             why[concept] = "no tested row says anything of it" if has else f"{tested} has no such label"
         elif not both_classes(there[:, [column]])[0]:
             why[concept] = f"all tested rows are {'positive' if (there[:, column] == 1).any() else 'negative'}"
-        elif not all(both_classes(rows_in("train", fold))[0] for fold in folds):
+        elif not all(both_classes(rows_in("train", fold))[0] for fold in parts):
             why[concept] = f"{'+'.join(group)} has one answer to it in training"
-        elif not both_classes(np.concatenate([rows_in("test", fold) for fold in folds]))[0]:
+        elif not both_classes(np.concatenate([rows_in("test", fold) for fold in parts]))[0]:
             why[concept] = f"{'+'.join(group)} has one answer to it in its test rows"
         else:
             found.append(column)
