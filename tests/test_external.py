@@ -267,6 +267,7 @@ def test_recalibration_mends_what_is_too_extreme_and_tests_nobody_it_used(tmp_pa
     assert abs(level[1]) < 0.4
     (run,) = [one for one in list_runs(open_dataset(tmp_path, "b")) if one.record.is_external]
     assert run.record.patients == 600
+    assert (run.record.spec["recalibrate"], run.record.spec["sensitivity"]) == (200, None)
     assert run.record.left_out["rows of patients that probabilities are fitted on"] == 400
     plain = external(root=tmp_path, test_on="b", **QUICK)
     assert figure(plain, "a", "b", "patients").value == 800

@@ -15,8 +15,10 @@ from cxremb.embedding.start import run as embed
 from cxremb.encoders.base import What
 from cxremb.errors import DataError, StoreError, TrainError
 from cxremb.labels import label_from_file
+from cxremb.predictions import Predictions
 from cxremb.store.dataset import open_dataset
 from cxremb.store.reader import open_store
+from cxremb.transfer.prompted import ranked_by
 from cxremb.types import LabelSet
 
 SETS = {"here": 5, "there": 6}  # data set -> the seed of its films
@@ -90,6 +92,22 @@ def test_prompts_are_asked_of_the_rows_that_are_tested(root: Path, unit: str) ->
     again = external(root, zero_shot="plain", unit=unit)
     assert all(pair.reused for pair in again.pairs)
     assert [pair.figures for pair in again.pairs] == [pair.figures for pair in found.pairs]
+
+
+def test_a_study_ranks_as_the_mean_score_of_its_films() -> None:
+    """Of the mean of their logistic functions the first study would be the second."""
+    scores = np.array([[1.5], [-1.0], [0.3], [0.19]])
+    ids, zeros = np.array(["a", "a", "b", "b"]), np.zeros(4, dtype=np.int64)
+    rows = Predictions(
+        run="", dataset="", unit="image", task="binary", labels=("Nodule",), part=np.full(4, "test"),
+        items=np.array(["a1", "a2", "b1", "b2"]), studies=ids, patients=ids, repeat=zeros, fold=zeros, seed=zeros,
+        y=np.array([[1.0], [1.0], [0.0], [0.0]]), prob=np.full((4, 1), 0.5), logit=np.zeros((4, 1)),
+    )  # fmt: skip
+    logistic = (1 / (1 + np.exp(-scores[:, 0]))).reshape(2, 2).mean(axis=1)
+    assert logistic[0] < logistic[1]
+    studies = ranked_by(rows, scores).by_study()
+    assert studies.prob[:, 0] == pytest.approx((scores[:, 0].reshape(2, 2).mean(axis=1) + 2) / 4)
+    assert studies.figures()["Nodule"]["auroc"] == 1.0
 
 
 def test_without_prompts_there_is_no_column(root: Path) -> None:

@@ -126,7 +126,7 @@ class External(Tabular):
             f"sens, spec: at thresholds {self.threshold}; slope (1) and in large (0): calibration there"
             + (f"; again: fitted on those of {self.recalibrated_on} patients there who have the label; none is tested"
                if self.recalibrated_on else ""),
-            *(["site: AUROC of telling the two collections apart by a vector; at .5 it holds no hospital"]
+            *(["site: AUROC of telling the two collections apart by a vector, by logistic regression; .5 is not at all"]
               if self.has(SITE) else []),
             *([f"zero-shot: AUROC of the same rows there by prompts {self.zero_shot}; nothing was trained for it"]
               if self.has(ZERO_SHOT) else []),

@@ -7,8 +7,8 @@ import numpy as np
 
 from cxremb.errors import DataError, TrainError
 from cxremb.evaluation.arrays import MULTILABEL, Reals
-from cxremb.evaluation.calibrate import probabilities
 from cxremb.labels import Labels
+from cxremb.predictions import Predictions
 from cxremb.store.reader import open_store
 from cxremb.training.heads import find_head
 from cxremb.transfer.figures import AUROC, MACRO, ZERO_SHOT, ExternalFigure, of_interval
@@ -52,15 +52,21 @@ def scores_of_rows(task: Task, together: Together, prompts: Sequence[Prompt], *,
     return scores_of(films, there, labels, prompts=prompts, vectors=vectors)
 
 
+def ranked_by(rows: Predictions, scores: Reals) -> Predictions:
+    """The rows with scores in place of what a model says, for figures of the ranking alone.
+
+    scores: (n, k), differences of cosines, from -2 to 2. They are moved to 0 to 1 along a line, so that the mean of a
+    study's films ranks as the mean of their scores does, as in view `zero_shot` and in `ablate`.
+    """
+    return replace(rows, run=ZERO_SHOT, fold=np.zeros_like(rows.fold), prob=(scores + 2) / 4, logit=scores)
+
+
 def zero_shot_figures(applied: Applied, team: Team, task: Task, *, scores: Reals) -> list[ExternalFigure]:
     """The AUROC of each concept, and of several the mean, of the very rows that the models of the pair judge."""
     rows = applied.said_by(team, 0, task.rows, concepts=task.concepts, part="test")
     if rows.y.shape != scores.shape:
         raise DataError(f"{scores.shape} scores of {rows.y.shape} rows", hint="report this: it is a fault of cxremb")
-    alone = replace(
-        rows, run=ZERO_SHOT, fold=np.zeros_like(rows.fold), prob=probabilities(scores, MULTILABEL), logit=scores
-    )
-    said = applied.counted(alone)
+    said = applied.counted(ranked_by(rows, scores))
     sides = {label: said.of_label(label) for label in said.labels}
     sides |= {MACRO: said} if len(said.labels) > 1 else {}
     return [of_interval(label, ZERO_SHOT, side.interval((AUROC,))[AUROC]) for label, side in sides.items()]

@@ -83,7 +83,7 @@ def key_of_task(
         "caveats": task.caveats,
     }  # fmt: skip
     if asked:
-        decides["prompts"] = [plan.zero_shot, *([one.label, one.positive, one.text] for one in asked)]
+        decides["prompts"] = [plan.zero_shot, "mean score", *([one.label, one.positive, one.text] for one in asked)]
     if len(task.twice):
         decides["twice"] = hashlib.sha256(together.ids["items"][task.twice].tobytes()).hexdigest()
     return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
@@ -166,6 +166,8 @@ def record_of(
         spec={
             EXTERNAL: task.title,
             "head": asdict(head),
+            "sensitivity": plan.sensitivity,
+            "recalibrate": plan.recalibrate,
             "reasons": [[one.concept, one.metric, one.reason] for one in figures if one.reason],
         },
         preset=preset.name,
