@@ -21,7 +21,7 @@ from cxremb import compare, external, load
 from cxremb.audit.pixels import read_pixels
 from cxremb.catalog import add_collection
 from cxremb.cli.main import app
-from cxremb.concepts import concept_labels
+from cxremb.concepts import concept_labels, read_concepts
 from cxremb.datasets import kermany, medmnist
 from cxremb.datasets.folder import read as read_folder
 from cxremb.embedding.trained_on import PATIENTS
@@ -478,6 +478,31 @@ def test_collections_without_a_common_concept_say_what_each_has(tmp_path: Path) 
 def test_ids_that_two_collections_have_are_of_two_people(planted: Path, matrix: External) -> None:
     assert any("patient ids that are in both a and b (400, such as p0)" in note for note in matrix.notes)
     assert figure(matrix, "a", "b", "patients", "Pneumonia").value == 400
+
+
+def test_rows_that_no_split_lists_are_counted(tmp_path: Path) -> None:
+    """A split is made of the studies of one label set, and the concepts of `a` are of two."""
+    a = plant_site(tmp_path, Site("a", TWO, n=200, label_set="one"))
+    plant_site(tmp_path, Site("b", TWO, n=200))
+    said = a.labels.to_pandas()
+    other = said["label"] == "Pneumonia"
+    said.loc[other, "label_set"] = "two"
+    number = said["study_id"].str[1:].astype(int)
+    kept = said[(other & (number >= 80)) | (~other & (number < 120))]
+    sets = {name: {"task": "binary", "means": "planted", "labels": [label], "policy": "", "version": "0"}
+            for name, label in (("one", "Edema"), ("two", "Pneumonia"))}  # fmt: skip
+    tables = {"studies": a.studies, "images": a.images}
+    tables["labels"] = pa.Table.from_pandas(kept, schema=a.labels.schema, preserve_index=False)
+    a = write_dataset(a.paths, tables, {"simulated": False, "label_sets": sets, "source": {}})
+    rows = ["label_set,label,concept,relation,source", "one,Edema,Edema,exact,me", "two,Pneumonia,Pneumonia,exact,me"]
+    (tmp_path / "means.csv").write_text("\n".join(rows), encoding="utf-8")
+    read_concepts(a, file=tmp_path / "means.csv")
+    found = external(root=tmp_path, train_on="a", test_on="b", **QUICK)
+    assert found.collections["a"]["rows"] == 200
+    (note,) = [line for line in found.notes if "in no part" in line]
+    assert re.fullmatch(
+        r"80 of 200 rows of a are in no part of its split patient-5fold@\w+: nothing learns from them", note
+    )
 
 
 def test_a_study_counts_once_where_that_is_asked(planted: Path) -> None:

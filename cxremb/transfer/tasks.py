@@ -44,7 +44,7 @@ def tasks_of(
     if all(task.reason for task in tasks):
         why = "; ".join(dict.fromkeys(f"{task.title} → {task.tested}: {task.reason}" for task in tasks))
         raise DataError(f"no pair can be judged: {why}", hint="see what each has: `cxremb data concepts`")
-    return tasks, [*notes, *not_beside(together, tasks, plan), *same_ids(together)]
+    return tasks, [*notes, *not_beside(together, tasks, plan), *in_no_part(together, tasks, plan), *same_ids(together)]
 
 
 def chosen_names(together: Together, wanted: Sequence[str]) -> list[str]:
@@ -82,6 +82,22 @@ def not_beside(together: Together, tasks: Sequence[Task], plan: TransferPlan) ->
                 why = next(filter(None, (kin_of(together, name, other) for other in task.group)))
                 found.append(f"{task.title} → {task.tested}: {name} is not trained on beside them: {why}")
     return sorted(found)
+
+
+def in_no_part(together: Together, tasks: Sequence[Task], plan: TransferPlan) -> list[str]:
+    """What to know of training collections whose split does not list all rows: it is of one label set, and concepts
+    may be of several.
+    """
+    found = []
+    for name in dict.fromkeys(name for task in tasks if not task.reason for name in task.group):
+        one, rows = together.named(name), together.rows_of(name)
+        lost = rows[np.all([parts == "" for parts in one.parts.values()], axis=0)]
+        if len(lost):
+            n, of = units(together, lost, plan), units(together, rows, plan)
+            found.append(
+                f"{n:,} of {of:,} rows of {name} are in no part of its split {one.split.title}: nothing learns from them"
+            )
+    return found
 
 
 def kin_of(together: Together, a: str, b: str) -> str | None:
