@@ -94,8 +94,9 @@ def in_no_part(together: Together, tasks: Sequence[Task], plan: TransferPlan) ->
         lost = rows[np.all([parts == "" for parts in one.parts.values()], axis=0)]
         if len(lost):
             n, of = units(together, lost, plan), units(together, rows, plan)
+            title = one.split.title
             found.append(
-                f"{n:,} of {of:,} rows of {name} are in no part of its split {one.split.title}: nothing learns from them"
+                f"{n:,} of {of:,} rows of {name} are in no part of its split {title}: nothing learns from them"
             )
     return found
 
