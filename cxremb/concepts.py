@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from cxremb.errors import DataError, did_you_mean, name_list
+from cxremb.errors import DataError, count_of, did_you_mean, name_list
 from cxremb.labels import Labels, read_labels, store_labels
 from cxremb.store.concepts import (
     BROADER,
@@ -30,6 +30,7 @@ from cxremb.store.dataset import Dataset
 from cxremb.tabular import Tabular
 from cxremb.types import LabelSet
 
+NAMED = 10  # labels of a table that a note names
 CONCEPTS = "concepts"  # what a run calls the label set that is made of concepts
 
 Column = NDArray[np.float64]
@@ -208,9 +209,10 @@ def read_concepts(
     notes = []
     if file is not None:
         stored = store_meanings(dataset, file)
-        notes.append(f"{stored.matched:,} rows of {file} kept as {stored.path}")
+        notes.append(f"{count_of(stored.matched, 'row')} of {file} kept as {stored.path}")
         if stored.others:
-            notes.append(f"{stored.others:,} rows are of labels that {dataset.name} does not have")
+            unknown = name_list(stored.others, NAMED)
+            notes.append(f"labels in it that {dataset.name} does not have: {unknown}; labels are matched whole")
     sources = sources_of(dataset, vocabulary)
     found: Mapping[str, Column] = {}
     if sources:

@@ -23,7 +23,7 @@ from typing import BinaryIO, cast
 import pyarrow as pa
 
 from cxremb.cells import Cells
-from cxremb.errors import DataError, count_of, name_list
+from cxremb.errors import DataError, count_of, did_you_mean, name_list
 from cxremb.shards import Shards, is_parquet, open_shards
 
 DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe"}
@@ -64,9 +64,10 @@ class TableFile:
     def require(self, columns: Iterable[str], hint: str = "") -> None:
         """Raises `DataError`, listing the columns there are, if one of `columns` is not among them."""
         if missing := [column for column in dict.fromkeys(columns) if column not in self.columns]:
+            near = did_you_mean(missing[0], self.columns)
             raise DataError(
                 f"{self.path}: no column {', '.join(map(repr, missing))}; it has {', '.join(map(repr, self.columns))}",
-                hint=hint or f"it was read as {self.format}; names are matched to the letter",
+                hint=hint or f"{near}it was read as {self.format}; names are matched to the letter",
             )
 
     def rows(self, columns: Sequence[str]) -> Iterator[tuple[int, Cells]]:

@@ -4,6 +4,7 @@ import gzip
 import importlib.resources
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -177,7 +178,7 @@ def test_a_table_of_ones_own_is_kept_shown_and_replaces_what_ships(tmp_path: Pat
         ("Lung Lesion", 2, 0, 0),
     ]
     assert shown.notes[0].startswith("2 rows")
-    assert "1 rows are of labels" in shown.notes[1]
+    assert shown.notes[1].startswith("labels in it that one does not have: ")
     said = query(tmp_path / "root", "select * from concepts where source = 'Dr Roe' order by label").to_pylist()
     assert said[0] == {
         "dataset": "one",
@@ -209,7 +210,12 @@ def test_the_view_has_a_row_for_each_label_that_means_something(tmp_path: Path) 
         ('findings,a,"b, c",exact,me', "a comma in the concept", "write it without"),
         ("findings,nodule,b,exact,me\nfindings,nodule,b,exact,me", "line 3: the row of line 2 again", "remove one"),
         (f"findings,{'a' * 201},b,exact,me", "label is no name", "fill the cell"),
-        ("findings,no such label,b,exact,me", "none of its 1 row is of a label of one", "matched whole"),
+        (
+            "findings,no such label,b,exact,me",
+            "names no label of one; it names findings: no such label",
+            "matched whole",
+        ),
+        ("findings,nodules,b,exact,me", "names no label of one", "did you mean findings: nodule?"),
     ],
 )
 def test_a_wrong_table_is_refused_and_changes_nothing(tmp_path: Path, row: str, problem: str, hint: str) -> None:
@@ -243,6 +249,20 @@ def test_the_command_shows_them_and_what_has_none(tmp_path: Path) -> None:
     assert "1 label without a concept: findings: strange" in done.output
     csv_rows = CliRunner().invoke(app, ["data", "concepts", "one", "--root", str(tmp_path), "--format", "csv"])
     assert csv_rows.output.splitlines()[1] == 'Pleural Effusion,findings,"[""Effusion""]",1,1,0'
+
+
+def test_labels_that_mean_nothing_yet_are_told_how_to_say_it(tmp_path: Path, cxremb: Any) -> None:
+    labelled(tmp_path, {"ward": {"Infiltrat": [1, 0]}})
+    done = cxremb("data", "concepts", "--root", tmp_path)
+    assert "one: 0 concepts, words of chexpert\n" in done.out
+    assert "cxremb data concepts --file TABLE.csv --dataset one" in " ".join(done.out.split())
+    kept = cxremb(
+        "data", "concepts", "--file", table(tmp_path / "t.csv", "ward,Infiltrat,X,exact,me"), "--root", tmp_path
+    )
+    assert "1 row of" in kept.out
+    typo = table(tmp_path / "typo.csv", "ward,Infiltrat,X,exact,me", "ward,Infiltrt,X,exact,me")
+    kept = cxremb("data", "concepts", "--file", typo, "--root", tmp_path)
+    assert "labels in it that one does not have: ward: Infiltrt;" in " ".join(kept.out.split())
 
 
 def test_concepts_become_a_label_set_like_any_other(tmp_path: Path) -> None:

@@ -430,6 +430,11 @@ def test_a_collection_without_a_store_of_the_key_is_told_the_command(tmp_path: P
     found = external(root=tmp_path, **QUICK)  # nobody named it: it is left out, and said to be
     assert {pair.tested_on for pair in found.pairs} == {"a", "c"}
     assert any("b is left out: it has no store efficientnet_b1@" in note for note in found.notes)
+    plant_site(tmp_path / "two", Site("a", TWO))
+    plant_site(tmp_path / "two", Site("b", TWO, tag="another"))
+    with pytest.raises(StoreError, match=r"no two collections have a store of one key; it is there of [ab]$") as error:
+        external(root=tmp_path / "two", **QUICK)
+    assert "`cxremb embed --model efficientnet_b1 --dataset " in error.value.hint
 
 
 @pytest.mark.parametrize(
@@ -445,6 +450,7 @@ def test_a_collection_without_a_store_of_the_key_is_told_the_command(tmp_path: P
         ({"unit": "film"}, "no unit 'film'", "image or study"),
         ({"sensitivity": 95}, "no sensitivity 95", "0.95"),
         ({"recalibrate": 3}, "3 cases to recalibrate on", "10 patients"),
+        ({"recalibrate": 5000}, "no row is left to test", "fewer than 5000 patients"),
         ({"collections": "a,b", "image_model": "resnet50"}, "no store of 'resnet50'", "resnet50 --dataset"),
     ],
 )

@@ -13,7 +13,7 @@ from sklearn.metrics import roc_auc_score
 import cxremb
 from cxremb.embedding.start import run as embed
 from cxremb.encoders.base import What
-from cxremb.errors import DataError, StoreError, TrainError
+from cxremb.errors import CxrembError, DataError, StoreError, TrainError
 from cxremb.labels import label_from_file
 from cxremb.predictions import Predictions
 from cxremb.store.dataset import open_dataset
@@ -124,16 +124,22 @@ def test_other_prompts_are_another_run(root: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "error", "says"),
+    ("options", "error", "says", "hint"),
     [
-        ({"zero_shot": "nonsense"}, DataError, "no prompts called 'nonsense'"),
-        ({"zero_shot": "plain", "image_model": "tiny"}, StoreError, "its encoder reads no prompts"),
-        ({"prompts": "own.csv"}, TrainError, "nothing reads the prompts of own.csv"),
+        ({"zero_shot": "nonsense"}, DataError, "no prompts called 'nonsense'", "--prompts FILE"),
+        ({"zero_shot": "plain", "image_model": "tiny"}, StoreError, "its encoder reads no prompts", f"{NAME}@"),
+        ({"prompts": "own.csv"}, TrainError, "nothing reads the prompts of own.csv", "--zero-shot"),
     ],
 )
 def test_what_cannot_be_asked_is_refused_before_anything_is_trained(
-    root: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, str], error: type[Exception], says: str
+    root: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    options: dict[str, str],
+    error: type[CxrembError],
+    says: str,
+    hint: str,
 ) -> None:
     monkeypatch.setattr("cxremb.transfer.run.train_teams", lambda *_, **__: pytest.fail("it was trained"))
-    with pytest.raises(error, match=says):
+    with pytest.raises(error, match=says) as caught:
         external(root, **options)
+    assert hint in caught.value.hint

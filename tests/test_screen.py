@@ -51,6 +51,17 @@ def test_a_table_of_any_width_fits_and_loses_nothing(seed: int) -> None:
             assert all(word in words for word in cell.split())
 
 
+def test_a_second_table_lists_no_names_at_its_end_that_it_says_nothing_of() -> None:
+    wide = "9" * 30
+    rows = [["image", wide, wide, wide], ["between", wide, wide, ""], ["text", wide, wide, wide]]
+    controls = [["Controls:", "", "", ""], ["majority", wide, wide, ""]]
+    lines = [line.strip() for line, _ in drawn(Table(["arm", "a", "b", "c"], [*rows, *controls], lines=[3]), 80)]
+    second = lines[lines.index("") + 1 :]
+    assert lines.count("Controls:") == 1
+    assert [line.split()[0] for line in second if line[0] not in "─━"] == ["arm", "image", "between", "text"]
+    assert sum(line[0] in "─━" for line in second) == 1, "the line below the headings alone"
+
+
 def test_a_long_name_stands_above_its_figures() -> None:
     table = Table(["arm", "AUROC", "acc"], [["image", ".912 [.901, .922]", ".850"], [NAME, ".5 [.4, .6]", ".700"]])
     assert [line for line, _ in drawn(table, 60)] == [

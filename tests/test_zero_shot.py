@@ -24,6 +24,7 @@ from cxremb.ablation import ablate as ablate_arms
 from cxremb.api.check import check
 from cxremb.calibrated import calibration_report
 from cxremb.catalog import add_collection
+from cxremb.embedding.choose import tower_store, tower_stores
 from cxremb.embedding.start import run as embed
 from cxremb.encoders.base import What
 from cxremb.encoders.pretrained import PRETRAINED, seen_before
@@ -345,6 +346,26 @@ def test_what_is_missing_is_named_with_what_to_do(root: Path, tmp_path: Path, cx
         ablate(root, "zero-shot[prompts=bad]", prompts=bad)
     with pytest.raises(DataError, match=r"nowhere\.csv"):
         ablate(root, "zero-shot[prompts=bad]", prompts=tmp_path / "nowhere.csv")
+
+
+def test_random_towers_are_found_beside_other_encoders(tmp_path: Path) -> None:
+    """As `docs/zero_shot.md` says, they try the commands: a better encoder that reads no prompts does not hide them."""
+    small = add_collection(collection(tmp_path / "films", 60), tmp_path / "root").dataset
+    embed(small, What("tiny_towers"))
+    ids = small.images["image_id"].to_pylist()
+    (tmp_path / "ids.txt").write_text("\n".join(ids), encoding="utf-8")
+    np.save(tmp_path / "v.npy", np.random.default_rng(0).normal(size=(len(ids), 4)))
+    cxremb.import_store(tmp_path / "v.npy", ids=tmp_path / "ids.txt", encoder_name="mine", root=tmp_path / "root")
+    small = open_dataset(tmp_path / "root")
+    for usual in (None, "tiny_towers", "mine"):
+        assert tower_store(small, None, usual=usual).encoder == "tiny_towers"
+    embed(small, What("tiny_towers", scaled_jpeg=True))
+    older, newer = sorted(store.name for store in tower_stores(small))
+    assert tower_store(small, None, usual=older).name == older, "the one that --image-model names"
+    assert tower_store(small, newer, usual=older).name == newer, "an arm's own word goes before it"
+    with pytest.raises(StoreError, match="mine reads no prompts") as caught:
+        tower_store(small, "mine", usual=older)
+    assert older in caught.value.hint
 
 
 def test_without_towers_the_command_that_makes_them_is_told(tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ def wanted_by(dataset: Dataset, arm: Arm, base: Inputs, *, unit: str) -> ArmInpu
     unit = "study" if arm.pools_films else base.unit or unit
     inputs = replace(base, text=arm.text or base.text, views=views, unit=unit)
     if arm.is_zero_shot:
-        inputs = replace(inputs, image_model=tower_store(dataset, arm.get("encoder")).name)
+        inputs = replace(inputs, image_model=tower_store(dataset, arm.get("encoder"), usual=base.image_model).name)
     elif encoder := arm.get("encoder"):
         modality = open_store(dataset, encoder).modality
         if modality not in arm.blocks:

@@ -76,9 +76,15 @@ def show_concepts(found: "ConceptsOfDataset") -> None:
     ]
     if rows:
         show_table(Table(["concept", "label set", "labels", "1", "0", "missing"], rows, prose=[1, 2]))
-    say(f"{found.dataset}: {count_of(len(rows), 'concept')}, words of {found.vocabulary}; studies")
+    counted = "; 1, 0 and missing count studies" if rows else ""
+    say(f"{found.dataset}: {count_of(len(rows), 'concept')}, words of {found.vocabulary}{counted}")
     if found.without:
         say(f"{count_of(len(found.without), 'label')} without a concept: {name_list(found.without, SHOWN)}")
     for note in found.notes:
         say(note)
+    if not rows:
+        table = "a table of label_set, label, concept, relation (exact, broader or narrower) and source"
+        say(f"Say what its labels mean: {table}")
+        say_commands([here(f"data concepts --file TABLE.csv --dataset {found.dataset}")], "Keep: ")
+        return
     say_commands([here(f"sql \"select * from concepts where dataset = '{found.dataset}'\"")], "Ask: ")

@@ -105,7 +105,7 @@ def show_labels(name: str, about: Mapping[str, Any]) -> None:
     line(f"  {about['task']}, {labels}, {count_of(about['studies'], 'study')}, version {about['version']}")
     for key in ("means", "policy", "sql", "file", "readings", "concepts"):
         if about.get(key):
-            line(f"  {key:<8}{about[key]}")
+            line(f"  {key:<8}{about[key]}" if len(key) < 8 else f"  {key} {about[key]}")
     for row in about["most"]:
         known = f" of {row['ones'] + row['zeros']:>6,}" if about["task"] != "terms" else ""
         line(f"  {row['ones']:>6,}{known}  {row['label']}")

@@ -3,7 +3,7 @@
 import re
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from textwrap import wrap
 
 from rich.console import Console
@@ -113,7 +113,13 @@ def drawn(table: Table, columns: int) -> Iterator[tuple[str, str]]:
     many = fitting_columns(widths, columns)
     yield from drawn(with_columns(table, range(many)), columns)
     yield "", ""
-    yield from drawn(with_columns(table, [0, *range(many, len(widths))]), columns)
+    yield from drawn(without_last_blanks(with_columns(table, [0, *range(many, len(widths))])), columns)
+
+
+def without_last_blanks(table: Table) -> Table:
+    """The table less the rows at its end of which nothing but the name is said: the table above has their figures."""
+    last = max((number for number, row in enumerate(table.rows, 1) if any(row[1:])), default=0)
+    return replace(table, rows=table.rows[:last], lines=[line for line in table.lines if line < last])
 
 
 def natural(table: Table, place: int) -> int:

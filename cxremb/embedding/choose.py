@@ -1,7 +1,7 @@
 """Which store of a modality is read: the one that is named, else the newest; and what to type where there is none."""
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from cxremb.encoders.table import ENCODERS
@@ -63,7 +63,12 @@ def usual_stores(dataset: Dataset, modality: str) -> list[Store]:
 
     Of the built-in encoders, whose vectors mean nothing, only where there is no other.
     """
-    found = [store for store in encoded_stores(dataset, modality) if store.xxxx == KEEP]
+    return meaningful(store for store in encoded_stores(dataset, modality) if store.xxxx == KEEP)
+
+
+def meaningful(stores: Iterable[Store]) -> list[Store]:
+    """Those of encoders that are not built in; all, where there is no other."""
+    found = list(stores)
     return [store for store in found if store.encoder not in BUILT_IN] or found
 
 
@@ -99,19 +104,32 @@ def has_store(dataset: Dataset, modality: str, model: str | None = None) -> bool
     return model is not None or bool(usual_stores(dataset, modality))
 
 
-def tower_store(dataset: Dataset, model: str | None) -> Store:
-    """The store whose films prompts can be held against: the one that is named, else the newest.
+def tower_store(dataset: Dataset, model: str | None, *, usual: str | None = None) -> Store:
+    """The store whose films prompts can be held against: the one that is named, else `usual` if it reads prompts, else
+    the newest that does.
 
     Raises `StoreError` with the command that makes one.
     """
-    if model is not None and has_two_towers((named := named_store(dataset, model)).manifest.recipe):
-        return named
-    there = [store for store in usual_stores(dataset, "image") if has_two_towers(store.manifest.recipe)]
-    if model is None and there:
+    for name in filter(None, (model, usual)):
+        if has_two_towers((named := named_store(dataset, name)).manifest.recipe):
+            return named
+        if name == model:
+            raise no_prompts(dataset, f"{model} reads no prompts")
+    if there := tower_stores(dataset):
         return there[0]
-    what = f"{model} reads no prompts" if model else f"{dataset.name} has no store of an encoder that reads prompts"
-    known = f"name one that does: {name_list(store.name for store in there)}" if there else ""
-    raise StoreError(what, hint=known or "make one: `cxremb embed --model medsiglip`, or another with two towers")
+    raise no_prompts(dataset, f"{dataset.name} has no store of an encoder that reads prompts")
+
+
+def tower_stores(dataset: Dataset) -> list[Store]:
+    """Those of encoders that read prompts, newest first; of the built-in one only where there is no other."""
+    return meaningful(store for store in encoded_stores(dataset, "image") if has_two_towers(store.manifest.recipe))
+
+
+def no_prompts(dataset: Dataset, what: str) -> StoreError:
+    """The error that says which stores can be asked."""
+    names = name_list(store.name for store in tower_stores(dataset))
+    made = "make one: `cxremb embed --model medsiglip`, or another with two towers"
+    return StoreError(what, hint=f"name one that does: {names}" if names else made)
 
 
 def edited_store(dataset: Dataset, model: str | None, xxxx: str) -> Store:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from cxremb.errors import DataError, StoreError, count_of, did_you_mean, name_list
+from cxremb.errors import DataError, StoreError, did_you_mean, name_list
 from cxremb.store.dataset import Dataset
 from cxremb.store.expected import CONTROL, FOREIGN, refuse_links
 from cxremb.store.files import replace_text, unwritable
@@ -38,11 +38,11 @@ class Meaning:
 
 @dataclass(frozen=True)
 class StoredMeanings:
-    """What became of a user's table: how many rows count for the data set, and for labels that it does not have."""
+    """What became of a user's table: how many rows count, and the labels, each `label set: label`, that it has not."""
 
     path: Path
     matched: int
-    others: int
+    others: tuple[str, ...]
 
 
 @cache
@@ -123,16 +123,19 @@ def store_meanings(dataset: Dataset, path: Path) -> StoredMeanings:
     known = {(row.label_set, row.label) for row in matched(dataset, rows)}
     if not known:
         names = [f"{label_set}: {label}" for label_set, label in labels_of(dataset)]
+        given = [f"{row.label_set}: {row.label}" for row in rows]
+        near = did_you_mean(given[0], names) if given else ""
         raise DataError(
-            f"{path}: none of its {count_of(len(rows), 'row')} is of a label of {dataset.name}",
-            hint=f"labels are matched whole; it has {name_list(names, 10) or 'none'}",
+            f"{path}: names no label of {dataset.name}; it names {name_list(given, 10) or 'nothing'}",
+            hint=f"{near}labels are matched whole; {dataset.name} has {name_list(names, 10) or 'none'}",
         )
     try:
         stored = replace_text(dataset.paths.concepts, as_csv(rows))
     except OSError as error:
         raise unwritable(dataset.paths.concepts, error) from error
-    own = sum((row.label_set, row.label) in known for row in rows)
-    return StoredMeanings(stored, own, len(rows) - own)
+    own = [row for row in rows if (row.label_set, row.label) in known]
+    others = dict.fromkeys(f"{row.label_set}: {row.label}" for row in rows if row not in own)
+    return StoredMeanings(stored, len(own), tuple(others))
 
 
 def as_csv(rows: Sequence[Meaning]) -> str:

@@ -118,6 +118,11 @@ def gather(root: Path, plan: TransferPlan) -> Together:
     blocks = find_head(plan.head).blocks
     stores, notes = same_stores(chosen, blocks, plan, must=bool(named))
     chosen = {name: one for name, one in chosen.items() if name in stores}
+    if len(chosen) < 2:
+        raise StoreError(
+            f"{root}: no two collections have a store of one key; it is there of {name_list(chosen) or 'none'}",
+            hint="; ".join(notes),
+        )
     concepts = concepts_of(chosen, plan, sets)
     collected = []
     for name, dataset in chosen.items():
@@ -132,7 +137,7 @@ def gather(root: Path, plan: TransferPlan) -> Together:
     if len(collected) < 2:
         raise DataError(
             f"fewer than two collections have {name_list(concepts)}",
-            hint="see what each has: `cxremb data concepts`",
+            hint="see what each has: `cxremb data concepts NAME`",
         )
     return Together(tuple(concepts), tuple(collected), joined_labels(collected, concepts), tuple(notes))
 

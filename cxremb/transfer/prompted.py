@@ -5,10 +5,12 @@ from dataclasses import replace
 
 import numpy as np
 
+from cxremb.embedding.choose import no_prompts
 from cxremb.errors import DataError, TrainError
 from cxremb.evaluation.arrays import MULTILABEL, Reals
 from cxremb.labels import Labels
 from cxremb.predictions import Predictions
+from cxremb.store.prompts import has_two_towers
 from cxremb.store.reader import open_store
 from cxremb.training.heads import find_head
 from cxremb.transfer.figures import AUROC, MACRO, ZERO_SHOT, ExternalFigure, of_interval
@@ -41,9 +43,15 @@ def asked_of(task: Task, together: Together, plan: TransferPlan) -> list[Prompt]
 
 
 def scores_of_rows(task: Task, together: Together, prompts: Sequence[Prompt], *, plan: TransferPlan) -> Reals:
-    """(rows, concepts) of the tested rows that say anything of the concepts. Raises as `ask`."""
+    """(rows, concepts) of the tested rows that say anything of the concepts.
+
+    Raises as `ask`, and
+    `StoreError` for a store whose encoder reads no prompts, naming those that can be asked.
+    """
     b = together.named(task.tested)
     store = open_store(b.dataset, b.features.stores["image"].partition(" ")[0])
+    if not has_two_towers(store.manifest.recipe):
+        raise no_prompts(b.dataset, f"{store.name}: its encoder reads no prompts")
     vectors = ask(b.dataset, store, prompts, name=plan.zero_shot, label_set=plan.vocabulary).astype(np.float64)
     known = ~np.isnan(together.y[task.rows][:, list(task.concepts)]).all(axis=1)
     rows = task.rows[known] - together.starts[task.tested]

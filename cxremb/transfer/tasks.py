@@ -21,6 +21,7 @@ from cxremb.transfer.record import Task
 from cxremb.types import Progress
 
 RowNumbers = NDArray[np.int64]
+EACH = "`cxremb data concepts NAME`"
 
 
 def tasks_of(
@@ -43,7 +44,9 @@ def tasks_of(
     tasks.sort(key=lambda task: [one.name for one in together.collected].index(task.group[0]))
     if all(task.reason for task in tasks):
         why = "; ".join(dict.fromkeys(f"{task.title} → {task.tested}: {task.reason}" for task in tasks))
-        raise DataError(f"no pair can be judged: {why}", hint="see what each has: `cxremb data concepts`")
+        spent = any(len(task.cases) and not len(task.rows) for task in tasks)
+        hint = f"recalibrate on fewer than {plan.recalibrate} patients" if spent else "see what each has: " + EACH
+        raise DataError(f"no pair can be judged: {why}", hint=hint)
     return tasks, [*notes, *not_beside(together, tasks, plan), *in_no_part(together, tasks, plan), *same_ids(together)]
 
 

@@ -116,7 +116,7 @@ def prompts_of(labels: Labels, name: str, rows: Sequence[PromptRow]) -> list[Pro
     if unknown := [one for one in wanted if one not in known]:
         raise DataError(
             f"no prompts called {unknown[0]!r}; there is {name_list(known)}",
-            hint=f"{did_you_mean(unknown[0], known)}name one of them, or give your own: `cxremb ablate --prompts FILE`",
+            hint=f"{did_you_mean(unknown[0], known)}name one of them, or give your own: --prompts FILE",
         )
     found: dict[Prompt, None] = {}
     for label in labels.names:
