@@ -18,7 +18,7 @@ from sklearn.metrics import log_loss, recall_score, roc_curve
 from written import write_dataset
 
 from cxremb.calibrated import AS_IS, CALIBRATED, calibration_report, store_reliability
-from cxremb.cli.calibration_view import temperature_in_words
+from cxremb.cli.calibration_view import chance_in_words, temperature_in_words
 from cxremb.cli.evaluate import show_thresholds
 from cxremb.errors import DataError, QueryError
 from cxremb.evaluation.threshold import choose_threshold
@@ -248,6 +248,23 @@ def test_probabilities_that_no_temperature_mends_say_why(at):
     assert temperature_in_words(perfect)[0].startswith("no temperature: the validation rows are all answered rightly")
     assert perfect.labels[0].after is None
     assert set(perfect.reliability["probability"].to_pylist()) == {AS_IS}
+
+
+def test_folds_cancel_in_the_mean_only_where_they_are_of_either_sign(tmp_path):
+    at = desk(plant(tmp_path, Planted(studies=300, kinds=1.0)), "normal_abnormal")
+    y = at.features.y[:, 0]
+    says = {}
+    for name, prob in (("low", np.where(y == 1, 0.5, 0.1)), ("even", np.full(len(y), y.mean()))):
+        report = calibration_report(made_run(at, noisy_by(prob), name))
+        least, most = report.labels[0].agreement.folds_in_the_large
+        (says[name],) = [line for line in chance_in_words(report) if "single folds" in line]
+        assert (least < 0 < most) is says[name].endswith("; they cancel in the mean"), (least, most)
+    assert [line.endswith("mean") for line in says.values()] == [False, True]
+
+
+def noisy_by(prob):
+    """The probabilities, each a little off, so that they rank."""
+    return prob + np.linspace(-0.01, 0.01, len(prob))
 
 
 def test_several_labels_share_a_temperature_and_have_thresholds_each(tmp_path):

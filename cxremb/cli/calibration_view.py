@@ -108,7 +108,8 @@ def chance_in_words(report: "CalibrationReport") -> list[str]:
     alone = len(report.labels) == 1
     notes = []
     if alone and (folds := report.labels[0].agreement.folds_in_the_large):
-        notes.append(f"in the large, of single folds: {between(folds, ' to ')}; they cancel in the mean")
+        cancel = "; they cancel in the mean" if min(folds) < 0 < max(folds) else ""
+        notes.append(f"in the large as it is, of single folds: {between(folds, ' to ')}{cancel}")
     within = [one.label for one in report.labels if (one.before["ece"] or 0.0) <= one.agreement.ece_by_chance_95]
     if within:
         names = "" if alone else f" of {', '.join(within)}"
