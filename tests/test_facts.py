@@ -77,10 +77,10 @@ def test_columns_of_which_nothing_is_kept_are_counted_once(tmp_path: Path, studi
 
 def test_columns_of_bytes_are_counted_unless_they_are_asked_for(tmp_path: Path) -> None:
     path = tmp_path / "t.parquet"
-    columns = {"study_id": ["1", "2"], "picture": [b"a", b"b"], "about": [{"x": 1}, {"x": 2}], "kv": ["70", "80"]}
+    columns = {"study_id": ["1", "2"], "blob": [b"a", b"b"], "about": [{"x": 1}, {"x": 2}], "kv": ["70", "80"]}
     pq.write_table(pa.table(columns), path)
-    assert unkept(tmp_path, path) == [(2, ("about", "picture"))]
-    assert unkept(tmp_path / "asked", path, columns={"scanner": "picture"}, texts=("about",)) == []
+    assert unkept(tmp_path, path) == [(2, ("about", "blob"))]
+    assert unkept(tmp_path / "asked", path, columns={"scanner": "blob"}, texts=("about",)) == []
 
 
 def test_facts_of_images_where_a_study_has_several(tmp_path: Path) -> None:

@@ -19,10 +19,12 @@ from cxremb.store.dataset import Dataset, open_dataset
 from cxremb.store.layout import table_file
 from cxremb.store.reader import open_store
 
+STUDIES = 40  # enough for five folds
+
 
 @pytest.fixture
 def data(tmp_path: Path) -> Dataset:
-    found = add_collection(collection(tmp_path / "films", n=12), tmp_path / "root").dataset
+    found = add_collection(collection(tmp_path / "films", n=STUDIES), tmp_path / "root").dataset
     run(found, What("tiny"), Machine(workers=1))
     return found
 
@@ -42,10 +44,10 @@ def replaced(data: Dataset, name: str, write: Any) -> Path:
 TABLES = {
     "no Parquet": lambda path: path.write_bytes(b"PAR1"),
     "numbers for paths": lambda path: pq.write_table(
-        pq.read_table(path).set_column(4, "path", pa.array([[1]] * 24)), path
+        pq.read_table(path).set_column(4, "path", pa.array([[1]] * 2 * STUDIES)), path
     ),
     "texts for sizes": lambda path: pq.write_table(
-        pq.read_table(path).set_column(6, "width", pa.array(["wide"] * 24)), path
+        pq.read_table(path).set_column(6, "width", pa.array(["wide"] * 2 * STUDIES)), path
     ),
 }
 

@@ -99,7 +99,7 @@ def listed(markdown: str) -> list[list[list[str]]]:
 
 
 @pytest.mark.parametrize(
-    ("words", "count"), [(("evaluate", "A"), 3), (("evaluate", "A", "--by", "view"), 1), (("compare", "A", "B"), 1)]
+    ("words", "count"), [(("evaluate", "A"), 3), (("evaluate", "A", "--by", "view"), 2), (("compare", "A", "B"), 1)]
 )
 def test_evaluate_and_compare_print_every_format(cxremb, runs, words, count) -> None:
     names = {"A": runs[0].run_id, "B": runs[1].run_id}

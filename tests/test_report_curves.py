@@ -13,7 +13,7 @@ from cxremb.predictions import Predictions
 from cxremb.reporting import curves
 from cxremb.reporting.canvas import Drawing, page_svg
 from cxremb.reporting.curves import GRID, POINTS, RESAMPLES
-from cxremb.reporting.epochs import by_epoch, without_share
+from cxremb.reporting.epochs import by_epoch, without_axis
 from cxremb.reporting.forests import Bar, estimate, forest
 from cxremb.store.layout import HISTORY
 
@@ -181,9 +181,10 @@ def test_epochs_end_where_the_first_model_stops() -> None:
 
 
 def test_arms_on_shares_are_one_line() -> None:
-    assert without_share("fusion[train-fraction=0.25]") == "fusion"
-    assert without_share("fusion[head=late,train-fraction=0.25]") == "fusion[head=late]"
-    assert without_share("image") == "image"
+    assert without_axis("fusion[train-fraction=0.25]", "train-fraction") == "fusion"
+    assert without_axis("fusion[head=late,train-fraction=0.25]", "train-fraction") == "fusion[head=late]"
+    assert without_axis("image", "train-fraction") == "image"
+    assert without_axis("image[encoder=lite0,shots=16]", "shots") == "image[encoder=lite0]"
 
 
 def test_a_page_does_not_grow_with_the_rows() -> None:
