@@ -486,6 +486,21 @@ def test_ids_that_two_collections_have_are_of_two_people(planted: Path, matrix: 
     assert figure(matrix, "a", "b", "patients", "Pneumonia").value == 400
 
 
+def test_films_without_a_vector_or_a_label_are_counted(tmp_path: Path) -> None:
+    plant_site(tmp_path, Site("a", {"Edema": (0, 2.0)}, n=200))
+    b = plant_site(tmp_path, Site("b", {"Edema": (0, 2.0)}, n=200, missing={"Edema": 0.1}))
+    ids, vectors = open_store(b, "efficientnet_b1").vectors()
+    shutil.rmtree(b.paths.embeddings)
+    write_store(b, "efficientnet_b1", "image", ids[:170], vectors[:170], tag="one")
+    found = external(root=tmp_path, train_on="a", test_on="b", **QUICK)
+    said = set(b.labels["study_id"].to_pylist())
+    unsaid = 200 - len(said)
+    rows = sum(film.partition("-")[0] in said for film in ids[:170])
+    assert figure(found, "a", "b", "rows").value == rows
+    assert f"Left out of b: {unsaid} no label, {200 - unsaid - rows} no image embedding" in found.caption
+    assert not any(line.startswith("Left out of a") for line in found.caption)
+
+
 def test_rows_that_no_split_lists_are_counted(tmp_path: Path) -> None:
     """A split is made of the studies of one label set, and the concepts of `a` are of two."""
     a = plant_site(tmp_path, Site("a", TWO, n=200, label_set="one"))

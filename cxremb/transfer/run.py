@@ -173,5 +173,14 @@ def summary(
         recalibrated_on=plan.recalibrate,
         zero_shot=plan.zero_shot,
         seconds=seconds,
-        notes=tuple(dict.fromkeys((*together.notes, *notes))),
+        notes=tuple(dict.fromkeys((*not_read(together), *together.notes, *notes))),
     )  # fmt: skip
+
+
+def not_read(together: Together) -> list[str]:
+    """Which films or studies of each collection are no row, and why."""
+    return [
+        f"Left out of {one.name}: {', '.join(f'{n:,} {why}' for why, n in one.features.left_out.items())}"
+        for one in together.collected
+        if one.features.left_out
+    ]
