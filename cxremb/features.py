@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from cxremb.embedding.choose import check_text, choose_stores
+from cxremb.embedding.choose import NOT_FRONTAL, check_text, choose_stores, no_rows
 from cxremb.embedding.trained_on import TuningPatients, store_trained_on
 from cxremb.errors import DataError
 from cxremb.labels import Labels, read_labels
@@ -180,17 +180,13 @@ def load_features(
     y = label_rows(labels, study_ids)
     missing: dict[str, Flags] = {"no label": np.asarray(np.isnan(y).all(axis=1))}
     if unit == "image" and inputs.views == "frontal":
-        missing["not a frontal film"] = ~is_frontal(table)
+        missing[NOT_FRONTAL] = ~is_frontal(table)
     found = {modality: find_vectors(dataset, store, inputs, table=table) for modality, store in stores.items()}
     texts = text_contents(dataset.reports, inputs.text) if "text" in modalities else {}
     missing |= vectors_missing(found, inputs)
     kept, left_out = rows_kept(missing)
     if not kept.any():
-        reasons = ", ".join(f"{count} {reason}" for reason, count in left_out.items())
-        raise DataError(
-            f"{dataset.name}: no {unit} has a label and every vector asked for ({reasons or 'it is empty'})",
-            hint='see what is there: `cxremb sql "select store, section, count(*) from embeddings group by all"`',
-        )
+        raise no_rows(dataset, unit, left_out)
     return Features(
         unit=unit,
         item_ids=as_text(table["image_id"])[kept] if unit == "image" else study_ids[kept],

@@ -304,3 +304,11 @@ def test_who_was_seen_is_known_by_the_name_of_now_too(dataset):
     seen = load_features(rewritten(dataset, studies=pa.Table.from_pylist(studies, STUDIES)), BOTH).seen["image"]
     assert seen.patients == {"p00001", "p00002", "p00003", "p00007", "p00008"}
     assert seen.epoch_only == {"p00002", "p00008"}
+
+
+def test_where_no_film_is_frontal_the_hint_asks_for_views(dataset):
+    views = pa.array([None] * dataset.images.num_rows, pa.string())
+    images = dataset.images.set_column(dataset.images.schema.get_field_index("view"), "view", views)
+    with pytest.raises(DataError, match=rf"\({images.num_rows} not a frontal film\)") as error:
+        load_features(rewritten(dataset, images=images), BOTH, Inputs(views="frontal"))
+    assert "select view, view_raw, count(*) from images" in error.value.hint

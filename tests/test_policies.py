@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from planted import write_store
+from planted import Planted, plant, write_store
 
 from cxremb.ablation import ablate
 from cxremb.ablation.run import jobs_of
@@ -152,6 +152,10 @@ def test_what_has_no_policy_says_so(dataset: Dataset, tmp_path: Path, cxremb) ->
     with pytest.raises(DataError, match="odd is not made of readings") as told:
         ablate(reopened(dataset), ARMS, Inputs("odd"))
     assert "--label-set found" in told.value.hint
+    none = plant(tmp_path / "none", Planted(studies=60, image=1.0))
+    with pytest.raises(DataError, match="is not made of readings") as told:
+        ablate(none, ["image[label=uncertain-one]"], trial=ALONE)
+    assert "`cxremb data label NAME --file FILE`" in told.value.hint
     shown = cxremb("ablate", "--arms", ARMS[0], "--alone", "--label-set", "found", *root)
     assert shown.code == 0, shown.err
     assert "text[label=uncertain-one]" in shown.out.replace("\n", "")

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from cxremb.encoders.table import ENCODERS
 from cxremb.encoders.weights import BUILT_IN, suggested
-from cxremb.errors import StoreError, name_list
+from cxremb.errors import DataError, StoreError, name_list
 from cxremb.store.dataset import Dataset
 from cxremb.store.manifest import Recipe
 from cxremb.store.prompts import has_two_towers
@@ -14,6 +14,7 @@ from cxremb.store.reader import Store, list_stores, open_store
 from cxremb.store.texts import KEEP, MARKS, as_written, section_roles, text_parts
 
 IMPORT_AGAIN = "encode the new films where the others were, and import them: `cxremb store import FILE`"
+NOT_FRONTAL = "not a frontal film"  # why a film is left out
 WORDS = {"image": "films on this machine", "text": "report texts"}
 WITHOUT = {  # what to type on a data set that lacks a modality
     "image": "`cxremb train text` or `cxremb ablate --text-only`",
@@ -89,6 +90,18 @@ def no_store(dataset: Dataset, modality: str) -> StoreError:
     return StoreError(
         f"{dataset.name} has no store of texts as they are written; it has {', '.join(one.title for one in edited)}",
         hint=as_written_hint(edited[0]),
+    )
+
+
+def no_rows(dataset: Dataset, unit: str, left_out: Mapping[str, int]) -> DataError:
+    """The error where nothing is left to train on. left_out: why -> how many."""
+    reasons = ", ".join(f"{count} {reason}" for reason, count in left_out.items())
+    query = "select store, section, count(*) from embeddings group by all"
+    if NOT_FRONTAL in left_out:
+        query = "select view, view_raw, count(*) from images group by all"
+    return DataError(
+        f"{dataset.name}: no {unit} has a label and every vector asked for ({reasons or 'it is empty'})",
+        hint=f'see what is there: `cxremb sql "{query}"`',
     )
 
 
