@@ -534,6 +534,11 @@ def test_a_study_counts_once_where_that_is_asked(planted: Path) -> None:
     assert studies.of_rows.startswith("One row per study: a 400 of 400 patients")
     (alone, mean) = (ends(figure(one, "b", "a", "auroc"))[1] for one in (films, studies))
     assert mean > alone + 0.02, "two films of one study say more than one"
+    text = (Path(__file__).parent.parent / "stores" / "queries" / "external.sql").read_text(encoding="utf-8")
+    rows = [row for row in query(planted, text).to_pylist() if (row["trained_on"], row["tested_on"]) == ("b", "a")]
+    both = {row["arm"]: row["auroc"] for row in rows if row["concept"] == "Edema"}
+    assert both["linear-image trained on b, a study counts once"] == pytest.approx(mean)
+    assert both["linear-image trained on b"] < mean - 0.02
 
 
 def test_the_command_shows_the_matrix_and_the_pairs(planted: Path, matrix: External) -> None:

@@ -127,7 +127,7 @@ SELECT * EXCLUDE (first_pooling), (dataset, store) IN (
 # What `cxremb external` judged: figures of models that were trained on other data sets than they are tested on.
 EXTERNAL = """
 CREATE VIEW external AS
-SELECT runs.dataset, trained_on, run_id, runs.stores, label AS concept, metric, value, low, high, created
+SELECT runs.dataset, trained_on, arm, run_id, runs.stores, label AS concept, metric, value, low, high, created
 FROM runs JOIN metrics USING (run_id) WHERE trained_on IS NOT NULL AND part = 'external'
 """
 

@@ -162,7 +162,7 @@ def record_of(
         key=key,
         dataset=b.name,
         head=plan.head,
-        arm=f"{plan.head} trained on {task.title}",
+        arm=arm_of(task, plan),
         spec={
             EXTERNAL: task.title,
             "head": asdict(head),
@@ -210,6 +210,16 @@ def record_of(
         dataset_citation=str(b.dataset.descriptor.get("citation") or ""),
         trained_on=task.title,
     )
+
+
+def arm_of(task: Task, plan: TransferPlan) -> str:
+    """Who judges, and how where that is not the usual way: figures of two such names are of two questions."""
+    ways = [
+        *(["a study counts once"] if plan.unit == "study" else []),
+        *([f"aimed at a sensitivity of {plan.sensitivity:g}"] if plan.sensitivity is not None else []),
+        *([f"less {plan.recalibrate} patients to recalibrate on"] if plan.recalibrate else []),
+    ]
+    return ", ".join([f"{plan.head} trained on {task.title}", *ways])
 
 
 def caveats_of(task: Task, together: Together, head: HeadSpec) -> tuple[str, ...]:
