@@ -71,7 +71,8 @@ def column_of(dataset: Dataset, found: Predictions, expression: str) -> NDArray[
     try:
         table = query(dataset.paths.root, question)
     except QueryError as error:
-        raise condition_error(error, what_there_is(dataset, found.unit, expression)) from error
+        known = [*COLUMNS[found.unit], *dataset.facts["name"].unique().to_pylist()]
+        raise condition_error(error, what_there_is(dataset, found.unit, expression), known) from error
     values = dict(zip(table["item"].to_pylist(), table["stratum"].to_pylist(), strict=True))
     items = found.items.tolist()
     if len(values) < table.num_rows or not values.keys() >= set(items):

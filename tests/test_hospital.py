@@ -98,4 +98,5 @@ def test_from_a_hospital_export_to_figures_by_sex(tmp_path: Path, cxremb: Any, m
     wrong = cxremb("evaluate", run[0], "--by", "sexx")
     assert wrong.code == 1
     assert "its table has " in " ".join(wrong.err.split())
+    assert "did you mean sex?" in wrong.err
     assert "sex" in wrong.err.split("its table has")[1]

@@ -196,6 +196,8 @@ def test_nothing_makes_more_of_them_and_everything_says_so(tmp_path: Path, cxrem
     assert [note for note in run.caveats if note.startswith("imported vectors: ")]
     with pytest.raises(CxrembError, match="was imported"):
         library.predict([save_film(tmp_path / "new.png", 999)], run=run.run_id, root=root)
+    with pytest.raises(CxrembError, match="was imported"):  # also where it is the only one
+        library.predict([save_film(tmp_path / "new.png", 999)], root=root)
     page = library.report(root=root, output=tmp_path / "report.html")
     assert "imported vectors: what made them" in page.read_text(encoding="utf-8")
     save_film(tmp_path / "films" / "3_Frontal.png", 77)  # a film that is another by now
@@ -255,6 +257,19 @@ def test_arrays_that_cannot_be_taken_in(small: Dataset, tmp_path: Path) -> None:
         library.import_store(tmp_path / "v.txt", **options(small))
     with pytest.raises(StoreError, match="cannot be read"):
         library.import_store(tmp_path / "gone.parquet", **options(small))
+
+
+def test_new_films_are_judged_by_a_run_whose_vectors_can_be_made(tmp_path: Path) -> None:
+    small = add_collection(collection(tmp_path / "films", 60), tmp_path / "root").dataset
+    root = small.paths.root
+    library.embed("tiny", root=root)
+    here = {"label_set": "normal_abnormal", "root": root}
+    mine = library.train("image", image_model="tiny", **here)
+    file = parquet(tmp_path / "v.parquet", ids_of(small), vectors(len(ids_of(small))))
+    library.import_store(file, encoder_name="theirs", root=root)
+    library.train("image", image_model="theirs", **here)
+    found = library.predict([save_film(tmp_path / "new.png", 999)], root=root)
+    assert found.run_id == mine.run_id, "the newest run has vectors that nothing here can make"
 
 
 def test_a_head_of_one_collection_is_tested_on_another_by_imported_vectors(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from cxremb.caveats import IMPORTED
 from cxremb.embedding.fresh import LoadedEncoders
 from cxremb.errors import StoreError, TrainError
 from cxremb.inference.language import words_of
@@ -42,7 +43,8 @@ def newest_run(datasets: Sequence[Dataset], given: Set[str]) -> tuple[Run, str]:
 
     given: image, text or both. Controls, networks from pixels, and arms of an ablation that learned from a share of the
     patients or were tested without a modality are never it. Where it is of one fold, and a run of several is its like,
-    it is that one. Raises `TrainError` with the command that trains one.
+    it is that one. One on imported vectors is it only where no other fits: nothing here encodes new films as they were.
+    Raises `TrainError` with the command that trains one.
     """
     runs = [run for run in list_runs(*datasets) if is_plain(run)]
     words = " and ".join(WORDS[one] for one in sorted(given))
@@ -51,9 +53,11 @@ def newest_run(datasets: Sequence[Dataset], given: Set[str]) -> tuple[Run, str]:
         (f"the newest run that reads {words} and can do without more", lambda run: can_do_with(run, given)),
         (f"no run reads {words}: the newest that reads a part of it", lambda run: blocks_of(run) < given),
     )
-    for why, fits in ways:
-        if found := next(filter(fits, runs), None):
-            return on_all_folds(found, runs, why)
+    able = [run for run in runs if IMPORTED not in run.caveats]
+    for some in (able, runs):
+        for why, fits in ways:
+            if found := next(filter(fits, some), None):
+                return on_all_folds(found, some, why)
     head = HEADS[tuple(sorted(given))]
     where = ", ".join(one.name for one in datasets)
     raise TrainError(f"{where}: no run reads {words} alone", hint=f"train one: `cxremb train {head}`")

@@ -1,12 +1,14 @@
 """A condition on one row that somebody wrote in SQL: whether it is one, and what to say of one that is wrong."""
 
+import re
 from collections.abc import Iterable
 
 import duckdb
 
-from cxremb.errors import QueryError
+from cxremb.errors import QueryError, did_you_mean
 
 FORBIDDEN = "Permission Error"  # how DuckDB begins where a file may not be read
+UNKNOWN = re.compile(r'Referenced column "([^"]+)" not found')
 GUESSES = "\nCandidate "  # columns that DuckDB thinks were meant: of our query, not of a row
 
 
@@ -26,10 +28,15 @@ def refuse_no_condition(text: str, hint: str) -> None:
                 raise QueryError(f"{text!r}: a comment or a text in it has no end", hint=hint) from error
 
 
-def condition_error(error: QueryError, hint: str) -> QueryError:
-    """An error of DuckDB in words of the condition. A file that may not be read keeps the hint of `cxremb sql`."""
+def condition_error(error: QueryError, hint: str, columns: Iterable[str] = ()) -> QueryError:
+    """An error of DuckDB in words of the condition. A file that may not be read keeps the hint of `cxremb sql`.
+
+    columns: of a row, of which one may be meant.
+    """
     said = str(error).partition(GUESSES)[0]
-    return QueryError(said, hint=error.hint if said.startswith(FORBIDDEN) else hint)
+    unknown = UNKNOWN.search(said)
+    near = did_you_mean(unknown[1], columns) if unknown else ""
+    return QueryError(said, hint=error.hint if said.startswith(FORBIDDEN) else near + hint)
 
 
 def what_a_row_has(example: str, columns: Iterable[str], facts: Iterable[str]) -> str:
