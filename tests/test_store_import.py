@@ -23,6 +23,7 @@ from cxremb.store.concepts import store_meanings
 from cxremb.store.dataset import Dataset, open_dataset
 from cxremb.store.reader import open_store
 from cxremb.store.sql import query
+from cxremb.training.runs import open_run
 
 H5PY = importlib.util.find_spec("h5py") is not None
 
@@ -259,7 +260,9 @@ def test_arrays_that_cannot_be_taken_in(small: Dataset, tmp_path: Path) -> None:
         library.import_store(tmp_path / "gone.parquet", **options(small))
 
 
-def test_new_films_are_judged_by_a_run_whose_vectors_can_be_made(tmp_path: Path) -> None:
+def test_new_films_are_judged_by_a_run_whose_vectors_can_be_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     small = add_collection(collection(tmp_path / "films", 60), tmp_path / "root").dataset
     root = small.paths.root
     library.embed("tiny", root=root)
@@ -267,7 +270,9 @@ def test_new_films_are_judged_by_a_run_whose_vectors_can_be_made(tmp_path: Path)
     mine = library.train("image", image_model="tiny", **here)
     file = parquet(tmp_path / "v.parquet", ids_of(small), vectors(len(ids_of(small))))
     library.import_store(file, encoder_name="theirs", root=root)
-    library.train("image", image_model="theirs", **here)
+    theirs = library.train("image", image_model="theirs", **here)
+    runs = [open_run(one.run_id, small) for one in (theirs, mine)]  # ids tell seconds: these may be of the same one
+    monkeypatch.setattr("cxremb.inference.choice.list_runs", lambda *_: runs)
     found = library.predict([save_film(tmp_path / "new.png", 999)], root=root)
     assert found.run_id == mine.run_id, "the newest run has vectors that nothing here can make"
 
