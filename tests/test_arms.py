@@ -65,6 +65,7 @@ def test_arms_are_read(words, expected):
     ("word", "says", "hint"),
     [
         ("sound", "no arm called 'sound'", "image, text, fusion, indication"),
+        ("fusoin", "no arm called 'fusoin'", "did you mean fusion?"),
         ("image+sound", "no text called 'sound'", "pre-read"),
         ("fusion[loudness=3]", "no 'loudness'", "train-fraction="),
         ("fusion[head=deep]", "head=deep", "mlp or linear or gated"),

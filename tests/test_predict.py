@@ -333,6 +333,18 @@ def test_what_is_unusual_is_beyond_all_but_5_percent_of_the_films_of_other_patie
     assert [row.similarity for row in film.neighbours] == pytest.approx(cosines, abs=2e-6)
 
 
+def test_the_nearest_have_the_labels_that_the_run_was_trained_on(tmp_path: Path) -> None:
+    dataset = plant(tmp_path / "stores", Planted(studies=150, image=1.5, kinds=1.5), modalities=("image",))
+    run = package.train("image", label_set="kind", root=tmp_path / "stores")
+    film = dataset.images["image_id"].to_pylist()[0]
+    judged = package.predict([film], run=run.run_id, neighbours=4, root=tmp_path / "stores")
+    known = {row["study_id"]: row["label"] for row in dataset.labels.to_pylist()
+             if row["label_set"] == "kind" and row["value"] == 1}  # fmt: skip
+    near = judged.studies[0].films[0].neighbours
+    assert len(near) == 4
+    assert [row.labels for row in near] == [known[row.study_id] for row in near]
+
+
 def test_a_film_that_is_like_none_is_unusual(tmp_path: Path) -> None:
     """All vectors point one way but for three films, which point the other."""
     dataset = plant(tmp_path / "stores", Planted(studies=150), modalities=())

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 
-from cxremb.errors import TrainError
+from cxremb.errors import TrainError, did_you_mean
 from cxremb.store.readings import UNCERTAIN
 from cxremb.store.texts import KEEP, MARKS, WAYS
 from cxremb.training.heads import HeadSpec, find_head
@@ -181,10 +181,10 @@ def read_base(base: str, texts: Sequence[str]) -> tuple[str, str | None, str | N
         return "text", base, None
     if base.startswith("image+"):
         return "fusion", base.removeprefix("image+"), None
-    known = ", ".join((*HEADS_OF, *texts, "image+TEXT", WITH_PRIOR, ZERO_SHOT))
-    raise TrainError(
-        f"no arm called {base!r}", hint=f"choose among {known}; change one in brackets with {axes_in_words()}"
-    )
+    known = (*HEADS_OF, *texts, "image+TEXT", WITH_PRIOR, ZERO_SHOT)
+    near = did_you_mean(base, known)
+    hint = f"{near}choose among {', '.join(known)}; change one in brackets with {axes_in_words()}"
+    raise TrainError(f"no arm called {base!r}", hint=hint)
 
 
 def refuse_value(axis: str, value: str) -> None:

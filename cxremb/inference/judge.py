@@ -209,7 +209,7 @@ def nearest_cases(model: Model, space: Space, near: Near, *, block: str, count: 
     items = [space.matrix.ids[row].as_py() for row in near.rows[order].tolist()]
     cosines = [round(value, 6) for value in best[order].tolist()]
     found = [(cosine, True, model.dataset, item) for cosine, item in zip(cosines, items, strict=True)]
-    return tuple(described(found, block))
+    return tuple(described(found, block, label_set=model.run.record.label_set))
 
 
 def studies_of(model: Model, rows: InputRows, films: Sequence[FilmJudged]) -> list[StudyJudged]:

@@ -122,26 +122,26 @@ def nearest(
     return list(zip(similarity[near].tolist(), items, strict=True))
 
 
-def described(rows: Sequence[Row], modality: str) -> Iterator[Neighbour]:
-    """The rows with whose they are and what is known of them."""
+def described(rows: Sequence[Row], modality: str, *, label_set: str | None = None) -> Iterator[Neighbour]:
+    """The rows with whose they are and what is known of them. label_set: else that of each data set by default."""
     known = {}
     for dataset in {row[2].name: row[2] for row in rows}.values():
         table = owners(dataset, modality)
         items = {row[3] for row in rows if row[2].name == dataset.name}
         columns = zip(*(table[name].to_pylist() for name in table.column_names), strict=True)
         whose = {item: (study, patient) for item, study, patient in columns if item in items}
-        known[dataset.name] = whose, labels_in_words(dataset, {study for study, _ in whose.values()})
+        known[dataset.name] = whose, labels_in_words(dataset, {study for study, _ in whose.values()}, label_set)
     for rank, (similarity, _, dataset, item) in enumerate(rows, 1):
         whose, labels = known[dataset.name]
         study, patient = whose.get(item, (item, ""))  # the store is behind its data set
         yield Neighbour(rank, similarity, item, study, patient, labels.get(study), dataset.name)
 
 
-def labels_in_words(dataset: Dataset, studies: Set[str]) -> dict[str, str]:
+def labels_in_words(dataset: Dataset, studies: Set[str], label_set: str | None = None) -> dict[str, str]:
     """Study -> `abnormal 1`; of several labels those that it has. Nothing for a data set or a study without labels."""
     found = {}
     with suppress(DataError):  # none to train on, or several and no default
-        labels = read_labels(dataset)
+        labels = read_labels(dataset, label_set)
         for study, values in zip(labels.study_ids, labels.values, strict=True):
             if study in studies:
                 if len(labels.names) == 1:
