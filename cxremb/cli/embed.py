@@ -107,7 +107,7 @@ def embed(
     from cxremb.store.dataset import open_dataset
 
     if (model is None) == (job is None):
-        raise typer.BadParameter("give --model or --job; `cxremb models` lists encoders", param_hint="--model")
+        raise typer.BadParameter("give either --model or --job; `cxremb models` lists encoders", param_hint="--model")
     if engine not in ("local", "ray"):
         raise typer.BadParameter(f"{engine!r} is neither local nor ray", param_hint="--engine")
     share = parse_share(shard)
