@@ -36,6 +36,15 @@ BEFORE = {  # a page, or words of a line -> what was done in a bare folder befor
     "tutorial.md": "demo --limit 300",
     "--readings chexpert": "data add mimic_cxr physionet.org/files/mimic-cxr-jpg/2.1.0 --reports mimic-cxr-reports.zip",
 }
+ALSO = {  # how an example of one line begins -> what was done before it beside what all have
+    "cxremb ablate --encoders": ["embed --model resnet50"],
+    "cxremb external": [
+        "data add kermany chest_xray",
+        "data add folder films --name films --patient-pattern (p[0-9]+)_",
+        "embed --model efficientnet_b1 --dataset kermany",
+        "embed --model efficientnet_b1 --dataset films",
+    ],
+}
 TINY = {
     "efficientnet_b1": "tiny",
     "resnet50": "tiny",
@@ -216,8 +225,9 @@ def test_what_a_page_shows_runs(
             empty = first or path.name in BARE or (path.name in BY_SECTION and block.section not in STORED)
             shutil.copytree(bare if empty else made, tmp_path / str(number), copy_function=os.link)
             monkeypatch.chdir(tmp_path / str(number))
-            if first:
-                cxremb(first.split())
+            also = (more for mark, more in ALSO.items() if path.name in BY_LINE and block.text.startswith(mark))
+            for words in [first] if first else next(also, []):
+                cxremb(words.split())
         if block.file:
             Path(block.file).write_text(f"{block.text}\n", encoding="utf-8")
         elif block.reason is None and block.language in RUN:

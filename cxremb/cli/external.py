@@ -82,7 +82,7 @@ def external(
 
     Example: cxremb external
 
-    Example: cxremb external kermany iu_xray --concepts Pneumonia --recalibrate 50
+    Example: cxremb external kermany films --concepts Pneumonia --recalibrate 20
     """
     from cxremb.api.external import external as judge
     from cxremb.cli.progress import bar
