@@ -18,7 +18,8 @@ from cxremb.training.runs import Run, read_run
 
 CHANCE = 0.5
 WHY_ABOVE = {
-    "label-shuffle": "trained on shuffled labels, a head must tell nothing: true labels leak into its training",
+    "label-shuffle": "trained on shuffled labels, a head must tell nothing: true labels leak into its training, or it "
+    "is chance, as in one table of forty; another --seed shuffles anew",
     "patient": "recognising the patient is enough: the split shares patients between train and test",
 }
 BEATS, NO_WORSE = " beats ", " is not measurably worse with every "  # of these fitted models, not of recipes
