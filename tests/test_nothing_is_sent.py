@@ -28,12 +28,12 @@ ROUTE = (
     "audit",
     "train image --image-model tiny --epochs 2",
     "ablate --image-model tiny --text-model tiny_text --text findings --no-controls",
-    "evaluate latest",
+    "evaluate RUN",
     "report --output report.html --figures figures",
     "sql 'select count(*) from predictions'",
     "similar 3_Frontal --model tiny",
-    "predict films/3_Frontal.png --run latest",
-    "export latest",
+    "predict films/3_Frontal.png --run RUN",
+    "export RUN",
     "store check",
     "doctor",
 )
@@ -62,8 +62,8 @@ def test_nothing_is_sent(tmp_path: Path) -> None:
     watched.unlink()
     root = add_collection(collection(tmp_path / "films", 60), tmp_path / "stores").dataset.paths
     for line in ROUTE:
-        latest = max((path.name for path in root.runs.glob("[!.]*")), default="")
-        words = [latest if word == "latest" else word for word in shlex.split(line)]
+        first = min((path.name for path in root.runs.glob("[!.]*")), default="")  # of `train`
+        words = [first if word == "RUN" else word for word in shlex.split(line)]
         run(["-m", "cxremb", *words], tmp_path, watched)
         assert not watched.exists(), (line, watched.read_text())
     assert (tmp_path / "report.html").stat().st_size > 10_000
