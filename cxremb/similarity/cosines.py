@@ -42,7 +42,7 @@ def cosines(vectors: Halves, queries: Halves, rows: NDArray[np.int64] | None = N
 def candidates(vectors: Halves, queries: Halves, rows: NDArray[np.int64], *, count: int) -> NDArray[np.int64]:
     """Those of `rows` that can be among the `count` nearest, or as near as the last of them, in the order of `rows`.
 
-    Told from cosines in float32, a tenth of the time of `cosines`, on all processors. They are off by at most
+    Told from cosines in float32, which take far less time than `cosines`, on all processors. They are off by at most
     `dim * eps` or so (a sum of `dim` products, and two lengths), so who is four times that behind is out.
     """
     if count >= len(rows):
