@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -582,6 +583,16 @@ def test_mistakes_come_with_what_there_is(root: Path, text: str, said: str, hint
 def test_what_the_hint_advises_works(root: Path) -> None:
     assert rows(root, "select try_cast(x as double) from (values ('<5'), ('7.5')) t(x)") == [(None,), (7.5,)]
     assert rows(root, "select arm, max(seconds) from runs group by all order by 1") == [("fusion", 1.5), ("image", 1.5)]
+
+
+def test_a_copied_data_set_doubles_no_number(tmp_path: Path) -> None:
+    make_run(make_dataset(tmp_path, "cxr"), "20260101T000000-aaaaaaaa", "image")
+    shutil.copytree(tmp_path / "cxr", tmp_path / "cxr2")
+    with pytest.raises(StoreError, match="cxr and cxr2 both have run 20260101T000000-aaaaaaaa") as refused:
+        query(tmp_path, "SELECT count(*) FROM runs JOIN metrics USING (run_id)")
+    assert f"move the copy out of {tmp_path}" in refused.value.hint
+    shutil.rmtree(tmp_path / "cxr2" / "runs")
+    assert query(tmp_path, "SELECT count(*) AS n FROM runs").to_pylist() == [{"n": 1}]
 
 
 def test_damage_is_named(tmp_path: Path) -> None:

@@ -241,7 +241,8 @@ def create_stores(con: duckdb.DuckDBPyConnection, stores: Sequence[tuple[str, St
 
 
 def create_runs(con: duckdb.DuckDBPyConnection, folders: Sequence[Path]) -> None:
-    """`runs` from each run.json, and the tables beside it."""
+    """`runs` from each run.json, and the tables beside it. Raises `StoreError` if one is there twice."""
+    check_copies(folders)
     fill(con, "runs", RUN_COLUMNS, rows=[run_row(folder) for folder in folders])
     runs: dict[str, list[Path]] = {}
     for folder in folders:
@@ -256,6 +257,19 @@ def create_runs(con: duckdb.DuckDBPyConnection, folders: Sequence[Path]) -> None
         younger = pa.schema([schema.field(column) for column in NOT_IN_OLD_RUNS.get(name, ())])
         con.execute(view(name, origin, kept, sources=found, may_lack=younger if len(younger) else None))
     con.execute(EXTERNAL)
+
+
+def check_copies(folders: Iterable[Path]) -> None:
+    """Raises `StoreError` for a run that two data sets have: views are joined by its id, and its rows would double."""
+    first: dict[str, Path] = {}
+    for folder in folders:
+        other = first.setdefault(folder.name, folder)
+        if other != folder:
+            copies = f"{other.parent.parent.name} and {folder.parent.parent.name}"
+            raise StoreError(
+                f"data sets {copies} both have run {folder.name}: one is a copy of the other",
+                hint=f"move the copy out of {folder.parent.parent.parent}: each of its rows would be counted twice",
+            )
 
 
 def run_row(folder: Path) -> list[Any]:
