@@ -155,7 +155,7 @@ def test_what_has_no_policy_says_so(dataset: Dataset, tmp_path: Path, cxremb) ->
     none = plant(tmp_path / "none", Planted(studies=60, image=1.0))
     with pytest.raises(DataError, match="is not made of readings") as told:
         ablate(none, ["image[label=uncertain-one]"], trial=ALONE)
-    assert "`cxremb data label NAME --file FILE`" in told.value.hint
+    assert "nothing is unsure" in told.value.hint
     shown = cxremb("ablate", "--arms", ARMS[0], "--alone", "--label-set", "found", *root)
     assert shown.code == 0, shown.err
     assert "text[label=uncertain-one]" in shown.out.replace("\n", "")

@@ -18,8 +18,9 @@ from cxremb.datasets.table import TableSpec, read
 from cxremb.datasets.table.read import NOTHING_KEPT
 from cxremb.datasets.table.template import parse_template
 from cxremb.errors import DataError
-from cxremb.labels import read_labels
-from cxremb.types import Collection, Image, LabelSet, Study
+from cxremb.labels import label_from_readings, read_labels
+from cxremb.store.readings import decided_sets, read_readings
+from cxremb.types import Collection, Image, LabelSet, Policy, Study
 
 
 def write(folder: Path, text: str, name: str = "table.csv") -> Path:
@@ -49,6 +50,11 @@ def note(collection: Collection, words: str) -> tuple[int, list[str]]:
     found = [note for note in collection.notes if words in note.what]
     assert len(found) == 1, [note.what for note in collection.notes]
     return found[0].count, list(found[0].examples)
+
+
+def decided_labels(collection: Collection, study: Study) -> dict[str, dict[str, float]]:
+    """All labels of a study, as the store will have them: those that it has, and those that its readings decide."""
+    return {**study.labels, **decided_sets(collection.label_sets, study.readings)}
 
 
 # --- the real thing -------------------------------------------------------------------------------------------------
@@ -208,7 +214,7 @@ def test_a_column_of_labels(
     collection, studies, _ = read_text(tmp_path, text, labels=("x",))
     (label_set,) = collection.label_sets
     assert (label_set.name, label_set.task, tuple(label_set.labels)) == ("x", task, names)
-    assert [study.labels.get("x") for study in studies.values()] == values
+    assert [decided_labels(collection, study).get("x") for study in studies.values()] == values
     assert sum(n.count for n in collection.notes if "labels" in n.what) == values.count(None)
 
 
@@ -221,13 +227,55 @@ def test_columns_that_say_yes_or_no_also_make_one_set(tmp_path: Path) -> None:
         ("sex", "binary", ("m",)),
         ("labels", "multilabel", ("mass", "nodule")),
     ]
-    assert studies["1"].labels["labels"] == {"mass": 1.0, "nodule": 0.0}
-    assert studies["2"].labels == {"nodule": {"nodule": 1.0}, "labels": {"nodule": 1.0}, "sex": {"m": 1.0}}
-    assert studies["3"].labels == {"sex": {"m": 1.0}}
+    first, second, third = (decided_labels(collection, study) for study in studies.values())
+    assert first["labels"] == {"mass": 1.0, "nodule": 0.0}
+    assert second == {"nodule": {"nodule": 1.0}, "labels": {"nodule": 1.0}, "sex": {"m": 1.0}}
+    assert third == {"sex": {"m": 1.0}}
+    assert studies["2"].readings == {"labels": {"": {"mass": -1.0, "nodule": 1.0}}}
+    assert not studies["3"].readings
     dataset = add_collection(read(TableSpec(tmp_path / "table.csv", "t", labels=("mass", "nodule"))), tmp_path).dataset
     stored = read_labels(dataset, "labels")
     assert stored.study_ids == ("1", "2")
     assert [[None if math.isnan(v) else v for v in row] for row in stored.values.tolist()] == [[1.0, 0.0], [None, 1.0]]
+
+
+@pytest.mark.parametrize(
+    ("policy", "values"),
+    [
+        ("ignore", {"1": 1.0, "3": 0.0}),
+        ("zero", {"1": 1.0, "2": 0.0, "3": 0.0}),
+        ("one", {"1": 1.0, "2": 1.0, "3": 0.0}),
+    ],
+)
+def test_an_unsure_cell_is_kept_for_a_policy(policy: str, values: dict[str, float], tmp_path: Path) -> None:
+    path = write(tmp_path, "study_id,mass,kind\n1,1,a\n2,-1.0,b\n3,0,-1\n4,,a\n")
+    collection = read(TableSpec(path, "t", labels=("mass", "kind=a")))
+    dataset = add_collection(collection, tmp_path).dataset
+    said = {"1": 1, "2": -1, "3": 0}
+    assert dict(read_readings(dataset, "mass")) == {study: {"": {"mass": value}} for study, value in said.items()}
+    with_policy = label_from_readings(dataset, LabelSet("again", "binary", "x", ("mass",)), Policy("mass", policy))
+    stored = read_labels(with_policy, "again")
+    assert dict(zip(stored.study_ids, stored.values[:, 0].tolist(), strict=True)) == values
+    assert note(collection, "labels of -1 (uncertain)") == (2, ["mass of 2", "kind of 3"])
+
+
+def test_the_default_of_several_findings_is_all_of_them(tmp_path: Path) -> None:
+    path = write(tmp_path, "study_id,mass,nodule,sex\n1,1,0,f\n2,0,1,m\n3,1,1,f\n")
+    several = add_collection(read(TableSpec(path, "t", labels=("mass", "nodule"))), tmp_path).dataset
+    assert read_labels(several, None).label_set == "labels"
+    mixed = add_collection(read(TableSpec(path, "u", labels=("mass", "nodule", "sex=f"))), tmp_path).dataset
+    with pytest.raises(DataError, match="several label sets"):
+        read_labels(mixed, None)
+
+
+@pytest.mark.parametrize(("cell", "role"), [("b.png", "path"), ("sub/b.dcm", "path"), ("00012", "id"), ("a.1.2", "id")])
+def test_a_column_called_image_says_which_film_a_row_is(cell: str, role: str, tmp_path: Path) -> None:
+    save_film(tmp_path / "films" / "00012.png", 1)
+    collection, _, images = read_text(tmp_path, f"Image,x\n,\n{cell},1\n", images=tmp_path / "films")
+    assert collection.source[role] == "column Image (guessed)"
+    assert [image.path is not None for image in images.values()] == [cell == "00012"]
+    named, _, _ = read_text(tmp_path, "Image,study_id\nb.png,1\n")
+    assert not {"path", "id"} & named.source.keys()  # a study says it
 
 
 def test_a_column_of_classes_is_one_hot_in_the_store(tmp_path: Path) -> None:

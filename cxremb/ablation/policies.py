@@ -60,8 +60,8 @@ def policy_labels(dataset: Dataset, label_set: str | None) -> PolicyLabels:
             f"{own.label_set} is not made of readings, so no policy changes it",
             hint=f"name a label set that is: --label-set {' or '.join(sorted(there))}"
             if there
-            else "readings come with collections that know what is uncertain, such as chexpert; the -1 of a table are "
-            "missing: give label sets with other values, `cxremb data label NAME --file FILE`",
+            else "readings come with collections that know what is uncertain, such as chexpert, and with a table that "
+            "says -1 in a column of yes and no: here nothing is unsure",
         )
     if own.task == "multiclass":
         raise TrainError(f"{own.label_set} has classes that exclude each other", hint="use a binary or multilabel set")

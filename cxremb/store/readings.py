@@ -58,7 +58,12 @@ def in_words(policy: Policy, several: bool) -> str:
 
 def decided_sets(sets: Sequence[LabelSet], readings: Mapping[str, Readings]) -> dict[str, dict[str, float]]:
     """Label set -> what its policy makes of one study's readings, of those sets that are made of readings."""
-    found = {about.name: decide(about.decided, readings.get(about.decided.of, {})) for about in sets if about.decided}
+    found = {}
+    for about in sets:
+        if about.decided:
+            values = decide(about.decided, readings.get(about.decided.of, {}))
+            named = about.labels or values
+            found[about.name] = {label: value for label, value in values.items() if label in named}
     return {name: values for name, values in found.items() if values}
 
 

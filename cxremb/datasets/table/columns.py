@@ -5,6 +5,8 @@ import unicodedata
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from cxremb.cells import is_missing
+from cxremb.datasets.tree import SUFFIXES
 from cxremb.errors import DataError, name_list
 from cxremb.shards import PART, ROW
 from cxremb.store.facts import RESERVED
@@ -34,6 +36,7 @@ ROLE_NAMES = {
 
 PICTURE = "image"  # a role too, of Parquet: the column with the films as bytes
 PICTURE_NAMES = ("image", "img", "picture", "film", "xray", "image_bytes", "bytes", "png", "jpg", "jpeg", "dicom")
+FILM_NAMES = ("image", "img", "image_name", "img_name", "imagename", "picture", "film", "xray", "dicom", "bild")
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,19 @@ def find_roles(table: TableFile, given: Mapping[str, str], taken: Sequence[str])
         if found and role not in given:
             roles[role] = Role(found, guessed=True)
     return roles
+
+
+def find_film(table: TableFile, taken: Collection[str]) -> dict[str, Role]:
+    """The column `image` or the like, where no other says which film a row is: of paths if its first cell is a file's.
+
+    taken: as for `find_roles`.
+    """
+    names = {snake(column): column for column in reversed(table.columns) if column and column not in taken}
+    column = next((names[name] for name in FILM_NAMES if name in names and names[name] not in table.bulky), None)
+    if column is None:
+        return {}
+    first = next((cells[column] for _, cells in table.rows([column]) if not is_missing(cells[column])), "")
+    return {"path" if first.lower().endswith(SUFFIXES) else "id": Role(column, guessed=True)}
 
 
 def find_picture(table: TableFile, given: Mapping[str, str], *, elsewhere: bool) -> Role | None:

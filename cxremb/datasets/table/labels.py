@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from cxremb.cells import is_missing, plain
 from cxremb.datasets.polarity import are_answers, binary_of, folded, is_unknown, one_spelling, says_yes
 from cxremb.errors import DataError
-from cxremb.types import EXAMPLES, LabelSet, Note
+from cxremb.store.readings import UNSURE, in_words
+from cxremb.types import EXAMPLES, LabelSet, Note, Policy
 
 UNCERTAIN = "-1"  # CheXpert's mark, which many tables copy
 MOST_CLASSES = 100  # more different values than this are names or measurements
@@ -29,6 +30,7 @@ class LabelCells:
     positive: str | None = None
     counts: Counter[str] = field(default_factory=Counter)
     pieces: set[str] = field(default_factory=set)
+    unsure: bool = False  # whether a cell says -1
 
     def add(self, cell: str) -> None:
         """One more cell that says something. Raises `DataError` if there are too many different ones to be classes."""
@@ -58,6 +60,7 @@ class LabelColumn:
     means: str
     words: Mapping[str, tuple[str, ...]]  # cell -> the classes that it names, in the spelling that is kept
     ones: frozenset[str] = frozenset()  # binary: the words that mean 1
+    unsure: bool = False  # yes or no: whether some cell says -1, so that its cells are readings
     notes: tuple[Note, ...] = ()
 
     @property
@@ -102,7 +105,7 @@ def label_column(cells: LabelCells) -> LabelColumn:
     if cells.positive is None and are_answers(counts):
         ones = frozenset(word for its in of.values() for word in its if says_yes(word))
         means = f"1 if the column {cells.column} says yes, 0 if no"
-        return LabelColumn(cells.column, "binary", (cells.column,), means, of, ones)
+        return LabelColumn(cells.column, "binary", (cells.column,), means, of, ones, cells.unsure)
     return class_column(cells, of, merged=spellings.merged)
 
 
@@ -117,7 +120,7 @@ def class_column(cells: LabelCells, words: Mapping[str, tuple[str, ...]], *, mer
     two = binary_of(classes, cells.positive, where=f"the column {column}", option=f"--label '{column}={{}}'")
     name = column if says_yes(two.one) else two.one
     means = f"1 if the column {column} says {two.one}, 0 if {' or '.join(two.zeros)}"
-    return LabelColumn(column, "binary", (name,), means, words, frozenset((two.one,)), tuple(notes))
+    return LabelColumn(column, "binary", (name,), means, words, frozenset((two.one,)), notes=tuple(notes))
 
 
 def listed_column(
@@ -222,22 +225,48 @@ def comma_note(cells: LabelCells) -> list[Note]:
 
 def label_sets(columns: Sequence[LabelColumn]) -> list[LabelSet]:
     """A set for each column, and one of all that say yes or no if there are several."""
-    policy = "blank and -1 are missing"
-    sets = [LabelSet(it.column, it.task, it.means, it.names, policy) for it in columns]
-    together = tuple(it.column for it in columns if it.yes_or_no)
-    if len(together) < 2:
+    asked = [it for it in columns if it.yes_or_no]
+    source = readings_of(asked)
+    decided = Policy(source) if source else None
+    missing = "blank and -1 are missing"
+    policy = in_words(decided, several=False) if decided else missing
+    sets = [
+        LabelSet(it.column, it.task, it.means, it.names, *((policy, decided) if it in asked else (missing, None)))
+        for it in columns
+    ]
+    if len(asked) < 2:
         return sets
     if any(it.column == TOGETHER for it in columns):
         raise DataError(
             f"a label column is called {TOGETHER}, as the set of all of them would be", hint="rename the column"
         )
-    return [*sets, LabelSet(TOGETHER, "multilabel", "the columns that say yes or no, together", together, policy)]
+    together, means = tuple(it.column for it in asked), "the columns that say yes or no, together"
+    return [*sets, LabelSet(TOGETHER, "multilabel", means, together, policy, decided)]
+
+
+def readings_of(asked: Sequence[LabelColumn]) -> str:
+    """The name of the readings of these columns, which say yes or no; empty where none of them is ever unsure."""
+    if not any(it.unsure for it in asked):
+        return ""
+    return TOGETHER if len(asked) > 1 else asked[0].column
 
 
 def study_labels(columns: Sequence[LabelColumn], cells: Mapping[str, str]) -> dict[str, dict[str, float]]:
-    """Label set -> label -> 0 or 1 of one row, for `label_sets` of the same columns."""
-    found = {it.column: it.values(cells[it.column]) for it in columns}
-    together = [it.column for it in columns if it.yes_or_no]
-    if len(together) > 1:
-        found[TOGETHER] = {name: value for column in together for name, value in found[column].items()}
+    """Label set -> label -> 0 or 1 of one row, for `label_sets` of the same columns, less what readings decide."""
+    asked = [it for it in columns if it.yes_or_no]
+    kept = [it for it in columns if it not in asked] if readings_of(asked) else columns
+    found = {it.column: it.values(cells[it.column]) for it in kept}
+    if len(asked) > 1 and not readings_of(asked):
+        found[TOGETHER] = {name: value for it in asked for name, value in found[it.column].items()}
     return {name: values for name, values in found.items() if values}
+
+
+def study_readings(columns: Sequence[LabelColumn], cells: Mapping[str, str]) -> dict[str, dict[str, dict[str, float]]]:
+    """What the columns that say yes or no say of one study, -1 too, if one of them is ever unsure; as in `Study`."""
+    asked = [it for it in columns if it.yes_or_no]
+    source = readings_of(asked)
+    if not source:
+        return {}
+    unsure = {it.column: UNSURE for it in asked if plain(cells[it.column]) == UNCERTAIN}
+    said = unsure | {name: value for it in asked for name, value in it.values(cells[it.column]).items()}
+    return {source: {"": said}} if said else {}

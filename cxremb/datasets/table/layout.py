@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 
 from cxremb.cells import Cells, is_missing, plain
-from cxremb.datasets.table.columns import Role, find_facts, find_picture, find_roles, snake
+from cxremb.datasets.table.columns import Role, find_facts, find_film, find_picture, find_roles, snake
 from cxremb.datasets.table.template import Template, parse_template
 from cxremb.datasets.tree import NOT_GIVEN, without_suffix
 from cxremb.errors import DataError
@@ -134,6 +134,8 @@ def lay_out(spec: TableSpec, table: TableFile) -> Layout:
     if picture and table.shards and not {"id", "path"} & roles.keys() and "id" not in spec.columns:
         column = table.shards.id_column(picture.column)
         roles["path" if column.endswith(".path") else "id"] = Role(column, guessed=True)
+    if not {"id", "path", "study"} & {*roles, *spec.columns}:
+        roles |= find_film(table, taken)
     has_images = "path" in roles or spec.images is not None or picture is not None
     if not ({"id", "path"} & roles.keys() or ("study" in roles and not has_images)):
         raise DataError(

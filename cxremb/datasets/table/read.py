@@ -7,7 +7,7 @@ from itertools import islice
 from cxremb.cells import Cells, plain
 from cxremb.datasets.films import FilmFolder
 from cxremb.datasets.table.columns import PICTURE
-from cxremb.datasets.table.labels import UNCERTAIN, label_sets, says_nothing, study_labels
+from cxremb.datasets.table.labels import TOGETHER, UNCERTAIN, label_sets, says_nothing, study_labels, study_readings
 from cxremb.datasets.table.layout import CLINICAL, Layout, TableSpec, lay_out, section_options
 from cxremb.datasets.table.people import PeopleNotes
 from cxremb.datasets.table.survey import Counters, Survey, counters, survey
@@ -37,7 +37,7 @@ HINTS = {
     TWICE: "both kept: one film counts twice",
     NO_PATIENT: "each is its own: leakage through them cannot be ruled out",
     NO_TEXT: "kept: they have no text vector",
-    UNSURE: "missing: the study has no value for that label",
+    UNSURE: "missing, and kept as readings where the column says yes or no: `cxremb data label NAME --readings SET`",
     UNKNOWN: "missing: the study has no value for that label",
     BLANK: "missing: the study has no value for that label",
     BEYOND: "outside what was measurable: left out of the text, as missing ones are",
@@ -66,6 +66,7 @@ def read(spec: TableSpec) -> Collection:
         source=source(spec, layout),
         notes=notes,
         label_sets=label_sets(found.labels),
+        default_label_set=TOGETHER if len(found.labels) > 1 and all(it.yes_or_no for it in found.labels) else "",
         roles=dict.fromkeys((*section_options(spec.pre_read, table.columns), CLINICAL), BEFORE_READING),
     )
 
@@ -96,6 +97,7 @@ def studies(found: Survey, notes: list[Note]) -> Iterator[Study]:
             labels=study_labels(found.labels, cells),
             parts={OFFICIAL: part} if part else {},
             facts=facts,
+            readings=study_readings(found.labels, cells),
         )
     notes += notes_of(*counted.values())
     notes += [] if layout.facts_of_images else [*people.notes(), *unkept_columns(layout, said)]

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from cxremb.cells import Cells
-from cxremb.datasets.table.labels import LabelCells, LabelColumn, label_column, says_nothing
+from cxremb.cells import Cells, plain
+from cxremb.datasets.table.labels import UNCERTAIN, LabelCells, LabelColumn, label_column, says_nothing
 from cxremb.datasets.table.layout import Layout
 from cxremb.errors import DataError
 from cxremb.ids import clean_id, id_notes, merged_by_rounding, spellings
@@ -164,6 +164,8 @@ def count_cells(layout: Layout, cells: Cells, labels: list[LabelCells], *, found
     for label in labels:
         if not says_nothing(cells[label.column]):
             label.add(cells[label.column])
+        elif plain(cells[label.column]) == UNCERTAIN:
+            label.unsure = True
 
 
 def merge(layout: Layout, differing: set[str]) -> dict[str, dict[str, str]]:
