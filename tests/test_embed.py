@@ -140,6 +140,21 @@ def test_content_known_under_another_id_is_copied(tmp_path: Path) -> None:
     np.testing.assert_array_equal(X[ids.index("new0_Frontal")], plain_vectors([0])[0].astype(np.float16))
 
 
+def test_texts_under_new_ids_are_copied_in_every_pooling(small: Dataset, tmp_path: Path) -> None:
+    encoder = load_encoder(What("tiny_text"))
+    before = embed(small, encoder).store
+    assert len(before.manifest.recipe.poolings) == 2
+    whole = collection_of(small)
+    renamed = [replace(study, study_id=f"new{study.study_id}") for study in whole.studies]
+    films = [replace(film, study_id=f"new{film.study_id}") for film in whole.images]
+    outcome = embed(add_collection(replace(whole, studies=renamed, images=films), small.paths.root).dataset, encoder)
+    assert (outcome.added, outcome.encoded) == (before.manifest.written, 0)
+    for pooling in before.manifest.recipe.poolings:
+        was, now = before.load("impression", pooling), outcome.store.load("impression", pooling)
+        same = now.rows([f"new{name}" for name in was.ids.to_pylist()])
+        np.testing.assert_array_equal(now.vectors[same], was.vectors)
+
+
 @pytest.mark.parametrize(
     ("damage", "stage"),
     [

@@ -12,7 +12,6 @@ from uuid import uuid4
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from cxremb.embedding.encode import Block, Log
@@ -22,6 +21,7 @@ from cxremb.store.dataset import terms_of_collection
 from cxremb.store.files import read_part, replace_table
 from cxremb.store.layout import embedding_schema
 from cxremb.store.manifest import Recipe
+from cxremb.store.matrices import halves
 
 AHEAD = 8  # blocks that may wait for the writer; more would let memory grow on a slow disk
 
@@ -140,22 +140,22 @@ def salvage(plan: StorePlan, writer: PartWriter) -> None:
 
 
 def known_blocks(paths: Sequence[Path], groups: Sequence[Group], *, poolings: Sequence[str]) -> Iterator[Block]:
-    """Blocks for those groups whose content the store holds already under another id, or of another study."""
+    """A block of each file, of those groups whose content the store holds already under another id, or of another study.
+
+    Each file is gone through once, and its vectors are read only if one of them is wanted.
+    """
     by_content = {group[0].content: group for group in groups}
-    for path in paths:
-        contents = read_part(path, ["content"])["content"]
-        if not pc.any(pc.is_in(contents, pa.array(by_content, pa.string()))).as_py():
+    for path in paths if groups else ():
+        columns = (read_part(path, [name])[name].to_pylist() for name in ("content", "pooling"))
+        first: dict[str, dict[str, int]] = {}  # content -> pooling -> its first row
+        for row, (content, pooling) in enumerate(zip(*columns, strict=True)):
+            if content in by_content:
+                first.setdefault(content, {}).setdefault(pooling, row)
+        if not first:
             continue
-        table = read_part(path)
-        for content in {*contents.to_pylist()} & set(by_content):
-            rows = table.filter(pc.equal(table["content"], content))
-            yield [by_content.pop(content)], first_vectors(rows, poolings)
-
-
-def first_vectors(rows: pa.Table, poolings: Sequence[str]) -> Vectors:
-    """The first row of each pooling, as (1, dim)."""
-    vectors = {}
-    for pooling in poolings:
-        row = rows.filter(pc.equal(rows["pooling"], pooling))["embedding"][0]
-        vectors[pooling] = np.asarray(row.values).astype(np.float32)[None]
-    return vectors
+        embedding = read_part(path, ["embedding"])["embedding"]
+        vectors = {}
+        for pooling in poolings:
+            own = embedding.take(pa.array([rows[pooling] for rows in first.values()]))
+            vectors[pooling] = halves(own, own.type.list_size).astype(np.float32)
+        yield [by_content.pop(content) for content in first], vectors
