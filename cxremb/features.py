@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from cxremb.embedding.choose import NOT_FRONTAL, check_text, choose_stores, no_rows
 from cxremb.embedding.trained_on import TuningPatients, store_trained_on
 from cxremb.errors import DataError
 from cxremb.labels import Labels, read_labels
+from cxremb.store.bags import READ_TOGETHER, Block, Places, gather, gather_bags, places_of_studies
 from cxremb.store.dataset import Dataset
 from cxremb.store.matrices import Matrix
 from cxremb.store.outdated import outdated, rows_with, text_contents
@@ -28,12 +28,8 @@ if TYPE_CHECKING:
 FRONTAL = ("frontal", "pa", "ap")  # how a frontal view starts, in lower case
 CHOICES = {"views": ("all", "frontal"), "unit": (None, "image", "study"), "missing": ("drop", "keep")}
 
-GATHERED = 4096  # rows that are read at once
-
 Ids = NDArray[np.str_]
 Flags = NDArray[np.bool_]
-Places = NDArray[np.int64]
-Block = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -64,7 +60,7 @@ class Features(Tabular):
     item_ids: Ids  # (n,) image_id, or study_id
     study_ids: Ids  # (n,)
     patient_ids: Ids  # (n,)
-    blocks: Mapping[str, Block]  # modality -> (n, dim); a study's films: (n, views, dim), zero-padded
+    blocks: Mapping[str, Block]  # modality -> (n, dim); a study's films: as (n, views, dim), zero-padded
     present: Mapping[str, Flags]  # modality -> (n,) or (n, views): False where zeros stand for what is not there
     y: NDArray[np.float64]  # (n, k) 0 or 1; NaN where missing, never in a whole row
     labels: tuple[str, ...]  # (k,)
@@ -118,7 +114,8 @@ class Features(Tabular):
             digest.update("\n".join(["", *column.tolist()]).encode())
         for modality in sorted(self.blocks):
             digest.update(f"\n{modality} {self.blocks[modality].shape}\n".encode())
-            digest.update(np.ascontiguousarray(self.blocks[modality]).data)
+            for start in range(0, len(self.y), READ_TOGETHER):
+                digest.update(np.ascontiguousarray(self.blocks[modality][start : start + READ_TOGETHER]).data)
             digest.update(np.ascontiguousarray(self.present[modality]).data)
         digest.update(self.y.tobytes())
         digest.update(b"" if self.learnt is None else self.learnt.tobytes())
@@ -141,7 +138,7 @@ class Features(Tabular):
         }
         columns |= {name: pa.array(self.y[:, column], from_pandas=True) for column, name in enumerate(self.labels)}
         for modality, block in self.blocks.items():
-            values = pa.array(block.reshape(-1))
+            values = pa.array(np.asarray(block).reshape(-1))
             for size in reversed(block.shape[1:]):
                 values = pa.FixedSizeListArray.from_arrays(values, size)
             columns[modality] = values
@@ -152,7 +149,7 @@ class Features(Tabular):
         import torch
 
         return {
-            **{name: torch.from_numpy(block) for name, block in self.blocks.items()},
+            **{name: torch.from_numpy(np.asarray(block)) for name, block in self.blocks.items()},
             "y": torch.tensor(self.y).float(),
         }
 
@@ -192,7 +189,10 @@ def load_features(
         item_ids=as_text(table["image_id"])[kept] if unit == "image" else study_ids[kept],
         study_ids=study_ids[kept],
         patient_ids=as_text(table["patient_id"])[kept],
-        blocks={modality: gather(matrix, rows[kept]) for modality, (matrix, rows) in found.items()},
+        blocks={
+            modality: (gather if rows.ndim == 1 else gather_bags)(matrix, rows[kept])
+            for modality, (matrix, rows) in found.items()
+        },
         present={modality: rows[kept] >= 0 for modality, (_, rows) in found.items()},
         y=y[kept],
         labels=labels.names,
@@ -238,22 +238,7 @@ def find_vectors(dataset: Dataset, store: Store, inputs: Inputs, *, table: pa.Ta
         return matrix, matrix.rows(table["image_id"].to_pylist())
     films = dataset.images
     films = films.filter(pa.array(is_frontal(films))) if inputs.views == "frontal" else films
-    return matrix, bags(matrix.rows(films["image_id"].to_pylist()), films["study_id"], table["study_id"])
-
-
-def bags(places: Places, study_of: pa.ChunkedArray, studies: pa.ChunkedArray) -> Places:
-    """(n, views) the places of each study's films, in the order of the table, those without a vector left out.
-
-    places: (films,), -1 for none. study_of: (films,). studies: (n,).
-    """
-    bag = pc.index_in(study_of, value_set=studies.combine_chunks()).to_numpy().astype(np.int64)
-    bag, places = bag[places >= 0], places[places >= 0]
-    order = np.argsort(bag, kind="stable")
-    bag, places = bag[order], places[order]
-    view = np.arange(len(bag)) - np.searchsorted(bag, bag)  # 0 for a study's first film, 1 for its second
-    rows = np.full((len(studies), int(view.max(initial=0)) + 1), -1, dtype=np.int64)
-    rows[bag, view] = places
-    return rows
+    return matrix, places_of_studies(matrix.rows(films["image_id"].to_pylist()), films["study_id"], table["study_id"])
 
 
 def vectors_missing(found: Mapping[str, tuple[Matrix, Places]], inputs: Inputs) -> dict[str, Flags]:
@@ -263,16 +248,6 @@ def vectors_missing(found: Mapping[str, tuple[Matrix, Places]], inputs: Inputs) 
     if inputs.missing == "drop":
         return {reasons[name]: mask for name, mask in absent.items()}
     return {"no vector at all": np.all(list(absent.values()), axis=0)} if absent else {}
-
-
-def gather(matrix: Matrix, rows: Places) -> Block:
-    """(*rows.shape, dim) float32; zeros where there is none. Only these rows are read from disk."""
-    block = np.zeros((*rows.shape, matrix.vectors.shape[1]), dtype=np.float32)
-    for start in range(0, len(rows), GATHERED):  # else another half of the block would be held beside it
-        here, into = rows[start : start + GATHERED], block[start : start + GATHERED]
-        there = here >= 0
-        into[there] = matrix.vectors[here[there]]
-    return block
 
 
 def rows_kept(missing: Mapping[str, Flags]) -> tuple[Flags, dict[str, int]]:

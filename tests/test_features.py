@@ -236,6 +236,15 @@ def test_a_study_carries_all_its_films(tmp_path, views):
         there = features.present["image"][row]
         np.testing.assert_array_equal(features.blocks["image"][row][there], films[study])
         assert not features.blocks["image"][row][~there].any()
+    block = features.blocks["image"]
+    assert len(block.films) == sum(map(len, films.values())) + 1  # however many films the largest study has
+    some = features.take(np.arange(len(films))[::-2])
+    np.testing.assert_array_equal(some.blocks["image"], np.asarray(block)[::-2])
+    assert some.blocks["image"].films is block.films
+    padded = replace(features, blocks={**features.blocks, "image": np.asarray(block)})
+    assert padded.digest == features.digest  # what is trained on them is found again, however they are held
+    np.testing.assert_array_equal(padded.to_torch()["image"], features.to_torch()["image"])
+    assert padded.to_arrow().equals(features.to_arrow())
     assert features.left_out == {"no image embedding": SMALL.studies - len(films)}
     assert features.present["text"].all()
 

@@ -12,6 +12,7 @@ from sklearn.metrics import log_loss, roc_auc_score
 from torch import nn
 
 from cxremb.errors import TrainError
+from cxremb.store.bags import Bags
 from cxremb.training.data import Member
 from cxremb.training.heads import HEADS, HeadSpec, find_head
 from cxremb.training.linear import PATH
@@ -34,6 +35,30 @@ def test_the_table_has_the_published_parameter_count():
     assert HEADS["gated"].parameters(FULL) == (1281 + 769 + 2049) * 256 + 514
     assert HEADS["attention"].parameters(FULL) == 2 * 1281 * 128 + 128 + 525_058
     assert HEADS["fusion"].parameters(FULL, "multilabel", 14) == 2049 * 256 + 257 * 14
+
+
+@pytest.mark.parametrize("name", ["attention", "attention-image"])
+def test_films_that_are_padded_as_they_are_read_train_the_same_head(name: str):
+    rows = bags(planted(200), views=4)
+    image, there = rows.blocks["image"] * rows.present["image"][..., None], rows.present["image"]
+    films = np.vstack([image[there], np.zeros((1, image.shape[2]), np.float32)])
+    places = np.full(there.shape, there.sum())
+    places[there] = np.arange(there.sum())
+    held = replace(rows, blocks={**rows.blocks, "image": Bags(films, places)})
+    padded = replace(rows, blocks={**rows.blocks, "image": image})
+    of_array, of_bags = (
+        fit_members(one, members_of(200, 2), HEADS[name], options=Options(epochs=3)) for one in (padded, held)
+    )
+    for a, b in zip(of_array, of_bags, strict=True):
+        assert a.history == b.history
+        for key, value in a.weights.items():
+            np.testing.assert_array_equal(value, b.weights[key])
+    index = np.arange(50)
+    said = [predict(one, HEADS[name], of_bags[0].weights, index=index).logit for one in (padded, held)]
+    np.testing.assert_array_equal(*said)
+    films[7, 0] = np.nan
+    with pytest.raises(TrainError, match="1 of 200 rows hold a value that is no number"):
+        fit_members(held, members_of(200, 1), HEADS[name], options=Options(epochs=1))
 
 
 @pytest.mark.parametrize("name", HEADS)

@@ -10,7 +10,8 @@ from cxremb.ablation.policies import AXIS, PolicyLabels, policy_labels
 from cxremb.ablation.priors import NO_PRIOR, with_prior
 from cxremb.embedding.choose import choose_stores, edited_store, tower_store
 from cxremb.errors import DataError, StoreError, TrainError
-from cxremb.features import Features, Inputs, gather, load_features
+from cxremb.features import Features, Inputs, load_features
+from cxremb.store.bags import gather
 from cxremb.store.dataset import Dataset
 from cxremb.store.reader import Store, open_store
 from cxremb.store.texts import KEEP, MARKS, section_roles, text_parts

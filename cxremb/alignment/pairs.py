@@ -10,8 +10,9 @@ from cxremb.caveats import outdated_note
 from cxremb.embedding.choose import choose_stores
 from cxremb.embedding.trained_on import store_trained_on
 from cxremb.errors import TrainError
-from cxremb.features import Ids, Inputs, Places, as_text, find_vectors, gather, rows_kept
+from cxremb.features import Ids, Inputs, as_text, find_vectors, rows_kept
 from cxremb.splits import StoredSplit, fold_parts, normalised
+from cxremb.store.bags import Places, gather
 from cxremb.store.dataset import Dataset
 from cxremb.store.matrices import Matrix
 from cxremb.store.outdated import outdated, rows_with, text_contents

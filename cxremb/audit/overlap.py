@@ -28,8 +28,8 @@ from cxremb.audit.subject import (
 )
 from cxremb.embedding.choose import usual_stores
 from cxremb.encoders.weights import suggested
-from cxremb.features import gather
 from cxremb.splits import cohort_of, normalised, report_texts
+from cxremb.store.bags import gather
 from cxremb.store.reader import Store, list_stores
 from cxremb.types import EXAMPLES
 

@@ -140,7 +140,7 @@ def salvage(plan: StorePlan, writer: PartWriter) -> None:
 
 
 def known_blocks(paths: Sequence[Path], groups: Sequence[Group], *, poolings: Sequence[str]) -> Iterator[Block]:
-    """A block of each file, of those groups whose content the store holds already under another id, or of another study.
+    """A block of each file, of the groups whose content the store holds under another id, or of another study.
 
     Each file is gone through once, and its vectors are read only if one of them is wanted.
     """

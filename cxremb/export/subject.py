@@ -55,7 +55,7 @@ def open_graph(dataset: Dataset, run: Run, *, fold: int | None, with_encoder: bo
     if with_encoder:
         refuse_filmless(bundle)
         return open_film_graph(dataset, bundle, models, features=features, stores=stores, progress=progress)
-    vectors: dict[str, NDArray[Any]] = {block: features.blocks[block] for block in bundle.head.blocks}
+    vectors: dict[str, NDArray[Any]] = {block: np.asarray(features.blocks[block]) for block in bundle.head.blocks}
     masks = {f"present_{block}": features.present[block] for block in masked_blocks(bundle)}
     expected = mean_probability(bundle, models, vectors, features=features)
     metadata = metadata_of(dataset, bundle, models, stores=stores)
@@ -130,10 +130,10 @@ def open_film_graph(
     features = some(features.take(features.present["image"]), FILMS_CHECKED)
     features, films = films_of_rows(dataset, features, encoder, progress=progress)
     image = encoder.encode(films)[encoder.recipe.poolings[0]].astype(np.float16).astype(np.float32)
-    vectors = {block: features.blocks[block] for block in bundle.head.blocks} | {"image": image}
+    vectors = {block: np.asarray(features.blocks[block]) for block in bundle.head.blocks} | {"image": image}
     expected = mean_probability(bundle, models, vectors, features=features)
     module = FilmsAndHeads(encoder.build().requires_grad_(False), Heads(bundle, models)).eval()
-    others = {block: features.blocks[block] for block in bundle.head.blocks if block != "image"}
+    others = {block: np.asarray(features.blocks[block]) for block in bundle.head.blocks if block != "image"}
     masks = {f"present_{block}": features.present[block] for block in masked_blocks(bundle)}
     frame = {"input": json.dumps(dict(encoder.recipe.input)), "encoder_model": encoder.recipe.model}
     metadata = {**metadata_of(dataset, bundle, models, stores=stores), **frame}

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from cxremb.errors import StoreError, TrainError
 from cxremb.features import Features
+from cxremb.store.bags import Bags, Block
 from cxremb.training.data import Rows
 from cxremb.training.heads import HeadSpec
 from cxremb.training.runs import Run, again, read_run
@@ -17,7 +18,7 @@ from cxremb.training.runs import Run, again, read_run
 if TYPE_CHECKING:
     from cxremb.training.loop import Predicted
 
-Vectors = Mapping[str, NDArray[np.float32]]
+Vectors = Mapping[str, Block]
 Present = Mapping[str, NDArray[np.bool_]]
 
 
@@ -89,7 +90,8 @@ class Bundle:
         for block in self.head.blocks:
             if block not in vectors:
                 raise TrainError(f"run {self.run.run_id} reads {block} vectors too", hint=f"give it {', '.join(dims)}")
-            blocks[block] = np.asarray(vectors[block], dtype=np.float32)
+            given = vectors[block]
+            blocks[block] = given if isinstance(given, Bags) else np.asarray(given, dtype=np.float32)
             if (width := blocks[block].shape[-1]) != dims[block]:
                 raise TrainError(
                     f"run {self.run.run_id} takes {block} vectors of width {dims[block]}, not {width}",

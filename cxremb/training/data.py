@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cxremb.store.bags import Block
+
 Weights = Mapping[str, NDArray[Any]]
 
 BINARY, MULTICLASS, MULTILABEL = TASKS = ("binary", "multiclass", "multilabel")
@@ -30,7 +32,7 @@ class Place:
 class Rows:
     """n rows that all members of a training share."""
 
-    blocks: Mapping[str, NDArray[np.float32]]  # modality -> (n, dim); a bag of views: (n, views, dim), zero-padded
+    blocks: Mapping[str, Block]  # modality -> (n, dim); a bag of views: as (n, views, dim), zero-padded
     present: Mapping[str, NDArray[np.bool_]]  # modality -> (n,), or (n, views) of a bag: False where nothing is there
     y: NDArray[np.float64]  # (n, k) 0 or 1, NaN where missing; binary: k = 1; multiclass: one-hot; multilabel
     task: str  # one of TASKS

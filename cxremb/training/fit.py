@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from cxremb.errors import TrainError
 from cxremb.features import Features
 from cxremb.predictions import Predictions, joined
+from cxremb.store.bags import Bags
 from cxremb.training.data import Member, Place, Rows, Trained
 from cxremb.training.finish import FitResult, finish_run, key_of, predictions_of_model
 from cxremb.training.heads import HeadSpec
@@ -157,7 +158,8 @@ def without(rows: Rows, modality: str | None) -> Rows:
     if modality is None:
         return rows
     gone = np.zeros_like(rows.present[modality])
-    block = np.zeros_like(rows.blocks[modality])
+    block = rows.blocks[modality]
+    block = block.emptied() if isinstance(block, Bags) else np.zeros_like(block)
     return replace(rows, blocks={**rows.blocks, modality: block}, present={**rows.present, modality: gone})
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cxremb.errors import TrainError
+from cxremb.store.bags import Bags, Block
 from cxremb.training.data import BINARY, MULTICLASS, MULTILABEL, TASKS, Rows
 from cxremb.training.heads import HeadSpec
 from cxremb.training.modules import Batch
@@ -31,7 +33,8 @@ class RowTensors:
     Of a multilabel task each label is a yes or no of its own, a cell; else a row has one cell, which holds its class.
     """
 
-    blocks: Mapping[str, Tensor]  # modality -> (n, dim), or (n, views, dim); float32
+    blocks: Mapping[str, Tensor]  # modality -> (n, dim) float32; of a bag the views of all rows, (films, dim)
+    places: Mapping[str, Tensor]  # of a bag: modality -> (n, views) rows of its block
     present: Mapping[str, Tensor]  # modality -> (n,), or (n, views): 1.0, or 0.0 where nothing is there
     complete: bool  # nothing is missing anywhere: no mask is needed
     task: str
@@ -46,9 +49,15 @@ class RowTensors:
         return {name: block.shape[-1] for name, block in self.blocks.items()}
 
     @property
+    def shapes(self) -> list[tuple[int, ...]]:
+        """Of each block, that of one row: (dim,), or (views, dim)."""
+        views = [self.places[name].shape[1:] if name in self.places else () for name in self.blocks]
+        return [(*own, dim) for own, dim in zip(views, self.dims.values(), strict=True)]
+
+    @property
     def widths(self) -> list[int]:
         """Of each block as it lies in a batch: the views of a bag one after the other."""
-        return [block[0].numel() for block in self.blocks.values()]
+        return [prod(shape) for shape in self.shapes]
 
     @property
     def levels(self) -> int:
@@ -57,8 +66,8 @@ class RowTensors:
 
     def batch(self, values: Tensor, rows: Tensor) -> Batch:
         """`values` (K, B, all widths) of `rows` (K, B), split into blocks."""
-        parts = zip(self.blocks.items(), torch.split(values, self.widths, dim=-1), strict=True)
-        blocks = {name: part.view(*rows.shape, *block.shape[1:]) for (name, block), part in parts}
+        parts = zip(self.blocks, self.shapes, torch.split(values, self.widths, dim=-1), strict=True)
+        blocks = {name: part.view(*rows.shape, *shape) for name, shape, part in parts}
         return Batch(values, blocks, {name: self.present[name][rows].to(values.dtype) for name in self.blocks})
 
 
@@ -68,19 +77,31 @@ def tensors_of(rows: Rows, head: HeadSpec | None = None, device: str = "cpu") ->
     Raises `TrainError` if a block is not there, is no number, or is a bag that the head cannot read; for an unknown
     task, values of y that are neither 0, 1 nor NaN, or labels that do not fit the task.
     """
-    blocks, present = {}, {}
+    blocks, places, present = {}, {}, {}
     for name in head.blocks if head else ():
         if name not in rows.blocks:
             raise TrainError(f"the rows have no {name} block", hint=f"choose a head of {', '.join(rows.blocks)}")
         bag = head is not None and head.kind == "attention" and name == head.blocks[0]
         check_block(name, rows, bag=bag)
-        array = np.require(rows.blocks[name], np.float32, ("C", "W"))  # copied if read-only
+        block = rows.blocks[name]
+        if bag:
+            block, where = flat(block)
+            places[name] = torch.from_numpy(where).to(device)
+        array = np.require(block, np.float32, ("C", "W"))  # copied if read-only
         blocks[name] = torch.from_numpy(array).to(device)
         present[name] = torch.from_numpy(rows.present[name].astype(np.float32)).to(device)
     complete = all(bool(there.all()) for there in present.values())
     classes, known = cells_of(rows)
     labels = torch.from_numpy(classes).to(device), torch.from_numpy(known).to(device)
-    return RowTensors(blocks, present, complete, rows.task, *labels, rows.y.shape[1], rows.groups)
+    return RowTensors(blocks, places, present, complete, rows.task, *labels, rows.y.shape[1], rows.groups)
+
+
+def flat(block: Block) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """A block of bags as (the vectors of all rows, (films, dim), and which each row has, (n, views))."""
+    if isinstance(block, Bags):
+        return block.films, block.places
+    n, views, dim = block.shape
+    return block.reshape(-1, dim), np.arange(n * views).reshape(n, views)
 
 
 def check_block(name: str, rows: Rows, *, bag: bool) -> None:
@@ -91,11 +112,14 @@ def check_block(name: str, rows: Rows, *, bag: bool) -> None:
             f"{name} has shape {block.shape} and its mask {present.shape}",
             hint="a row of a head of kind attention is a study with (views, dim); of the others a vector",
         )
-    parts = (block[start : start + CHUNK] for start in range(0, len(block), CHUNK))
-    bad = sum(int((~np.isfinite(part)).reshape(len(part), -1).any(axis=1).sum()) for part in parts)
-    if bad:
+    vectors, places = flat(block) if block.ndim == 3 else (block, np.arange(len(block))[:, None])
+    bad = np.zeros(len(vectors), dtype=np.bool_)
+    for start in range(0, len(vectors), CHUNK):
+        bad[start : start + CHUNK] = ~np.isfinite(vectors[start : start + CHUNK]).all(axis=1)
+    if count := int(bad[places].any(axis=1).sum()):
         raise TrainError(
-            f"{bad} of {len(block)} rows hold a value that is no number", hint="see which store: `cxremb store check`"
+            f"{count} of {len(block)} rows hold a value that is no number",
+            hint="see which store: `cxremb store check`",
         )
 
 
@@ -125,13 +149,10 @@ def measure_scaling(table: RowTensors, rows: Tensor, *, standardise: bool) -> Sc
         there = table.present[name][rows] > 0  # (m,), or (m, views)
         if not there.any():
             raise TrainError(f"no training row has {name}", hint=f"embed more, or choose a head that reads no {name}")
-        vectors, views = block.view(-1, block.shape[-1]), there[0].numel()
-        places = rows.unsqueeze(-1) * views + torch.arange(views, device=rows.device)
-        first = vectors[:1].squeeze(0)
+        places = table.places[name][rows] if name in table.places else rows
+        first = block[:1].squeeze(0)
         sides.append(
-            column_moments(vectors, places[there.view(places.shape)])
-            if standardise
-            else (torch.zeros_like(first), torch.ones_like(first))
+            column_moments(block, places[there]) if standardise else (torch.zeros_like(first), torch.ones_like(first))
         )
     mean, scale = (torch.cat(side) for side in zip(*sides, strict=True))
     return {"mean": mean, "scale": scale, "limit": torch.tensor(LIMIT if standardise else np.inf)}
@@ -179,14 +200,16 @@ def gather(
     limit = float(scalings[0]["limit"])
     sides = (torch.stack([one[side] for one in scalings]) for side in ("mean", "scale"))
     means, scales = (torch.split(side, list(table.dims.values()), dim=1) for side in sides)
-    for (name, block), *moments in zip(table.blocks.items(), means, scales, strict=True):
-        wide = (members, *(1,) * (block.dim() - 1), -1)  # (K, 1, dim), or (K, 1, 1, dim) for views
+    for (name, block), shape, *moments in zip(table.blocks.items(), table.shapes, means, scales, strict=True):
+        wide = (members, *(1,) * len(shape), -1)  # (K, 1, dim), or (K, 1, 1, dim) for views
         mean, scale = (side.reshape(wide) for side in moments)
-        drawn = torch.empty(at_once * size, *block.shape[1:], device=rows.device)
+        drawn = torch.empty(at_once * size * prod(shape[:-1]), shape[-1], device=rows.device)
         for first in range(0, members, at_once):
             here = slice(first, first + at_once)
-            torch.index_select(block, 0, rows[here].flatten(), out=drawn)
-            x = drawn.view(at_once, size, *block.shape[1:])
+            index = rows[here].flatten()
+            index = table.places[name][index].flatten() if name in table.places else index
+            torch.index_select(block, 0, index, out=drawn)
+            x = drawn.view(at_once, size, *shape)
             if limit < np.inf:
                 x.sub_(mean[here]).div_(scale[here]).clamp_(-limit, limit)
             if not table.complete:

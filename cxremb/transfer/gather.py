@@ -46,7 +46,7 @@ class Collected:
     @cached_property
     def vector_digests(self) -> list[bytes]:
         """(n,) of each film's vector; none where no films are read."""
-        vectors = self.features.blocks.get("image", ())
+        vectors = np.asarray(self.features.blocks.get("image", ()))
         return [blake2b(vector, digest_size=16).digest() for vector in vectors]
 
 

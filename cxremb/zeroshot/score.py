@@ -13,8 +13,9 @@ import numpy as np
 from cxremb.errors import DataError
 from cxremb.evaluation.arrays import Reals
 from cxremb.evaluation.calibrate import probabilities
-from cxremb.features import Block, Flags
+from cxremb.features import Flags
 from cxremb.predictions import joined
+from cxremb.store.bags import READ_TOGETHER, Block
 from cxremb.store.reader import open_store
 from cxremb.training.data import Trained
 from cxremb.training.finish import FitResult, finish_run, key_of, predictions_of_model
@@ -70,13 +71,15 @@ def scores_of(films: Block, there: Flags, labels: Sequence[str], *, prompts: Seq
     films: (n, dim), or (n, views, dim) with `there` (n, views). vectors: (prompts, dim). Raises `DataError` where a row
     has no film.
     """
-    vectors_of_films = films.astype(np.float64)
-    if films.ndim == 2:
-        vectors_of_films, there = vectors_of_films[:, None], there[:, None]
+    there = there.reshape(len(there), -1)
     if not there.any(axis=1).all():
         raise DataError("zero-shot reads films, and a row has none", hint="leave rows without a film out")
-    cosines = unit(vectors_of_films) @ unit(vectors).T  # (n, views, prompts); 0 where there is no film
-    cosines = cosines.sum(axis=1) / there.sum(axis=1)[:, None]
+    cosines, directions = np.empty((len(films), len(vectors))), unit(vectors).T
+    for start in range(0, len(films), READ_TOGETHER):
+        part = slice(start, start + READ_TOGETHER)
+        own = np.asarray(films[part], dtype=np.float64).reshape(*there[part].shape, -1)
+        own = unit(own) @ directions  # (rows, views, prompts); 0 where there is no film
+        cosines[part] = own.sum(axis=1) / there[part].sum(axis=1)[:, None]
     return np.column_stack([score_of(label, prompts, cosines) for label in labels])
 
 
