@@ -69,7 +69,7 @@ class QueryError(CxrembError):
     """An SQL statement is wrong or not allowed."""
 
 
-def name_list(names: Iterable[str], shown: int | None = None) -> str:
+def name_list(names: Iterable[str], shown: int = 12) -> str:
     """Names side by side, with semicolons if they hold commas; where only the first are shown, it says so."""
     every = list(names)
     some = every[:shown]

@@ -335,7 +335,7 @@ def test_collections_with_the_same_films_are_refused_or_marked(tmp_path: Path) -
     refused = [pair for pair in found.pairs if pair.reason]
     assert {(pair.trained_on, pair.tested_on) for pair in refused} == {("ours", "kaggle"), ("kaggle", "ours")}
     assert all("rsna has films of NIH ChestX-ray14" in str(pair.reason) for pair in refused)
-    with pytest.raises(DataError, match="no pair can be judged: ours → kaggle: rsna has films of NIH"):
+    with pytest.raises(DataError, match="no pair can be judged: ours → kaggle, kaggle → ours: rsna has films of NIH"):
         external("ours,kaggle", root=tmp_path, **QUICK)
     allowed = external("ours,kaggle", root=tmp_path, allow_overlap=True, **QUICK)
     assert all(pair.figures and pair.caveats[0].startswith("not external: rsna has films") for pair in allowed.pairs)

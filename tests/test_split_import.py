@@ -177,6 +177,20 @@ def test_a_study_in_two_parts_by_image_makes_a_leaky_split_by_image(dataset, tmp
     assert (again.key, again.by_image, again.leaky) == (split.key, True, True)
 
 
+def test_data_show_names_every_stored_split(dataset, tmp_path, cxremb):
+    files = [(f"i{n}{side}", "train" if side == "a" else "test") for n in range(60) for side in "ab"]
+    leaky = import_split(dataset, "films", written(tmp_path / "films.csv", table("image_id,split", files)))
+    made = stored_split(dataset, "ill")
+    shown = json.loads(cxremb("data", "show", "--format", "json", "--root", dataset.paths.root).out)["splits"]
+    assert [(one["name"], one["label_set"], one["leaky"]) for one in shown] == [
+        (leaky.title, None, True),
+        (made.title, "ill", False),
+    ]
+    said = cxremb("data", "show", "--root", dataset.paths.root).out
+    assert f"split       {leaky.title}, LEAKY" in said
+    assert f"split       {made.title} (ill)" in said
+
+
 @pytest.mark.parametrize("own", [False, True])
 def test_leaky_is_measured_by_the_patients_of_now(dataset, tmp_path, own):
     """A patient of train and one of test turn out to be one; and then not to be."""

@@ -71,7 +71,7 @@ def show_concepts(found: "ConceptsOfDataset") -> None:
     from cxremb.table import Table
 
     rows = [
-        [one.concept, one.label_set, name_list(one.labels), *(f"{n:,}" for n in (one.ones, one.zeros, one.missing))]
+        [one.concept, one.label_set, ", ".join(one.labels), *(f"{n:,}" for n in (one.ones, one.zeros, one.missing))]
         for one in found.concepts
     ]
     if rows:

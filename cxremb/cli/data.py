@@ -62,10 +62,11 @@ def show(
     dataset: DatasetName = None,
     fmt: AsFormat = Format.table,
 ) -> None:
-    """Show what a data set holds: counts, views, labels, licence, citation, and what did not pair.
+    """Show what a data set holds: counts, views, labels, splits, licence, citation, and what did not pair.
 
     Example: cxremb data show iu_xray
     """
+    from cxremb.splits import stored_splits
     from cxremb.store.dataset import open_dataset
     from cxremb.store.reader import list_stores
     from cxremb.store.tables import describe
@@ -73,7 +74,8 @@ def show(
     if name and dataset and name != dataset:
         raise typer.BadParameter(f"{name} or {dataset}? Name one data set", param_hint="--dataset")
     data = open_dataset(root, name or dataset)
-    found = {**describe(data), "imported": [store.name for store in list_stores(data) if store.imported]}
+    imported = [store.name for store in list_stores(data) if store.imported]
+    found = {**describe(data), "imported": imported, "splits": stored_splits(data)}
     if fmt is not Format.table:
         write(found, fmt)
         return
@@ -86,6 +88,9 @@ def show(
     line("")
     for store in found["imported"]:
         line(f"imported    {store}: its vectors were made elsewhere", style="yellow")
+    for stored in found["splits"]:
+        whose = f" ({stored['label_set']})" if stored["label_set"] else ""
+        line(f"split       {stored['name']}{whose}{', LEAKY' * stored['leaky']}")
     show_notes(found["notes"], shown=10)
     line(f"licence     {found['licence']}")
     line(f"cite        {found['citation']}")

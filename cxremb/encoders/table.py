@@ -181,8 +181,8 @@ def find_spec(name: str) -> EncoderSpec:
         return EncoderSpec(OWN, name, "", 0, UNSTATED, ())
     raise EncoderError(
         f"unknown model {name!r}",
-        hint=f"{did_you_mean(name, ENCODERS)}choose one of {name_list(ENCODERS)}; or timm:NAME.TAG, "
-        "hf:ORG/MODEL@REVISION, your own module:function",
+        hint=f"{did_you_mean(name, ENCODERS)}choose one of {name_list(ENCODERS, 5)} "
+        "(`cxremb models` lists them); or timm:NAME.TAG, hf:ORG/MODEL@REVISION, your own module:function",
     )
 
 

@@ -1,6 +1,6 @@
 """Who is trained on and who is tested, read downward: spec, group, folds, stored, published, choose."""
 
-from cxremb.splits.choose import choose_split, new_split
+from cxremb.splits.choose import choose_split, new_split, stored_splits
 from cxremb.splits.group import normalised, report_texts
 from cxremb.splits.published import import_split, read_published, store_published
 from cxremb.splits.spec import DEFAULT, HOLDOUT, SplitSpec
@@ -32,4 +32,5 @@ __all__ = [
     "shared_patients",
     "store_published",
     "stored_split",
+    "stored_splits",
 ]

@@ -5,6 +5,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -88,9 +89,22 @@ def new_split(dataset: Dataset, label_set: str | None, spec: SplitSpec) -> Store
     return stored_split(dataset, label_set_of(dataset, label_set), spec)
 
 
+def split_files(dataset: Dataset) -> list[Path]:
+    """The files of the splits that are stored, by name."""
+    return sorted(dataset.paths.splits.glob("[!.]*@*.parquet"))
+
+
+def stored_splits(dataset: Dataset) -> list[dict[str, Any]]:
+    """Of each stored split what `--split` takes to get it, for whose labels it was made and whether it is leaky."""
+    found = ((path, read_about(path)) for path in split_files(dataset))
+    return [
+        {"name": path.stem, **{key: about[key] for key in ("label_set", "leaky", "means")}} for path, about in found
+    ]
+
+
 def find_split(dataset: Dataset, label_set: str, name: str) -> Path:
     """The file of a stored split. Raises `SplitError`, listing the names there are."""
-    stored = sorted(dataset.paths.splits.glob("[!.]*@*.parquet"))
+    stored = split_files(dataset)
     fitting = [path for path in stored if name in (path.stem, path.stem.rpartition("@")[0])]
     if not fitting:
         known = sorted({path.stem.rpartition("@")[0] for path in stored} | set(BUILT_IN))

@@ -9,6 +9,7 @@ from cxremb.errors import QueryError, did_you_mean
 
 FORBIDDEN = "Permission Error"  # how DuckDB begins where a file may not be read
 UNKNOWN = re.compile(r'Referenced column "([^"]+)" not found')
+KIND = re.compile(r"^(Binder|Catalog|Conversion|Parser) Error: ")  # what DuckDB calls an error, which is no help here
 GUESSES = "\nCandidate "  # columns that DuckDB thinks were meant: of our query, not of a row
 
 
@@ -33,9 +34,10 @@ def condition_error(error: QueryError, hint: str, columns: Iterable[str] = ()) -
 
     columns: of a row, of which one may be meant.
     """
-    said = str(error).partition(GUESSES)[0]
+    said = KIND.sub("", str(error).partition(GUESSES)[0])
     unknown = UNKNOWN.search(said)
     near = did_you_mean(unknown[1], columns) if unknown else ""
+    said = f"a row has no {unknown[1]!r}" if unknown else said
     return QueryError(said, hint=error.hint if said.startswith(FORBIDDEN) else near + hint)
 
 

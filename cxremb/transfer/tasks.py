@@ -43,7 +43,10 @@ def tasks_of(
         raise DataError("no collection is left to train on", hint="name one more, or add --allow-overlap")
     tasks.sort(key=lambda task: [one.name for one in together.collected].index(task.group[0]))
     if all(task.reason for task in tasks):
-        why = "; ".join(dict.fromkeys(f"{task.title} → {task.tested}: {task.reason}" for task in tasks))
+        pairs: dict[str, list[str]] = {}  # by why not, each told once
+        for task in tasks:
+            pairs.setdefault(str(task.reason), []).append(f"{task.title} → {task.tested}")
+        why = "; ".join(f"{name_list(dict.fromkeys(which))}: {reason}" for reason, which in pairs.items())
         spent = any(len(task.cases) and not len(task.rows) for task in tasks)
         hint = f"recalibrate on fewer than {plan.recalibrate} patients" if spent else "see what each has: " + EACH
         raise DataError(f"no pair can be judged: {why}", hint=hint)
