@@ -15,6 +15,7 @@ from cxremb.errors import DataError, TrainError
 from cxremb.features import Inputs
 from cxremb.labels import label_from_readings
 from cxremb.store.dataset import Dataset
+from cxremb.store.readings import in_words
 from cxremb.training import loop
 from cxremb.training.data import Member, Rows
 from cxremb.training.fit import fit
@@ -24,6 +25,16 @@ from cxremb.types import Collection, LabelSet, Policy, Study
 DIM, STUDIES = 40, 500
 ARMS = ["text[label=uncertain-zero|uncertain-ignore|uncertain-one]"]
 ALONE = Trial(alone=True, controls=False)
+
+
+def stored(root: Path, studies: list[Study], about: LabelSet, sick: np.ndarray) -> Dataset:
+    """Studies with a vector each; those of the sick lie 2 standard deviations off in a dimension for each label."""
+    made = {"made": "here"}
+    dataset = add_collection(Collection("read", studies, [], "none", "me", made, label_sets=[about]), root).dataset
+    X = np.random.default_rng(1).standard_normal((len(studies), DIM)).astype(np.float32)
+    X[:, : sick.shape[1]] += 2 * sick
+    write_store(dataset, "biobert", "text", [study.study_id for study in studies], X)
+    return dataset
 
 
 def planted(root: Path, *, labels: tuple[str, ...] = ("sick",), policy: str = "ignore") -> Dataset:
@@ -37,28 +48,34 @@ def planted(root: Path, *, labels: tuple[str, ...] = ("sick",), policy: str = "i
     readings = np.where(unsure, -1, sick.astype(int))
     names = [f"s{n:03d}" for n in range(STUDIES)]
     task = "binary" if len(labels) == 1 else "multilabel"
-    collection = Collection(
-        "read",
-        [
-            Study(
-                name,
-                f"p{n // 2:03d}",
-                {"findings": f"Text {n}."},
-                readings={"found": {"": dict(zip(labels, readings[n].tolist(), strict=True))}},
-            )
-            for n, name in enumerate(names)
-        ],
-        [],
-        "none",
-        "nobody",
-        {"made": "here"},
-        label_sets=[LabelSet("found", task, "what was read", labels, "as given", Policy("found", policy))],
-    )
-    dataset = add_collection(collection, root).dataset
-    X = rng.standard_normal((STUDIES, DIM)).astype(np.float32)
-    X[:, : len(labels)] += 2 * sick
-    write_store(dataset, "biobert", "text", names, X)
-    return dataset
+    studies = [
+        Study(
+            name,
+            f"p{n // 2:03d}",
+            {"findings": f"Text {n}."},
+            readings={"found": {"": dict(zip(labels, readings[n].tolist(), strict=True))}},
+        )
+        for n, name in enumerate(names)
+    ]
+    return stored(root, studies, LabelSet("found", task, "read", labels, "as given", Policy("found", policy)), sick)
+
+
+def read_by_three(root: Path) -> Dataset:
+    """Three readers each see half of the sick, and nobody else."""
+    rng = np.random.default_rng(0)
+    sick = rng.random((STUDIES, 1)) < 0.5
+    seen = sick & (rng.random((STUDIES, 3)) < 0.5)
+    studies = [
+        Study(
+            f"s{n:03d}",
+            f"p{n // 2:03d}",
+            {"findings": f"Text {n}."},
+            readings={"found": {f"R{k}": {"sick": float(seen[n, k])} for k in range(3)}},
+        )
+        for n in range(STUDIES)
+    ]
+    about = LabelSet("found", "binary", "read", ("sick",), in_words(Policy("found"), several=True), Policy("found"))
+    return stored(root, studies, about, sick)
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +100,27 @@ def test_who_is_unsure_and_sick_is_best_taken_for_sick(dataset: Dataset) -> None
     unsure = STUDIES - len(certain)
     assert f"{unsure} of {STUDIES} rows have a label that is not the same under every policy" in " ".join(result.notes)
     assert result.prevalence == pytest.approx(np.mean([readings_of(dataset)[one]["sick"] for one in certain]))
+
+
+def test_who_is_seen_by_one_of_several_readers_is_best_taken_for_sick(tmp_path: Path) -> None:
+    dataset = read_by_three(tmp_path)
+    result = ablate(dataset, ["text[label=readers-majority|readers-any|readers-all]", "text"], trial=ALONE)
+    majority, any_of, all_of, own = result.rows
+    votes: dict[str, int] = {}
+    for row in dataset.readings.to_pylist():
+        votes[row["study_id"]] = votes.get(row["study_id"], 0) + row["value"]
+    assert {row.n for row in result.rows} == {sum(count in (0, 3) for count in votes.values())}
+    assert all_of.auroc.value < majority.auroc.value < any_of.auroc.value
+    assert own.auroc.value == majority.auroc.value
+    jobs, _, _ = jobs_of(dataset, ["text[label=readers-any|readers-all]"], Inputs(), trial=ALONE)
+    for job, least in zip(jobs, (1, 3), strict=True):
+        taught = dict(zip(job.features.study_ids.tolist(), job.features.taught[:, 0].tolist(), strict=True))
+        assert taught == {study: float(count >= least) for study, count in votes.items()}
+
+
+def test_one_reader_has_no_majority(dataset: Dataset) -> None:
+    with pytest.raises(TrainError, match="found has one reader of each study, so label=readers-any changes nothing"):
+        ablate(dataset, ["text[label=readers-any]"], trial=ALONE)
 
 
 def test_a_policy_learns_what_a_plain_training_of_these_labels_learns(dataset: Dataset) -> None:

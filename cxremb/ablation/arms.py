@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import product
 
 from cxremb.errors import TrainError, did_you_mean
-from cxremb.store.readings import UNCERTAIN
+from cxremb.store.readings import READERS, UNCERTAIN
 from cxremb.store.texts import KEEP, MARKS, WAYS
 from cxremb.training.heads import HeadSpec, find_head
 
@@ -29,7 +29,7 @@ AXES: dict[str, tuple[str, ...] | str] = {
     MARKS: WAYS,
     "text": "a text",
     "prior": ("difference",),
-    "label": tuple(f"uncertain-{name}" for name in UNCERTAIN),
+    "label": (*(f"uncertain-{name}" for name in UNCERTAIN), *(f"readers-{name}" for name in READERS)),
     "prompts": "a set of prompts, or several joined by +",
 }
 USUAL = {

@@ -1,12 +1,13 @@
-"""Arms that differ in what becomes of unsure readings: they learn other labels and are judged on the same certain ones.
+"""Arms that differ in what becomes of readings: they learn other labels and are judged on the same certain ones.
 
-`label=uncertain-zero` and its siblings make training labels of the readings that came with the collection. Validation
-and test rows are those whose label is the same under every one of the policies, for all arms of the table. So a policy
-cannot win by changing what is asked.
+`label=uncertain-zero`, `label=readers-any` and their siblings make training labels of the readings that came with the
+collection. Validation and test rows are those whose label is the same under every one of the policies, for all arms of
+the table. So a policy cannot win by changing what is asked.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import product
 
 import numpy as np
 import pyarrow as pa
@@ -19,10 +20,10 @@ from cxremb.splits import StoredSplit
 from cxremb.splits.group import TOGETHER, copied_texts, group_numbers, report_texts
 from cxremb.store.dataset import Dataset
 from cxremb.store.layout import SPLITS
-from cxremb.store.readings import SAID, UNCERTAIN, Readings, decide, read_readings, reading_sets
+from cxremb.store.readings import READERS, SAID, UNCERTAIN, Readings, decide, read_readings, reading_sets
 from cxremb.types import Policy
 
-AXIS, PREFIX = "label", "uncertain-"  # as `arms.AXES` has them
+AXIS, UNSURE, VOTES = "label", "uncertain-", "readers-"  # as `arms.AXES` has them
 OWN = "as the label set says"
 Values = NDArray[np.float64]
 
@@ -36,7 +37,15 @@ class PolicyLabels:
     taught: Mapping[str, Labels]  # a value of the axis, or `OWN` -> what is learnt
 
     def given_to(self, features: Features, policy: str | None) -> Features:
-        """The features with certain labels to be judged by, and those of a policy to be learnt."""
+        """The features with certain labels to be judged by, and those of a policy to be learnt.
+
+        Raises `TrainError` for a policy of several readers where each film has one.
+        """
+        if policy and policy not in self.taught:
+            raise TrainError(
+                f"{self.known.label_set} has one reader of each study, so {AXIS}={policy} changes nothing",
+                hint=f"compare {AXIS}={'|'.join(f'{UNSURE}{name}' for name in UNCERTAIN)}",
+            )
         judged, taught = (
             label_rows(labels, features.study_ids) for labels in (self.certain, self.taught[policy or OWN])
         )
@@ -66,16 +75,20 @@ def policy_labels(dataset: Dataset, label_set: str | None) -> PolicyLabels:
     if own.task == "multiclass":
         raise TrainError(f"{own.label_set} has classes that exclude each other", hint="use a binary or multilabel set")
     readings = dict(read_readings(dataset, source))
+    several = any(len(said) > 1 for said in readings.values())
     readers = next((name for name, words in SAID.items() if words in about["policy"]), "majority")
+    unsure = next((name for name, words in UNCERTAIN.items() if f"(-1) {words};" in about["policy"]), "ignore")
     studies = tuple(dict.fromkeys((*own.study_ids, *readings)))
     stored = label_rows(own, np.array(studies, dtype=np.str_))
     tables = {
-        f"{PREFIX}{name}": decided_table(readings, studies, Policy(source, name, readers), names=own.names)
-        for name in UNCERTAIN
+        (uncertain, votes): decided_table(readings, studies, Policy(source, uncertain, votes), names=own.names)
+        for uncertain, votes in product(UNCERTAIN, READERS if several else (readers,))
     }
     first, *others = tables.values()
     same = np.logical_and.reduce([first == other for other in others])
-    known = np.where(np.isnan(stored), tables[f"{PREFIX}one"], stored)
+    known = np.where(np.isnan(stored), tables["one", "any" if several else readers], stored)
+    arms = {f"{UNSURE}{name}": tables[name, readers] for name in UNCERTAIN}
+    arms |= {f"{VOTES}{name}": tables[unsure, name] for name in READERS if several}
 
     def labels(values: Values) -> Labels:
         return replace(own, study_ids=studies, values=values)
@@ -83,7 +96,7 @@ def policy_labels(dataset: Dataset, label_set: str | None) -> PolicyLabels:
     return PolicyLabels(
         labels(known),
         labels(np.where(same, first, np.nan)),
-        {OWN: labels(stored), **{name: labels(values) for name, values in tables.items()}},
+        {OWN: labels(stored), **{name: labels(values) for name, values in arms.items()}},
     )
 
 
