@@ -14,7 +14,20 @@ ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "cxremb"
 # A room may import from its own storey and from those below it.
 STOREYS = [
-    {"errors", "types", "processes", "shipped", "table", "tabular", "cells", "shards", "tablefile", "ids", "version"},
+    {
+        "errors",
+        "types",
+        "buckets",
+        "processes",
+        "shipped",
+        "table",
+        "tabular",
+        "cells",
+        "shards",
+        "tablefile",
+        "ids",
+        "version",
+    },
     {"images"},
     {"store"},
     {"datasets", "encoders"},
