@@ -18,6 +18,7 @@ from cxremb.errors import StoreError, TrainError
 from cxremb.store.dataset import Dataset
 from cxremb.store.manifest import latest_manifest, publish
 from cxremb.store.reader import list_stores, open_store
+from cxremb.store.sql import query
 from cxremb.table import bare, span
 from cxremb.training.runs import read_run
 
@@ -58,6 +59,38 @@ def test_a_leaderboard_ranks_the_encoders(dataset: Dataset) -> None:
     assert "efficientnet_b1" in found.notes[0]
     assert found.rows[0].may_be_best
     assert not found.rows[2].may_be_best
+
+
+def test_over_several_collections_the_mean_rank_is_asked_in_sql(dataset: Dataset, tmp_path: Path) -> None:
+    """Three encoders here, two of them there, where the order is another: ranks are those of the two."""
+    plan = Planted(studies=400)
+    both = {"here": {"resnet50": 0.3, "densenet121": 1.2, "chest_nih": 2.0}, "there": {"resnet50": 2.0, "chest_nih": 1}}
+    auroc = {}
+    for name, distances in both.items():
+        one = plant(tmp_path, plan, modalities=("text",), name=name)
+        tables, y = planted_tables(plan)
+        place = {study: row for row, study in enumerate(tables["studies"]["study_id"].to_pylist())}
+        per_film = y[[place[study] for study in tables["images"]["study_id"].to_pylist()]]
+        for encoder, distance in distances.items():
+            X = signal(per_film, distance, 4, np.random.default_rng(len(encoder)))
+            write_store(one, encoder, "image", tables["images"]["image_id"].to_pylist(), X)
+        compare_encoders(one, ["resnet50", "chest_nih"], ["image[shots=20]"], trial=TRIAL)
+        found = compare_encoders(one, ["all"], trial=TRIAL)
+        auroc |= {(name, row.arm.removeprefix("image[encoder=").rstrip("]")): row.auroc.value for row in found.rows}
+    text = (Path(__file__).parent.parent / "stores" / "queries" / "encoders.sql").read_text(encoding="utf-8")
+    rows = query(tmp_path, text).to_pylist()
+    films = [row for row in rows if row["arm"] == "image"]
+    assert [row for row in rows if row["arm"] == "image[shots=20]"]
+    ranks = {}
+    for name in both:
+        own = {encoder: auroc[name, encoder] for encoder in ("resnet50", "chest_nih")}
+        ranks |= {(name, encoder): 1 + sum(own[encoder] < value for value in own.values()) for encoder in own}
+    assert sorted(ranks.values()) == [1, 1, 2, 2]
+    assert {(row["dataset"], row["encoder"].partition("@")[0]): row["rank"] for row in films} == ranks
+    assert {row["mean_rank"] for row in films} == {1.5}
+    for row in films:
+        assert row["auroc"] == pytest.approx(auroc[row["dataset"], row["encoder"].partition("@")[0]], abs=1e-12)
+        assert row["films"] == dataset.images.num_rows
 
 
 def test_a_mean_rank_is_a_plain_count_over_models(dataset: Dataset) -> None:
