@@ -1,11 +1,12 @@
 """Vectors made elsewhere as a store: what is read of a file, what is counted, and that nothing makes more of them."""
 
-import importlib.util
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -24,8 +25,6 @@ from cxremb.store.dataset import Dataset, open_dataset
 from cxremb.store.reader import open_store
 from cxremb.store.sql import query
 from cxremb.training.runs import open_run
-
-H5PY = importlib.util.find_spec("h5py") is not None
 
 
 def vectors(n: int, dim: int = 6, seed: int = 0) -> np.ndarray:
@@ -100,10 +99,7 @@ def test_numpy_with_a_list_of_ids(small: Dataset, tmp_path: Path) -> None:
     assert np.array_equal(np.sort(stored, axis=0), np.sort(matrix.astype(np.float16).astype(np.float32), axis=0))
 
 
-@pytest.mark.skipif(not H5PY, reason="h5py is not installed")
 def test_hdf5_of_slides_of_one_matrix_and_of_a_vector_each(small: Dataset, tmp_path: Path) -> None:
-    import h5py
-
     folder = tmp_path / "slides"
     folder.mkdir()
     ids, patches = ids_of(small), vectors(24 * 5).reshape(24, 5, 6)
@@ -127,12 +123,14 @@ def test_hdf5_of_slides_of_one_matrix_and_of_a_vector_each(small: Dataset, tmp_p
     assert all(np.array_equal(found[name], same[name]) for name in ids)
 
 
-@pytest.mark.skipif(H5PY, reason="h5py is installed")
-def test_hdf5_without_its_package_says_what_to_install(small: Dataset, tmp_path: Path) -> None:
+def test_hdf5_without_its_package_says_what_to_install(
+    small: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "h5py", None)
     (tmp_path / "v.h5").write_bytes(b"\x89HDF\r\n\x1a\n")
     with pytest.raises(StoreError, match="HDF5 needs the package h5py") as caught:
         library.import_store(tmp_path / "v.h5", **options(small))
-    assert caught.value.hint == "install it: pip install h5py"
+    assert caught.value.hint == "install it: pip install 'cxremb[hdf5]'"
 
 
 def test_one_name_is_one_key_over_data_sets_and_a_file_alone_is_not(tmp_path: Path) -> None:

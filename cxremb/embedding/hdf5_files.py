@@ -56,7 +56,9 @@ def opened(path: Path) -> Iterator[Any]:
     try:
         import h5py  # type: ignore[import-not-found,unused-ignore]
     except ImportError as error:
-        raise StoreError(f"{path}: HDF5 needs the package h5py", hint="install it: pip install h5py") from error
+        raise StoreError(
+            f"{path}: HDF5 needs the package h5py", hint="install it: pip install 'cxremb[hdf5]'"
+        ) from error
     with h5py.File(path, "r") as file:
         yield file
 
