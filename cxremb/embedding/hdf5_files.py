@@ -54,7 +54,7 @@ def open_vectors(path: Path, columns: VectorColumns) -> VectorFile:
 def opened(path: Path) -> Iterator[Any]:
     """The file, as h5py has it. Raises `StoreError` where that is not installed."""
     try:
-        import h5py  # type: ignore[import-not-found,unused-ignore]
+        import h5py
     except ImportError as error:
         raise StoreError(
             f"{path}: HDF5 needs the package h5py", hint="install it: pip install 'cxremb[hdf5]'"
