@@ -8,14 +8,17 @@ import pytest
 import torch
 from simulated_rows import bags, members_of, planted
 
+from cxremb.training import stack
 from cxremb.training.data import Trained
 from cxremb.training.heads import HEADS, HeadSpec
+from cxremb.training.inputs import tensors_of
 from cxremb.training.loop import fit_members, one_thread, predict, run_epoch, shared_out
 from cxremb.training.options import Options
 from cxremb.training.stack import Stack
 
 pytestmark = pytest.mark.arithmetic
 
+FLOAT = torch.float32
 SHORT = Options(epochs=25, batch_size=64, patience=2, learning_rate=2e-2, precision="fp32")
 KINDS = [spec for name, spec in HEADS.items() if name in ("fusion", "image", "linear", "gated", "late", "attention")]
 SPECS = [replace(spec, hidden=16, modality_dropout=0.3 * (len(spec.blocks) > 1)) for spec in KINDS]
@@ -57,6 +60,26 @@ def test_six_members_together_are_six_alone(spec: HeadSpec, task: str):
     assert prob.shape == rows.y.shape
     if spec.kind != "linear":  # their losses turn at different times: they stopped on their own
         assert len({len(one.history) for one in together}) > 1
+
+
+def test_of_many_rows_an_epoch_is_a_share_of_a_pass(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(stack, "EPOCH_ROWS", 50)
+    rows, members, spec = planted(300), members_of(300), replace(HEADS["fusion"], hidden=8)
+    table, head = tensors_of(rows, spec), Stack(tensors_of(rows, spec), members, spec, options=SHORT, dtype=FLOAT)
+    for learner, member in zip(head.learners, members, strict=True):
+        n = len(member.train)  # 150 to 235: four or five shares
+        assert (learner.shares, learner.size) == (-(-n // 50), n // -(-n // 50))
+        passed = [torch.cat([learner.rows_of_epoch() for _ in range(learner.shares)]) for _ in range(2)]
+        for one in passed:
+            assert len(one) == len(one.unique()) == learner.size * learner.shares
+            assert set(one.tolist()) <= set(member.train.tolist())
+        assert passed[0].tolist() != passed[1].tolist()
+    assert [one.size for one in head.running] == sorted((one.size for one in head.learners), reverse=True)
+    together = fit_members(rows, members, spec, options=SHORT)
+    for member, trained in zip(members, together, strict=True):
+        same(trained, fit_members(rows, [member], spec, options=SHORT)[0])
+    whole = replace(SHORT, select="last", patience=None)  # a published recipe: an epoch is a pass, whatever its length
+    assert [one.shares for one in Stack(table, members, spec, options=whole, dtype=FLOAT).learners] == [1] * 6
 
 
 @pytest.mark.parametrize("spec", SPECS, ids=lambda spec: f"{spec.kind}-{len(spec.blocks)}")

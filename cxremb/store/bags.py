@@ -1,5 +1,6 @@
 """The films of each study: held once, one after the other, and padded only where and when they are read."""
 
+import mmap
 from dataclasses import dataclass
 from typing import Any, Self, overload
 
@@ -70,7 +71,14 @@ def gather(matrix: Matrix, rows: Places) -> NDArray[np.float32]:
         here, into = rows[start : start + READ_TOGETHER], block[start : start + READ_TOGETHER]
         there = here >= 0
         into[there] = matrix.vectors[here[there]]
+        let_go(matrix.vectors)
     return block
+
+
+def let_go(vectors: NDArray[np.float16]) -> None:
+    """What was read of a mapped file no longer counts as this process' memory; the system goes on caching it."""
+    if isinstance(vectors.base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        vectors.base.madvise(mmap.MADV_DONTNEED)
 
 
 def gather_bags(matrix: Matrix, rows: Places) -> Bags:

@@ -19,7 +19,7 @@ class Options:
 
     learning_rate: float = 1e-3
     batch_size: int = 256
-    epochs: int = 40
+    epochs: int = 40  # a pass each; of many rows a share of one, where an epoch may be chosen (`stack.EPOCH_ROWS`)
     select: str = "best"
     patience: int | None = 8  # epochs without a lower validation loss before stopping; None runs them all
     standardise: bool = True  # inputs to mean 0 and variance 1, measured on the training rows only

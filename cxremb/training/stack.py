@@ -3,7 +3,7 @@
 Everything random about a member comes from generators of its own, so that it trains as it would alone.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
 from typing import Any
@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
-from torch.optim.adam import adam
 
+from cxremb.training.adam import Adam
 from cxremb.training.data import Epoch, Member
 from cxremb.training.heads import HeadSpec
 from cxremb.training.inputs import RowTensors, Scaling, gather, measure_scaling
@@ -24,8 +24,9 @@ from cxremb.training.options import Options
 from cxremb.training.scales import block_scales, column_scales, scales_blocks
 from cxremb.training.schedule import finished
 
-BETAS = 0.9, 0.999  # and EPSILON: as Kingma & Ba 2015 and torch have them
-EPSILON = 1e-8
+# Training rows of an epoch at most where it may be chosen: of more, an epoch is a share of a pass. A network that has
+# seen so many has learnt enough for the validation part to be asked.
+EPOCH_ROWS = 65_536
 READY = 2**30  # bytes of standardised rows that the members of one stack may hold: 16 of IU X-ray's size, in float32
 
 
@@ -41,6 +42,7 @@ class Learner:
     scaling: Scaling
     scales: Mapping[str, float]  # of its blocks; none: they are not scaled
     weights: Tensor  # (n, cells) what each label weighs in its loss; 0 where it is missing
+    shares: int  # of a pass over its rows, an epoch each
     order: torch.Generator  # of the rows, on the CPU: the same order on every device
     draws: torch.Generator  # of dropout, on the device
     kept: dict[str, Tensor] = field(default_factory=dict)  # the weights of epoch `epoch`
@@ -49,60 +51,23 @@ class Learner:
     stopped: bool = False
     diverged: int | None = None  # the epoch in which the loss stopped being a number
     history: list[Epoch] = field(default_factory=list)
+    left: list[Tensor] = field(default_factory=list)  # the epochs of this pass that are still to come
+
+    @property
+    def size(self) -> int:
+        """The rows of each epoch. Of a pass in shares the few that do not divide sit out."""
+        return len(self.train) // self.shares
+
+    def rows_of_epoch(self) -> Tensor:
+        """Those of the next one, in a new order."""
+        if not self.left:
+            order = torch.randperm(len(self.train), generator=self.order).to(self.train.device)
+            self.left = list(torch.split(self.train[order][: self.size * self.shares], self.size))
+        return self.left.pop(0)
 
     def saved(self) -> dict[str, NDArray[Any]]:
         """The weights that are to be kept, as arrays."""
         return {name: value.cpu().numpy() for name, value in {**self.scaling, **self.kept}.items()}
-
-
-class Adam:
-    """Weights that are being trained, of K members in one tensor each, and the moments of their gradients.
-
-    torch's functional optimiser, because merely making an object of `torch.optim` imports torch's compiler: seconds, of
-    a training that takes seconds. All updates are per element, so one call over K members is K optimisers. All of it
-    stays where it is: a tensor of megabytes that is made anew at every step costs more than what fills it.
-    """
-
-    def __init__(
-        self, members: Sequence[Mapping[str, Tensor]], dtype: torch.dtype, *, rate: float, weight_decay: float
-    ) -> None:
-        self.weights = {name: torch.stack([one[name] for one in members]) for name in members[0]}  # float32
-        self.first, self.second, self.gradients = (
-            {name: torch.zeros_like(value) for name, value in self.weights.items()} for _ in range(3)
-        )
-        self.steps = {name: torch.zeros(len(value), device=value.device) for name, value in self.weights.items()}
-        self.rounded = {name: value.to(dtype) for name, value in self.weights.items()}  # themselves, in float32
-        self.rate, self.weight_decay = rate, weight_decay
-
-    def of(self, number: int) -> dict[str, Tensor]:
-        """The weights of one member: parts of the whole."""
-        return {name: value[number] for name, value in self.weights.items()}
-
-    def narrow(self, numbers: Sequence[int]) -> None:
-        """Only these members go on."""
-        for whole in (self.weights, self.first, self.second, self.gradients, self.steps):
-            whole.update({name: value[list(numbers)] for name, value in whole.items()})
-        self.rounded = {name: value.to(self.rounded[name].dtype) for name, value in self.weights.items()}
-
-    def step(self, members: int, loss: Callable[[Mapping[str, Tensor]], Tensor]) -> None:
-        """Move the weights of the first members against the gradient of their loss, and round them.
-
-        loss: of the rounded weights of these members, by name.
-        """
-        leaves = {name: value[:members].detach().requires_grad_() for name, value in self.rounded.items()}
-        for name, found in zip(leaves, torch.autograd.grad(loss(leaves), list(leaves.values())), strict=True):
-            self.gradients[name][:members] = found
-        weights, gradients, first, second, steps = (
-            [value[number] for number in range(members) for value in whole.values()]
-            for whole in (self.weights, self.gradients, self.first, self.second, self.steps)
-        )
-        with torch.no_grad():
-            adam(
-                weights, gradients, first, second, [], steps, fused=True, lr=self.rate, weight_decay=self.weight_decay,
-                beta1=BETAS[0], beta2=BETAS[1], eps=EPSILON, amsgrad=False, maximize=False,
-            )  # fmt: skip
-        for name, rounded in self.rounded.items():
-            rounded.copy_(self.weights[name])
 
 
 class Stack:
@@ -123,7 +88,7 @@ class Stack:
         self.columns: Tensor | None = None  # (members, dim) what each column is multiplied by
         if scales_blocks(head, options):
             self.columns = torch.stack([column_scales(learner.scales, rows) for learner in self.learners])
-        self.running = sorted(self.learners, key=lambda learner: -len(learner.train))
+        self.running = sorted(self.learners, key=lambda learner: -learner.size)
         start = [self.initial(learner) for learner in self.running]
         self.adam = Adam(start, dtype, rate=options.learning_rate, weight_decay=options.weight_decay)
         self.ready: Tensor | None = None  # all rows, standardised by each member, one below the other: if that fits
@@ -154,12 +119,10 @@ class Stack:
         return start
 
     def run_epoch(self, epoch: int) -> None:
-        """One pass of every running member over its rows in a new order, then its figures."""
+        """An epoch of every running member, then its figures."""
         if not self.running:
             return
-        orders = [
-            one.train[torch.randperm(len(one.train), generator=one.order).to(one.train.device)] for one in self.running
-        ]
+        orders = [learner.rows_of_epoch() for learner in self.running]
         size = self.options.batch_size
         for start in range(0, len(orders[0]), size):  # some run out of rows before others: the first ones go on
             self.step([rows for order in orders if len(rows := order[start : start + size])])
@@ -265,6 +228,7 @@ def new_learner(rows: RowTensors, member: Member, head: HeadSpec, *, options: Op
         scaling=scaling,
         scales=scales,
         weights=balanced(rows, train) if options.class_weights else rows.known.float(),
+        shares=-(-len(train) // EPOCH_ROWS) if options.chooses_epoch else 1,
         order=torch.Generator().manual_seed(member.seed),
         draws=torch.Generator(rows.known.device).manual_seed(member.seed),
     )
