@@ -3,36 +3,69 @@
 import json
 import os
 import platform
+import resource
 import statistics
 import subprocess
 import time
 from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).parent
 
 
-def take_turns(ways: Mapping[str, tuple[int, Callable[[], object]]], rounds: int) -> dict[str, dict[str, float]]:
-    """Rates and ratios by way. A way is (items, a call that does so many); the first is the plain one.
+def take_turns(ways: Mapping[str, tuple[float, Callable[[], object]]], rounds: int) -> dict[str, dict[str, Any]]:
+    """What each way takes. A way is (items, a call that does so many); the first is the plain one.
 
-    Each is called once before the clock runs. `times` is the median over rounds of its rate by that of the plain one.
+    Each is called once before the clock runs. `times` is the median over rounds of its rate by that of the plain one,
+    `times_cpu` the same of processor time, over all threads and child processes; seconds are medians of whole calls,
+    and `repeats` has wall and processor seconds of every round.
     """
     for _, run in ways.values():
         run()
-    rates: dict[str, list[float]] = {name: [] for name in ways}
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
     for _ in range(rounds):
-        for name, (items, run) in ways.items():
-            start = time.perf_counter()
-            run()
-            rates[name].append(items / (time.perf_counter() - start))
-    plain = rates[next(iter(ways))]
-    rows = {}
-    for name, found in rates.items():
-        times = statistics.median(rate / first for rate, first in zip(found, plain, strict=True))
-        rows[name] = {"best_per_second": round(max(found), 2), "times": round(times, 2)}
-        print(f"{name:<28} {max(found):8.1f} a second, {times:5.2f} times the plain way", flush=True)
-    return rows
+        for name, (_, run) in ways.items():
+            found[name].append(spent(run))
+    return {name: row_of(name, ways, found) for name in ways}
+
+
+def spent(run: Callable[[], object]) -> tuple[float, float]:
+    """Seconds of one call by the wall and by the processor."""
+    wall, processor = time.perf_counter(), processor_seconds()
+    run()
+    return time.perf_counter() - wall, processor_seconds() - processor
+
+
+def processor_seconds() -> float:
+    """Of this process and of its children that have ended."""
+    return sum(sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+
+
+def row_of(
+    name: str, ways: Mapping[str, tuple[float, object]], found: Mapping[str, list[tuple[float, float]]]
+) -> dict[str, Any]:
+    """One way's line, beside the first."""
+    plain = next(iter(ways))
+    items, own, share = ways[name][0], found[name], ways[name][0] / ways[plain][0]
+    wall, cpu = (statistics.median(one[kind] for one in own) for kind in range(2))
+    times = [
+        statistics.median(
+            first[kind] * share / max(one[kind], 1e-6) for one, first in zip(own, found[plain], strict=True)
+        )
+        for kind in range(2)
+    ]
+    row = {
+        "per_second": round(items / wall, 2),
+        "seconds": round(wall, 4),
+        "cpu_seconds": round(cpu, 4),
+        "times": round(times[0], 2),
+        "times_cpu": round(times[1], 2),
+        "repeats": [[round(value, 4) for value in one] for one in own],
+    }
+    print(f"{name:<44} {wall:9.3f} s, {cpu:9.3f} s of processor, {times[0]:7.2f} times the first", flush=True)
+    return row
 
 
 def write(path: Path, found: Mapping[str, object], packages: tuple[str, ...]) -> None:
@@ -42,7 +75,8 @@ def write(path: Path, found: Mapping[str, object], packages: tuple[str, ...]) ->
     ).stdout.strip()
     about = {
         "machine": {"processor": processor(), "system": platform.system(), "cores": os.cpu_count()},
-        "load": [round(load, 1) for load in os.getloadavg()],  # of one, five and fifteen minutes: who else was at work
+        "load": [round(load, 1) for load in os.getloadavg()],  # of one, five and fifteen minutes, our own work included
+        "busy": os.getloadavg()[1] > (os.cpu_count() or 1),  # more wanted to run than there are cores: believe ratios
         "versions": {"python": platform.python_version(), **{name: installed(name) for name in packages}},
         "commit": commit,
     }

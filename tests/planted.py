@@ -120,7 +120,7 @@ def write_store(
     n = len(ids)
     films = zip(*(dataset.images[name].to_pylist() for name in ("image_id", "sha256")), strict=True)
     now = text_contents(dataset.reports, section) if modality == "text" else dict(films)
-    flat = pa.array(vectors.astype(np.float16).ravel())
+    flat = pa.array(vectors.astype(np.float16).astype(np.float32).ravel())
     schema = embedding_schema(vectors.shape[1], {"encoder": encoder})
     columns = [ids, ids, [section] * n, list(recipe.poolings) * n, [now.get(name) or "0" for name in ids]]
     arrays = [pa.array(column, type=field.type) for column, field in zip(columns, schema, strict=False)]

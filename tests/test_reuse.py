@@ -9,6 +9,7 @@ from planted import Planted, plant, write_store
 from written import write_dataset
 
 from cxremb.caveats import SOURCED
+from cxremb.embedding.convert import convert
 from cxremb.embedding.plan import wanted_items
 from cxremb.embedding.trained_on import TuningPatients
 from cxremb.errors import TrainError
@@ -16,7 +17,7 @@ from cxremb.features import Inputs, load_features
 from cxremb.splits import choose_split, fold_parts
 from cxremb.store.clean import remove
 from cxremb.store.dataset import Dataset
-from cxremb.store.layout import IMAGES, REPORTS
+from cxremb.store.layout import IMAGES, REPORTS, VALUES
 from cxremb.store.outdated import text_contents
 from cxremb.store.reader import open_store
 from cxremb.training.finish import key_of
@@ -70,6 +71,12 @@ def test_a_version_more_of_the_same_vectors_changes_no_result(dataset):
     write_store(dataset, "biobert", "text", before.item_ids.tolist(), before.blocks["text"])
     assert load_features(dataset, ("text",)).stores != before.stores
     assert trained(dataset).run_id == old.run_id
+
+
+def test_vectors_that_lie_in_another_type_change_no_result(dataset):
+    run = trained(dataset)
+    assert convert(open_store(dataset, "biobert"), VALUES["float16"]).version == 2
+    assert (trained(dataset).run_id, trained(dataset).reused) == (run.run_id, True)
 
 
 def test_a_split_is_what_its_rows_say(dataset):

@@ -74,7 +74,7 @@ def make_store(dataset: Dataset, recipe: Recipe, items: list[tuple], failed: lis
     folder = dataset.paths.embeddings / recipe.store
     schema = layout.embedding_schema(recipe.dim, {})
     columns = list(zip(*items, strict=True))
-    flat = pa.array(np.concatenate([np.asarray(vector, np.float16) for vector in columns[4]]))
+    flat = pa.array(np.concatenate([np.float16(vector) for vector in columns[4]]).astype(np.float32))
     texts = [columns[0], columns[1], columns[2], [recipe.poolings[0]] * len(items), columns[3]]
     embedding = pa.FixedSizeListArray.from_arrays(flat, type=schema.field("embedding").type)
     table = pa.Table.from_arrays([*map(pa.array, texts), embedding], schema=schema)

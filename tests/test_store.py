@@ -45,7 +45,7 @@ def rewritten(store: Store, table: pa.Table, **changes: object) -> None:
 
 def with_vectors(store: Store, vectors: np.ndarray) -> pa.Table:
     table = store.table()
-    flat = pa.array(vectors.astype(np.float16).ravel())
+    flat = pa.array(vectors.astype(np.float16).astype(np.float32).ravel())
     column = pa.FixedSizeListArray.from_arrays(flat, type=table.schema.field("embedding").type)
     place = table.schema.get_field_index("embedding")
     return table.set_column(place, table.schema.field(place), column).cast(table.schema)

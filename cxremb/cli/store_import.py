@@ -1,4 +1,4 @@
-"""`cxremb store import`: vectors that were made elsewhere."""
+"""`cxremb store import` and `convert`: vectors that were made elsewhere, and vectors in another type."""
 
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +10,7 @@ from cxremb.cli.options import DEFAULT_ROOT, DatasetName, Root
 from cxremb.cli.output import AsFormat, Format, write
 from cxremb.datasets.tree import NOT_GIVEN
 
-app = store.app  # `import` stands beside the other commands of `cxremb store`
+app = store.app  # both stand beside the other commands of `cxremb store`
 
 
 @app.command("import")
@@ -63,3 +63,35 @@ def take_in(
         return
     show(done.update)
     say_next(open_dataset(root, dataset))
+
+
+@app.command()
+def convert(
+    name: store.Name,
+    dtype: Annotated[str, typer.Option(help="float32, which every engine reads, or float16, which is smaller.")],
+    root: Root = DEFAULT_ROOT,
+    dataset: DatasetName = None,
+) -> None:
+    """Write the parts of a store anew with its vectors in another type; no number changes and nothing is encoded.
+
+    New stores lie in float32. One that an older cxremb made lies in float16, which Spark does not read. A store keeps
+    its type when it grows. Runs stay valid; the version of before stays until `cxremb store gc`.
+
+    Example: cxremb store convert biobert --dtype float32
+    """
+    from cxremb.cli.progress import bar
+    from cxremb.embedding.convert import convert as convert_store
+    from cxremb.errors import StoreError
+    from cxremb.store.dataset import open_dataset
+    from cxremb.store.layout import VALUES
+    from cxremb.store.reader import open_store
+
+    if dtype not in VALUES:
+        raise StoreError(f"--dtype {dtype}: vectors lie in {' or '.join(VALUES)}", hint="name one of them")
+    before = open_store(open_dataset(root, dataset), name)
+    after = convert_store(before, VALUES[dtype], progress=bar)
+    if after.version == before.version:
+        typer.echo(f"{before.title}: its vectors lie in {dtype} already")
+        return
+    sizes = [store.human(sum(part.size_bytes for part in one.manifest.parts)) for one in (before, after)]
+    typer.echo(f"{after.title}: its vectors lie in {dtype}; {sizes[0]} before, {sizes[1]} now")

@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +12,7 @@ from uuid import uuid4
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from cxremb.embedding.encode import Block, Log
@@ -19,9 +20,9 @@ from cxremb.embedding.plan import Group, Item, StorePlan, rows_of
 from cxremb.encoders.base import Vectors
 from cxremb.store.dataset import terms_of_collection
 from cxremb.store.files import read_part, replace_table
-from cxremb.store.layout import embedding_schema
-from cxremb.store.manifest import Recipe
-from cxremb.store.matrices import halves
+from cxremb.store.layout import VALUES, embedding_schema
+from cxremb.store.manifest import Recipe, latest_manifest
+from cxremb.store.matrices import halves, with_values
 
 AHEAD = 8  # blocks that may wait for the writer; more would let memory grow on a slow disk
 
@@ -35,6 +36,19 @@ def as_stored(vectors: Vectors) -> tuple[dict[str, NDArray[np.float16]], NDArray
         stored = {pooling: values.astype(np.float16) for pooling, values in vectors.items()}
     there = np.all([np.isfinite(values).all(1) & values.any(1) for values in stored.values()], axis=0)
     return stored, there
+
+
+def values_of(folder: Path) -> pa.DataType:
+    """How vectors lie in the parts of a store: in one that is there as they do, so that its files can be read as one.
+
+    Raises `StoreError` for a manifest that is damaged.
+    """
+    manifest = latest_manifest(folder)
+    listed = [folder / part.file for part in manifest.parts] if manifest else []
+    for path in listed or sorted(folder.glob("part-*.parquet"))[:1]:
+        with suppress(OSError, KeyError, pa.ArrowException):  # one that is gone or damaged: who reads it says so
+            return pq.read_schema(path).field("embedding").type.value_type
+    return VALUES["float32"]
 
 
 @dataclass
@@ -69,12 +83,13 @@ class PartWriter:
     def write(self, table: pa.Table) -> None:
         """Put a table of rows into a part of its own."""
         if table.num_rows:
-            replace_table(self.folder / f"part-{uuid4().hex}.parquet", table.cast(self.schema))
+            rows = with_values(table, self.values).cast(self.schema)
+            replace_table(self.folder / f"part-{uuid4().hex}.parquet", rows)
 
     def table(self) -> pa.Table:
         """The waiting rows: one per item and pooling."""
         rows = [(item, pooling, vectors[pooling]) for item, vectors in self.waiting for pooling in self.recipe.poolings]
-        flat = pa.array(np.concatenate([vector for _, _, vector in rows]))
+        flat = pa.array(np.concatenate([vector for _, _, vector in rows]).astype(self.values.to_pandas_dtype()))
         columns = [
             *([getattr(item, name) for item, _, _ in rows] for name in ("item_id", "study_id", "section")),
             [pooling for _, pooling, _ in rows],
@@ -82,6 +97,11 @@ class PartWriter:
             pa.FixedSizeListArray.from_arrays(flat, type=self.schema.field("embedding").type),
         ]
         return pa.Table.from_arrays([pa.array(c) if isinstance(c, list) else c for c in columns], schema=self.schema)
+
+    @cached_property
+    def values(self) -> pa.DataType:
+        """How vectors lie in its parts."""
+        return values_of(self.folder)
 
     @cached_property
     def schema(self) -> pa.Schema:
@@ -93,7 +113,7 @@ class PartWriter:
             "licence": self.licence,
             **terms_of_collection(self.folder),
         }
-        return embedding_schema(self.recipe.dim, about)
+        return embedding_schema(self.recipe.dim, about, self.values)
 
 
 @contextmanager

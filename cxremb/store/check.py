@@ -18,13 +18,14 @@ from cxremb.store.expected import refuse_links
 from cxremb.store.files import sha256_of
 from cxremb.store.layout import is_embeddings
 from cxremb.store.manifest import Manifest, Part, manifest_paths, read_manifest
-from cxremb.store.matrices import halves, matrix_path, read_matrix
+from cxremb.store.matrices import flat_values, halves, matrix_path, read_matrix
 from cxremb.store.reader import Store
 from cxremb.types import Progress, unwatched
 
 IDENTITY = ["item_id", "section", "pooling"]
 EXAMPLES = 3
 INFINITE = 0x7C00  # the bits of an infinite float16; those of what is no number are above it
+BELOW_HALF = 0x1FFF  # the bits of a float that float16 does not have
 
 
 @dataclass(frozen=True)
@@ -131,10 +132,21 @@ def check_rows(table: pa.Table, part: Part, manifest: Manifest) -> Iterator[str]
         if table[column].null_count:
             yield f"{table[column].null_count:,} nulls in {column}"
             return
-    for what, bad in bad_vectors(halves(table["embedding"], manifest.recipe.dim)).items():
+    wrong = bad_vectors(halves(table["embedding"], manifest.recipe.dim))
+    for what, bad in (wrong | {"not rounded to float16": unrounded(table)}).items():
         if bad.any():
             ids = table["item_id"].take(pa.array(np.flatnonzero(bad)[:EXAMPLES])).to_pylist()
             yield f"{bad.sum():,} vectors {what}: {', '.join(ids)}"
+
+
+def unrounded(table: pa.Table) -> NDArray[np.bool_]:
+    """(n,) which vectors have a value that float16 does not hold: SQL would see another than what is trained on."""
+    dim = table.schema.field("embedding").type.list_size
+    bits = [flat.view(np.uint32) for flat in flat_values(table["embedding"]) if flat.dtype == np.float32]
+    if not bits:
+        return np.zeros(len(table), np.bool_)
+    found = [np.bitwise_or.reduce(one.reshape(-1, dim), axis=1) & BELOW_HALF != 0 for one in bits]
+    return np.concatenate(found)
 
 
 def bad_vectors(vectors: NDArray[np.float16]) -> dict[str, NDArray[np.bool_]]:

@@ -180,8 +180,18 @@ def is_table(name: str, file: str) -> bool:
     return re.fullmatch(rf"{name}(-[0-9a-f]{{12}})?\.parquet", file, flags=re.ASCII) is not None
 
 
-def embedding_schema(dim: int, metadata: dict[str, str]) -> pa.Schema:
-    """The columns of a part: `dim` float16 values a row, never null; `metadata` travels with the file."""
+# How the values of a vector lie in a part; they are rounded to float16 either way. The first is what new stores have:
+# Spark, R and BigQuery read no half floats, and DuckDB reads them slowly (benchmarks/vector_types.py).
+VALUES = {"float32": pa.float32(), "float16": pa.float16()}
+
+
+def vector_type(values: pa.DataType, dim: int) -> pa.DataType:
+    """The type of a column of vectors."""
+    return pa.list_(pa.field("element", values, nullable=False), dim)
+
+
+def embedding_schema(dim: int, metadata: dict[str, str], values: pa.DataType = VALUES["float32"]) -> pa.Schema:
+    """The columns of a part: `dim` values a row, never null; `metadata` travels with the file."""
     text = pa.string()
     return pa.schema(
         [
@@ -190,7 +200,7 @@ def embedding_schema(dim: int, metadata: dict[str, str]) -> pa.Schema:
             pa.field("section", text, nullable=False),  # "image", or the section of the report
             pa.field("pooling", text, nullable=False),
             pa.field("content", text, nullable=False),  # SHA-256 of what was encoded
-            pa.field("embedding", pa.list_(pa.field("element", pa.float16(), nullable=False), dim), nullable=False),
+            pa.field("embedding", vector_type(values, dim), nullable=False),
         ],
         metadata=metadata,
     )
@@ -203,7 +213,8 @@ def is_embeddings(schema: pa.Schema, dim: int) -> bool:
     return (
         kinds == {field.name: field.type for field in embedding_schema(dim, {}) if field.name != "embedding"}
         and isinstance(vector, pa.FixedSizeListType)
-        and (vector.value_type, vector.list_size) == (pa.float16(), dim)
+        and vector.value_type in VALUES.values()
+        and vector.list_size == dim
     )
 
 

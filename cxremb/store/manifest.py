@@ -34,7 +34,7 @@ class Recipe:
     poolings: tuple[str, ...]  # the first is what readers get unless they ask
     input: Mapping[str, Any]  # transform and decoder for images; tokeniser and length for texts
     precision: str  # full (float32) or half (bfloat16 or float16 arithmetic)
-    dtype: str = "float16"  # as stored
+    dtype: str = "float16"  # what its values are rounded to; how they lie in a part is no matter of the key (`layout`)
     format: int = FORMAT_VERSION
 
     @property

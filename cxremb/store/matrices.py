@@ -1,7 +1,7 @@
 """Vectors of one section of a store, memory-mapped: as an earlier reader left them in `cache/`."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from cxremb.errors import StoreError
 from cxremb.store.files import replace_file, replace_table
+from cxremb.store.layout import vector_type
 from cxremb.store.manifest import Manifest
 
 
@@ -68,8 +69,26 @@ def write_matrix(path: Path, matrix: Matrix) -> None:
         replace_file(path, write)  # last: without it there is no matrix
 
 
+def flat_values(column: pa.ChunkedArray) -> Iterator[NDArray[np.floating]]:
+    """The values of an embedding column, chunk by chunk, as they lie in the file."""
+    for chunk in column.chunks:
+        yield np.asarray(chunk.flatten())  # no nulls: the schema forbids them
+
+
 def halves(column: pa.ChunkedArray, dim: int) -> NDArray[np.float16]:
-    """An embedding column as float16 of shape (n, dim)."""
-    values = [np.asarray(chunk.flatten()) for chunk in column.chunks]  # no nulls: the schema forbids them
+    """An embedding column as float16 of shape (n, dim): no value changes, since all were rounded when written."""
+    with np.errstate(over="ignore"):  # in a file from elsewhere: infinite, which `store check` reports
+        values = [flat.astype(np.float16, copy=False) for flat in flat_values(column)]
     flat = np.concatenate(values) if values else np.empty(0, np.float16)
     return flat.reshape(-1, dim)
+
+
+def with_values(table: pa.Table, values: pa.DataType) -> pa.Table:
+    """The rows, their vectors lying as `values`, float32 or float16; all else as it was."""
+    index = table.schema.get_field_index("embedding")
+    if index < 0 or (before := table.schema.field(index).type).value_type == values:
+        return table
+    kind = vector_type(values, before.list_size)
+    chunks = [flat.astype(values.to_pandas_dtype()) for flat in flat_values(table["embedding"])]
+    column = pa.chunked_array([pa.FixedSizeListArray.from_arrays(pa.array(flat), type=kind) for flat in chunks], kind)
+    return table.set_column(index, pa.field("embedding", kind, nullable=False), column)

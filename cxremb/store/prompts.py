@@ -9,8 +9,9 @@ import pyarrow.parquet as pq
 from cxremb.errors import StoreError, reason
 from cxremb.store.expected import refuse_links
 from cxremb.store.files import replace_table
-from cxremb.store.layout import DatasetPaths
+from cxremb.store.layout import VALUES, DatasetPaths, vector_type
 from cxremb.store.manifest import Recipe
+from cxremb.store.matrices import with_values
 from cxremb.store.reader import Store
 from cxremb.store.scans import columns, source, view
 
@@ -56,8 +57,7 @@ def prompt_path(store: Store) -> Path:
 
 def prompt_schema(dim: int) -> pa.Schema:
     """The columns of such a file: `PROMPTS` and the vector, as the store has those of films."""
-    vector = pa.list_(pa.field("element", pa.float16(), nullable=False), dim)
-    return PROMPTS.append(pa.field("embedding", vector, nullable=False))
+    return PROMPTS.append(pa.field("embedding", vector_type(VALUES["float32"], dim), nullable=False))
 
 
 def read_prompt_rows(store: Store) -> pa.Table:
@@ -68,7 +68,7 @@ def read_prompt_rows(store: Store) -> pa.Table:
     try:
         found = pq.ParquetFile(path).read()
         if (found.schema.metadata or {}).get(OF) == store.manifest.key.encode():
-            return found.cast(schema)
+            return with_values(found, VALUES["float32"]).cast(schema)
         why = f"not of {store.name}"
     except (OSError, ValueError, pa.ArrowException) as error:
         why = reason(error)

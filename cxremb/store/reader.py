@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from cxremb import images
 from cxremb.errors import StoreError, did_you_mean, name_list, reason
 from cxremb.store.dataset import Dataset, open_dataset
-from cxremb.store.layout import is_embeddings
+from cxremb.store.layout import VALUES, is_embeddings
 from cxremb.store.manifest import Manifest, latest_manifest, manifest_paths, read_manifest
-from cxremb.store.matrices import Matrix, halves, matrix_path, of_section, read_matrix, write_matrix
+from cxremb.store.matrices import Matrix, halves, matrix_path, of_section, read_matrix, with_values, write_matrix
 from cxremb.store.scans import quoted
 from cxremb.store.texts import KEEP, place, way_of
 from cxremb.tabular import Tabular
@@ -134,14 +134,17 @@ class Store(Tabular):
         return Store(self.folder, read_manifest(paths[version]))
 
     def table(self, columns: list[str] | None = None) -> pa.Table:
-        """All rows of this version, in the order they were written. Raises `StoreError` if a part is damaged."""
-        tables = list(self.parts(columns))
+        """All rows of this version, in the order they were written; vectors as float32, however they lie in the parts.
+
+        Raises `StoreError` if a part is damaged.
+        """
+        tables = [with_values(part, VALUES["float32"]) for part in self.parts(columns)]
         if not tables:
             raise StoreError(f"{self.name}: holds no vectors", hint='see why: `cxremb sql "from failures"`')
         return pa.concat_tables(tables)
 
     def parts(self, columns: list[str] | None = None) -> Iterator[pa.Table]:
-        """The same, part by part."""
+        """The same, part by part and as it lies there."""
         for path, part in zip(self.part_paths, self.manifest.parts, strict=True):
             made = "`cxremb store import FILE`" if self.imported else f"`cxremb embed --model {self.encoder}`"
             again = f"`cxremb store rm {self.name} --yes`, then {made}"

@@ -74,5 +74,6 @@ def rows_of(prompts: Sequence[Prompt], vectors: NDArray[np.float16], *, name: st
         "digest": [one.digest for one in prompts],
     }
     arrays = [pa.array(columns[field.name], field.type) for field in PROMPTS]
-    flat = pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), type=schema.field("embedding").type)
+    values = pa.array(vectors.reshape(-1).astype(np.float32))
+    flat = pa.FixedSizeListArray.from_arrays(values, type=schema.field("embedding").type)
     return pa.Table.from_arrays([*arrays, flat], schema=schema)
