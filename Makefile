@@ -10,7 +10,7 @@ AVX2 := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2
 # Tests on several cores: what is made for a file is made once, and no process takes the cores of the others.
 SPREAD := OMP_NUM_THREADS=1
 
-.PHONY: help env demo docs test test-slow test-avx2 lint types tests wheels format gpu clean
+.PHONY: help env demo docs test test-slow test-avx2 lint types tests wheels chaos fuzz format gpu clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 11
@@ -54,6 +54,19 @@ test-avx2: env ## the tests of arithmetic once more, as on a processor without w
 
 wheels: env ## whether every package that is installed is there as a wheel, for this machine
 	$(BIN)/python .ci/wheels.py
+
+chaos: env ## kill, stop, starve and pair every command of the route; under an hour
+	$(SPREAD) $(BIN)/python benchmarks/chaos.py --out benchmarks/results/chaos.json
+
+FUZZ := .venv/.fuzz
+MINUTES ?= 10
+
+$(FUZZ): $(DEV)
+	$(PIP) -e ".[fuzz]"
+	@touch $(FUZZ)
+
+fuzz: $(FUZZ) ## inputs that reach new branches, for all that reads files from elsewhere; MINUTES=10 for each of 12
+	$(SPREAD) $(BIN)/python benchmarks/fuzz.py --minutes $(MINUTES) --out benchmarks/results/fuzz.json
 
 format: env ## rewrite the code in its own style
 	$(BIN)/python -m ruff check --fix .

@@ -22,6 +22,7 @@ INSTEAD = {  # command and an option that it has not -> what there is
     ("evaluate", "--threshold"): "`cxremb evaluate RUN` shows what thresholds do that were chosen on validation rows; "
     "`cxremb ablate --threshold val` compares arms at them"
 }
+INTERRUPTED = "Query interrupted"  # what DuckDB makes of a KeyboardInterrupt
 STOPPED = "stopped: stores and runs that were finished are kept; run the same command to go on"
 
 
@@ -38,7 +39,9 @@ class Commands(TyperGroup):
         about = CALLED.set(Called())
         try:
             return super().invoke(ctx)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, RuntimeError) as error:
+            if isinstance(error, RuntimeError) and str(error) != INTERRUPTED:
+                raise
             from cxremb.cli.screen import remark
 
             remark(STOPPED)

@@ -192,9 +192,7 @@ def gc(
 
     Example: cxremb store gc --keep 2 --yes
     """
-    import shutil
-
-    from cxremb.store.clean import clear, collect, leftovers, reclaimable, size_of
+    from cxremb.store.clean import clear, clear_cache, collect, leftovers, reclaimable, size_of
     from cxremb.store.dataset import open_dataset
 
     data = open_dataset(root, dataset)
@@ -211,8 +209,8 @@ def gc(
         typer.echo(f"old tables and removed stores: {files:,}, {human(size)}")
     cached = size_of(data.paths.cache)
     typer.echo(f"cache: {human(cached)}")
-    if yes and data.paths.cache.exists():
-        shutil.rmtree(data.paths.cache)
+    if yes:
+        clear_cache(data.paths)
     if name is None:
         gc_trainings(data, yes)
     typer.echo("freed" if yes else "nothing was removed; add --yes to free this")

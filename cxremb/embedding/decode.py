@@ -88,6 +88,8 @@ class Decoders(Generic[Found]):
     pool: Workers = field(init=False)
 
     def __post_init__(self) -> None:
+        if not self.processes:
+            images.load_codecs()  # before a thread does, beside the start of a process
         self.threads = ThreadPoolExecutor(self.workers)  # either starts nothing before it has work
         self.pool = self.start(self.workers)
 

@@ -15,6 +15,7 @@ from cxremb.images.film import (
 from cxremb.images.frame import ASPECTS, Frame, resize, squash
 from cxremb.images.grey import Grey
 from cxremb.images.packed import is_packed
+from cxremb.images.png import load_codecs
 
 __all__ = [
     "ASPECTS",
@@ -29,6 +30,7 @@ __all__ = [
     "image_size",
     "is_packed",
     "is_tame",
+    "load_codecs",
     "packed_facts",
     "resize",
     "squash",

@@ -3,6 +3,7 @@
 import importlib
 import io
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import cache
 from zlib import crc32
 
@@ -96,6 +97,16 @@ def plain_decoder() -> Callable[[bytes], Grey]:
             continue
         return decode
     return plain_by_pillow
+
+
+def load_codecs() -> None:
+    """Import what threads would import when they decode, OpenCV above all.
+
+    While it loads, it has its own folder first in `sys.path`, and a process that is started then would inherit that.
+    """
+    plain_decoder()
+    with suppress(ImportError):
+        importlib.import_module("cv2")
 
 
 def plain_by_wuffs(content: bytes) -> Grey:

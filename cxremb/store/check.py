@@ -73,8 +73,11 @@ def check_store(folder: Path, progress: Progress = unwatched) -> list[Problem]:
     Nothing in it is believed, so it may be somebody else's: no file outside it is opened, and none is written.
     """
     problems, manifests = check_versions(folder)
-    if not manifests:
+    if problems and not manifests:
         return [*problems, Problem(str(folder), "no version that can be read", make_again(folder))]
+    if not manifests:  # a job that was killed before its first version, or one that is at work
+        what = f"no version yet, {count_of(len(unlisted(folder)), 'finished part')}: its job was stopped or is at work"
+        return [Problem(str(folder), what, "embed again, which goes on from there", harmless=True)]
     parts = {part.file: part for manifest in manifests for part in manifest.parts}
     for part in progress(parts.values(), len(parts), f"check {folder.name}"):
         problems += check_part(folder, part, manifests[-1])

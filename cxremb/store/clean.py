@@ -3,20 +3,24 @@
 import fcntl
 import os
 import re
-import shutil
+import time
 from collections.abc import Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from uuid import uuid4
 
 from cxremb.errors import StoreError
 from cxremb.store.commit import unnamed_tables
 from cxremb.store.dataset import open_dataset
-from cxremb.store.files import LOCK, LOCKS, cleaning, held, sync_folder, unwritable
+from cxremb.store.files import LOCK, LOCKS, cleaning, delete, held, sync_folder, unwritable
 from cxremb.store.layout import DatasetPaths, is_name
 from cxremb.store.manifest import Manifest, manifest_paths, read_manifest
 
 GRAVE = r"\.([0-9a-f]{32}|[\w.+-]+@[0-9a-f]{12})"  # of a store whose removal was stopped; earlier ones kept their name
+
+DRAFT = r"\.[0-9a-f]{32}(\.\w+)?"  # of a file that is written beside its place (`store.files`)
+UNLOCKED = ("audits", "cache", "distances", "maps", "notes", "prompts", "splits", "weights")  # folders of a data set
+DAY = 86_400.0  # seconds
 
 
 def versions(folder: Path) -> list[Manifest]:
@@ -123,7 +127,7 @@ def bury(folder: Path) -> None:
     try:
         folder.rename(grave)
         sync_folder(grave.parent)
-        shutil.rmtree(grave)
+        delete(grave)
     except OSError as error:
         raise unwritable(folder, error) from error
 
@@ -131,7 +135,18 @@ def bury(folder: Path) -> None:
 def leftovers(paths: DatasetPaths) -> list[Path]:
     """Of a data set: tables that it does not name, drafts, stores whose removal was stopped, maps of those removed."""
     graves = [path for path in paths.embeddings.glob(".*") if re.fullmatch(GRAVE, path.name) and path.is_dir()]
-    return [*unnamed_tables(paths), *drafts(paths.folder), *sorted(graves), *orphans(paths)]
+    return [*unnamed_tables(paths), *drafts(paths.folder), *old_drafts(paths), *sorted(graves), *orphans(paths)]
+
+
+def old_drafts(paths: DatasetPaths) -> list[Path]:
+    """Drafts of splits, notes, audits and caches; their writers hold no lock, but none of them takes a day."""
+    found = [path for name in UNLOCKED for path in (paths.folder / name).rglob(".*") if re.fullmatch(DRAFT, path.name)]
+    old = []
+    for path in found:
+        with suppress(FileNotFoundError):  # it has just got its name
+            if path.is_file() and time.time() - path.stat().st_mtime > DAY:
+                old.append(path)
+    return sorted(old)
 
 
 def orphans(paths: DatasetPaths) -> list[Path]:
@@ -147,13 +162,24 @@ def clear(paths: DatasetPaths) -> tuple[int, int]:
         size = sum(map(size_of, found))
         for path in found:
             if path.is_dir():
-                shutil.rmtree(path)
+                delete(path)
             else:
-                path.unlink()
+                path.unlink(missing_ok=True)
     return len(found), size
+
+
+def clear_cache(paths: DatasetPaths) -> None:
+    """Remove the derived files. Raises `StoreError` where that cannot be."""
+    try:
+        delete(paths.cache)
+    except OSError as error:
+        raise unwritable(paths.cache, error) from error
 
 
 def size_of(path: Path) -> int:
     """Bytes of a file, or of all files in a folder and below; 0 if it is not there."""
-    files = path.rglob("*") if path.is_dir() else [path]
-    return sum(file.stat().st_size for file in files if file.is_file())
+    size = 0
+    for file in path.rglob("*") if path.is_dir() else [path]:
+        with suppress(FileNotFoundError):  # somebody is removing it
+            size += file.stat().st_size if file.is_file() else 0
+    return size

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cxremb.errors import DataError, StoreError, did_you_mean, name_list, reason
-from cxremb.store.expected import FOREIGN, HEX64, Unexpected, conform, match, refuse_links, shown
+from cxremb.store.expected import FOREIGN, HEX64, Unexpected, conform, match, refuse_format, refuse_links, shown
 from cxremb.store.files import sha256_of
 from cxremb.store.layout import NAME, TABLES, TABLES_FORMAT, YOUNGER, DatasetPaths, is_name, table_file
 from cxremb.types import Note
@@ -178,10 +178,7 @@ def read_dataset(path: Path) -> Dataset:
         raise StoreError(
             f"{path}: cannot be read ({error})", hint="add the data set again with `cxremb data add`"
         ) from error
-    if found not in range(1, TABLES_FORMAT + 1):
-        raise StoreError(
-            f"{path}: format {found}, this cxremb reads 1 to {TABLES_FORMAT}", hint="use the cxremb that wrote it"
-        )
+    refuse_format(found, TABLES_FORMAT, path)
     try:
         refuse_unexpected(descriptor, path)
     except Unexpected as error:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from cxremb.errors import StoreError
+from cxremb.version import VERSION
 
 SHOWN = 60  # characters of a value that an error quotes
 DEPTH = 20  # of lists and objects in one another
@@ -63,6 +64,17 @@ def fits(value: Any, kind: Any) -> bool:
     if is_dataclass(origin) or issubclass(origin, Mapping):
         return isinstance(value, dict)
     return origin is not Any and isinstance(value, list)
+
+
+def refuse_format(found: Any, newest: int, path: Path) -> None:
+    """Raises `StoreError` for a file of a format that is younger than `newest`, or none at all."""
+    if type(found) is int and 1 <= found <= newest:
+        return
+    newer = type(found) is int and found > newest
+    raise StoreError(
+        f"{path}: format {shown(found)}, this cxremb ({VERSION}) reads {'1' if newest == 1 else f'1 to {newest}'}",
+        hint="a newer cxremb wrote it; get that: pip install --upgrade cxremb" if newer else FOREIGN,
+    )
 
 
 def match(value: str, pattern: str, where: str) -> None:

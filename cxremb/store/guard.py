@@ -118,7 +118,7 @@ def reading(con: duckdb.DuckDBPyConnection, text: str) -> tuple[str, Sequence[Op
     The kind of statement is not enough to know: `WITH d AS (COPY ... TO ...) SELECT 1` is a SELECT, and writes. But
     DuckDB refuses to write from inside a subquery, and it plans without running: so the query is planned as one.
     """
-    statements = con.extract_statements(text)
+    statements = con.extract_statements(encodable(text))
     if len(statements) != 1:
         raise QueryError(
             f"expected one statement, found {len(statements)}",
@@ -139,6 +139,18 @@ def reading(con: duckdb.DuckDBPyConnection, text: str) -> tuple[str, Sequence[Op
     if forbidden := sorted(name for name in calls - READERS if not name.startswith("duckdb_")):
         raise QueryError(f"the function {forbidden[0]} may not be used here", hint=SHOW_TABLES)
     return statement, plan
+
+
+def encodable(text: str) -> str:
+    """The text, if UTF-8 can hold it. Raises `QueryError` if not, as for an argument in another encoding."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise QueryError(
+            f"letter {error.start + 1} of the query is no letter in UTF-8",
+            hint="write it in UTF-8, or in a file: `cxremb sql --file QUERY.sql`",
+        ) from error
+    return text
 
 
 def unended(statement: str) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cxremb.errors import StoreError
-from cxremb.store.expected import HEX64, Unexpected, conform, match
+from cxremb.store.expected import HEX64, Unexpected, conform, match, refuse_format
 from cxremb.store.files import publish_text
 from cxremb.store.layout import FORMAT_VERSION
 from cxremb.store.texts import WAYS, way_of
@@ -110,8 +110,7 @@ def read_manifest(path: Path) -> Manifest:
         raise StoreError(
             f"{path}: a damaged manifest ({error})", hint="delete this one file to go back to the version before it"
         ) from error
-    if found != FORMAT_VERSION:
-        raise StoreError(f"{path}: format {found}, this cxremb reads {FORMAT_VERSION}", "use the cxremb that wrote it")
+    refuse_format(found, FORMAT_VERSION, path)
     try:
         conform(fields, Manifest, "the manifest")
         recipe = fields["recipe"]
@@ -123,7 +122,7 @@ def read_manifest(path: Path) -> Manifest:
         raise unexpected(path, str(error)) from error
     if manifest.recipe.key != manifest.key:
         raise unexpected(path, "its recipe does not match its key")
-    if {store, path.parent.name} != {manifest.recipe.store} or int(path.stem) != manifest.version:
+    if not store == path.parent.name == manifest.recipe.store or int(path.stem) != manifest.version:
         raise unexpected(path, f"it is version {manifest.version} of {manifest.recipe.store}")
     return manifest
 

@@ -22,9 +22,9 @@ from cxremb.errors import DataError, StoreError, did_you_mean, name_list
 from cxremb.evaluation.bootstrap import Interval
 from cxremb.predictions import Predictions, Verbatim, read_rows, verbatim_of
 from cxremb.store.dataset import Dataset, read_dataset
-from cxremb.store.expected import refuse_links
-from cxremb.store.files import replace_file, replace_table, replace_text, sha256_of, sync_folder, unwritable
-from cxremb.store.layout import HISTORY, METRICS, NOT_IN_OLD_RUNS, PREDICTIONS
+from cxremb.store.expected import refuse_format, refuse_links
+from cxremb.store.files import delete, replace_file, replace_table, replace_text, sha256_of, sync_folder, unwritable
+from cxremb.store.layout import FORMAT_VERSION, HISTORY, METRICS, NOT_IN_OLD_RUNS, PREDICTIONS
 from cxremb.tabular import Tabular
 from cxremb.training.again import made_again
 from cxremb.training.record import RunRecord, record_from, refuse_unexpected
@@ -202,7 +202,7 @@ def write_run(
     try:
         for name, table in {"history": history, "predictions": predictions, "metrics": metrics}.items():
             replace_table(draft / f"{name}.parquet", table)
-        replace_file(draft / "history.csv", partial(write_csv, history))
+        replace_file(draft / "history.csv", partial(csv.write_csv, history))
         digest = sha256_of(replace_file(draft / MODEL, partial(write_weights, weights)))
         replace_text(draft / "README.md", card.replace("RUN_ID", run_id))
         found = replace(record, model_sha256=digest).to_dict()
@@ -222,20 +222,16 @@ def write_weights(weights: Weights, path: Path) -> None:
     path.write_bytes(save(dict(weights)))
 
 
-def write_csv(table: pa.Table, path: Path) -> None:
-    """`path`, for who has nothing that reads Parquet; an empty cell is undefined."""
-    csv.write_csv(table, path)
-
-
 def read_run(folder: Path) -> Run:
     """The run in `folder`. Raises `StoreError` if its run.json is missing, damaged, or not as cxremb writes it."""
     path = folder / "run.json"
     refuse_links(folder, folder.parents[1].resolve())
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
+        refuse_format(found.get("format", 1), FORMAT_VERSION, path)
         refuse_unexpected(found, folder.name)
         return Run(folder, record_from(found))
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise damaged(path, error) from error
 
 
@@ -280,11 +276,13 @@ def remove_run(run: Run) -> int:
 
     It takes a hidden name first, so that no reader ever finds half of it.
     """
-    freed = sum(path.stat().st_size for path in run.folder.iterdir())
     gone = run.folder.with_name(f".gone-{uuid4().hex}")
     try:
         run.folder.rename(gone)
-        shutil.rmtree(gone)
+        freed = sum(path.stat().st_size for path in gone.iterdir())
+        delete(gone)
+    except FileNotFoundError as error:
+        raise StoreError(f"{run.folder}: somebody else removed it", hint="see: `cxremb runs ls`") from error
     except OSError as error:
         raise unwritable(run.folder, error) from error
     return freed

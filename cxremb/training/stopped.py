@@ -12,7 +12,7 @@ from uuid import uuid4
 
 from cxremb.errors import StoreError
 from cxremb.store.dataset import Dataset
-from cxremb.store.files import cleaning, replace_file, writing
+from cxremb.store.files import cleaning, delete, replace_file, writing
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -69,7 +69,7 @@ def free(leftover: Leftover) -> None:
     with cleaning(leftover.folder):
         grave = leftover.folder.with_name(f".gone-{uuid4().hex}")
         leftover.folder.rename(grave)
-    shutil.rmtree(grave)
+    delete(grave)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,52 @@
+"""Bad days: every command of the route is killed, stopped, starved and run beside every other; nothing may be lost.
+
+    python benchmarks/chaos.py [--kills 200] [--seed 1] [--only kills,pairs] [--out benchmarks/results/chaos.json]
+
+A root is made in quiet. Then, part by part, the route is gone again with faults. After each fault `cxremb store check`
+has to be clean and the command is run again; at the end of each route all tables, vectors, splits, runs and notes must
+equal those of the quiet root. The same seed draws the same faults; those by time depend on the machine too.
+Needs Linux; the part `full` needs a user who may mount.
+"""
+
+import argparse
+import sys
+import tempfile
+import time
+from pathlib import Path
+from random import Random
+
+import side_by_side
+from chaos_steps import parts, place
+from chaos_steps.parts import Chaos
+
+PACKAGES = ("duckdb", "numpy", "pyarrow", "safetensors", "torch")
+
+
+def main() -> None:
+    """Print a line for each part, and write the results. Exit code 1 if anything was found."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--most", type=int, default=12, help="changes of a file of each command that fail, in `errors`")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--only", default=",".join(parts.PARTS), help=f"some of {', '.join(parts.PARTS)}")
+    parser.add_argument("--out", type=Path)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
+        place.draw(Path(folder) / "collection")
+        chaos = Chaos(Path(folder), given.kills, given.most)
+        chaos.make_quiet()
+        results = {}
+        for name in given.only.split(","):
+            began = time.monotonic()
+            chaos.random = Random(f"{given.seed} {name}")
+            results[name] = {**parts.PARTS[name](chaos), "seconds": round(time.monotonic() - began)}
+            print(name, results[name], flush=True)
+    if given.out:
+        command = f"python benchmarks/chaos.py --kills {given.kills} --seed {given.seed}"
+        found = {"command": command, "parts": results, "wrong": chaos.wrong}
+        side_by_side.write(given.out, found, PACKAGES)
+    sys.exit(1 if chaos.wrong else 0)
+
+
+if __name__ == "__main__":
+    main()

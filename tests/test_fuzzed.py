@@ -1,0 +1,64 @@
+"""What `make fuzz` found stays mended: each case is tried as it was then. Its folder is named by the target."""
+
+import importlib
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cxremb.embedding.decode import Decoders, all_failed, decode
+from cxremb.errors import ImageError
+from cxremb.images import Frame, is_tame
+
+ROOT = Path(__file__).parent.parent
+GOLDEN = Path(__file__).parent / "golden" / "format2"
+CASES = sorted((Path(__file__).parent / "fuzzed").glob("*/*"))
+
+
+@pytest.fixture(scope="module")
+def targets() -> Any:
+    """The targets, as fuzzing has them."""
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    try:
+        return importlib.import_module("fuzz_steps.targets")
+    finally:
+        sys.path.pop(0)
+
+
+@pytest.mark.parametrize("case", [one for one in CASES if one.parent.name != "dicom"], ids=lambda one: one.name)
+def test_a_case_that_was_found(case: Path, targets: Any, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(GOLDEN, tmp_path / "root"))
+    targets.TARGETS[case.parent.name].check(targets.Place(tmp_path, root), case.read_bytes())
+
+
+@pytest.mark.slow
+def test_films_that_end_the_process_of_their_codec_are_failures(tmp_path: Path) -> None:
+    """GDCM raises through C on some damaged frames, which ends the process: so another than that of the command."""
+    films = [Path(shutil.copy(case, tmp_path / f"{case.name}.dcm")) for case in CASES if case.parent.name == "dicom"]
+    assert [is_tame(film) for film in films] == [False] * 3
+    decoders: Decoders[Any] = Decoders(work, all_failed, 1, processes=False)
+    answers = list(decoders.run([[(str(film), "")] for film in films], 3))
+    decoders.close()
+    for film, (error,) in zip(films, answers, strict=True):
+        assert isinstance(error, ImageError)
+        assert f"{film.name}: the process that decoded it was killed" in str(error)
+
+
+def work(files: Any) -> Any:
+    """As an embed has it."""
+    return decode(files, Frame(16))
+
+
+@pytest.mark.parametrize("name", ["png", "jpeg", "tiff", "npy", "npz", "csv", "xml"])
+def test_the_inputs_that_fuzzing_begins_with_are_read(name: str, targets: Any, tmp_path: Path) -> None:
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    try:
+        seeds = importlib.import_module("fuzz_steps.seeds")
+    finally:
+        sys.path.pop(0)
+    found = seeds.seeds(name, tmp_path)
+    assert found
+    for content in found:
+        targets.TARGETS[name].check(targets.Place(tmp_path, tmp_path), content)
