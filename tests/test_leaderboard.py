@@ -15,6 +15,9 @@ from cxremb.ablation.costs import pace
 from cxremb.ablation.leaderboard import stores_of
 from cxremb.ablation.trial import Trial
 from cxremb.errors import StoreError, TrainError
+from cxremb.reporting.chosen import runs_named
+from cxremb.reporting.page import page_of, render
+from cxremb.reporting.subject import ablation_of
 from cxremb.store.dataset import Dataset
 from cxremb.store.manifest import latest_manifest, publish
 from cxremb.store.reader import list_stores, open_store
@@ -59,6 +62,19 @@ def test_a_leaderboard_ranks_the_encoders(dataset: Dataset) -> None:
     assert "efficientnet_b1" in found.notes[0]
     assert found.rows[0].may_be_best
     assert not found.rows[2].may_be_best
+
+
+def test_a_report_has_ranks_and_costs(dataset: Dataset) -> None:
+    found = compare_encoders(dataset, ["all"], trial=replace(TRIAL, seed=7))
+    runs = [read_run(dataset.paths.runs / row.run_id) for row in found.rows]
+    chosen = runs_named(sorted(runs, key=lambda run: run.arm != found.reference))
+    again = ablation_of(chosen)
+    assert [row.arm for row in again.rows] == [row.arm for row in found.rows]
+    assert [row.mean_rank for row in again.rows] == [row.mean_rank for row in found.rows]
+    assert again.encoders.keys() == found.encoders.keys()
+    cost = open_store(dataset, "chest_nih")
+    assert again.encoders["image[encoder=chest_nih]"].dim == cost.dim
+    assert "films/s" in render(page_of(chosen))
 
 
 def test_over_several_collections_the_mean_rank_is_asked_in_sql(dataset: Dataset, tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """Encoders side by side on one data set: an arm for each store of films, and what each costs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from cxremb.ablation.arms import AXES, Arm, parse_arms
@@ -14,6 +14,7 @@ from cxremb.errors import StoreError, TrainError, name_list
 from cxremb.features import Inputs
 from cxremb.store.dataset import Dataset
 from cxremb.store.reader import Store, list_stores, open_store
+from cxremb.training.runs import Run
 from cxremb.types import Progress, unwatched
 
 ALL = "all"
@@ -39,9 +40,27 @@ def compare_encoders(
     words = ["image"] if list(arms) == list(ARMS) else arms
     by_arm = arms_of(dataset, parse_arms(words, known_texts(dataset)), stores)
     found = ablate(dataset, list(by_arm), inputs, trial=replace(trial or Trial(), alone=True), progress=progress)
-    lines = {arm: line_of(arm, store, dataset) for arm, store in by_arm.items()}
+    return as_leaderboard(replace(found, notes=(*notes, *found.notes)), by_arm, dataset)
+
+
+def as_leaderboard(found: Ablation, by_arm: Mapping[str, Store], dataset: Dataset) -> Ablation:
+    """The comparison with the arms of the best mean rank first, and what the encoder of each costs."""
     rows = sorted(found.rows, key=lambda row: (row.mean_rank is None, row.mean_rank, row.arm))
-    return replace(found, rows=tuple(rows), encoders=lines, notes=(*notes, *found.notes))
+    lines = {row.arm: line_of(row.arm, by_arm[row.arm], dataset) for row in rows}
+    return replace(found, rows=tuple(rows), encoders=lines)
+
+
+def stores_of_runs(dataset: Dataset, runs: Mapping[str, Run]) -> dict[str, Store]:
+    """Arm -> the store of films that its run read, where each arm names its encoder; else, or if one is gone, none."""
+    there = {store.name: store for store in list_stores(dataset) if store.modality == "image"}
+    read = {
+        arm: [name for title in run.record.stores if (name := title.partition(" ")[0]) in there]
+        for arm, run in runs.items()
+        if "encoder=" in arm
+    }
+    if len(read) < len(runs) or not all(len(names) == 1 for names in read.values()):
+        return {}
+    return {arm: there[names[0]] for arm, names in read.items()}
 
 
 def stores_of(dataset: Dataset, encoders: Sequence[str]) -> tuple[list[Store], list[str]]:

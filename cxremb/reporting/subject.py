@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from cxremb.ablation import REFERENCE, Ablation, compare
 from cxremb.ablation.compare import ArmResult, judged_rows
 from cxremb.ablation.fusing import better_alone
+from cxremb.ablation.leaderboard import as_leaderboard, stores_of_runs
 from cxremb.ablation.notes import notes_of_runs, notes_of_split
 from cxremb.ablation.recipes import several_folds
 from cxremb.ablation.verdicts import verdicts
@@ -90,6 +91,12 @@ def subject_of(chosen: ReportRuns, *, include_data: bool = False, checklist: str
 
 def ablation_of(chosen: ReportRuns) -> Ablation:
     """The table of runs that are there, as `ablate` gave it. Differences are there where all judge the same rows."""
+    stores, found = stores_of_runs(chosen.dataset, chosen.arms), table_of_runs(chosen)
+    return as_leaderboard(found, stores, chosen.dataset) if stores and found.reference else found
+
+
+def table_of_runs(chosen: ReportRuns) -> Ablation:
+    """That table, with the arms in the order of their runs."""
     runs = chosen.arms
     reference = REFERENCE if REFERENCE in runs else next(iter(runs))
     notes: list[str] = []
