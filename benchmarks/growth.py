@@ -2,31 +2,30 @@
 
     python benchmarks/growth.py --folder DIR [--sizes 1 10 50] [--only load features]
 
-The root is made up: half as many studies as films, two studies a patient, a store of films with 1,280 numbers and one
-of texts with 768 in which the label shifts a direction. What is measured is processor seconds
-and wall seconds of the step alone (what it imports is loaded before), and the process' peak of memory less what it held
-before the step. The exponent is of processor seconds between the two largest sizes: 1 is linear.
+The root is made up: half as many studies as films, of which one has 11, two studies a patient, a store of films with
+1,280 numbers and one of texts with 768 in which the label shifts a direction. What is measured is processor seconds
+and wall seconds of the step alone (what it imports is loaded before), the process' peak of memory, and that less what
+it held before the step. Exponents are of processor seconds, fitted over all sizes and between the two largest: 1 is
+linear. Run again with --only, steps take the place of those in the file.
 """
 
 import argparse
 import gc
 import json
-import math
 import resource
-import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from growth_steps import STEPS
 from side_by_side import HERE, write
 
 FILMS = 7470  # of IU X-ray
 PACKAGES = ("numpy", "pyarrow", "duckdb", "torch", "scikit-learn")
-NAME = "made_up"
 
 
 def main() -> None:
@@ -41,6 +40,7 @@ def main() -> None:
     if args.step:
         print(json.dumps(measured(STEPS[args.step[0]], Path(args.step[1]))))
         return
+    before = json.loads(args.out.read_text(encoding="utf-8"))["steps"] if args.out.exists() else {}
     steps: dict[str, dict[str, Any]] = {name: {} for name in args.only}
     for size in args.sizes:
         root = args.folder / f"{size}x"
@@ -49,12 +49,19 @@ def main() -> None:
         for name in args.only:
             steps[name][f"{size}x"] = apart(name, root)
             print(f"{size:>3}x {name:<24}", steps[name][f"{size}x"], flush=True)
-    if len(args.sizes) > 1:
-        *_, before, last = sorted(args.sizes)
-        for found in steps.values():
-            grown = found[f"{last}x"]["cpu_s"] / max(found[f"{before}x"]["cpu_s"], 1e-3)
-            found["exponent"] = round(math.log(grown) / math.log(last / before), 2)
-    write(args.out, {"benchmark": "growth", "films": FILMS, "steps": steps}, PACKAGES)
+    for found in steps.values():
+        found.update(exponents({size: max(found[f"{size}x"]["cpu_s"], 1e-3) for size in args.sizes}))
+    whole = {name: own for name in STEPS if (own := (before | steps).get(name))}
+    write(args.out, {"benchmark": "growth", "films": FILMS, "steps": whole}, PACKAGES)
+
+
+def exponents(seconds: Mapping[int, float]) -> dict[str, float]:
+    """The power of the size that seconds grow with: fitted over all sizes, and between the two largest."""
+    if len(seconds) < 2:
+        return {}
+    sizes, logs = np.log(list(seconds)), np.log(list(seconds.values()))
+    last = (logs[-1] - logs[-2]) / (sizes[-1] - sizes[-2])
+    return {"exponent": round(float(np.polyfit(sizes, logs, 1)[0]), 2), "exponent_last": round(float(last), 2)}
 
 
 def apart(name: str, root: Path) -> dict[str, float]:
@@ -95,79 +102,6 @@ def peak() -> float:
     found = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return found / (2**20 if sys.platform == "darwin" else 2**10)
 
-
-def load_cold(root: Path) -> Callable[[], object]:
-    """The vectors of one section from the parts."""
-    shutil.rmtree(root / NAME / "cache", ignore_errors=True)
-    return load(root)
-
-
-def load(root: Path) -> Callable[[], object]:
-    """The same, as another process left them in `cache/`."""
-    from cxremb.store.dataset import open_dataset
-    from cxremb.store.reader import open_store
-
-    store = open_store(open_dataset(root, NAME), "efficientnet_b1")
-    return store.load
-
-
-def features(root: Path) -> Callable[[], object]:
-    """Rows of two stores with their labels."""
-    from cxremb.features import Inputs, load_features
-    from cxremb.store.dataset import open_dataset
-
-    dataset = open_dataset(root, NAME)
-    return lambda: load_features(dataset, ["image", "text"], Inputs(text="findings"))
-
-
-def similar(root: Path) -> Callable[[], object]:
-    """The ten films nearest to one."""
-    import cxremb
-
-    cxremb.similar  # noqa: B018 - its imports are not the step
-    return lambda: cxremb.similar("f000100", limit=10, root=root)
-
-
-def nearest(root: Path) -> Callable[[], object]:
-    """The ten nearest of all vectors to one: no table, no labels."""
-    from cxremb.similarity.find import nearest as find
-    from cxremb.store.dataset import open_dataset
-    from cxremb.store.reader import open_store
-
-    matrix = open_store(open_dataset(root, NAME), "efficientnet_b1").load()
-    find(matrix, matrix.vectors[100:101], np.arange(len(matrix.vectors)), limit=10)  # the file is in memory now
-    return lambda: find(matrix, matrix.vectors[100:101], np.arange(len(matrix.vectors)), limit=10)
-
-
-def train(root: Path) -> Callable[[], object]:
-    """A fusion head, one fold, one seed."""
-    import cxremb
-    from cxremb.training import stack  # noqa: F401
-
-    cxremb.train  # noqa: B018
-    shutil.rmtree(root / NAME / "runs", ignore_errors=True)
-    return lambda: cxremb.train("fusion", root=root, fold=0, text="findings")
-
-
-def split(root: Path) -> Callable[[], object]:
-    """Five folds of patients."""
-    from cxremb.splits import choose_split
-    from cxremb.store.dataset import open_dataset
-
-    dataset = open_dataset(root, NAME)
-    shutil.rmtree(dataset.paths.splits, ignore_errors=True)
-    return lambda: choose_split(dataset, None)
-
-
-STEPS: dict[str, Callable[[Path], Callable[[], object]]] = {
-    "split": split,
-    "load, cold": load_cold,
-    "load, warm": load,
-    "features, warm": features,
-    "nearest, warm": nearest,
-    "similar": similar,
-    "train fusion, one fold": train,
-}
 
 if __name__ == "__main__":
     main()

@@ -21,10 +21,10 @@ STORES = {  # modality -> encoder, pooling, section, numbers, how far the label 
 
 
 def make_root(root: Path, films: int) -> None:
-    """One data set with two stores; two films a study, two studies a patient."""
+    """One data set with two stores; two films a study, the first has 11; two studies a patient."""
     rng = np.random.default_rng(0)
     paths = layout.DatasetPaths(root, "made_up")
-    study = np.arange(films) // 2
+    study = np.maximum(np.arange(films) - 9, 0) // 2
     studies = np.arange(study[-1] + 1)
     n = len(studies)
     y = (rng.random(n) < 0.4).astype(float)
@@ -80,7 +80,7 @@ def add_store(
     recipe = Recipe(encoder, encoder, "0", modality, dim, (pooling,), {}, "full")
     folder, parts, n = paths.embeddings / recipe.store, [], len(label)
     folder.mkdir(parents=True)
-    schema = layout.embedding_schema(dim, {})
+    schema = layout.embedding_schema(dim, {"key": recipe.key})
     for start in range(0, n, PART_ROWS):
         part = slice(start, min(start + PART_ROWS, n))
         rows = part.stop - start
