@@ -5,12 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from explorer_root import text
 
 from cxremb.store import layout
 from cxremb.store.commit import commit_dataset, drafting, writing_tables
-from cxremb.store.files import sha256_of
+from cxremb.store.files import replace_table, sha256_of
 from cxremb.store.manifest import Manifest, Part, Recipe, publish
 
 PART_ROWS = 25_000
@@ -85,12 +84,12 @@ def add_store(
         part = slice(start, min(start + PART_ROWS, n))
         rows = part.stop - start
         vectors = rng.standard_normal((rows, dim), dtype=np.float32) + label[part, None].astype(np.float32) * direction
-        halves = pa.array(vectors.astype(np.float16).ravel())
+        rounded = pa.array(vectors.astype(np.float16).astype(np.float32).ravel())
         ids, studies, contents = (column[part] for column in items)
         columns = [ids, studies, pa.array([section] * rows), pa.array([pooling] * rows), contents]
-        columns.append(pa.FixedSizeListArray.from_arrays(halves, type=schema.field("embedding").type))
+        columns.append(pa.FixedSizeListArray.from_arrays(rounded, type=schema.field("embedding").type))
         path = folder / f"part-{start // PART_ROWS}.parquet"
-        pq.write_table(pa.Table.from_arrays(columns, schema=schema), path)
+        replace_table(path, pa.Table.from_arrays(columns, schema=schema))
         parts.append(Part(path.name, rows, path.stat().st_size, sha256_of(path)))
     publish(
         Manifest(1, recipe.key, recipe, "none", "2026-11-01T12:00:00+00:00", tuple(parts), n, n, 0, None, {}), folder

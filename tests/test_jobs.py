@@ -1,8 +1,10 @@
 """`cxremb embed` and `refresh` as a user types them: job files, previews, shares, and what is refused."""
 
 import json
+import os
 import shutil
 import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from unittest.mock import ANY
@@ -363,6 +365,47 @@ def test_the_slurm_launcher_submits_an_array_and_its_commit(tmp_path: Path) -> N
     assert "--shard $SLURM_ARRAY_TASK_ID/4" in array
     assert "--dependency=afterany:77" in commit
     assert "--shard" not in commit
+
+
+SBATCH = """#!/bin/sh
+# Runs what it is given at once; the second task of an array is lost.
+for word in "$@"; do
+    case $word in --array=*) last=${word##*-} ;; esac
+    wrap=$word
+done
+for task in $(seq 0 "${last:-0}"); do
+    [ "$task" = 1 ] || SLURM_ARRAY_TASK_ID=$task SLURM_CPUS_PER_TASK=1 sh -c "$wrap" >> log 2>&1
+done
+echo 77
+"""
+
+
+@pytest.mark.slow
+def test_what_the_slurm_launcher_submits_makes_the_store_though_a_task_is_lost(
+    small: Dataset, tmp_path: Path, cxremb: object
+) -> None:
+    assert run(cxremb, small, "embed", "--model", "tiny").code == 0
+    plain = open_store(small, "tiny")
+    ids, X = plain.vectors()
+    shutil.rmtree(plain.folder)
+    (tmp_path / "job.toml").write_text("[[encode]]\nmodel = 'tiny'\n")
+    (tmp_path / "bin").mkdir()
+    for name, text in (("sbatch", SBATCH), ("cxremb", f'#!/bin/sh\nexec "{sys.executable}" -m cxremb "$@"\n')):
+        (tmp_path / "bin" / name).write_text(text)
+        (tmp_path / "bin" / name).chmod(0o755)
+    here = os.pathsep.join([str(JOBS.parent), os.environ.get("PYTHONPATH", "")])
+    environment = {
+        **os.environ,
+        "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}",
+        "CXREMB_STORES": str(small.paths.root),
+        "PYTHONPATH": here,
+    }
+    subprocess.run([JOBS / "launch" / "slurm.sh", "job.toml", "3"], env=environment, cwd=tmp_path, check=True)
+    log = (tmp_path / "log").read_text()
+    assert log.count("not committed") == 2, log
+    store = open_store(small, "tiny")
+    assert (store.name, store.version, store.failed) == (plain.name, 1, 0)
+    np.testing.assert_array_equal(store.matrix(ids), X)
 
 
 @pytest.mark.parametrize(("seconds", "most"), [(3.0, 3), (0.01, 64)])
