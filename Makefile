@@ -10,7 +10,7 @@ AVX2 := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2
 # Tests on several cores: what is made for a file is made once, and no process takes the cores of the others.
 SPREAD := OMP_NUM_THREADS=1
 
-.PHONY: help env demo docs test test-slow test-avx2 lint types tests wheels chaos fuzz format gpu clean
+.PHONY: help env demo docs test test-slow test-avx2 lint types tests wheels chaos fuzz release audit-dependencies format gpu clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 11
@@ -57,6 +57,19 @@ wheels: env ## whether every package that is installed is there as a wheel, for 
 
 chaos: env ## kill, stop, starve and pair every command of the route; under an hour
 	$(SPREAD) $(BIN)/python benchmarks/chaos.py --out benchmarks/results/chaos.json
+
+# Tools of a release have an environment of their own: nothing that they need is needed by cxremb.
+TOOLS := .venv/tools
+
+$(TOOLS)/bin/pip-audit: .venv/bin/python
+	$(PYTHON) -m venv $(TOOLS)
+	$(TOOLS)/bin/python -m pip install --quiet --only-binary :all: cyclonedx-bom==7.5.0 pip-audit==2.10.1
+
+release: env $(TOOLS)/bin/pip-audit ## dist/: the wheel, built twice to the same bytes, its sum, and a CycloneDX file
+	$(BIN)/python .ci/release.py $(TOOLS)/bin/cyclonedx-py
+
+audit-dependencies: $(TOOLS)/bin/pip-audit ## known weaknesses of the versions in constraints.txt; asks PyPI
+	$(TOOLS)/bin/pip-audit --strict --disable-pip --no-deps -r constraints.txt
 
 FUZZ := .venv/.fuzz
 MINUTES ?= 10

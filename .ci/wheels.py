@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
 
@@ -47,11 +47,16 @@ SYSTEMS: dict[str, tuple[dict[str, str], tuple[str, ...]]] = {  # what markers a
 }
 
 
-def needed(environment: Mapping[str, str]) -> dict[str, str]:
-    """Package -> the requirement that first asked for it, of the whole tree of dependencies in `environment`."""
+def requirements() -> dict[str, list[str]]:
+    """Extra -> what it asks for; "" is what is required."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    extras = {"": project["dependencies"], **project["optional-dependencies"]}
-    waiting = [Requirement(f"{OURS}[{','.join(GROUPS)}]")]
+    return {"": project["dependencies"], **project["optional-dependencies"]}
+
+
+def needed(environment: Mapping[str, str], groups: Sequence[str] = GROUPS) -> dict[str, str]:
+    """Package -> the requirement that first asked for it, of the whole tree of dependencies in `environment`."""
+    extras = requirements()
+    waiting = [Requirement(f"{OURS}[{','.join(groups)}]")]
     found: dict[str, str] = {}
     opened: set[tuple[str, str]] = set()
     while waiting:

@@ -35,17 +35,17 @@ def main() -> None:
         place.draw(Path(folder) / "collection")
         chaos = Chaos(Path(folder), given.kills, given.most)
         chaos.make_quiet()
-        results = {}
+        wrong = 0
         for name in given.only.split(","):
             began = time.monotonic()
-            chaos.random = Random(f"{given.seed} {name}")
-            results[name] = {**parts.PARTS[name](chaos), "seconds": round(time.monotonic() - began)}
-            print(name, results[name], flush=True)
-    if given.out:
-        command = f"python benchmarks/chaos.py --kills {given.kills} --seed {given.seed}"
-        found = {"command": command, "parts": results, "wrong": chaos.wrong}
-        side_by_side.write(given.out, found, PACKAGES)
-    sys.exit(1 if chaos.wrong else 0)
+            chaos.random, chaos.wrong = Random(f"{given.seed} {name}"), []
+            found = {**parts.PARTS[name](chaos), "wrong": chaos.wrong, "seconds": round(time.monotonic() - began)}
+            print(name, found, flush=True)
+            wrong += len(chaos.wrong)
+            if given.out:
+                command = f"python benchmarks/chaos.py --only {name} --kills {given.kills} --seed {given.seed}"
+                side_by_side.write_part(given.out, name, {"command": command, **found}, packages=PACKAGES)
+    sys.exit(1 if wrong else 0)
 
 
 if __name__ == "__main__":

@@ -85,6 +85,14 @@ def write(path: Path, found: Mapping[str, object], packages: tuple[str, ...]) ->
     print(path)
 
 
+def write_part(path: Path, name: str, found: Mapping[str, object], *, packages: tuple[str, ...]) -> None:
+    """One part of the findings in the file of all; those that were not run stay as they are, each with its commit."""
+    parts = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    write(path, found, packages)
+    parts[name] = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps(parts, indent=2) + "\n", encoding="utf-8")
+
+
 def processor() -> str:
     """The processor's name and which of the instructions that matter here it has."""
     try:

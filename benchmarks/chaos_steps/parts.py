@@ -129,7 +129,7 @@ def signalled(chaos: Chaos, kind: signal.Signals, wanted: int, codes: tuple[int,
                     if done.code in codes:
                         hit[step.name] += 1
                         by[way] += 1
-                        left.update(asked(left_behind, root))
+                        left.update(dict.fromkeys(asked(left_behind, root), 1))
                     chaos.checked(root, what)
                 if not chaos.finished(step, root, f"{kind.name}, then {step.name}"):
                     break

@@ -3,16 +3,18 @@
 import fcntl
 import os
 import re
+import shutil
 import time
-from collections.abc import Iterable
-from contextlib import ExitStack, suppress
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from errno import ENOENT, ENOTEMPTY
 from pathlib import Path
 from uuid import uuid4
 
 from cxremb.errors import StoreError
 from cxremb.store.commit import unnamed_tables
 from cxremb.store.dataset import open_dataset
-from cxremb.store.files import LOCK, LOCKS, cleaning, delete, held, sync_folder, unwritable
+from cxremb.store.files import LOCK, LOCKS, cleaning, held, sync_folder
 from cxremb.store.layout import DatasetPaths, is_name
 from cxremb.store.manifest import Manifest, manifest_paths, read_manifest
 
@@ -21,6 +23,7 @@ GRAVE = r"\.([0-9a-f]{32}|[\w.+-]+@[0-9a-f]{12})"  # of a store whose removal wa
 DRAFT = r"\.[0-9a-f]{32}(\.\w+)?"  # of a file that is written beside its place (`store.files`)
 UNLOCKED = ("audits", "cache", "distances", "maps", "notes", "prompts", "splits", "weights")  # folders of a data set
 DAY = 86_400.0  # seconds
+TRIES = 100  # to delete a folder into which others write
 
 
 def versions(folder: Path) -> list[Manifest]:
@@ -72,7 +75,7 @@ def collect(folder: Path, keep: int = 1) -> tuple[int, int]:
 
     Raises `StoreError` while a job writes into the store.
     """
-    with cleaning(folder):
+    with cleaning(folder), deleting(folder):
         paths = reclaimable(folder, keep)
         size = sum(path.stat().st_size for path in paths)
         for path in paths:
@@ -121,15 +124,38 @@ def remove_dataset(paths: DatasetPaths) -> int:
     return size
 
 
-def bury(folder: Path) -> None:
+def bury(folder: Path, prefix: str = ".") -> None:
     """Take a folder out of its place in one step, and delete it. Raises `StoreError` where that cannot be."""
-    grave = folder.with_name(f".{uuid4().hex}")
-    try:
+    grave = folder.with_name(f"{prefix}{uuid4().hex}")
+    with deleting(folder):
         folder.rename(grave)
         sync_folder(grave.parent)
         delete(grave)
+
+
+def delete(folder: Path) -> None:
+    """Remove a folder with all in it, also while others remove it or write into it. Raises `OSError`."""
+    for _ in range(TRIES):
+        try:
+            shutil.rmtree(folder)
+        except OSError as error:
+            if error.errno not in {ENOENT, ENOTEMPTY}:
+                raise
+        if not folder.exists():
+            return
+
+
+@contextmanager
+def deleting(folder: Path) -> Iterator[None]:
+    """What the system says against a removal inside `folder`, as a `StoreError`."""
+    try:
+        yield
     except OSError as error:
-        raise unwritable(folder, error) from error
+        what = error.strerror or error
+        raise StoreError(
+            f"{error.filename or folder}: cannot be removed ({what})",
+            hint="mend the permissions of its folder, then run the command again",
+        ) from error
 
 
 def leftovers(paths: DatasetPaths) -> list[Path]:
@@ -157,7 +183,7 @@ def orphans(paths: DatasetPaths) -> list[Path]:
 
 def clear(paths: DatasetPaths) -> tuple[int, int]:
     """Remove what `leftovers` lists: (how many, bytes). Waits for whoever writes the tables."""
-    with held(paths.folder, fcntl.LOCK_EX, wait=True):
+    with held(paths.folder, fcntl.LOCK_EX, wait=True), deleting(paths.folder):
         found = leftovers(paths)
         size = sum(map(size_of, found))
         for path in found:
@@ -170,10 +196,8 @@ def clear(paths: DatasetPaths) -> tuple[int, int]:
 
 def clear_cache(paths: DatasetPaths) -> None:
     """Remove the derived files. Raises `StoreError` where that cannot be."""
-    try:
+    with deleting(paths.cache):
         delete(paths.cache)
-    except OSError as error:
-        raise unwritable(paths.cache, error) from error
 
 
 def size_of(path: Path) -> int:

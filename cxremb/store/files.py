@@ -4,10 +4,9 @@ import fcntl
 import hashlib
 import logging
 import os
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from errno import EEXIST, EINVAL, EISDIR, EMLINK, ENOENT, ENOSYS, ENOTEMPTY, ENOTSUP, EOPNOTSUPP, EPERM
+from errno import EEXIST, EINVAL, EISDIR, EMLINK, ENOSYS, ENOTSUP, EOPNOTSUPP, EPERM
 from pathlib import Path
 from stat import S_IRWXG, S_IWGRP
 from tempfile import TemporaryFile
@@ -159,18 +158,6 @@ def publish_table(path: Path, table: pa.Table) -> Path:
     return publish_file(path, lambda draft: pq.write_table(table, draft, compression="zstd"))
 
 
-def delete(folder: Path) -> None:
-    """Remove a folder with all in it, also while others remove it or write into it. Raises `OSError`."""
-    for _ in range(TRIES):
-        try:
-            shutil.rmtree(folder)
-        except OSError as error:
-            if error.errno not in {ENOENT, ENOTEMPTY}:
-                raise
-        if not folder.exists():
-            return
-
-
 def discard(draft: Path) -> None:
     """Remove a draft if it is there; where even that fails, the error that led here says more."""
     with suppress(OSError):
@@ -200,7 +187,7 @@ def unwritable(path: Path, error: OSError, *, instead: str = OTHER_ROOT) -> Stor
 LOCK = ".lock"
 PUBLISH = ".publish"  # another: a writer has the first while it publishes
 LOCKS = {LOCK, PUBLISH}
-TRIES = 100  # to lock or to delete a folder that others make and remove
+TRIES = 100  # to lock a folder that others make and remove
 remarks = logging.getLogger("cxremb")
 
 

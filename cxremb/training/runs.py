@@ -21,9 +21,10 @@ from safetensors.numpy import load_file, save
 from cxremb.errors import DataError, StoreError, did_you_mean, name_list
 from cxremb.evaluation.bootstrap import Interval
 from cxremb.predictions import Predictions, Verbatim, read_rows, verbatim_of
+from cxremb.store.clean import bury, size_of
 from cxremb.store.dataset import Dataset, read_dataset
 from cxremb.store.expected import refuse_format, refuse_links
-from cxremb.store.files import delete, replace_file, replace_table, replace_text, sha256_of, sync_folder, unwritable
+from cxremb.store.files import replace_file, replace_table, replace_text, sha256_of, sync_folder, unwritable
 from cxremb.store.layout import FORMAT_VERSION, HISTORY, METRICS, NOT_IN_OLD_RUNS, PREDICTIONS
 from cxremb.tabular import Tabular
 from cxremb.training.again import made_again
@@ -276,15 +277,8 @@ def remove_run(run: Run) -> int:
 
     It takes a hidden name first, so that no reader ever finds half of it.
     """
-    gone = run.folder.with_name(f".gone-{uuid4().hex}")
-    try:
-        run.folder.rename(gone)
-        freed = sum(path.stat().st_size for path in gone.iterdir())
-        delete(gone)
-    except FileNotFoundError as error:
-        raise StoreError(f"{run.folder}: somebody else removed it", hint="see: `cxremb runs ls`") from error
-    except OSError as error:
-        raise unwritable(run.folder, error) from error
+    freed = size_of(run.folder)
+    bury(run.folder, ".gone-")
     return freed
 
 

@@ -8,11 +8,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 from cxremb.errors import StoreError
+from cxremb.store.clean import bury
 from cxremb.store.dataset import Dataset
-from cxremb.store.files import cleaning, delete, replace_file, writing
+from cxremb.store.files import cleaning, replace_file, writing
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -67,9 +67,7 @@ def leftovers(dataset: Dataset) -> list[Leftover]:
 def free(leftover: Leftover) -> None:
     """Remove it. Raises `StoreError` while a training is at work in it."""
     with cleaning(leftover.folder):
-        grave = leftover.folder.with_name(f".gone-{uuid4().hex}")
-        leftover.folder.rename(grave)
-    delete(grave)
+        bury(leftover.folder, ".gone-")
 
 
 @dataclass(frozen=True)
