@@ -24,7 +24,9 @@ class Step:
     name: str
     words: str = ""
     work: Callable[[Path], None] | None = None
-    done: str = ""  # what a command says, with exit code 1, that was killed when its work was done
+    done: tuple[
+        str, ...
+    ] = ()  # what a command says, with exit code 1, whose work is done already, or by half of a pair
 
     def run(self, folder: Path, root: Path) -> None:
         """Do it in this process. folder: where the collection lies. Raises `SystemExit` with the exit code."""
@@ -74,8 +76,8 @@ STEPS = (
     Step("refresh", "refresh"),
     Step("train, later", f"train image {TRAINED}"),
     Step("predict", "predict {film} --format json"),
-    Step("runs rm", "runs rm {run} --yes", done="no run"),
-    Step("store rm", "store rm align_text --yes", done="no store"),
+    Step("runs rm", "runs rm {run} --yes", done=("no run",)),
+    Step("store rm", "store rm align_text --yes", done=("no store", "several stores")),
     Step("store gc", "store gc --yes"),
 )
 CHECK = Step("store check", "store check")
