@@ -10,7 +10,7 @@ AVX2 := ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2
 # Tests on several cores: what is made for a file is made once, and no process takes the cores of the others.
 SPREAD := OMP_NUM_THREADS=1
 
-.PHONY: help env demo docs test test-slow test-avx2 lint types tests wheels chaos fuzz release audit-dependencies format gpu clean
+.PHONY: help env demo docs bench test test-slow test-avx2 lint types tests wheels chaos fuzz release audit-dependencies format gpu clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 11
@@ -87,6 +87,20 @@ format: env ## rewrite the code in its own style
 
 gpu: ## check and time all that runs on a GPU: no environment, no network; PYTHON=, WHEELS=folder, RESULTS=file
 	$(PYTHON) benchmarks/gpu.py $(if $(WHEELS),--wheels "$(WHEELS)") $(if $(RESULTS),--out "$(RESULTS)")
+
+# What `make bench` runs: comparisons that take about ten minutes together on two quiet cores.
+BENCH := .bench
+bench: env ## compare with what others use, in ten minutes: tables in .bench/README.md; rivals: pip install -e ".[bench]"
+	mkdir -p $(BENCH)
+	$(BIN)/python benchmarks/vector_types.py --rows 10240 --rounds 2 --out $(BENCH)/vector_types.json
+	$(BIN)/python benchmarks/stores.py --rows 5000 --rounds 3 --out $(BENCH)/stores.json
+	$(BIN)/python benchmarks/embed_films.py --films 12 --long 300 --rounds 2 --out $(BENCH)/embed_films.json
+	$(BIN)/python benchmarks/embed_images.py --films 32 --rounds 2 --out $(BENCH)/embed_images.json
+	$(BIN)/python benchmarks/embed_texts.py --texts 32 --rounds 2 --out $(BENCH)/embed_texts.json
+	$(BIN)/python benchmarks/heads.py --quick --out $(BENCH)/heads.json
+	$(BIN)/python benchmarks/bootstrap.py --rows 2000 --rounds 2 --out $(BENCH)/bootstrap.json
+	$(BIN)/python benchmarks/command_line.py --rounds 5 --out $(BENCH)/command_line.json
+	$(BIN)/python benchmarks/readme.py --results $(BENCH) --out $(BENCH)/README.md
 
 clean: ## remove the environment and the caches, never a store
 	rm -rf .venv site .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
