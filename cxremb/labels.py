@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from cxremb.errors import DataError, did_you_mean, name_list
 from cxremb.ids import find_id
-from cxremb.store.commit import SET_BY_COMMIT, Draft, commit_dataset, drafting, writing_tables
+from cxremb.store.commit import SET_BY_COMMIT, Draft, again_if_taken, commit_dataset, drafting, writing_tables
 from cxremb.store.dataset import Dataset, read_dataset, verified
 from cxremb.store.label_rows import LabelRows, gone_with, made_here
 from cxremb.store.layout import is_name
@@ -197,6 +197,14 @@ def store_labels(
     """
     if not is_name(about.name):
         raise DataError(f"{about.name!r} cannot name a label set", hint="use letters, digits, _ - and .")
+    rows = list(rows)
+    return again_if_taken(lambda: commit_labels(dataset, about, rows, origin=origin))
+
+
+def commit_labels(
+    dataset: Dataset, about: LabelSet, rows: Sequence[Sequence[Any]], *, origin: Mapping[str, str]
+) -> Dataset:
+    """As `store_labels`, once. Raises `VersionTaken` if another machine has changed the data set meanwhile."""
     with writing_tables(dataset.paths):
         current = read_dataset(dataset.paths.descriptor)
         if about.name in (sets := current.descriptor.get("label_sets", {})) and not made_here(sets[about.name]):

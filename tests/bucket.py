@@ -37,7 +37,7 @@ class Bucket:
         """What the environment of its users has."""
         return {**KEYS, "AWS_ENDPOINT_URL": self.address, "AWS_ALLOW_HTTP": "true"}
 
-    def keys(self) -> list[str]:
+    def objects(self) -> list[str]:
         """Every object by its key."""
         place = self.folder / BUCKET
         return sorted(path.relative_to(place).as_posix() for path in place.rglob("*") if path.is_file())

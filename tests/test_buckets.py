@@ -58,7 +58,7 @@ def test_objects_are_put_listed_fetched_and_removed(server: Bucket, tmp_path: Pa
     there = open_bucket(ADDRESS)
     keys = ["a/x.json", "a/ä %41 [1]#?.json", "ab/y"]
     versions = [there.put(file_of(tmp_path, key.encode()), key, None) for key in keys]
-    assert server.keys() == sorted(f"some/root/{key}" for key in keys)
+    assert server.objects() == sorted(f"some/root/{key}" for key in keys)
     listed = {one.key: one for one in there.listed("a")}
     assert sorted(listed) == sorted(keys[:2])  # `ab` is another folder
     assert [listed[key].version.e_tag for key in keys[:2]] == [version.e_tag for version in versions[:2]]
@@ -67,7 +67,7 @@ def test_objects_are_put_listed_fetched_and_removed(server: Bucket, tmp_path: Pa
     assert (tmp_path / "got").read_bytes() == keys[1].encode()
     assert there.content(keys[0]) == keys[0].encode()
     there.remove(keys[:2])
-    assert server.keys() == ["some/root/ab/y"]
+    assert server.objects() == ["some/root/ab/y"]
     with pytest.raises(FileNotFoundError):
         there.fetch(keys[0], tmp_path / "none")
 
@@ -128,12 +128,12 @@ def test_409_is_tried_again_and_412_is_not(server: Bucket, tmp_path: Path, monke
 
 def test_a_server_that_ignores_conditions_is_refused(server: Bucket, tmp_path: Path) -> None:
     refuse_unconditional(open_bucket(ADDRESS))  # this one keeps to them
-    assert server.keys() == []
+    assert server.objects() == []
     server.conditions = False
     with pytest.raises(StoreError, match=r"creates an object that is there already.*could lose a version") as caught:
         refuse_unconditional(open_bucket(ADDRESS))
     assert "If-None-Match" in caught.value.hint
-    assert server.keys() == []  # nothing is left
+    assert server.objects() == []  # nothing is left
 
 
 def test_a_server_that_only_creates_on_a_condition_is_refused(server: Bucket) -> None:
@@ -144,7 +144,7 @@ def test_a_server_that_only_creates_on_a_condition_is_refused(server: Bucket) ->
     server.fault = ignore_match
     with pytest.raises(StoreError, match="replaces one that was changed meanwhile"):
         refuse_unconditional(open_bucket(ADDRESS))
-    assert server.keys() == []
+    assert server.objects() == []
 
 
 @pytest.mark.parametrize(

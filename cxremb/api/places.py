@@ -5,14 +5,18 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from cxremb.store import remote
 from cxremb.store.dataset import Dataset, open_dataset
 
 remarks = logging.getLogger("cxremb")  # choices that were made for the user; the command line shows them on stderr
 
 
 def store_root(root: str | Path | None) -> Path:
-    """The store root: `root`, else the environment's `CXREMB_STORES`, else ./stores."""
-    return Path(root or os.environ.get("CXREMB_STORES") or "stores")
+    """The store root: `root`, else the environment's `CXREMB_STORES`, else ./stores.
+
+    Of an address, such as s3://bucket/prefix, the folder of this machine in front of it, brought up to date.
+    """
+    return remote.opened(root or os.environ.get("CXREMB_STORES") or "stores")
 
 
 def data_set(dataset: str | None, root: str | Path | None) -> Dataset:

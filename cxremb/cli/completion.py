@@ -31,7 +31,9 @@ def quiet(offers: Callable[[typer.Context, str], Offers]) -> Callable[[typer.Con
 
 def data_sets(ctx: typer.Context) -> list[Path]:
     """The folders of the data sets that are meant: the one that the line names already, else all."""
-    root = ctx.params.get("root") or Path(os.environ.get("CXREMB_STORES") or "stores")
+    from cxremb.store.mirror import folder_of
+
+    root = ctx.params.get("root") or folder_of(os.environ.get("CXREMB_STORES") or "stores")
     found = sorted(path.parent for path in root.glob("[!.]*/dataset.json"))
     named = ctx.params.get("dataset")
     return [folder for folder in found if named in (None, folder.name)]

@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 
 from cxremb.cli.commands import COMMANDS, load_command
 from cxremb.cli.options import CALLED, DEFAULT_ROOT, Called, remember_root
-from cxremb.cli.pasted import completed
+from cxremb.cli.pasted import addressed, completed
 from cxremb.errors import CxrembError
 from cxremb.version import VERSION
 
@@ -51,7 +51,8 @@ class Commands(TyperGroup):
             error.message += f". {INSTEAD[asked]}" if asked in INSTEAD else ""
             raise
         except CxrembError as error:
-            error.hint = completed(error.hint)
+            error.hint = completed(addressed(error.hint))
+            error.args = (addressed(str(error)),)
             raise
         finally:
             CALLED.reset(about)

@@ -46,9 +46,19 @@ CALLED: ContextVar[Called] = ContextVar("CALLED")  # of the call that is under w
 
 
 def remember_root(value: Path) -> Path:
-    """The store root, kept."""
-    CALLED.get(Called()).root = value
-    return value
+    """The store root, kept; of an address the folder of this machine in front of it, brought up to date."""
+    from cxremb.store.mirror import folder_of
+    from cxremb.store.remote import opened
+
+    CALLED.get(Called()).root = folder_of(value)
+    return opened(value)
+
+
+def take_root(ctx: typer.Context, value: Path) -> Path:
+    """The same of an option, but that a shell that asks for words does not wait for a network."""
+    from cxremb.store.mirror import folder_of
+
+    return folder_of(value) if ctx.resilient_parsing else remember_root(value)
 
 
 def remember_dataset(value: str | None) -> str | None:
@@ -65,9 +75,7 @@ def remember_run(value: str) -> str:
 
 Root = Annotated[
     Path,
-    typer.Option(
-        "--root", envvar="CXREMB_STORES", help="The store root.", show_default="./stores", callback=remember_root
-    ),
+    typer.Option("--root", envvar="CXREMB_STORES", help="The store root.", show_default="./stores", callback=take_root),
 ]
 DatasetName = Annotated[
     str | None,

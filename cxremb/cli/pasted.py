@@ -10,6 +10,8 @@ from pathlib import Path
 
 from cxremb.cli.commands import COMMANDS, load_command
 from cxremb.cli.options import CALLED, DEFAULT_ROOT, Called
+from cxremb.store.mirror import folder_of
+from cxremb.store.remote import name_of
 
 COMMAND = re.compile(r"`cxremb ([^`]+)`")
 
@@ -17,6 +19,12 @@ COMMAND = re.compile(r"`cxremb ([^`]+)`")
 def completed(text: str, dataset: str | None = None) -> str:
     """The text with the commands that it has in backquotes completed. dataset: as for `here`."""
     return COMMAND.sub(lambda found: f"`{here(found[1], dataset)}`", text)
+
+
+def addressed(text: str) -> str:
+    """The text with the address of a remote root where it names the folder in front of it."""
+    root = CALLED.get(Called()).root
+    return text if name_of(root) == str(root) else text.replace(str(root), name_of(root))
 
 
 def here(words: str, dataset: str | None = None) -> str:
@@ -35,8 +43,12 @@ def command(words: str, root: Path, dataset: str | None = None) -> str:
     added = []
     if dataset in sets and len(sets) > 1 and "--dataset" not in words:
         added += ["--dataset", str(dataset)]
-    if root != Path(os.environ.get("CXREMB_STORES") or DEFAULT_ROOT) and "--root" in taken and "--root" not in words:
-        added += ["--root", str(root)]
+    if (
+        root != folder_of(os.environ.get("CXREMB_STORES") or DEFAULT_ROOT)
+        and "--root" in taken
+        and "--root" not in words
+    ):
+        added += ["--root", name_of(root)]
     return " ".join(["cxremb", words, *map(shlex.quote, added)])
 
 

@@ -9,6 +9,7 @@ from textwrap import wrap
 from rich.console import Console
 
 from cxremb.cli.output import visible
+from cxremb.cli.pasted import addressed
 from cxremb.cli.progress import console, log
 from cxremb.table import Table, with_columns
 
@@ -41,14 +42,14 @@ def say(text: str = "", style: str = "", *, below: int | None = None) -> None:
 
     below: the column in which a line goes on; two behind its first word, if left out.
     """
-    for line in text.split("\n"):
+    for line in addressed(text).split("\n"):
         for part in folded(line, width(), below):
             put(part, style)
 
 
 def remark(text: str, style: str = "") -> None:
     """Text on stderr: in a terminal as `say`, in a file a line is whole, for who looks for it there."""
-    for line in text.split("\n"):
+    for line in addressed(text).split("\n"):
         for part in folded(line, width()) if log.is_terminal else [line]:
             put(part, style, log)
 

@@ -15,6 +15,7 @@ from cxremb.embedding.plan import StorePlan, current_plan, group_by_content, wan
 from cxremb.encoders.base import ImageEncoder, Machine, TextEncoder, What, load_encoder
 from cxremb.errors import EncoderError
 from cxremb.processes import Workers
+from cxremb.store import remote
 from cxremb.store.dataset import open_dataset
 from cxremb.store.files import writing
 from cxremb.store.layout import DatasetPaths
@@ -58,10 +59,19 @@ def fill(
 
 
 def fill_share(
-    root: Path, dataset: str, what: What, *, machine: Machine, share: tuple[int, int], progress: Progress = unwatched
+    root: str | Path,
+    dataset: str,
+    what: What,
+    *,
+    machine: Machine,
+    share: tuple[int, int],
+    progress: Progress = unwatched,
 ) -> Log:
-    """Write one share of what is missing now; the next `embed` of the whole takes it up and commits it."""
-    data = open_dataset(root, dataset)
+    """Write one share of what is missing now; the next `embed` of the whole takes it up and commits it.
+
+    root: a path, or an address, which another machine opens for itself.
+    """
+    data = open_dataset(remote.opened(root), dataset)
     encoder = load_encoder(what, machine)
     folder = data.paths.embeddings / encoder.recipe.store
     log = Log(progress)
@@ -85,7 +95,7 @@ def fill_on_devices(
         shares = [
             pool.submit(
                 fill_share,
-                folder.parents[2],
+                remote.name_of(folder.parents[2]),
                 folder.parents[1].name,
                 what,
                 machine=replace(machine, devices=(device,)),
@@ -111,7 +121,7 @@ def fill_on_ray(
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     shares = ray.data.from_items([{"number": number} for number in range(count)], override_num_blocks=count)
-    fill_one = partial(fill_share, folder.parents[2], folder.parents[1].name, what, machine=machine)
+    fill_one = partial(fill_share, remote.name_of(folder.parents[2]), folder.parents[1].name, what, machine=machine)
     done = shares.map(
         partial(ray_share, fill_one=fill_one, count=count),
         num_cpus=1.0,

@@ -18,8 +18,9 @@ from cxremb.encoders.base import Machine
 from cxremb.encoders.table import ENCODERS
 from cxremb.errors import StoreError, name_list
 from cxremb.ids import clean_id
+from cxremb.store import remote
 from cxremb.store.dataset import Dataset
-from cxremb.store.files import discard
+from cxremb.store.files import remove_files
 from cxremb.store.layout import is_name
 from cxremb.store.manifest import Recipe, latest_manifest
 from cxremb.store.reader import IMPORTED
@@ -121,8 +122,8 @@ def import_vectors(
         writer.flush()
 
     if folder.is_dir():
-        for path in orphans(folder):
-            discard(path)  # of an import that was stopped: a part does not say of which file it is
+        remote.up_to_date(folder)
+        remove_files(orphans(folder))  # of an import that was stopped: a part does not say of which file it is
     update = update_store(
         folder,
         list(items.values()),

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from cxremb.embedding.encode import Block, Log
 from cxremb.embedding.plan import Group, Item, StorePlan, rows_of
 from cxremb.encoders.base import Vectors
+from cxremb.store import remote
 from cxremb.store.dataset import terms_of_collection
 from cxremb.store.files import read_part, replace_table
 from cxremb.store.layout import VALUES, embedding_schema
@@ -84,7 +85,7 @@ class PartWriter:
         """Put a table of rows into a part of its own."""
         if table.num_rows:
             rows = with_values(table, self.values).cast(self.schema)
-            replace_table(self.folder / f"part-{uuid4().hex}.parquet", rows)
+            remote.uploaded(replace_table(self.folder / f"part-{uuid4().hex}.parquet", rows))
 
     def table(self) -> pa.Table:
         """The waiting rows: one per item and pooling."""

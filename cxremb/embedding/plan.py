@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cxremb.errors import DataError, VersionTaken
+from cxremb.store import remote
 from cxremb.store.dataset import Dataset
 from cxremb.store.files import read_part, sha256_of
 from cxremb.store.manifest import Manifest, Part, latest_manifest, manifest_paths, read_manifest
@@ -102,6 +103,7 @@ def current_plan(items: Sequence[Item], folder: Path) -> tuple[Manifest | None, 
     Raises `VersionTaken` if another writer has published while it was made: parts that were in no version when the one
     in force was read are in none of what a plan looks at, once the next version lists them.
     """
+    remote.up_to_date(folder)
     manifest = latest_manifest(folder)
     plan = make_plan(items, folder, manifest)
     refuse_newer(folder, manifest)

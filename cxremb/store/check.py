@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from cxremb.errors import StoreError, count_of, name_list, reason
+from cxremb.store import remote
 from cxremb.store.clean import drafts, leftovers, unlisted
 from cxremb.store.concepts import own_meanings
 from cxremb.store.dataset import Dataset
@@ -108,6 +110,8 @@ def check_versions(folder: Path) -> tuple[list[Problem], list[Manifest]]:
 def check_part(folder: Path, part: Part, manifest: Manifest) -> list[Problem]:
     """One part: its bytes as the version says, its rows and columns, and vectors that can be vectors."""
     path, remedy = folder / part.file, make_again(folder)
+    with suppress(StoreError):
+        remote.there(path)
     if not path.is_file():
         return [Problem(str(path), "missing", remedy)]
     if path.stat().st_size != part.size_bytes:

@@ -12,9 +12,10 @@ from pathlib import Path
 from uuid import uuid4
 
 from cxremb.errors import StoreError
+from cxremb.store import remote
 from cxremb.store.commit import unnamed_tables
 from cxremb.store.dataset import open_dataset
-from cxremb.store.files import LOCK, LOCKS, cleaning, held, sync_folder
+from cxremb.store.files import LOCK, LOCKS, cleaning, held, remove_files, sync_folder
 from cxremb.store.layout import DatasetPaths, is_name
 from cxremb.store.manifest import Manifest, manifest_paths, read_manifest
 
@@ -47,7 +48,7 @@ def unlisted(folder: Path) -> list[Path]:
         needed = files_of(versions(folder))
     except StoreError:
         return []
-    found = [*folder.glob("part-*.parquet"), *folder.glob("failures-*.parquet")]
+    found = [path for path in remote.sizes(folder) if re.fullmatch(r"(part|failures)-.*\.parquet", path.name)]
     return sorted(path for path in found if path.name not in needed)
 
 
@@ -57,15 +58,18 @@ def drafts(folder: Path) -> list[Path]:
 
 
 def reclaimable(folder: Path, keep: int = 1) -> list[Path]:
-    """What can go if the newest `keep` versions stay readable. Raises `StoreError` if a version is damaged."""
+    """What can go if the newest `keep` versions stay readable. Raises `StoreError` if a version is damaged.
+
+    In object storage, where no lock tells that a job is at work, parts that no version names go when a week old.
+    """
     manifests = versions(folder)
     needed = files_of(manifests[-keep:])
     old = files_of(manifests) - needed
     expired = manifest_paths(folder)[: max(len(manifests) - keep, 0)]
     return [
         *expired,
-        *sorted(folder / name for name in old if (folder / name).exists()),
-        *unlisted(folder),
+        *sorted(path for path in remote.sizes(folder) if path.name in old),
+        *remote.settled(unlisted(folder)),
         *drafts(folder),
     ]
 
@@ -77,10 +81,9 @@ def collect(folder: Path, keep: int = 1) -> tuple[int, int]:
     """
     with cleaning(folder), deleting(folder):
         paths = reclaimable(folder, keep)
-        size = sum(path.stat().st_size for path in paths)
-        for path in paths:
-            path.unlink()
-    return len(paths), size
+        sizes = remote.sizes(folder)
+        remove_files(paths)
+    return len(paths), sum(sizes[path] for path in paths)
 
 
 def remove(folder: Path) -> int:
@@ -90,7 +93,7 @@ def remove(folder: Path) -> int:
     one whose deletion was stopped.
     """
     with cleaning(folder):
-        size = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
+        size = size_of(folder)
         bury(folder)
     return size
 
@@ -127,6 +130,7 @@ def remove_dataset(paths: DatasetPaths) -> int:
 def bury(folder: Path, prefix: str = ".") -> None:
     """Take a folder out of its place in one step, and delete it. Raises `StoreError` where that cannot be."""
     grave = folder.with_name(f"{prefix}{uuid4().hex}")
+    remote.removed([folder])
     with deleting(folder):
         folder.rename(grave)
         sync_folder(grave.parent)
@@ -190,7 +194,7 @@ def clear(paths: DatasetPaths) -> tuple[int, int]:
             if path.is_dir():
                 delete(path)
             else:
-                path.unlink(missing_ok=True)
+                remove_files([path])
     return len(found), size
 
 
@@ -202,8 +206,8 @@ def clear_cache(paths: DatasetPaths) -> None:
 
 def size_of(path: Path) -> int:
     """Bytes of a file, or of all files in a folder and below; 0 if it is not there."""
-    size = 0
-    for file in path.rglob("*") if path.is_dir() else [path]:
-        with suppress(FileNotFoundError):  # somebody is removing it
-            size += file.stat().st_size if file.is_file() else 0
-    return size
+    if path.is_dir():
+        return sum(remote.sizes(path).values())
+    with suppress(FileNotFoundError):  # somebody is removing it
+        return path.stat().st_size
+    return 0

@@ -3,7 +3,7 @@
 import fcntl
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,12 +13,14 @@ from uuid import uuid4
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cxremb.errors import DataError, StoreError
+from cxremb.errors import DataError, StoreError, VersionTaken
+from cxremb.store import remote
 from cxremb.store.dataset import Dataset, read_dataset
-from cxremb.store.files import LOCK, discard, held, replace_text, sha256_of, sync_folder, unwritable
+from cxremb.store.files import LOCK, discard, held, remove_files, replace_text, sha256_of, sync_folder, unwritable
 from cxremb.store.layout import TABLES, TABLES_FORMAT, DatasetPaths, is_table, table_file
 
 SET_BY_COMMIT = ("format", "name", "created", "tables")  # in dataset.json; all else is the collection's and the labels'
+TRIES = 20  # commits of other machines that one may have to begin again for; on one machine a lock makes it wait
 BATCH_ROWS = 20_000  # a row group, and all of a table that is in memory: of reports, about 30 MB
 
 
@@ -84,6 +86,7 @@ class Draft:
         digest = self.finish()
         path = self.folder / table_file(self.name, digest)
         try:
+            remote.in_place(self.draft, path, new=False)
             self.draft.replace(path)
             sync_folder(self.folder)
         except OSError as error:
@@ -106,18 +109,27 @@ def writing_tables(paths: DatasetPaths) -> Iterator[None]:
     """
     new_folders = [folder for folder in (paths.folder, *paths.folder.parents) if not folder.exists()]
     with held(paths.folder, fcntl.LOCK_EX, create=True, wait=True) as locked:
+        remote.refreshed(paths.folder)
         before = named_tables(paths)
         try:
             yield
             if locked and before is not None:
-                for path in unnamed_tables(paths, before):
-                    discard(path)
+                with suppress(OSError):
+                    remove_files(unnamed_tables(paths, before))
         finally:
             if new_folders and not paths.descriptor.exists():
                 discard(paths.folder / LOCK)
                 with suppress(OSError):  # not empty: somebody else has put something there
                     for folder in new_folders:
                         folder.rmdir()
+
+
+def again_if_taken(work: Callable[[], Dataset]) -> Dataset:
+    """What `work` commits; done again, from what is there then, if another machine has been first."""
+    for _ in range(TRIES - 1):
+        with suppress(VersionTaken):
+            return work()
+    return work()
 
 
 def named_tables(paths: DatasetPaths) -> set[str] | None:
@@ -132,12 +144,15 @@ def named_tables(paths: DatasetPaths) -> set[str] | None:
 
 
 def unnamed_tables(paths: DatasetPaths, spared: Iterable[str] = ()) -> list[Path]:
-    """Tables that dataset.json does not name, but for those `spared`; none if it cannot be read."""
+    """Tables that dataset.json does not name, but for those `spared`; none if it cannot be read.
+
+    In object storage, where no lock tells that somebody is about to name one, those that were put there a week ago.
+    """
     named = named_tables(paths)
     if named is None:
         return []
     found = [path for name in TABLES for path in paths.folder.glob(f"{name}*.parquet") if is_table(name, path.name)]
-    return sorted(path for path in found if path.name not in named | set(spared))
+    return remote.settled(sorted(path for path in found if path.name not in named | set(spared)))
 
 
 @contextmanager

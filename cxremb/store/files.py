@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cxremb.errors import StoreError, VersionTaken, reason
+from cxremb.store import remote
 
 UNKNOWN = {EINVAL, EMLINK, ENOSYS, ENOTSUP, EOPNOTSUPP, EPERM}  # a file system knows no such thing
 OTHER_ROOT = "another store root with --root or CXREMB_STORES"
@@ -67,6 +68,7 @@ def replace_file(path: Path, write: Callable[[Path], None], *, instead: str = OT
         write(draft)
         with draft.open("rb") as file:
             os.fsync(file.fileno())
+        remote.in_place(draft, path, new=False)
         draft.replace(path)
         sync_folder(path.parent)
     except OSError as error:
@@ -110,7 +112,10 @@ def publish_file(path: Path, write: Callable[[Path], None]) -> Path:
         write(draft)
         with draft.open("rb") as file:
             os.fsync(file.fileno())
-        put_new(draft, path)
+        if remote.in_place(draft, path, new=True):
+            draft.replace(path)
+        else:
+            put_new(draft, path)
         sync_folder(path.parent)
     except FileExistsError as error:
         raise VersionTaken(
@@ -144,6 +149,16 @@ def put_new(draft: Path, path: Path) -> None:
             draft.replace(path)
 
 
+def publish_folder(draft: Path, folder: Path, *, last: str) -> None:
+    """`folder`, which must not exist yet: a draft beside it that takes its name in one step. last: what makes it count.
+
+    Raises `OSError`, and `StoreError` where it cannot be put into object storage.
+    """
+    remote.folder_in_place(draft, folder, last=last)
+    draft.rename(folder)
+    sync_folder(folder.parent)
+
+
 def publish_text(path: Path, text: str) -> Path:
     """`path`, which must not exist yet, holding `text` (UTF-8). Raises as `publish_file`."""
 
@@ -156,6 +171,13 @@ def publish_text(path: Path, text: str) -> Path:
 def publish_table(path: Path, table: pa.Table) -> Path:
     """`path`, which must not exist yet, holding a Parquet file. Raises as `publish_file`."""
     return publish_file(path, lambda draft: pq.write_table(table, draft, compression="zstd"))
+
+
+def remove_files(paths: Sequence[Path]) -> None:
+    """Remove what was published: of a root in object storage the objects first. Raises `OSError` and `StoreError`."""
+    remote.removed(paths)
+    for path in paths:
+        path.unlink(missing_ok=True)
 
 
 def discard(draft: Path) -> None:
@@ -265,7 +287,7 @@ def in_place(descriptor: int, path: Path) -> bool:
 def read_part(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     """A part's rows. Raises `StoreError`, naming the file, if it is gone or damaged."""
     try:
-        return pq.ParquetFile(path).read(columns=columns)
+        return pq.ParquetFile(remote.there(path)).read(columns=columns)
     except (OSError, pa.ArrowException) as error:
         store = path.parent.name
         raise StoreError(

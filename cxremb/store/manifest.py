@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cxremb.errors import StoreError
+from cxremb.store import remote
 from cxremb.store.expected import HEX64, Unexpected, conform, match, refuse_format
 from cxremb.store.files import publish_text
 from cxremb.store.layout import FORMAT_VERSION
@@ -93,6 +94,7 @@ class Manifest:
 
 def publish(manifest: Manifest, folder: Path) -> Path:
     """The new version's path. Raises `VersionTaken` if another writer was first; readers never see half of it."""
+    remote.sent(folder, [part.file for part in manifest.parts])
     return publish_text(folder / f"{manifest.version:06d}.json", manifest.to_json())
 
 

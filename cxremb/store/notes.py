@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from cxremb.errors import DataError, VersionTaken
 from cxremb.store.dataset import Dataset
-from cxremb.store.files import discard, publish_table, read_part
+from cxremb.store.files import publish_table, read_part, remove_files
 
 # What people wrote in the explorer. A note is never changed: a later one says more.
 NOTES = pa.schema(
@@ -78,7 +78,7 @@ def add_note(dataset: Dataset, note: StoredNote, *, now: datetime | None = None)
         with suppress(VersionTaken):
             before = [read_part(versions[-1], NOTES.names).cast(NOTES)] if versions else []
             path = publish_table(dataset.paths.notes / f"{number:06d}.parquet", pa.concat_tables([*before, added]))
-            for old in note_versions(dataset)[:-KEPT]:
-                discard(old)
+            with suppress(OSError):
+                remove_files(note_versions(dataset)[:-KEPT])
             return path
     raise VersionTaken(f"{dataset.paths.notes}: others write notes all the time", hint="try again")

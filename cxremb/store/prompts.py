@@ -81,8 +81,8 @@ def write_prompt_rows(store: Store, rows: pa.Table) -> Path:
     return replace_table(prompt_path(store), marked)
 
 
-def prompt_views(stores: Sequence[tuple[str, Store]]) -> list[str]:
-    """SQL of the views `prompts` and `zero_shot`. stores: each with the name of its data set."""
+def prompt_views(stores: Sequence[tuple[str, Store]], *, absent: bool = False) -> list[str]:
+    """SQL of the views `prompts` and `zero_shot`. stores: each with the name of its data set. absent: as for `view`."""
     asked = [(dataset, store, prompt_path(store)) for dataset, store in stores]
     there = [(dataset, store, path) for dataset, store, path in asked if path.is_file()]
     files = [source([path], dataset=dataset, store=store.name) for dataset, store, path in there]
@@ -92,6 +92,6 @@ def prompt_views(stores: Sequence[tuple[str, Store]]) -> list[str]:
     return [
         view("prompts", place, columns(PROMPTS), sources=files),
         view("meta.asked", place, [*columns(PROMPTS), vector], sources=files),
-        view("meta.joint", place, [*film, vector], sources=films),
+        view("meta.joint", place, [*film, vector], sources=films, absent=absent),
         ZERO_SHOT,
     ]

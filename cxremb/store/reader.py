@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from cxremb import images
 from cxremb.errors import StoreError, did_you_mean, name_list, reason
+from cxremb.store import remote
 from cxremb.store.dataset import Dataset, open_dataset
 from cxremb.store.layout import VALUES, is_embeddings
 from cxremb.store.manifest import Manifest, latest_manifest, manifest_paths, read_manifest
@@ -145,6 +146,7 @@ class Store(Tabular):
 
     def parts(self, columns: list[str] | None = None) -> Iterator[pa.Table]:
         """The same, part by part and as it lies there."""
+        self.fetch()
         for path, part in zip(self.part_paths, self.manifest.parts, strict=True):
             made = "`cxremb store import FILE`" if self.imported else f"`cxremb embed --model {self.encoder}`"
             again = f"`cxremb store rm {self.name} --yes`, then {made}"
@@ -157,6 +159,10 @@ class Store(Tabular):
             if not whole:
                 raise StoreError(f"{path}: not the {part.rows:,} rows of {self.dim} dimensions of its version", again)
             yield table
+
+    def fetch(self) -> None:
+        """Have all parts here, where the root lies in object storage. Raises `StoreError` for one that has changed."""
+        remote.all_there({self.folder / part.file: part.sha256 for part in self.manifest.parts})
 
     def load(self, section: str = "image", pooling: str | None = None) -> Matrix:
         """The vectors of one section and pooling, memory-mapped: read from the parts once, from `cache/` after that."""
@@ -221,6 +227,7 @@ class Store(Tabular):
         """
         from cxremb.store.guard import selected  # here, since a store is read far more often than asked
 
+        self.fetch()
         files = ", ".join(quoted(str(path)) for path in self.part_paths)
         vector = f"embedding::FLOAT[{self.dim}] AS embedding"  # a Parquet list loses its fixed size on reading
         view = f"CREATE VIEW store AS SELECT * REPLACE ({vector}) FROM read_parquet([{files}])"

@@ -18,6 +18,7 @@ TYPES = {
     pa.timestamp("s", "UTC"): "TIMESTAMP",
 }
 RUN_ID = "parse_path(filename)[-2]"  # of runs/<run_id>/x.parquet; there may be thousands: too many for a branch each
+NOT_HERE = "error('this view is not here: name it in the query, and it is fetched')"
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ def view(
     *,
     sources: Iterable[Source],
     may_lack: pa.Schema | None = None,
+    absent: bool = False,
 ) -> str:
     """SQL that makes the view `name`: the columns `origin`, which places tell, then `kept`, each as `x::TYPE AS x`.
 
@@ -49,7 +51,11 @@ def view(
 
     name: an identifier, quoted where it has to be.
     may_lack: columns that are younger than some files; they are null there.
+    absent: the files are in object storage, and have not been fetched: whoever reads the view is told so.
     """
+    if absent:
+        kinds = [*(f"VARCHAR AS {column}" for column in origin), *(column.rpartition("::")[2] for column in kept)]
+        return f"CREATE VIEW {name} AS SELECT {', '.join(f'{NOT_HERE}::{kind}' for kind in kinds)} WHERE {NOT_HERE}"
     branches = [
         f"SELECT {', '.join([*(placed(column, each.place) for column in origin), *kept])} FROM {rows(each, may_lack)}"
         for each in sources

@@ -39,19 +39,20 @@ WHERE item_id <> id ORDER BY cosine DESC, item_id LIMIT k
 """
 
 
-def connect(root: Path, *, as_written: bool = False) -> duckdb.DuckDBPyConnection:
+def connect(root: Path, text: str | None = None, *, as_written: bool = False) -> duckdb.DuckDBPyConnection:
     """An in-memory database with the views of docs/sql.md over `root`, and the macros `cosine` and `nearest`.
 
     It can open files under `root` only, no network and no extension, takes 40% of the machine's memory and no disk,
     and no setting can be changed any more. It does not keep a COPY from writing under `root`: run other people's SQL
     through `query`, which does.
 
+    text: the one query that it is for: a root in object storage is asked for what that reads, and for no more.
     as_written: joins are made in the order in which a query has them. Raises `StoreError` on a damaged store.
     """
     root = root.resolve()
     con = locked_database(root, as_written=as_written)
     try:
-        create_views(con, survey(root))
+        create_views(con, survey(root), text)
         con.execute(COSINE)
         con.execute(NEAREST)
     except duckdb.Error as error:
@@ -121,7 +122,7 @@ def plan_query(root: Path, text: str) -> Planned:
 
 def plan_with(root: Path, text: str, *, as_written: bool = False) -> Planned:
     """`text` as DuckDB plans it, in a database of its own. Raises as `query` does."""
-    con = connect(root, as_written=as_written)
+    con = connect(root, text, as_written=as_written)
     try:
         with mistakes_named(con, root, text):
             return Planned(con, *reading(con, text))

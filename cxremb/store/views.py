@@ -1,7 +1,6 @@
 """The views that SQL sees: each one a `read_parquet` over the files of the current versions, read when it is asked."""
 
 import json
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -30,6 +29,7 @@ from cxremb.store.layout import (
     TABLES,
 )
 from cxremb.store.maps import DISTANCES, MAPS, distance_paths, map_path
+from cxremb.store.needed import encoder_view, unread
 from cxremb.store.notes import NOTES, notes_path
 from cxremb.store.patients import patients_view, prior_view
 from cxremb.store.prompts import prompt_views
@@ -149,8 +149,12 @@ def survey(root: Path) -> Holdings:
     return Holdings(datasets, stores, list(found))
 
 
-def create_views(con: duckdb.DuckDBPyConnection, held: Holdings) -> None:
-    """Every view of docs/sql.md in `con`. Those without a file yet are empty, with their columns."""
+def create_views(con: duckdb.DuckDBPyConnection, held: Holdings, text: str | None = None) -> None:
+    """Every view of docs/sql.md in `con`. Those without a file yet are empty, with their columns.
+
+    text: the one query that will be asked. Of a root in object storage views that it does not name may not be readable.
+    """
+    absent = unread(held.stores, held.runs, text)
     con.execute("CREATE SCHEMA meta")  # what the views need and nobody asks for
     for name, schema in TABLES.items():
         found = [source([d.table_path(name)], dataset=d.name) for d in held.datasets if name in d.table_names]
@@ -171,11 +175,11 @@ def create_views(con: duckdb.DuckDBPyConnection, held: Holdings) -> None:
     con.execute(view("distances", ["dataset", "store"], columns(DISTANCES), sources=found))
     failures = [source([s.failure_path], dataset=name, store=s.name) for name, s in held.stores if s.failure_path]
     con.execute(view("failures", ["dataset", "store"], columns(FAILURES), sources=failures, may_lack=FAILURES))
-    create_vectors(con, held.stores)
-    for statement in prompt_views(held.stores):
+    create_vectors(con, held.stores, absent="vectors" in absent)
+    for statement in prompt_views(held.stores, absent="vectors" in absent):
         con.execute(statement)
     create_stores(con, held.stores)
-    create_runs(con, held.runs)
+    create_runs(con, held.runs, absent="predictions" in absent)
 
 
 def notes_view(datasets: Sequence[Dataset]) -> str:
@@ -184,7 +188,7 @@ def notes_view(datasets: Sequence[Dataset]) -> str:
     return view("notes", ["dataset"], columns(NOTES), sources=found)
 
 
-def create_vectors(con: duckdb.DuckDBPyConnection, stores: Sequence[tuple[str, Store]]) -> None:
+def create_vectors(con: duckdb.DuckDBPyConnection, stores: Sequence[tuple[str, Store]], *, absent: bool) -> None:
     """`embeddings`, and a view per encoder; its edited texts have one of their own, such as `biobert_drop`.
 
     For `nearest`, `meta` has one per store.
@@ -193,21 +197,22 @@ def create_vectors(con: duckdb.DuckDBPyConnection, stores: Sequence[tuple[str, S
     for dataset, store in stores:
         suffix = "" if store.xxxx == KEEP else f"_{store.xxxx}"
         by_view.setdefault(encoder_view(store.encoder + suffix), []).append((dataset, store))
-    con.execute(vectors_view("embeddings", stores, "FLOAT[]"))
+    con.execute(vectors_view("embeddings", stores, "FLOAT[]", absent=absent))
     for name, members in by_view.items():
         dims = {store.dim for _, store in members}
-        con.execute(vectors_view(identifier(name), members, f"FLOAT[{dims.pop()}]" if len(dims) == 1 else "FLOAT[]"))
+        kind = f"FLOAT[{dims.pop()}]" if len(dims) == 1 else "FLOAT[]"
+        con.execute(vectors_view(identifier(name), members, kind, absent=absent))
     for name in {store.name for _, store in stores}:
         members = [member for member in stores if member[1].name == name]  # data sets may share a recipe
-        con.execute(vectors_view(f"meta.{identifier(name)}", members, "FLOAT[]"))
+        con.execute(vectors_view(f"meta.{identifier(name)}", members, "FLOAT[]", absent=absent))
     held = [text(name) for name in ("item_id", "study_id", "section", "content")]
-    con.execute(view("meta.held", ["dataset", "store"], held, sources=parts(stores)))
+    con.execute(view("meta.held", ["dataset", "store"], held, sources=parts(stores), absent=absent))
 
 
-def vectors_view(name: str, stores: Sequence[tuple[str, Store]], kind: str) -> str:
+def vectors_view(name: str, stores: Sequence[tuple[str, Store]], kind: str, *, absent: bool) -> str:
     """SQL of a view over all parts of `stores`. Fixed-size lists read as FLOAT[]: only a cast tells their size."""
     kept = [text("item_id"), text("study_id"), text("section"), text("pooling"), f"embedding::{kind} AS embedding"]
-    return view(name, ["dataset", "store"], kept, sources=parts(stores))
+    return view(name, ["dataset", "store"], kept, sources=parts(stores), absent=absent)
 
 
 def text(name: str) -> str:
@@ -218,15 +223,6 @@ def text(name: str) -> str:
 def parts(stores: Iterable[tuple[str, Store]]) -> list[Source]:
     """The part files of `stores`."""
     return [source(store.part_paths, dataset=dataset, store=store.name) for dataset, store in stores]
-
-
-def encoder_view(encoder: str) -> str:
-    """A name for the encoder's view that needs no quotes and hides no other view."""
-    name = re.sub(r"\W", "_", encoder.lower())
-    taken = {*TABLES, "splits", "audits", "notes", "maps", "distances", "stores", "embeddings", "failures"}
-    taken |= {"concepts", "external", "patients", "prior"}
-    taken |= {"runs", "history", "predictions", "metrics", "prompts", "zero_shot"}
-    return f"encoder_{name}" if name in taken or name[:1].isdigit() else name
 
 
 def create_stores(con: duckdb.DuckDBPyConnection, stores: Sequence[tuple[str, Store]]) -> None:
@@ -240,7 +236,7 @@ def create_stores(con: duckdb.DuckDBPyConnection, stores: Sequence[tuple[str, St
     con.execute(STALE)
 
 
-def create_runs(con: duckdb.DuckDBPyConnection, folders: Sequence[Path]) -> None:
+def create_runs(con: duckdb.DuckDBPyConnection, folders: Sequence[Path], *, absent: bool) -> None:
     """`runs` from each run.json, and the tables beside it. Raises `StoreError` if one is there twice."""
     check_copies(folders)
     fill(con, "runs", RUN_COLUMNS, rows=[run_row(folder) for folder in folders])
@@ -255,7 +251,8 @@ def create_runs(con: duckdb.DuckDBPyConnection, folders: Sequence[Path]) -> None
         if name == "metrics":
             kept = [RENAMED if each.startswith('"metric"') else each for each in kept]
         younger = pa.schema([schema.field(column) for column in NOT_IN_OLD_RUNS.get(name, ())])
-        con.execute(view(name, origin, kept, sources=found, may_lack=younger if len(younger) else None))
+        lacks, unread_one = younger if len(younger) else None, absent and name == "predictions"
+        con.execute(view(name, origin, kept, sources=found, may_lack=lacks, absent=unread_one))
     con.execute(EXTERNAL)
 
 

@@ -21,10 +21,11 @@ from safetensors.numpy import load_file, save
 from cxremb.errors import DataError, StoreError, did_you_mean, name_list
 from cxremb.evaluation.bootstrap import Interval
 from cxremb.predictions import Predictions, Verbatim, read_rows, verbatim_of
+from cxremb.store import remote
 from cxremb.store.clean import bury, size_of
 from cxremb.store.dataset import Dataset, read_dataset
 from cxremb.store.expected import refuse_format, refuse_links
-from cxremb.store.files import replace_file, replace_table, replace_text, sha256_of, sync_folder, unwritable
+from cxremb.store.files import publish_folder, replace_file, replace_table, replace_text, sha256_of, unwritable
 from cxremb.store.layout import FORMAT_VERSION, HISTORY, METRICS, NOT_IN_OLD_RUNS, PREDICTIONS
 from cxremb.tabular import Tabular
 from cxremb.training.again import made_again
@@ -155,7 +156,7 @@ class Run(Tabular):
         """
         path = self.folder / MODEL
         try:
-            if not self.record.members or sha256_of(path) != self.record.model_sha256:
+            if not self.record.members or sha256_of(remote.there(path)) != self.record.model_sha256:
                 raise StoreError(
                     f"{path}: not the file that run.json names: one of them was truncated or edited", hint=again(path)
                 )
@@ -172,7 +173,7 @@ class Run(Tabular):
         """One of the run's tables. Raises `StoreError` if it is gone, damaged or has other columns."""
         path = self.folder / f"{name}.parquet"
         try:
-            found = pq.ParquetFile(path).read()
+            found = pq.ParquetFile(remote.there(path)).read()
             for column in set(NOT_IN_OLD_RUNS.get(name, ())) - set(found.column_names):
                 found = found.append_column(column, pa.nulls(len(found), schema.field(column).type))
             return found.cast(schema)
@@ -208,8 +209,7 @@ def write_run(
         replace_text(draft / "README.md", card.replace("RUN_ID", run_id))
         found = replace(record, model_sha256=digest).to_dict()
         replace_text(draft / "run.json", json.dumps(found, indent=2, ensure_ascii=False) + "\n")
-        draft.rename(folder)
-        sync_folder(folder.parent)
+        publish_folder(draft, folder, last="run.json")
     except OSError as error:
         if not (folder / "run.json").is_file():  # else the same run finished elsewhere in the same second
             raise unwritable(folder, error) from error
