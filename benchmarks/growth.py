@@ -6,7 +6,7 @@ The root is made up: half as many studies as films, of which one has 11, two stu
 1,280 numbers and one of texts with 768 in which the label shifts a direction. What is measured is processor seconds
 and wall seconds of the step alone (what it imports is loaded before), the process' peak of memory, and that less what
 it held before the step. Exponents are of processor seconds, fitted over all sizes and between the two largest: 1 is
-linear. Run again with --only, steps take the place of those in the file.
+linear. Run again with --sizes or --only, what is measured takes the place of what the file has.
 """
 
 import argparse
@@ -40,23 +40,34 @@ def main() -> None:
     if args.step:
         print(json.dumps(measured(STEPS[args.step[0]], Path(args.step[1]))))
         return
-    before = json.loads(args.out.read_text(encoding="utf-8"))["steps"] if args.out.exists() else {}
-    steps: dict[str, dict[str, Any]] = {name: {} for name in args.only}
+    steps = json.loads(args.out.read_text(encoding="utf-8"))["steps"] if args.out.exists() else {}
     for size in args.sizes:
         root = args.folder / f"{size}x"
         if not root.is_dir():
             subprocess.run([sys.executable, "-c", MAKE, str(root), str(size * FILMS)], check=True, cwd=HERE)
         for name in args.only:
-            steps[name][f"{size}x"] = apart(name, root)
+            steps.setdefault(name, {})[f"{size}x"] = apart(name, root)
             print(f"{size:>3}x {name:<24}", steps[name][f"{size}x"], flush=True)
-    for found in steps.values():
-        found.update(exponents({size: max(found[f"{size}x"]["cpu_s"], 1e-3) for size in args.sizes}))
-    whole = {name: own for name in STEPS if (own := (before | steps).get(name))}
-    write(args.out, {"benchmark": "growth", "films": FILMS, "steps": whole}, PACKAGES)
+            whole = {name: {**own, **exponents(own)} for name in STEPS if (own := steps.get(name))}
+            write(args.out, {"benchmark": "growth", "films": FILMS, "steps": whole}, PACKAGES)
 
 
-def exponents(seconds: Mapping[int, float]) -> dict[str, float]:
+def table(steps: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The findings as lines of a table, as docs/scale.md has them; a test compares the two."""
+    sizes = sorted({key for own in steps.values() for key in own if key.endswith("x")}, key=lambda key: int(key[:-1]))
+    heads = [f"{int(size[:-1]) * FILMS:,} films" for size in sizes]
+    lines = [f"| processor seconds | {' | '.join(heads)} | exponent | peak, GB |", "| --- " * (len(sizes) + 3) + "|"]
+    for name, own in steps.items():
+        seconds = [f"{own[size]['cpu_s']:.2g}" if size in own else "" for size in sizes]
+        peak = max(own[size]["peak_mb"] for size in sizes if size in own) / 1000
+        lines.append(f"| {name} | {' | '.join(seconds)} | {own['exponent_last']:.2f} | {peak:.1f} |")
+    return lines
+
+
+def exponents(step: Mapping[str, Any]) -> dict[str, float]:
     """The power of the size that seconds grow with: fitted over all sizes, and between the two largest."""
+    found = {int(key[:-1]): max(own["cpu_s"], 1e-3) for key, own in step.items() if key.endswith("x")}
+    seconds = dict(sorted(found.items()))
     if len(seconds) < 2:
         return {}
     sizes, logs = np.log(list(seconds)), np.log(list(seconds.values()))
