@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from functools import partial
 from pathlib import Path
@@ -22,6 +23,7 @@ from cxremb.catalog import add_collection
 from cxremb.embedding.decode import Decoders, all_failed, decode
 from cxremb.embedding.job import embed
 from cxremb.encoders.base import Machine, What, load_encoder
+from cxremb.errors import StoreError
 from cxremb.images import Frame
 from cxremb.processes import Workers
 from cxremb.store.check import check_store
@@ -167,10 +169,48 @@ def test_a_run_that_two_remove_at_once_is_gone_once(tmp_path: Path) -> None:
 
 def remove_the_run(root: Path) -> None:
     """Exit code 3: it said that somebody else was first."""
-    from cxremb.errors import StoreError
-
     try:
         (run,) = list_runs(open_dataset(root))
         remove_run(run)
     except (StoreError, ValueError):
         sys.exit(3)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes another user")
+def test_permission_that_is_lost_in_mid_job_loses_nothing_else() -> None:
+    """As another user, since root may write anywhere."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        data = add_collection(collection(folder / "films", 12), folder / "root").dataset
+        data.paths.embeddings.mkdir()
+        for path in (folder, *folder.rglob("*")):
+            os.chown(path, 65534, 65534)
+        assert at_once((lose_permission, (folder / "root",))) == [7]
+        assert [path for path in data.paths.embeddings.rglob(".*") if path.suffix == ".parquet"] == []
+        assert at_once((lose_permission, (folder / "root", False))) == [0]
+        (store,) = data.paths.embeddings.iterdir()
+        assert [problem for problem in check_store(store) if not problem.harmless] == []
+
+
+def lose_permission(root: Path, lost: bool = True) -> None:
+    """Exit code 7: the job said that it may not write any more."""
+    os.setgroups([])
+    os.setgid(65534)
+    os.setuid(65534)
+    data = open_dataset(root)
+
+    def revoked(items: Any, total: int, what: object) -> Any:
+        for number, item in enumerate(items):
+            if lost and number == 12:
+                (store,) = data.paths.embeddings.iterdir()
+                store.chmod(0o500)
+            yield item
+
+    if not lost:
+        (store,) = data.paths.embeddings.iterdir()
+        store.chmod(0o700)
+    try:
+        outcome = embed(data, load_encoder(What("tiny")), Machine(batch_size=2, part_items=4), progress=revoked)
+    except StoreError as error:
+        sys.exit(7 if lost and "cannot be written (Permission denied)" in str(error) else 8)
+    sys.exit(0 if outcome.store.rows == 24 else 9)

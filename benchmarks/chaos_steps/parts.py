@@ -23,7 +23,7 @@ AGAIN = 5  # times that a command may be run again after faults
 PAGE = 4096
 SIZES = (0, 1, 2, 3, 4, 5, 6, 8, 10, 13, 16, 20, 26, 34, 44, 60, 80, 120)  # pages that are left on a disk
 ODD_PATH = "a\nb 'c' \"d\" %s $(e) [f]*?{g} ü #h &"
-SHARE = 0.15  # of the pairs after which the whole route is gone again
+SHARE = 0.05  # of the pairs after which the whole route is gone again
 MIDWAY = 11  # steps before which a root has work to do for most commands: after the later `data add`
 
 
