@@ -1,22 +1,26 @@
-"""BERT-base over reports: this package against the plain loop padded to 512 tokens, side by side.
+"""BERT-base over reports: this package against a plain loop, transformers' pipeline and sentence-transformers.
 
     python benchmarks/embed_texts.py [--reports indiana_reports.csv --vocab vocab.txt] [--rounds 3] [--texts 256]
                                      [--quick] [--out benchmarks/results/embed_texts.json]
 
 Random weights (speed does not depend on them). Without --reports: made-up texts as long as those of IU X-ray (median
-66 tokens, a twentieth above 142). The plain loop is transformers in float32, batches of 8, padded to 512, and gets
-only the first texts, since it is slow: rates are compared. Every way starts from strings and ends with vectors.
+66 tokens, a twentieth above 142). The plain loop is transformers in float32, batches of 8, padded to 512; it and the
+pipeline (batches of 8, padded to their longest) get only the first texts, since they are slow: rates are compared.
+sentence-transformers (if installed) sorts by length and gets batches of 32, its default. Every way starts from strings
+and ends with CLS vectors.
 """
 
 import argparse
 import csv
+import importlib.util
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from side_by_side import HERE, take_turns, write
-from transformers import BertConfig, BertModel, BertTokenizer
+from transformers import BertConfig, BertModel, BertTokenizer, pipeline
 
 from cxremb.embedding.encode import token_batches
 from cxremb.encoders.base import Machine, TextEncoder, What, load_encoder
@@ -56,6 +60,23 @@ def plain_loop(network: BertModel, tokeniser: BertTokenizer, texts: list[str]) -
             )
             found.append(network(**batch).last_hidden_state[:, 0].numpy())
     return np.concatenate(found)
+
+
+def by_pipeline(pipe: Any, texts: list[str]) -> np.ndarray:
+    """As the documentation of feature extraction has it; it gives every token of each text."""
+    found = pipe(texts, batch_size=PLAIN_BATCH, truncation=True, max_length=512, return_tensors=True)
+    return np.stack([one[0, 0].numpy() for one in found])
+
+
+def sentence_model(folder: Path) -> Any:
+    """The same network in sentence-transformers, pooled by its first token; None where that is not installed."""
+    if importlib.util.find_spec("sentence_transformers") is None:
+        return None
+    from sentence_transformers import SentenceTransformer, models
+
+    words = models.Transformer(str(folder), max_seq_length=512)
+    pooling = models.Pooling(words.get_word_embedding_dimension(), pooling_mode="cls")
+    return SentenceTransformer(modules=[words, pooling], device="cpu")
 
 
 def batched(encoder: TextEncoder, texts: list[str], budget: int) -> tuple[np.ndarray, int, int]:
@@ -99,7 +120,16 @@ def main() -> None:
         first = texts[:PLAIN_TEXTS]
         expected = plain_loop(network, tokeniser, first)
         agreement = {name: least_cosine([one.encode(first)["cls"]], [expected]) for name, one in encoders.items()}
-    ways = {"transformers fp32, padded": (len(first), lambda: plain_loop(network, tokeniser, first))}
+        pipe = pipeline("feature-extraction", model=network, tokenizer=tokeniser, device="cpu")
+        sentences = sentence_model(Path(folder))
+    ways = {
+        "transformers fp32, padded": (len(first), lambda: plain_loop(network, tokeniser, first)),
+        "transformers, pipeline": (len(first), lambda: by_pipeline(pipe, first)),
+    }
+    agreement["pipeline"] = least_cosine([by_pipeline(pipe, first)], [expected])
+    if sentences is not None:
+        agreement["sentence-transformers"] = least_cosine([sentences.encode(first)], [expected])
+        ways["sentence-transformers, encode"] = (n, lambda: sentences.encode(texts))
     budget = auto.token_budget
     ways |= {f"cxremb, {name}": (n, lambda one=one: batched(one, texts, budget)) for name, one in encoders.items()}
     _, forwarded, real = batched(encoders["auto"], texts, budget)
@@ -113,7 +143,7 @@ def main() -> None:
         "least_cosine_to_plain": {name: round(value, 6) for name, value in agreement.items()},
         "auto": [auto.precision, auto.engine, *encoders["auto"].notes],
     }
-    write(options.out, found, ("torch", "transformers", "openvino"))
+    write(options.out, found, ("torch", "transformers", "sentence-transformers", "openvino"))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """The fusion head (1280 + 768 -> 256 -> 2), 5,972 training rows, 40 epochs: this package against the usual ways.
 
-    python benchmarks/heads.py [--quick] [--out benchmarks/results/heads.json]
+    python benchmarks/heads.py [--quick] [--limit] [--out benchmarks/results/heads.json]
 
 The reference way is that of the published fusion system: a DataLoader with batches of 8, one fit after the other, its
 validation part looked at after every epoch. It, scikit-learn and skorch get the number of threads with which it is
@@ -97,6 +97,32 @@ def ours(rows: Rows, members: int, batch: int, precision: str = "auto", head: st
     options = Options(batch_size=batch, epochs=1 + epochs, patience=None, precision=precision)
     fit_members(rows, asked, HEADS[head], options=options, progress=timed)
     return (clock() - marks[1]) / (members * epochs)
+
+
+def products(members: int, precision: str) -> Seconds:
+    """Seconds per epoch and member of the products of the fusion head and nothing else: no fit can take less.
+
+    Forward and backward of both layers over the training rows in batches of 256 (no gradient of the input), and forward
+    of what is measured after an epoch.
+    """
+    kind = torch.bfloat16 if precision == "bf16" else torch.float32
+    shapes = ((256, IMAGE + TEXT), (IMAGE + TEXT, 256), (256, 2), (256, 2))
+    X, first, second, wrong = (torch.randn(members, *shape).to(kind) for shape in shapes)
+    backward, columns, rows = second.transpose(1, 2).contiguous(), X.transpose(1, 2), -(-TRAIN // 256)
+
+    def epoch() -> None:
+        for batch in range(rows + -(-2 * WATCHED // 256)):
+            hidden = torch.bmm(X, first)
+            torch.bmm(hidden, second)
+            if batch < rows:
+                torch.bmm(hidden.transpose(1, 2), wrong)
+                torch.bmm(columns, torch.bmm(wrong, backward))
+
+    with torch.inference_mode():
+        epoch()
+        started = clock()
+        epoch()
+        return (clock() - started) / members
 
 
 def stopping(rows: Rows, members: int, head: str = "fusion") -> Seconds:
@@ -210,6 +236,7 @@ def ways_of(rows: Rows, members: int, threads: int) -> dict[str, dict[str, Calla
     table = {"reference, one by one": with_threads(threads, grid, lambda head: one_by_one(head=head))}
     for precision in ("fp32", "bf16") if native_bf16("cpu") else ("fp32",):
         fit[f"cxremb, batch 256, {precision}"] = partial(ours, rows, 1, 256, precision)
+        fit[f"limit: the products alone, {precision}"] = partial(products, 1, precision)
         together = partial(ours, rows, members, 256, precision)
         table[f"cxremb, {members} together, {precision}"] = partial(grid, lambda head, way=together: way(head=head))
     fit["cxremb, stopping on its own"] = partial(stopping, rows, 1)
@@ -219,26 +246,41 @@ def ways_of(rows: Rows, members: int, threads: int) -> dict[str, dict[str, Calla
     return {"one fit": fit, "grid": table}
 
 
+def limits_of(rows: Rows, members: int) -> dict[str, dict[str, Callable[[], Seconds]]]:
+    """Ours beside the products alone, for one fit and for many fusions together: what share of the limit it reaches."""
+    found: dict[str, dict[str, Callable[[], Seconds]]] = {}
+    for precision in ("fp32", "bf16") if native_bf16("cpu") else ("fp32",):
+        for count in (1, members):
+            what = f"{count} fusions together, {precision}" if count > 1 else f"one fusion, {precision}"
+            found[what] = {
+                "cxremb": partial(ours, rows, count, 256, precision),
+                "limit: the products alone": partial(products, count, precision),
+            }
+    return found
+
+
 def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="one round, and 4 members instead of 25")
+    parser.add_argument("--limit", action="store_true", help="only ours beside its matrix products: minutes, not hours")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--out", type=Path, default=HERE / "results" / "heads.json")
     args = parser.parse_args()
     rows, members = rows_of(), 4 if args.quick else FOLDS
     threads = better_threads(rows)
     told = {}
-    for what, ways in ways_of(rows, members, threads).items():
+    for what, ways in (limits_of(rows, members) if args.limit else ways_of(rows, members, threads)).items():
         spent: dict[str, list[Seconds]] = {name: [] for name in ways}
         for _ in range(1 if args.quick else args.rounds):
             for name, way in ways.items():
                 spent[name].append(way())
-        fits = 1 if what == "one fit" else FOLDS * len(ARMS)
+        fits = FOLDS * len(ARMS) if what == "grid" else 1
         told[what] = {name: summary(seconds, next(iter(spent.values())), fits) for name, seconds in spent.items()}
         for name, row in told[what].items():
             print(f"{what:8} {name:32}", *(f"{key} {value:g};" for key, value in row.items()), flush=True)
     found = {
+        "command": "python benchmarks/heads.py" + (" --limit" if args.limit else ""),
         "scaled": f"some epochs of a fit are timed; a fit is {EPOCHS} of them and the grid {FOLDS * len(ARMS)} fits",
         "arms": ARMS,
         "rounds": 1 if args.quick else args.rounds,
@@ -254,10 +296,12 @@ def summary(seconds: list[Seconds], reference: list[Seconds], fits: int) -> dict
     times = np.median(np.array(reference) / np.array(seconds), axis=0)
     return {
         "seconds_per_epoch": round(wall, 4),
-        "seconds": round(wall * EPOCHS * fits, 1),
+        "seconds": round(wall * EPOCHS * fits, 2),
+        "cpu_seconds": round(cpu * EPOCHS * fits, 2),
         "times": round(times[0], 2),
         "cpu_seconds_per_epoch": round(cpu, 4),
         "times_cpu": round(times[1], 2),
+        "repeats": [[round(value, 5) for value in one] for one in np.array(seconds).tolist()],
     }
 
 

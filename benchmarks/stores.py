@@ -234,7 +234,10 @@ class InStore:
             block = [(Item(name, name, "image", "0", ""),) for name in ids[start : start + 32]]
             writer.add(block, {"avg": vectors[start : start + 32]})
         writer.flush()
-        parts = tuple(describe_part(path) for path in sorted(self.folder.glob("part-*.parquet")))
+        parts = tuple(
+            describe_part(path)
+            for path in sorted(self.folder.glob("part-*.parquet"), key=lambda path: path.stat().st_mtime_ns)
+        )
         counts = (len(ids), len(ids), 0, None)
         publish(
             Manifest(1, self.recipe.key, self.recipe, "none", "2026-01-01T00:00:00+00:00", parts, *counts, {}),

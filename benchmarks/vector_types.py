@@ -62,7 +62,8 @@ for path in sys.argv[1:]:
         total = rows.selectExpr("sum(aggregate(embedding, 0D, (total, value) -> total + value)) as total")
         found[path] = total.collect()[0].total
     except Exception as error:
-        found[path] = str(error).split("SQLSTATE")[0].splitlines()[0][:90]
+        lines = [line for line in str(error).splitlines() if "nsupported" in line or "llegal" in line]
+        found[path] = (lines or [str(error)])[0].split("SQLSTATE")[0].strip()[:90]
 print("found", json.dumps([session.version, found]))
 """
 

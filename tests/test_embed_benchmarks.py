@@ -25,8 +25,8 @@ def test_a_quick_run_writes_its_findings(name: str, plain: str, tmp_path: Path) 
     first, *others = found["ways"].items()
     assert first[0].startswith(plain)
     assert first[1]["times"] == 1.0
-    assert [way for way, _ in others] == ["cxremb, auto"]
-    assert found["least_cosine_to_plain"]["auto"] > 0.999  # the fast way gives the same vectors
+    assert [way for way, _ in others if way.startswith("cxremb")] == ["cxremb, auto"]
+    assert min(found["least_cosine_to_plain"].values()) > 0.999
     assert found["versions"]["torch"]
     if name == "embed_texts":
         assert 1.0 <= found["tokens"]["ratio"] <= 1.05

@@ -16,7 +16,6 @@ from cxremb.embedding.choose import choose_stores, has_store
 from cxremb.errors import DataError, StoreError
 from cxremb.features import Features, Inputs
 from cxremb.features import load_features as assemble
-from cxremb.inference.loaded import LoadedRun, load_run
 from cxremb.labels import read_labels
 from cxremb.splits import StoredSplit, choose_split
 from cxremb.store.dataset import data_sets
@@ -28,6 +27,7 @@ from cxremb.training.runs import Run, dataset_of, open_run
 from cxremb.types import Progress, unwatched
 
 if TYPE_CHECKING:
+    from cxremb.inference.loaded import LoadedRun
     from cxremb.store.dataset import Dataset
     from cxremb.training.presets import Preset
 
@@ -234,11 +234,13 @@ def checklist(
     return fill_checklist(named_run(run, dataset, root), kind)
 
 
-def load(run: RunName, *, dataset: str | None = None, root: str | Path | None = None) -> LoadedRun:
+def load(run: RunName, *, dataset: str | None = None, root: str | Path | None = None) -> "LoadedRun":
     """The models of a run, to predict with from vectors, features or films. Only safetensors and JSON are read.
 
     Raises `StoreError` for an unknown or damaged run, `TrainError` for a network from pixels or a control.
     """
+    from cxremb.inference.loaded import load_run
+
     return load_run(named_run(run, dataset, root).folder)
 
 

@@ -13,7 +13,6 @@ from cxremb.embedding.encode import Log, encode_groups
 from cxremb.embedding.parts import NO_VECTOR, as_stored
 from cxremb.embedding.plan import Item, group_by_content
 from cxremb.encoders.base import ImageEncoder, Machine, TextEncoder, load_encoder
-from cxremb.encoders.machine import choose_machine, with_precision
 from cxremb.errors import StoreError
 from cxremb.store.manifest import Recipe
 from cxremb.store.reader import Store
@@ -41,6 +40,8 @@ class LoadedEncoders:
         key = store.manifest.key
         if key not in self.kept:
             what = what_of(store)
+            from cxremb.encoders.machine import choose_machine, with_precision  # torch: not for who encodes nothing
+
             machine = with_precision(choose_machine(), what.precision)
             encoder = load_encoder(what, machine)
             refuse_another(store, encoder.recipe)
