@@ -26,6 +26,7 @@ def main() -> None:
     """Print a line for each part, and write the results. Exit code 1 if anything was found."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--pairs", type=int, default=1000, help="of commands: all, if there are fewer")
     parser.add_argument("--most", type=int, default=12, help="changes of a file of each command that fail, in `errors`")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", default=",".join(parts.PARTS), help=f"some of {', '.join(parts.PARTS)}")
@@ -33,7 +34,7 @@ def main() -> None:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
         place.draw(Path(folder) / "collection")
-        chaos = Chaos(Path(folder), given.kills, given.most)
+        chaos = Chaos(Path(folder), given.kills, given.pairs, given.most)
         chaos.make_quiet()
         wrong = 0
         for name in given.only.split(","):

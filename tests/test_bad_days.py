@@ -20,6 +20,7 @@ from killed import at_once
 from PIL import Image as PilImage
 
 from cxremb.catalog import add_collection
+from cxremb.cli.main import main
 from cxremb.embedding.decode import Decoders, all_failed, decode
 from cxremb.embedding.job import embed
 from cxremb.encoders.base import Machine, What, load_encoder
@@ -36,10 +37,23 @@ GOLDEN = Path(__file__).parent / "golden" / "format2"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("part", ["kills", "terms", "errors", "full", "poor", "memory"])
+@pytest.mark.parametrize("part", ["kills", "terms", "errors", "full", "poor", "memory", "pairs"])
 def test_the_route_with_faults_ends_as_in_quiet(part: str, tmp_path: Path) -> None:
     """One route, or as many as it takes for eight kills."""
-    words = ["--kills", "8", "--most", "1", "--only", part, "--out", str(tmp_path / "found.json"), "--seed", "7"]
+    words = [
+        "--kills",
+        "8",
+        "--most",
+        "1",
+        "--pairs",
+        "8",
+        "--only",
+        part,
+        "--out",
+        str(tmp_path / "found.json"),
+        "--seed",
+        "7",
+    ]
     program = [sys.executable, str(ROOT / "benchmarks" / "chaos.py"), *words]
     done = subprocess.run(program, capture_output=True, text=True, check=False, timeout=590)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -214,3 +228,14 @@ def lose_permission(root: Path, lost: bool = True) -> None:
     except StoreError as error:
         sys.exit(7 if lost and "cannot be written (Permission denied)" in str(error) else 8)
     sys.exit(0 if outcome.store.rows == 24 else 9)
+
+
+def test_a_signal_outside_of_a_command_has_the_same_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    def struck() -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(5)
+
+    monkeypatch.setattr("cxremb.cli.main.app", struck)
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert caught.value.code == 143

@@ -3,6 +3,7 @@
 This process itself must start no threads, so it calls nothing of cxremb but in such children.
 """
 
+import ctypes
 import os
 import pickle
 import signal
@@ -24,6 +25,7 @@ import torch  # noqa: F401
 import cxremb.cli.train  # noqa: F401
 
 PATIENCE = 300.0  # seconds for a command that takes two: longer and it hangs
+PR_SET_PDEATHSIG = 1
 ENDING = 30.0  # seconds in which its workers end after it
 
 
@@ -108,6 +110,7 @@ def start(work: Callable[[], Any], before: Callable[[], None] | None = None) -> 
     code = 70
     try:
         os.setsid()
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # whoever stops the program stops what it started
         for number, name in ((1, "out"), (2, "err")):
             os.dup2(os.open(f"{out}.{name}", os.O_WRONLY | os.O_CREAT, 0o600), number)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)

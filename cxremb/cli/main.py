@@ -133,6 +133,8 @@ def main() -> None:
         app()
     except SystemExit as end:
         sys.exit(128 + told[0] if told and end.code == 130 else end.code)
+    except KeyboardInterrupt:  # before a command was reached, or after its end
+        sys.exit(128 + (told[0] if told else signal.SIGINT))
     except CxrembError as error:
         if debug:
             raise
