@@ -13,7 +13,12 @@ from decimal import Decimal
 
 from cxremb.types import EXAMPLES, Note
 
-UNSEEN = dict.fromkeys(map(ord, "\ufeff\u200b\u200c\u200d\u2060\u00ad\0"))
+UNSEEN = dict.fromkeys(  # no width, a change of direction, or an order to a terminal; tab and line feed are blanks
+    [
+        *(number for number in (*range(0x20), *range(0x7F, 0xA0)) if chr(number) not in "\t\n\r"),
+        *(0xAD, 0xFEFF, *range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x2070), *range(0xFFF9, 0xFFFC)),
+    ]
+)
 AS_TEXT = re.compile(r"=\"(.*)\"|'(.*[^'])")  # ="007" and '007: how a spreadsheet is told to leave an id alone
 WHOLE = re.compile(r"([+-]?\d+)(?:\.0{1,2}|\.0{4,}|,0{1,2})")  # .000 may be thousands: it stays, and is reported
 SCIENTIFIC = re.compile(r"(\d)(?:[.,](\d+))?E(\+?)(\d+)", re.IGNORECASE)
@@ -46,6 +51,11 @@ def clean_id(cell: str) -> str:
         text = (marked[1] if marked[1] is not None else marked[2]).strip()
     whole = WHOLE.fullmatch(text)
     return whole[1] if whole else text
+
+
+def printable(name: str) -> str:
+    """An id out of a file name, without the characters that nobody sees."""
+    return name.translate(UNSEEN)
 
 
 def find_id(cell: str, known: Mapping[str, object] | Collection[str]) -> str:

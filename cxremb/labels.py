@@ -18,6 +18,7 @@ from cxremb.store.commit import SET_BY_COMMIT, Draft, again_if_taken, commit_dat
 from cxremb.store.dataset import Dataset, read_dataset, verified
 from cxremb.store.label_rows import LabelRows, gone_with, made_here
 from cxremb.store.layout import is_name
+from cxremb.store.pseudonyms import known_as, pseudonym_of, why_unknown
 from cxremb.store.readings import check_policy, decide, in_words, read_readings
 from cxremb.store.sql import query
 from cxremb.tablefile import open_table
@@ -117,7 +118,7 @@ def label_from_file(dataset: Dataset, about: LabelSet, path: Path) -> Dataset:
     table = open_table(path, encoding="utf-8")
     table.require(COLUMNS, SHAPE)
     rows = [[cells[name] or None for name in COLUMNS] for _, cells in table.rows(COLUMNS)]
-    return store_labels(dataset, about, rows, origin={"file": str(path.resolve())})
+    return store_labels(dataset, about, rows, origin={"file": path.name})
 
 
 def label_from_readings(dataset: Dataset, about: LabelSet, policy: Policy) -> Dataset:
@@ -149,11 +150,13 @@ def checked(dataset: Dataset, rows: Iterable[Sequence[Any]], origin: Mapping[str
         [row for row in rows if None in row or "" in row], "with a null", "leave a row out where its value is missing"
     )
     known = set(dataset.studies["study_id"].to_pylist())
+    own = pseudonym_of(dataset)
     named = [(find_id(str(study), known), str(label), number(value)) for study, label, value in rows]
+    named = [(known_as(study, known, own), label, value) for study, label, value in named]
     refuse(
         [study for study, _, _ in named if study not in known],
         f"of studies that {dataset.name} does not have",
-        f"its studies are called {name_list(sorted(known), 3)}"
+        f"{why_unknown(dataset)}its studies are called {name_list(sorted(known), 3)}"
         + (f"; where the store holds several data sets, add: where dataset = '{dataset.name}'" * ("sql" in origin)),
     )
     refuse([row for row in named if row[2] not in (0, 1)], "whose value is neither 0 nor 1", SHAPE)

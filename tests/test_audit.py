@@ -100,7 +100,7 @@ def test_labels_that_contradict_each_other(planted: Dataset, found: dict[str, Fi
     assert found["no frontal view"].examples == ids(audited.LATERAL)
     assert found["unreadable files"].value == 1
     path = dict(zip(*(planted.images[name].to_pylist() for name in ("study_id", "path")), strict=True))
-    assert path[ids(audited.BROKEN)[0]] in found["unreadable files"].examples[0]
+    assert Path(path[ids(audited.BROKEN)[0]]).name in found["unreadable files"].examples[0]
 
 
 def test_what_is_not_measured_says_so(found: dict[str, Finding]) -> None:

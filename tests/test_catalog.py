@@ -64,7 +64,7 @@ def test_tables_hold_what_the_collection_says(tmp_path):
             size = picture.size
         digest = hashlib.sha256(image.path.read_bytes()).hexdigest()
         who = (image.image_id, image.study_id, image.patient_id, image.view)
-        expected.append((*who, str(image.path), digest, *size, None))
+        expected.append((*who, image.path.name, digest, *size, None))
     assert rows == [*expected, ("absent", "0", "0", None, None, None, None, None, None)]
     texts = [(study.study_id, section, text) for study in given.studies for section, text in study.sections.items()]
     assert sql(tmp_path / "root", "small", "select study_id, section, text from reports") == texts
@@ -74,7 +74,9 @@ def test_tables_hold_what_the_collection_says(tmp_path):
     ]
     descriptor = json.loads((tmp_path / "root" / "small" / "dataset.json").read_text())
     assert (descriptor["licence"], descriptor["citation"]) == (given.licence, given.citation)
-    assert descriptor["source"] == given.source
+    assert descriptor["source"] == {"images": "films"}
+    assert added.dataset.source == given.source
+    assert added.dataset.images["path"].to_pylist() == [*(str(image.path) for image in given.images), None]
     assert descriptor["simulated"] is False
 
 
@@ -117,7 +119,7 @@ def test_a_data_set_of_another_format_is_not_overwritten(tmp_path):
     given = collection(tmp_path / "films", n=3)
     add_collection(given, tmp_path / "root")
     path = tmp_path / "root" / "small" / "dataset.json"
-    path.write_text(path.read_text().replace('"format": 2', '"format": 99'))
+    path.write_text(path.read_text().replace('"format": 3', '"format": 99'))
     before = path.read_bytes()
     with pytest.raises(StoreError, match="format 99"):
         add_collection(given, tmp_path / "root")
@@ -131,15 +133,15 @@ def test_files_that_cannot_be_read_are_kept_counted_and_named(tmp_path):
     given.images[2].path.unlink()
     added = add_collection(given, tmp_path / "root")
     assert [(note.what, note.count, list(note.examples)) for note in added.notes] == [
-        ("image files that are not there or cannot be read", 1, [str(given.images[2].path)]),
-        ("image files without a readable header", 2, [str(image.path) for image in given.images[:2]]),
+        ("image files that are not there or cannot be read", 1, [given.images[2].path.name]),
+        ("image files without a readable header", 2, [image.path.name for image in given.images[:2]]),
     ]
     assert all(note.hint for note in added.notes)
     rows = sql(tmp_path / "root", "small", "select path, sha256, width, height from images limit 3")
     assert rows == [
-        (str(given.images[0].path), hashlib.sha256(b"").hexdigest(), None, None),
-        (str(given.images[1].path), hashlib.sha256(b"no image at all").hexdigest(), None, None),
-        (str(given.images[2].path), None, None, None),
+        (given.images[0].path.name, hashlib.sha256(b"").hexdigest(), None, None),
+        (given.images[1].path.name, hashlib.sha256(b"no image at all").hexdigest(), None, None),
+        (given.images[2].path.name, None, None, None),
     ]
     assert [note["count"] for note in open_dataset(tmp_path / "root").descriptor["notes"]] == [1, 2]
 
@@ -147,7 +149,7 @@ def test_files_that_cannot_be_read_are_kept_counted_and_named(tmp_path):
 def test_only_the_first_ten_are_named(tmp_path):
     images = [Image(f"1_{n}", "1", "1", None, tmp_path / f"{n}.png") for n in range(25)]
     (note,) = add_collection(Collection("made", [Study("1", "1")], images, "none", "", {}), tmp_path / "root").notes
-    assert (note.count, list(note.examples)) == (25, [str(tmp_path / f"{n}.png") for n in range(10)])
+    assert (note.count, list(note.examples)) == (25, [f"{n}.png" for n in range(10)])
 
 
 def test_what_contradicts_itself_is_refused_and_leaves_nothing(tmp_path):
@@ -410,8 +412,9 @@ def test_the_command_line_fetches_and_adds(tmp_path):
         server.server_close()
     assert done.exit_code == 0, done.output
     film = tmp_path / "stores" / "downloads" / "iu_xray" / "images" / "CXR1_1_IM-1-1.png"
+    assert film.is_file()
     assert sql(tmp_path / "stores", "iu_xray", "select image_id, path, width, height from images") == [
-        ("1_IM-1-1", str(film), 4, 3)
+        ("1_IM-1-1", film.name, 4, 3)
     ]
     assert isinstance(missing.exception, FetchError)
     assert not (tmp_path / "s").exists()

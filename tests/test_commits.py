@@ -293,7 +293,7 @@ def test_tables_of_before_are_read_and_left_to_the_last(root, tmp_path):
         LabelSet("more", "", "odd"),
         "select study_id, 'x' as label, 1 - row_number() over () % 2 as value from studies",
     )
-    assert now.descriptor["format"] == 2
+    assert now.descriptor["format"] == 3
     assert json.loads(now.paths.descriptor.read_text())["tables"]["labels"]["file"] == now.table_path("labels").name
     assert now.table_path("studies").name == "studies.parquet"
     assert now.labels.num_rows == rows + now.studies.num_rows

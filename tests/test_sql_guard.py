@@ -6,11 +6,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import Result
+from conftest import Result, collection
 
+from cxremb.catalog import add_collection
 from cxremb.errors import QueryError
 from cxremb.store.dataset import Dataset
 from cxremb.store.reader import Store, open_store
@@ -94,3 +96,61 @@ def test_a_store_says_which_columns_it_has(store: Store) -> None:
     with pytest.raises(QueryError) as caught:
         store.sql("select nothing_like_it from store")
     assert "store has item_id" in caught.value.hint
+
+
+WAYS_OUT = [
+    "from read_text('{root}/link/../beside.txt')",
+    "from read_text(['{root}/link/../beside.txt'])",
+    "from read_text('{root}/link/.' || './beside.txt')",
+    "from read_text(concat('{root}/link/.', './beside.txt'))",
+    "from read_text(E'{root}/link/\\x2e\\x2e/beside.txt')",
+    "from read_text($${root}/link/../beside.txt$$)",
+    "from \"read_text\" /* a */ ('{root}/link/.' || './beside.txt')",
+    "from glob('{root}/link/../*')",
+    "from '{root}/link/../beside.csv'",
+    'from "{root}/link/../beside.csv"',
+    "from query_table('{root}/link/.' || './beside.csv')",
+    "from nearest('{root}/link/.' || './beside.csv', 'x')",
+    "explain analyze from read_text('{root}/link/../beside.txt')",
+]
+
+
+@pytest.mark.parametrize("text", WAYS_OUT)
+def test_a_link_leads_no_query_out(small: Dataset, tmp_path: Path, text: str) -> None:
+    """DuckDB takes `link/..` for the folder of the link, the system for that of what it leads to."""
+    root = small.paths.root
+    (tmp_path / "other" / "deep").mkdir(parents=True)
+    for name in ("beside.txt", "beside.csv"):
+        (tmp_path / "other" / name).write_text("hunter2\nhunter2\n")
+    (root / "link").symlink_to(tmp_path / "other" / "deep")
+    with pytest.raises(QueryError) as caught:
+        query(root, text.format(root=root))
+    assert "hunter2" not in str(caught.value)
+
+
+def test_paths_that_are_written_out_are_read(small: Dataset) -> None:
+    root = small.paths.root
+    (root / "x.txt").write_text("inside")
+    (root / "y..txt").write_text("two dots")
+    texts = f"select content from read_text(['{root}/x.txt', '{root}/y..txt']) order by 1"
+    assert query(root, texts).column("content").to_pylist() == ["inside", "two dots"]
+    tables = f"select count(*) as n from read_parquet('{small.paths.folder}/studies*.parquet', filename = true)"
+    assert query(root, tables).column("n").to_pylist() == [12]
+    assert query(root, "select '..' as a from studies limit 1").num_rows == 1
+
+
+def test_a_data_set_that_is_a_link_is_read_as_any(
+    small: Dataset, tmp_path: Path, cxremb: Callable[..., Result]
+) -> None:
+    """It lies on another disk, say; `data rm` leaves it to its owner."""
+    root = tmp_path / "linked"
+    root.mkdir()
+    (root / "small").symlink_to(small.paths.folder)
+    add_collection(replace(collection(tmp_path / "more", 2), name="more"), root)
+    assert query(root, "select dataset, count(*) as n from studies group by 1 order by 1").to_pylist() == [
+        {"dataset": "more", "n": 2},
+        {"dataset": "small", "n": 12},
+    ]
+    assert cxremb("store", "ls", "--root", root).code == 0
+    refused = cxremb("data", "rm", "small", "--yes", "--root", root)
+    assert (refused.code, "a link" in refused.err, small.paths.descriptor.exists()) == (1, True, True)

@@ -11,6 +11,7 @@ from cxremb.api.places import data_set, remark, store_root
 from cxremb.catalog import Added, add_collection
 from cxremb.datasets.brought import is_brought, kept_rows
 from cxremb.datasets.table import read as read_table
+from cxremb.datasets.table.columns import fact_name
 from cxremb.errors import DataError, EncoderError, StoreError, did_you_mean
 from cxremb.features import Features, Inputs
 from cxremb.features import load_features as assemble
@@ -56,6 +57,8 @@ def add(
     name: str | None = None,
     root: str | Path | None = None,
     progress: Progress = unwatched,
+    pseudonymise: str | Path | None = None,
+    keep: Sequence[str] = (),
     **options: Any,
 ) -> Added:
     """What was added, with its counts: a collection of images, reports or both, read and kept as a data set.
@@ -64,9 +67,10 @@ def add(
     folder or dicom. path: the folder or file that `cxremb data add KIND` takes; of iu_xray, its reports; of a table
     also one in memory: of pandas, Polars or Arrow, a `datasets.Dataset` or `DatasetDict`, or a data set of
     torchxrayvision. Its rows are kept as Parquet below the store root. name: of the data set; folder, dicom and table
-    need one. options: those of the command, such as images= and projections= of iu_xray, patient_pattern= of folder.
-    Its notes go to the logger `cxremb` too. Raises `DataError` for an unknown kind or option, and what the reader
-    raises.
+    need one. pseudonymise: a file of a key, made if it is missing: ids become pseudonyms, days are shifted, and of
+    other columns of a table only those of `keep` stay. options: those of the command, such as images= and projections=
+    of iu_xray, patient_pattern= of folder. Its notes go to the logger `cxremb` too. Raises `DataError` for an unknown
+    kind or option, and what the reader raises.
     """
     if kind not in KINDS:
         near = did_you_mean(kind, KINDS)
@@ -77,6 +81,9 @@ def add(
     in_memory = is_brought(path)
     if in_memory and kind != "table":
         raise DataError(f"add {kind}: a {type(path).__name__} is no path", hint='tables in memory are added as "table"')
+    if in_memory and pseudonymise:
+        hint = "write it to a Parquet file that is not below the store root, and add that"
+        raise DataError("the rows of a table in memory are kept below the store root, with their ids", hint)
     unpacked = store_root(root) / "unpacked" / (name or ("" if in_memory else Path(path).stem))
     own = {"name": name, "progress": progress, "unpack_to": unpacked}
     known = inspect.signature(read).parameters
@@ -95,7 +102,9 @@ def add(
     }
     found = read(**{key: Path(value) if key in PATHS and value is not None else value for key, value in given.items()})
     collection: Collection = found if isinstance(found, Collection) else read_table(found)
-    added = add_collection(replace(collection, name=name or collection.name), store_root(root), progress)
+    collection = replace(collection, name=name or collection.name)
+    key = Path(pseudonymise) if pseudonymise else None
+    added = add_collection(collection, store_root(root), progress, key=key, keep=list(map(fact_name, keep)))
     remark((note.in_words for note in added.notes), shown=True)
     return added
 

@@ -90,7 +90,7 @@ def unreadable(subject: AuditSubject, pixels: PixelFacts | str) -> Finding:
         lost = images.filter(pc.and_(pc.is_valid(images["path"]), pc.is_null(images["width"])))
         measured, found = (
             f"films here without a readable header: {lost.num_rows:,} of {here:,}",
-            lost["path"].to_pylist(),
+            lost["image_id"].to_pylist(),
         )
     else:
         found = [*pixels.unreadable.values()]

@@ -83,7 +83,11 @@ def read_pixels(dataset: Dataset, progress: Progress) -> PixelFacts | str:
         known = known.take(pa.array(np.sort(np.unique(known["sha256"].to_numpy(), return_index=True)[1])))
         replace_table(path, known.replace_schema_metadata({"method": METHOD}))
     lost = [row for row in here.select(["image_id", "path"]).to_pylist() if row["path"] in failed]
-    unreadable = {row["image_id"]: str(failed[row["path"]]) for row in lost if failed[row["path"]].stage != "content"}
+    unreadable = {
+        row["image_id"]: str(failed[row["path"]]).replace(row["path"], dataset.locations.short(row["path"]))
+        for row in lost
+        if failed[row["path"]].stage != "content"
+    }
     blank = tuple(row["image_id"] for row in lost if failed[row["path"]].stage == "content")
     mine = known.filter(pc.is_in(known["sha256"], value_set=pa.array(sorted(there), pa.string())))
     return PixelFacts(mine, unreadable, blank)

@@ -8,7 +8,7 @@ import typer
 
 from cxremb.cli.ablation_view import show_ablation
 from cxremb.cli.options import DEFAULT_ROOT, DatasetName, Root
-from cxremb.cli.output import AsPageFormat, PageFormat, PaperFormat
+from cxremb.cli.output import AsPageFormat, PageFormat, PaperFormat, emit
 from cxremb.cli.train import AllowLeaky, ImageModel, LabelSet, PresetName, Repeat, Seed, SplitName, Text, TextModel
 
 
@@ -116,6 +116,6 @@ def ablate(
     if fmt is PageFormat.html:
         from cxremb.api.report import report_html
 
-        typer.echo(report_html(result, root=root), nl=False)
+        emit(report_html(result, root=root))
     else:
         show_ablation(result, PaperFormat(fmt.value), seconds=seconds)

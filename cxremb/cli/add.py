@@ -15,6 +15,13 @@ app = typer.Typer(help="Bring a collection in: say which kind it is.", no_args_i
 OwnName = Annotated[str | None, typer.Option("--name", help="Name of the data set, if not the collection's own.")]
 NewName = Annotated[str, typer.Option("--name", help="Name of the data set.")]
 Licence = Annotated[str, typer.Option(help="Licence of the images; it is kept in every store.")]
+Pseudonymise = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="KEYFILE",
+        help="Keyed hashes in place of ids, days shifted by patient. The key is made if the file is missing; keep it.",
+    ),
+]
 Citation = Annotated[str, typer.Option(help="How to cite the collection.")]
 
 
@@ -125,6 +132,11 @@ def table(
     ] = None,
     licence: Licence = NOT_GIVEN,
     citation: Citation = NOT_GIVEN,
+    pseudonymise: Pseudonymise = None,
+    keep: Annotated[
+        list[str] | None,
+        typer.Option(metavar="COLUMN", help="With --pseudonymise: a column that names nobody, to be kept as a fact."),
+    ] = None,
     root: Root = DEFAULT_ROOT,
     fmt: AsFormat = Format.table,
 ) -> None:
@@ -150,6 +162,8 @@ def table(
         template=text_template,
         licence=licence,
         citation=citation,
+        pseudonymise=pseudonymise,
+        keep=tuple(keep or ()),
     )
     show(added, fmt)
 
@@ -166,6 +180,7 @@ def folder(
     ] = None,
     licence: Licence = NOT_GIVEN,
     citation: Citation = NOT_GIVEN,
+    pseudonymise: Pseudonymise = None,
     root: Root = DEFAULT_ROOT,
     fmt: AsFormat = Format.table,
 ) -> None:
@@ -176,8 +191,19 @@ def folder(
     from cxremb.api.data import add
     from cxremb.cli.progress import bar
 
-    about = {"patient_pattern": patient_pattern, "positive": positive, "licence": licence, "citation": citation}
-    show(add("folder", directory, name=name, root=root, progress=bar, **about), fmt)
+    added = add(
+        "folder",
+        directory,
+        name=name,
+        root=root,
+        progress=bar,
+        pseudonymise=pseudonymise,
+        patient_pattern=patient_pattern,
+        positive=positive,
+        licence=licence,
+        citation=citation,
+    )
+    show(added, fmt)
 
 
 @app.command("dicom")
@@ -186,6 +212,7 @@ def dicom(
     name: NewName,
     licence: Licence = NOT_GIVEN,
     citation: Citation = NOT_GIVEN,
+    pseudonymise: Pseudonymise = None,
     root: Root = DEFAULT_ROOT,
     fmt: AsFormat = Format.table,
 ) -> None:
@@ -196,7 +223,16 @@ def dicom(
     from cxremb.api.data import add
     from cxremb.cli.progress import bar
 
-    added = add("dicom", directory, name=name, licence=licence, citation=citation, root=root, progress=bar)
+    added = add(
+        "dicom",
+        directory,
+        name=name,
+        root=root,
+        progress=bar,
+        pseudonymise=pseudonymise,
+        licence=licence,
+        citation=citation,
+    )
     show(added, fmt)
 
 

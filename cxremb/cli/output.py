@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import Annotated, Any
@@ -71,15 +72,15 @@ def write(data: Any, fmt: str, rows: Sequence[Mapping[str, Any]] | None = None, 
     """
     if fmt in (PaperFormat.markdown, PaperFormat.latex):
         style = as_markdown if fmt == PaperFormat.markdown else as_latex
-        typer.echo("\n\n".join(map(style, tables)))
+        emit("\n\n".join(map(style, tables)) + "\n")
         return
     if fmt == Format.json:
-        typer.echo(json.dumps(data, indent=2, ensure_ascii=False))
+        emit(json.dumps(data, indent=2, ensure_ascii=False) + "\n")
         return
     if rows is None:
         rows = [data] if isinstance(data, Mapping) else data
     names = list(dict.fromkeys(name for row in rows for name in row))
-    typer.echo(csv_text(names, ([row.get(name) for name in names] for row in rows)), nl=False)
+    emit(csv_text(names, ([row.get(name) for name in names] for row in rows)))
 
 
 def csv_text(names: Sequence[str], rows: Iterable[Iterable[Any]]) -> str:
@@ -101,6 +102,11 @@ def csv_cell(value: Any) -> str:
         return ""
     text = json.dumps(value, ensure_ascii=False) if isinstance(value, list | tuple | dict) else str(value)
     return f'"{text.replace(QUOTE, QUOTE * 2)}"' if not text or NEEDS_QUOTES.search(text) else text
+
+
+def emit(text: str) -> None:
+    """Text on stdout for a program, as it is; where a terminal reads it, without what that would obey."""
+    typer.echo(visible(text) if sys.stdout.isatty() else text, nl=False)
 
 
 def visible(text: str) -> str:

@@ -18,6 +18,8 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from cxremb.cli.output import visible
+
 T = TypeVar("T")
 
 MEANS = 3  # seconds from which on a rate says something: the first items come from caches, or all at once
@@ -60,7 +62,10 @@ def bar(items: Iterable[T], total: int | None, what: str | Callable[[], str]) ->
     The bar is gone when they are done, or when nobody asks for more. Where stderr is no terminal (a log file), a line
     every half minute instead, and one at the end.
     """
-    describe: Callable[[], str] = what if callable(what) else lambda: what
+
+    def describe() -> str:
+        return visible(what() if callable(what) else what)
+
     if not log.is_terminal:
         yield from logged(items, total, describe)
         return

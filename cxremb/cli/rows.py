@@ -101,7 +101,7 @@ def print_grid(
     for field, width in zip(schema, widths, strict=True):
         kind = field.type
         number = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
-        table.add_column(Text(field.name), justify="right" if number else "left", width=width, overflow="fold")
+        table.add_column(Text(visible(field.name)), justify="right" if number else "left", width=width, overflow="fold")
     for row in zip(*cells, strict=True):
         table.add_row(*map(Text, row))
     screen.print(table)
@@ -111,6 +111,7 @@ def print_records(names: Sequence[str], cells: Sequence[Sequence[str]], screen: 
     """For each row the name and the value of each cell: beside each other, or below where a word would be broken."""
     from rich.text import Text
 
+    names = list(map(visible, names))
     margin = max(map(len, names)) + 2
     for number, row in enumerate(zip(*cells, strict=True), 1):
         screen.print(Text(f"row {number}", style="bold"))

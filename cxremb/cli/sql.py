@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from cxremb.cli.options import DEFAULT_ROOT, Root
+from cxremb.cli.output import emit
 from cxremb.cli.rows import FileFormat, encode, print_table
 
 FormatOption = Annotated[
@@ -125,8 +126,11 @@ def shell(root: Path, seconds: float | None) -> None:
 def write_bytes(data: bytes, output: Path | None) -> None:
     """`data` on stdout, or as the file `output` in one step."""
     if output is None:
-        sys.stdout.buffer.write(data)
-        sys.stdout.flush()
+        if sys.stdout.isatty():
+            emit(data.decode())
+        else:
+            sys.stdout.buffer.write(data)
+            sys.stdout.flush()
         return
     from cxremb.cli.progress import log
     from cxremb.store.files import replace_file

@@ -67,7 +67,7 @@ def read(folder: Path, name: str, licence: str = NOT_GIVEN, *, citation: str = N
         ],
         licence=licence,
         citation=citation,
-        source={"folder": str(folder)},
+        source={"folder": str(folder.resolve())},
         notes=[
             *left_out,
             *counted(("copies of an image that is already there, left out", copies, "the first by path was kept")),

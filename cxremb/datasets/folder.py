@@ -84,7 +84,7 @@ def read(
         ],
         licence=licence,
         citation=citation,
-        source={"folder": str(folder)}
+        source={"folder": str(folder.resolve())}
         | ({"patient_pattern": patient_pattern} if patient_pattern else {})
         | ({"positive": positive} if positive else {}),
         notes=[

@@ -104,7 +104,7 @@ def read(file: Path, unpack_to: Path, name: str | None = None, *, progress: Prog
         ),
         licence=published.licence if published else "not given",
         citation=CITATION,
-        source={"file": str(file), "sha256": sha256, "unpacked": str(unpack_to)},
+        source={"file": str(file.resolve()), "sha256": sha256, "unpacked": str(unpack_to.resolve())},
         notes=notes_on(arrays, published, unpack_to),
         label_sets=[label_set],
     )

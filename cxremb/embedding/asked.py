@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from cxremb.embedding.choose import IMPORT_AGAIN
+from cxremb.embedding.choose import IMPORT_AGAIN, weights_of
 from cxremb.embedding.job import Update
 from cxremb.embedding.plan import current_plan, wanted_items
 from cxremb.embedding.trust import refuse_code
@@ -64,7 +64,7 @@ def recorded_what(store: Store) -> What:
             f"{store.name}: its version does not say how it was asked for",
             hint=f"run `cxremb embed --model {store.encoder}` with the options it was made with",
         )
-    weights = Path(recorded["weights"]) if recorded.get("weights") else None
+    weights = weights_of(store, recorded["weights"]) if recorded.get("weights") else None
     # of what was asked for and what was done, the latter: older versions have the former
     found = {**recorded, "weights": weights, "precision": store.manifest.recipe.precision}
     return What(**{one.name: found[one.name] for one in fields(What) if one.name in found})

@@ -3,11 +3,14 @@
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from cxremb.encoders.table import ENCODERS
 from cxremb.encoders.weights import BUILT_IN, suggested
 from cxremb.errors import DataError, StoreError, name_list
 from cxremb.store.dataset import Dataset
+from cxremb.store.layout import DatasetPaths
+from cxremb.store.locations import recall_weights
 from cxremb.store.manifest import Recipe
 from cxremb.store.prompts import has_two_towers
 from cxremb.store.reader import Store, list_stores, open_store
@@ -167,13 +170,19 @@ def recipe_as_written(store: Store) -> Recipe:
     return replace(recipe, input=as_written(recipe.input))
 
 
+def weights_of(store: Store, said: str) -> Path:
+    """The weights that a store was made with, where they lie on this machine."""
+    folder = store.folder.parents[1]
+    return recall_weights(DatasetPaths(folder.parent, folder.name), said, store.manifest.recipe.weights_sha256)
+
+
 def embed_hint(store: Store, xxxx: str) -> str:
     """What to type for such a store of texts edited so."""
     if store.imported:
         return IMPORT_AGAIN
     what = store.manifest.provenance.get("encode", {})
     options = {
-        "weights": shlex.quote(what["weights"]) if what.get("weights") else None,
+        "weights": shlex.quote(str(weights_of(store, what["weights"]))) if what.get("weights") else None,
         "precision": "bf16" if store.manifest.recipe.precision == "half" else None,
         MARKS: xxxx if xxxx != KEEP else None,
     }

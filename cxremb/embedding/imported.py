@@ -1,7 +1,7 @@
 """Vectors made elsewhere as a store like any other: what they are of is known here, what made them is not."""
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from cxremb.datasets.tree import without_suffix
 from cxremb.embedding.encode import Log
 from cxremb.embedding.job import Update, update_store
 from cxremb.embedding.parts import PartWriter, as_stored
-from cxremb.embedding.plan import Item, StorePlan, orphans
+from cxremb.embedding.plan import Item, StorePlan, orphans, unread_content
 from cxremb.embedding.vector_files import VectorFile
 from cxremb.encoders.base import Machine
 from cxremb.encoders.table import ENCODERS
@@ -23,6 +23,7 @@ from cxremb.store.dataset import Dataset
 from cxremb.store.files import remove_files
 from cxremb.store.layout import is_name
 from cxremb.store.manifest import Recipe, latest_manifest
+from cxremb.store.pseudonyms import pseudonym_of, why_unknown
 from cxremb.store.reader import IMPORTED
 from cxremb.types import EXAMPLES, Progress, unwatched
 
@@ -47,6 +48,7 @@ class FilmVectors:
 
     items: Mapping[str, Item]
     path: Path
+    pseudonym: Callable[[str], str]
     taken: dict[str, tuple[str, int]] = field(default_factory=dict)  # film -> its id in the file, hash of its vector
     unknown: int = 0
     examples: list[str] = field(default_factory=list)
@@ -60,7 +62,7 @@ class FilmVectors:
     def films(self, ids: list[str], vectors: NDArray[np.float32]) -> Iterator[tuple[int, Item]]:
         """(row, film) of each row that is of a film, once. Raises `StoreError` for two vectors of one film."""
         for row, name in enumerate(ids):
-            item = film_of(self.items, name)
+            item = film_of(self.items, name, self.pseudonym)
             if item is None:
                 self.unknown += 1
                 self.examples += [name] if len(self.examples) < EXAMPLES else []
@@ -98,7 +100,7 @@ def import_vectors(
     refuse_another_file(dataset, recipe, source)
     items = {item.item_id: item for item in film_items(dataset)}
     log = Log(progress)
-    found = FilmVectors(items, source.path)
+    found = FilmVectors(items, source.path, pseudonym_of(dataset))
 
     def write(plan: StorePlan) -> None:
         """What the plan lacks, out of the file."""
@@ -115,7 +117,8 @@ def import_vectors(
             raise StoreError(
                 f"{source.path}: none of its {found.unknown:,} ids is of a film of {dataset.name}, such as "
                 f"{name_list(found.examples, 3)}",
-                hint=f"films are called as {name_list(list(items)[:3], 3)}; is it of another data set?",
+                hint=f"{why_unknown(dataset)}films are called as {name_list(list(items)[:3], 3)}; "
+                "is it of another data set?",
             )
         for name in lacking - found.taken.keys():
             log.fail((items[name],), STAGE, ABSENT)
@@ -133,7 +136,7 @@ def import_vectors(
         log=log,
         about={
             IMPORTED: {
-                "file": str(source.path.resolve()),
+                "file": source.path.name,
                 "sha256": source.sha256,
                 "named": encoder_name is not None,
                 "unknown": found.unknown,
@@ -194,16 +197,16 @@ def film_items(dataset: Dataset) -> Iterator[Item]:
     """Every film that the data set lists, also those that are not on this machine."""
     columns = (dataset.images[name].to_pylist() for name in ("image_id", "study_id", "sha256", "path"))
     for image, study, content, path in zip(*columns, strict=True):
-        unread = hashlib.sha256((path or f"id {image}").encode()).hexdigest()
-        yield Item(image, study, "image", content or unread, path or "")
+        yield Item(image, study, "image", content or unread_content(image), path or "")
 
 
-def film_of(items: Mapping[str, Item], name: str) -> Item | None:
-    """The film that an id names, also with the suffix of a file, or with folders before it."""
+def film_of(items: Mapping[str, Item], name: str, pseudonym: Callable[[str], str]) -> Item | None:
+    """The film that an id, or its pseudonym, names, also with the suffix of a file, or with folders before it."""
     cleaned = clean_id(name).replace("\\", "/")
     for one in dict.fromkeys((cleaned, without_suffix(cleaned))):
         words = one.split("/")
         for start in range(len(words)):
-            if found := items.get("/".join(words[start:])):
+            own = "/".join(words[start:])
+            if found := items.get(own) or items.get(pseudonym(own)):
                 return found
     return None

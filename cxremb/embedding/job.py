@@ -4,7 +4,7 @@ import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -20,9 +20,10 @@ from cxremb.embedding.parts import PartWriter, salvage
 from cxremb.embedding.plan import Item, StorePlan, current_plan, refuse_newer, wanted_items
 from cxremb.encoders.base import ImageEncoder, Machine, TextEncoder
 from cxremb.errors import StoreError, VersionTaken
-from cxremb.store.dataset import Dataset, terms_of_collection
+from cxremb.store.dataset import Dataset, locations_of, terms_of_collection
 from cxremb.store.files import replace_table, writing
 from cxremb.store.layout import FAILURES
+from cxremb.store.locations import Locations
 from cxremb.store.manifest import Manifest, Recipe, publish
 from cxremb.store.reader import Store
 from cxremb.types import Progress, unwatched
@@ -156,7 +157,10 @@ def attempt_update(
         _, plan = current_plan(items, folder)
         refuse_newer(folder, before)
         refuse_unexplained(plan, log)
-    failures = failure_table(log.failures)
+    locations = locations_of(folder)
+    failures = failure_table(log.failures, locations)
+    if locations.files:  # the names of its files may be those of people: they stand in no message either
+        log.failures[:] = [replace(one, message=without_place(one, locations)) for one in log.failures]
     if before and not is_news(folder, before, plan, failures=failures, about=about):
         return before, todo, False
     version = before.version + 1 if before else 1
@@ -213,16 +217,22 @@ def is_news(folder: Path, before: Manifest, plan: StorePlan, *, failures: pa.Tab
     return not old.equals(failures)
 
 
-def failure_table(failures: Sequence[Failure]) -> pa.Table:
-    """The failures as rows, by item."""
+def without_place(failure: Failure, locations: Locations) -> str:
+    """What went wrong, without where the film lies."""
+    path = failure.item.source if failure.item.section == "image" else ""
+    return locations.hidden(failure.message.replace(path, locations.short(path)) if path else failure.message)
+
+
+def failure_table(failures: Sequence[Failure], locations: Locations) -> pa.Table:
+    """The failures as rows, by item. They name films as the table `images` does, and no folder of this machine."""
     rows = [
         {
             "item_id": failure.item.item_id,
             "study_id": failure.item.study_id,
             "section": failure.item.section,
-            "path": failure.item.source if failure.item.section == "image" else None,
+            "path": locations.short(failure.item.source) if failure.item.section == "image" else None,
             "stage": failure.stage,
-            "message": failure.message,
+            "message": without_place(failure, locations),
             "content": failure.item.content or None,
         }
         for failure in sorted(failures, key=lambda failure: failure.item.key)

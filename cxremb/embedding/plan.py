@@ -73,8 +73,12 @@ def image_items(dataset: Dataset) -> Iterator[Item]:
     columns = (dataset.images[name].to_pylist() for name in ("image_id", "study_id", "sha256", "path"))
     for image_id, study_id, content, path in zip(*columns, strict=True):
         if path is not None:
-            unread = content or hashlib.sha256(path.encode()).hexdigest()  # no digest, as the file could not be read
-            yield Item(image_id, study_id, "image", unread, path)
+            yield Item(image_id, study_id, "image", content or unread_content(image_id), path)
+
+
+def unread_content(image_id: str) -> str:
+    """What stands for the digest of a film that could not be read: no digest of any file, and no path."""
+    return hashlib.sha256(f"id {image_id}".encode()).hexdigest()
 
 
 def text_items(dataset: Dataset) -> Iterator[Item]:

@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from functools import partial
-from pathlib import Path
 from typing import cast
 
 from cxremb.embedding.asked import Preview, made_with, settled_precision
@@ -18,6 +17,7 @@ from cxremb.encoders.base import ImageEncoder, Machine, What, load_encoder
 from cxremb.encoders.machine import choose_machine, with_precision
 from cxremb.errors import EncoderError
 from cxremb.store.dataset import Dataset
+from cxremb.store.locations import remember_weights
 from cxremb.store.manifest import Recipe
 from cxremb.store.reader import DECODER, Store, list_stores
 from cxremb.types import Progress, unwatched
@@ -34,10 +34,11 @@ def run(dataset: Dataset, what: What, machine: Machine | None = None, *, progres
     """
     what, machine = settle(dataset, what, machine or choose_machine())
     encoder = load_encoder(what, machine)
+    weights, digest = what.weights, encoder.recipe.weights_sha256
     about = {
         "device": ", ".join(machine.devices),
         "engine": "ray" if machine.ray_workers else "local",
-        "encode": {n: str(value) if isinstance(value, Path) else value for n, value in asdict(what).items()},
+        "encode": {**asdict(what), "weights": weights and remember_weights(dataset.paths, weights, digest)},
         "made_with": made_with(what),
         **carry(dataset, encoder.recipe.store, what.weights),
     }

@@ -33,7 +33,7 @@ CREATE TABLE unreadable AS
 SELECT image_id, any_value(replace(message, images.path || ': ', '')) AS unreadable
 FROM failures JOIN images ON failures.item_id = image_id AND failures.dataset = images.dataset
 WHERE failures.dataset = {dataset} AND section = 'image' AND stage IN ('read', 'decode', 'content')
-    AND (content IS NULL OR content = coalesce(sha256, sha256(images.path)))
+    AND (content IS NULL OR content = coalesce(sha256, sha256('id ' || image_id)))
 GROUP BY image_id
 """
 SAID = """(SELECT item_id, avg(y_prob) FILTER (part = 'test') AS p, max(y_true) AS y, bool_or(part = 'test') AS tested

@@ -60,7 +60,7 @@ class ShownFilms:
             rows = con.execute(SHOWN, {"sha256": sha256}).fetchall()
             rows = rows or con.execute(LISTED, {"dataset": board.dataset.name, "sha256": sha256}).fetchall()
         own = folders(board)
-        paths = [Path(path) for (path,) in rows]
+        paths = [Path(whole) for (path,) in rows if (whole := board.dataset.whole_path(path))]
         inside = [path for path in paths if any(path.resolve().is_relative_to(folder) for folder in own)]
         if not inside:
             why = "lies outside the store root and the collection's folders" if paths else "is not on this machine"
@@ -90,7 +90,7 @@ def without_path(error: CxrembError, paths: Sequence[Path]) -> ImageError:
 
 def folders(board: Board) -> list[Path]:
     """Where films of the data set may lie: below its store root, and where its collection was read from."""
-    said = board.dataset.descriptor.get("source", {}).values()
+    said = board.dataset.source.values()
     source = [Path(one) for one in said if isinstance(one, str) and "/" in one]
     near = [path if path.is_dir() else path.parent for path in source if path.exists()]
     return [path.resolve() for path in (board.dataset.paths.root, *near)]

@@ -11,6 +11,7 @@ from cxremb.datasets.tree import image_files
 from cxremb.errors import CxrembError, DataError
 from cxremb.similarity.query import LONGEST, refuse_text
 from cxremb.store.dataset import Dataset
+from cxremb.store.pseudonyms import known_as, pseudonym_of, why_unknown
 from cxremb.tablefile import open_table
 
 TABLES = re.compile(r"\.(csv|tsv|parquet)(\.gz|\.zip)?$", re.IGNORECASE)
@@ -133,7 +134,9 @@ def read_id(given: Given, words: str, datasets: Sequence[Dataset], *, loose: lis
     known = [one for one in datasets if given.dataset is None or one.name == given.dataset.name]
     for dataset in known:
         images_of = dict(zip(*(dataset.images[name].to_pylist() for name in ("image_id", "study_id")), strict=True))
-        is_study = words in set(dataset.studies["study_id"].to_pylist())
+        studies = set(dataset.studies["study_id"].to_pylist())
+        words = known_as(words, studies | images_of.keys(), pseudonym_of(dataset))
+        is_study = words in studies
         if words in images_of or is_study:
             given.dataset = dataset
             if words in images_of and not is_study:
@@ -142,7 +145,8 @@ def read_id(given: Given, words: str, datasets: Sequence[Dataset], *, loose: lis
                 films = tuple(FilmInput(image, image=image) for image, study in images_of.items() if study == words)
                 given.cases.append(Case(words, films, study=words))
             return
-    given.fail(words, f"no such file, and no film or study of {', '.join(one.name for one in known) or 'a data set'}")
+    unknown = f"no such file, and no film or study of {', '.join(one.name for one in known) or 'a data set'}"
+    given.fail(words, "; ".join(filter(None, [unknown, *(why_unknown(one).rstrip("; ") for one in known)])))
 
 
 def read_rows(given: Given, path: Path) -> None:

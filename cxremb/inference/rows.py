@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from cxremb.alignment.publish import failures_of
 from cxremb.embedding.choose import renew_hint
 from cxremb.embedding.fresh import Encoded
-from cxremb.embedding.plan import Item
+from cxremb.embedding.plan import Item, unread_content
 from cxremb.inference.cases import Case, FilmInput, Given, NotJudged, not_judged
 from cxremb.inference.choice import Model
 from cxremb.inference.known import ONE_STUDY, known_films
@@ -130,7 +130,7 @@ def without_vector(store: Store, films: pa.Table, image: str) -> str:
     (film,) = films.filter(pc.equal(films["image_id"], image)).to_pylist()
     if film["path"] is None:
         return "its file is not on this machine"
-    content = film["sha256"] or hashlib.sha256(film["path"].encode()).hexdigest()  # as it was planned
+    content = film["sha256"] or unread_content(image)  # as it was planned
     for failure in failures_of(store):
         if failure.item.item_id == image and failure.item.content in ("", content):
             return failure.message

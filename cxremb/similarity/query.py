@@ -16,6 +16,7 @@ from cxremb.embedding.parts import NO_VECTOR, as_stored
 from cxremb.embedding.plan import Item
 from cxremb.errors import DataError, ImageError, StoreError, did_you_mean
 from cxremb.store.dataset import Dataset
+from cxremb.store.pseudonyms import known_as, pseudonym_of, why_unknown
 from cxremb.store.reader import Store
 from cxremb.types import Progress, unwatched
 
@@ -61,10 +62,11 @@ def read_query(datasets: Sequence[Dataset], words: str) -> tuple[Asked, Dataset 
     """
     holding = []
     for dataset in datasets:
-        film = words if words in set(dataset.images["image_id"].to_pylist()) else None
-        study = words if words in set(dataset.studies["study_id"].to_pylist()) else None
-        if film or study:
-            holding.append((Asked(words, film, study), dataset))
+        films, studies = set(dataset.images["image_id"].to_pylist()), set(dataset.studies["study_id"].to_pylist())
+        name = known_as(words, films | studies, pseudonym_of(dataset))
+        if name in films | studies:
+            asked = Asked(name, name if name in films else None, name if name in studies else None)
+            holding.append((asked, dataset))
     if len(holding) > 1:
         names = ", ".join(dataset.name for _, dataset in holding)
         raise DataError(f"{words} is an id of several data sets: {names}", hint="say which with --dataset NAME")
@@ -76,7 +78,9 @@ def read_query(datasets: Sequence[Dataset], words: str) -> tuple[Asked, Dataset 
     known = [name for table, column in tables for name in table[column].to_pylist()]
     raise DataError(
         f"{words!r} is no film or study of {', '.join(one.name for one in datasets)}, and no file",
-        hint=did_you_mean(words, known) + 'see ids: `cxremb sql "select image_id, study_id from images limit 10"`',
+        hint="".join(map(why_unknown, datasets))
+        + did_you_mean(words, known)
+        + 'see ids: `cxremb sql "select image_id, study_id from images limit 10"`',
     )
 
 

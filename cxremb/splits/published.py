@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +18,7 @@ from cxremb.ids import clean_id, find_id
 from cxremb.splits.spec import BUILT_IN, KEY_LENGTH, METHOD, check_name, fold_table
 from cxremb.splits.stored import StoredSplit, store_once
 from cxremb.store.dataset import Dataset
+from cxremb.store.pseudonyms import pseudonym_of, why_unknown
 from cxremb.tablefile import open_bytes, open_table
 from cxremb.types import EXAMPLES, PARTS, Note, part_named
 
@@ -108,14 +109,16 @@ def read_published(file: Path, dataset: Dataset) -> PublishedSplit:
 
     Raises `DataError` for a file that cannot be read so, and for one that puts something into two parts.
     """
-    rows = [row._replace(part=known_part(row.part, file)) for row in read_list(file)]
     known = known_ids(dataset)
+    own = pseudonym_of(dataset)
+    rows = [known.in_pseudonyms(row, own)._replace(part=known_part(row.part, file)) for row in read_list(file)]
     found = [(row, known.studies_of(row)) for row in rows]
     unknown = [row.image or row.study or row.patient or "" for row, studies in found if not studies]
     lost = sorted(set(unknown))
     if len(unknown) == len(rows):
         raise nobody_known(file, dataset, lost, like=known.like(rows[0]))
-    note = Note("ids in the split that are of nobody here", len(lost), lost[:EXAMPLES], "add the whole collection")
+    first = [] if dataset.pseudonyms else lost[:EXAMPLES]  # of nobody: then they are ids as the hospital has them
+    note = Note("ids in the split that are of nobody here", len(lost), first, "add the whole collection")
     notes = (note,) if lost else ()
     studies, divided = placed((study, row.part) for row, ids in found for study in ids)
     if not divided:
@@ -134,7 +137,7 @@ def nobody_known(file: Path, dataset: Dataset, lost: Sequence[str], *, like: str
     names = name_list(lost, EXAMPLES)
     return DataError(
         f"{file}: none of its {len(lost):,} ids is in {dataset.name}: {names}; here one is {like!r}",
-        hint="give the list of this collection, with ids as they are here: `cxremb data show`",
+        hint=why_unknown(dataset) + "give the list of this collection, with ids as they are here: `cxremb data show`",
     )
 
 
@@ -218,6 +221,15 @@ class KnownIds:
         if row.study or row.image:
             return ()
         return next((self.patients[name] for name in spellings(row.patient, "p") if name in self.patients), ())
+
+    def in_pseudonyms(self, row: ListEntry, pseudonym: Callable[[str], str]) -> ListEntry:
+        """The row with the pseudonyms of its ids, of those that are known here under one."""
+        for field, known in (("image", self.images), ("study", self.studies), ("patient", self.patients)):
+            name = getattr(row, field)
+            ways = (name, without_suffix(name), *spellings(name, field[0])) if name else ()
+            made = next((one for way in ways if (one := pseudonym(way)) != way and one in known), None)
+            row = row._replace(**{field: made}) if made else row
+        return row
 
     def image(self, row: ListEntry) -> str:
         """The image that a row means, named with the suffix of its file or without; or nothing."""

@@ -14,9 +14,10 @@ from uuid import uuid4
 from cxremb.errors import StoreError
 from cxremb.store import remote
 from cxremb.store.commit import unnamed_tables
-from cxremb.store.dataset import open_dataset
+from cxremb.store.dataset import LOCATIONS, open_dataset, read_dataset
 from cxremb.store.files import LOCK, LOCKS, cleaning, held, remove_files, sync_folder
 from cxremb.store.layout import DatasetPaths, is_name
+from cxremb.store.locations import drop_locations, stale_locations
 from cxremb.store.manifest import Manifest, manifest_paths, read_manifest
 
 GRAVE = r"\.([0-9a-f]{32}|[\w.+-]+@[0-9a-f]{12})"  # of a store whose removal was stopped; earlier ones kept their name
@@ -124,6 +125,7 @@ def remove_dataset(paths: DatasetPaths) -> int:
             if LOCK in files and Path(folder) != paths.folder:
                 locks.enter_context(cleaning(Path(folder)))
         bury(paths.folder)
+        drop_locations(paths)
     return size
 
 
@@ -165,7 +167,14 @@ def deleting(folder: Path) -> Iterator[None]:
 def leftovers(paths: DatasetPaths) -> list[Path]:
     """Of a data set: tables that it does not name, drafts, stores whose removal was stopped, maps of those removed."""
     graves = [path for path in paths.embeddings.glob(".*") if re.fullmatch(GRAVE, path.name) and path.is_dir()]
-    return [*unnamed_tables(paths), *drafts(paths.folder), *old_drafts(paths), *sorted(graves), *orphans(paths)]
+    return [
+        *unnamed_tables(paths),
+        *drafts(paths.folder),
+        *old_drafts(paths),
+        *sorted(graves),
+        *orphans(paths),
+        *old_locations(paths),
+    ]
 
 
 def old_drafts(paths: DatasetPaths) -> list[Path]:
@@ -177,6 +186,14 @@ def old_drafts(paths: DatasetPaths) -> list[Path]:
             if path.is_file() and time.time() - path.stat().st_mtime > DAY:
                 old.append(path)
     return sorted(old)
+
+
+def old_locations(paths: DatasetPaths) -> list[Path]:
+    """Where films were said to lie by a commit before; none if dataset.json cannot be read."""
+    try:
+        return stale_locations(paths, [read_dataset(paths.descriptor).descriptor.get(LOCATIONS, "")])
+    except StoreError:
+        return []
 
 
 def orphans(paths: DatasetPaths) -> list[Path]:

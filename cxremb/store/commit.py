@@ -16,8 +16,10 @@ import pyarrow.parquet as pq
 from cxremb.errors import DataError, StoreError, VersionTaken
 from cxremb.store import remote
 from cxremb.store.dataset import Dataset, read_dataset
+from cxremb.store.expected import tame
 from cxremb.store.files import LOCK, discard, held, remove_files, replace_text, sha256_of, sync_folder, unwritable
 from cxremb.store.layout import TABLES, TABLES_FORMAT, DatasetPaths, is_table, table_file
+from cxremb.store.locations import drop_locations
 
 SET_BY_COMMIT = ("format", "name", "created", "tables")  # in dataset.json; all else is the collection's and the labels'
 TRIES = 20  # commits of other machines that one may have to begin again for; on one machine a lock makes it wait
@@ -119,6 +121,7 @@ def writing_tables(paths: DatasetPaths) -> Iterator[None]:
         finally:
             if new_folders and not paths.descriptor.exists():
                 discard(paths.folder / LOCK)
+                drop_locations(paths)
                 with suppress(OSError):  # not empty: somebody else has put something there
                     for folder in new_folders:
                         folder.rmdir()
@@ -181,7 +184,7 @@ def commit_dataset(
         "format": TABLES_FORMAT,
         "name": paths.name,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        **about,
+        **tame(about),
         "tables": {**(kept or {}), **written},
     }
     replace_text(paths.descriptor, json.dumps(descriptor, indent=2, ensure_ascii=False) + "\n")

@@ -14,8 +14,10 @@ from cxremb.errors import DataError, StoreError, did_you_mean, name_list, reason
 from cxremb.store.expected import FOREIGN, HEX64, Unexpected, conform, match, refuse_format, refuse_links, shown
 from cxremb.store.files import sha256_of
 from cxremb.store.layout import NAME, TABLES, TABLES_FORMAT, YOUNGER, DatasetPaths, is_name, table_file
+from cxremb.store.locations import LETTERS, Locations, read_locations
 from cxremb.types import Note
 
+LOCATIONS = "locations"  # in dataset.json: which file of `paths.locations` is of these tables
 CACHE_LEVELS = 3  # of folders: cache/vectors/<store>, cache/pixels/<frame>
 
 
@@ -40,7 +42,32 @@ class Dataset:
 
     @cached_property
     def images(self) -> pa.Table:
-        return read_table(self, "images")
+        """The table with whole paths; null of films that are not on this machine."""
+        table = read_table(self, "images")
+        if LOCATIONS not in self.descriptor:
+            return table
+        paths = pa.array(map(self.whole_path, table["path"].to_pylist()), pa.string())
+        return table.set_column(table.column_names.index("path"), "path", paths)
+
+    def whole_path(self, path: str | None) -> str | None:
+        """Where a film lies of which the table `images` says `path`; None where it is not on this machine."""
+        return self.locations.whole(path) if LOCATIONS in self.descriptor else path  # earlier ones say it whole
+
+    @cached_property
+    def locations(self) -> Locations:
+        """Where things lie on this machine."""
+        name = self.descriptor.get(LOCATIONS)
+        return read_locations(self.paths, name) if name else Locations()
+
+    @property
+    def pseudonyms(self) -> str:
+        """The fingerprint of the key that made its ids; "" where they are those of the collection."""
+        return str(self.descriptor.get("pseudonyms", ""))
+
+    @property
+    def source(self) -> dict[str, Any]:
+        """What it was made of, with whole paths where they are known."""
+        return {**self.descriptor.get("source", {}), **self.locations.source}
 
     @cached_property
     def reports(self) -> pa.Table:
@@ -139,6 +166,8 @@ class Description:
     notes: Sequence[Note] = ()
     label_sets: Mapping[str, LabelSetFacts] = field(default_factory=dict)
     default_label_set: str | None = None
+    locations: str = ""
+    pseudonyms: str = ""  # the fingerprint of the key that made its ids
 
 
 def refuse_unexpected(descriptor: Mapping[str, Any], path: Path) -> None:
@@ -149,6 +178,8 @@ def refuse_unexpected(descriptor: Mapping[str, Any], path: Path) -> None:
         Description,
         path.name,
     )
+    if named := descriptor.get(LOCATIONS):
+        match(named, f"[0-9a-f]{{{LETTERS}}}", LOCATIONS)
     for name in descriptor.get("label_sets", {}):
         match(name, NAME, "the name of a label set")
     for name in TABLES:
@@ -194,6 +225,12 @@ def terms_of_collection(folder: Path) -> dict[str, str]:
     descriptor = folder.parent.parent / "dataset.json"
     about = read_dataset(descriptor).descriptor if descriptor.is_file() else {}
     return {f"dataset_{name}": str(about.get(name) or "") for name in ("licence", "citation")}
+
+
+def locations_of(folder: Path) -> Locations:
+    """Where the films lie of the collection whose store lies in `folder`."""
+    descriptor = folder.parent.parent / "dataset.json"
+    return read_dataset(descriptor).locations if descriptor.is_file() else Locations()
 
 
 def read_table(dataset: Dataset, name: str) -> pa.Table:

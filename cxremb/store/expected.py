@@ -2,12 +2,12 @@
 
 import re
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from cxremb.errors import StoreError
+from cxremb.errors import DataError, StoreError
 from cxremb.version import VERSION
 
 SHOWN = 60  # characters of a value that an error quotes
@@ -75,6 +75,21 @@ def refuse_format(found: Any, newest: int, path: Path) -> None:
         f"{path}: format {shown(found)}, this cxremb ({VERSION}) reads {'1' if newest == 1 else f'1 to {newest}'}",
         hint="a newer cxremb wrote it; get that: pip install --upgrade cxremb" if newer else FOREIGN,
     )
+
+
+def tame(value: Any) -> Any:
+    """A value out of JSON without control characters, as `conform` takes it."""
+    if isinstance(value, str):
+        return CONTROL.sub("\N{REPLACEMENT CHARACTER}", value)
+    if isinstance(value, Mapping):
+        return {tame(name): tame(one) for name, one in value.items()}
+    return [tame(one) for one in value] if isinstance(value, list | tuple) else value
+
+
+def refuse_control(names: Iterable[str], what: str) -> None:
+    """Raises `DataError` for a name with a control character."""
+    if wrong := next(filter(CONTROL.search, names), None):
+        raise DataError(f"{what} {shown(wrong)} holds control characters", hint="rename it where it comes from")
 
 
 def match(value: str, pattern: str, where: str) -> None:

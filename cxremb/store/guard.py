@@ -2,8 +2,9 @@
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from itertools import takewhile
 from pathlib import Path
 from typing import TypeVar
 
@@ -30,11 +31,13 @@ READERS = {
     *("parquet_file_metadata", "parquet_kv_metadata", "parquet_metadata", "parquet_schema"),
     *("read_json", "read_json_auto", "read_parquet", "read_text", "seq_scan"),
 }
+FILES = {name for name in READERS if name.startswith(("read_", "parquet_", "glob"))} | {"query_table"}
+PLAIN = re.compile(r"'.*'|[\[\],=:>]+|\w+", re.DOTALL)  # paths in quotes, lists of them, options by name
 EXPLAIN = re.compile(r"\s*explain(?:\s+analyze)?\s+(?P<query>.*)", re.IGNORECASE | re.DOTALL)
 
 
-def locked_database(folder: Path, *, as_written: bool = False) -> duckdb.DuckDBPyConnection:
-    """An empty database in memory that can open files under `folder` only, whose settings cannot be changed.
+def locked_database(folder: Path, *, also: Iterable[Path] = (), as_written: bool = False) -> duckdb.DuckDBPyConnection:
+    """An empty database in memory that can open files under `folder` and `also`, whose settings cannot be changed.
 
     It uses no network, no extension and no disk, and 40% of the machine's memory. as_written: joins are made in the
     order in which a query has them.
@@ -46,7 +49,8 @@ def locked_database(folder: Path, *, as_written: bool = False) -> duckdb.DuckDBP
         con.execute("SET disabled_optimizers = 'join_order'")
     con.execute("SET temp_directory = ''")  # DuckDB may read and write there: no spilling then, but no leak either
     con.execute("SET python_enable_replacements = false")  # else a query sees the variables of this program
-    con.execute(f"SET allowed_directories = [{quoted(str(folder))}, {quoted(literal(folder))}]")
+    allowed = (quoted(word) for place in (folder, *also) for word in (str(place), literal(place)))
+    con.execute(f"SET allowed_directories = [{', '.join(allowed)}]")
     con.execute("SET enable_external_access = false")
     con.execute("SET lock_configuration = true")  # before anything that a file there says is SQL
     return con
@@ -125,6 +129,7 @@ def reading(con: duckdb.DuckDBPyConnection, text: str) -> tuple[str, Sequence[Op
             hint="give one SELECT at a time" if statements else 'example: `cxremb sql "select * from stores"`',
         )
     statement = unended(statements[0].query)
+    refuse_ways_out(statement)
     query = explained(statement) if statements[0].type == duckdb.StatementType.EXPLAIN else statement
     kinds = [inner.type for inner in con.extract_statements(query)]
     if kinds != [duckdb.StatementType.SELECT]:
@@ -151,6 +156,36 @@ def encodable(text: str) -> str:
             hint="write it in UTF-8, or in a file: `cxremb sql --file QUERY.sql`",
         ) from error
     return text
+
+
+def refuse_ways_out(statement: str) -> None:
+    """Raises `QueryError` for a path that leads up, or that is not written out where a file is named.
+
+    DuckDB compares what a path says with the folder that it may open; the system follows a link before it goes up, so
+    `link/../x` lies beside what the link leads to.
+    """
+    tokens = tokens_of(statement)
+    for place, (kind, word) in enumerate(tokens):
+        text = kind == duckdb.token_type.string_const or word.startswith('"')
+        if text and "/" in word and ".." in re.split(r"[/'\"$]", word):
+            raise QueryError(f"the path {word} leads up", hint="write it without ..")
+        inner = arguments(tokens[place + 1 :]) if word.lower().strip('"') in FILES else ()
+        if not all(map(PLAIN.fullmatch, inner)):
+            raise QueryError(f"{word} takes paths that are written out", hint="such as read_json('stores/x.json')")
+
+
+def tokens_of(statement: str) -> list[tuple[duckdb.token_type, str]]:
+    """(kind, word) of each token but for comments."""
+    found, text = duckdb.tokenize(statement), statement.encode()
+    ends = [offset for offset, _ in found[1:]] + [len(text)]
+    words = [(kind, text[start:end].decode().strip()) for (start, kind), end in zip(found, ends, strict=True)]
+    return [(kind, word) for kind, word in words if kind != duckdb.token_type.comment]
+
+
+def arguments(tokens: Sequence[tuple[duckdb.token_type, str]]) -> Iterator[str]:
+    """The words in the bracket that opens first, if one opens at once; with one inside, up to its end."""
+    if tokens and tokens[0][1] == "(":
+        yield from takewhile(lambda word: word != ")", (word for _, word in tokens[1:]))
 
 
 def unended(statement: str) -> str:

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from cxremb.errors import DataError, StoreError
 from cxremb.store.dataset import Dataset, verified
+from cxremb.store.expected import refuse_control
 from cxremb.types import LabelSet, Note
 
 MADE_HERE = ("sql", "file", "readings", "concepts")  # in dataset.json: where a set that the user made comes from
@@ -67,6 +68,8 @@ class LabelRows:
             for name, tally in self.sets.items()
             if tally.studies and not tally.differs and name not in self.kept
         }
+        for name, tally in self.sets.items():
+            refuse_control(tally.labels, f"in the label set {name} the label")
         rest = {name: tally for name, tally in self.sets.items() if name not in alike}
         for name, tally in rest.items():
             for study_id, chosen in tally.chosen.items():

@@ -7,7 +7,8 @@ from pathlib import Path
 import pyarrow as pa
 
 FORMAT_VERSION = 1
-TABLES_FORMAT = 2  # of dataset.json; in 1 a table is called by its name alone, and a new one took its place
+# Of dataset.json. In 1 a table is called by its name alone, and a new one took its place; in 1 and 2 paths are whole.
+TABLES_FORMAT = 3
 
 # A section was written before the film was read, or it is what the labels are coded from. A section that is not
 # named here counts as a source of labels unless its collection says otherwise: the careful way round.
@@ -232,6 +233,11 @@ class DatasetPaths:
     @property
     def descriptor(self) -> Path:
         return self.folder / "dataset.json"
+
+    @property
+    def locations(self) -> Path:
+        """Where its films lie on this machine: beside its folder, so that who copies that leaves it behind."""
+        return self.root / ".locations" / self.name  # as `store.mirror` has it
 
     @property
     def embeddings(self) -> Path:

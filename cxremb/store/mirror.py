@@ -33,6 +33,7 @@ MADE = ".made"  # in the folder: that this machine has seen the server keep to c
 LAZY = re.compile(r"part-\w+\.parquet|predictions\.parquet|model\.safetensors")
 # Of a data set, what lies in the bucket. Other objects below a root are somebody else's, such as the films.
 SHARED = ("embeddings", "splits", "runs", "weights", "audits", "notes", "maps", "distances", "prompts")
+LOCATIONS = ".locations"  # beside the data sets: where films lie, for who sees the same folders; not of pseudonyms
 FILES = re.compile(r"dataset\.json|concepts\.csv|\w+(-[0-9a-f]{12})?\.parquet")
 AT_ONCE = 16  # requests
 WORTH_A_REMARK = 50_000_000  # bytes that somebody has to wait for
@@ -94,9 +95,7 @@ class Mirror:
         before = self.known()  # first: what others put there while the listing is made is not in it
         listed = {one.key: one for one in self.bucket.listed(prefix)}
         sets = {key.partition("/")[0] for key in listed if re.fullmatch(r"[^/]+/dataset\.json", key)}
-        wanted = {
-            key: one for key, one in listed.items() if (below or key.partition("/")[0] in sets) and self.belongs(key)
-        }
+        wanted = {key: one for key, one in listed.items() if (below or dataset_of(key) in sets) and self.belongs(key)}
         for key in before.keys() - wanted.keys():
             if not prefix or key.startswith(f"{prefix}/"):
                 forget(self.path(key))
@@ -233,9 +232,17 @@ def forget(path: Path) -> None:
 
 def is_shared(parts: Sequence[str]) -> bool:
     """Whether a file or folder of these names, from the root down, lies in the bucket."""
+    if parts[0] == LOCATIONS:
+        return len(parts) < 3 or re.fullmatch(r"[0-9a-f]{12}\.json", parts[2]) is not None
     if any(part.startswith(".") for part in parts):
         return False
     return len(parts) < 2 or parts[1] in SHARED or (len(parts) == 2 and FILES.fullmatch(parts[1]) is not None)
+
+
+def dataset_of(key: str) -> str:
+    """Whose data set a file is."""
+    first, _, rest = key.partition("/")
+    return rest.partition("/")[0] if first == LOCATIONS else first
 
 
 def is_same(listed: Version, known: Version | None) -> bool:

@@ -22,7 +22,9 @@ COSINE = "CREATE MACRO cosine(a, b) AS list_cosine_similarity(a::FLOAT[], b::FLO
 
 # The k items most like one item in the same store: one named in full, else the newest of each data set that has it.
 # `of` is the section, for texts; `pooling` one of the store, its first if null. Exact: every vector is compared.
-TABLE = "query_table(CASE WHEN contains(encoder, '@') THEN 'meta.\"' || encoder || '\"' ELSE encoder END)"
+# A name with a slash would be that of a file, which no store has.
+NAME = "replace(encoder, '/', '_')"
+TABLE = f"query_table(CASE WHEN contains(encoder, '@') THEN 'meta.\"' || {NAME} || '\"' ELSE {NAME} END)"
 NEAREST = f"""
 CREATE MACRO nearest(encoder, id, k := 10, of := 'image', pooling := NULL) AS TABLE
 WITH found AS (SELECT them.dataset, them.store, them.section, them.pooling, them.embedding
@@ -42,15 +44,16 @@ WHERE item_id <> id ORDER BY cosine DESC, item_id LIMIT k
 def connect(root: Path, text: str | None = None, *, as_written: bool = False) -> duckdb.DuckDBPyConnection:
     """An in-memory database with the views of docs/sql.md over `root`, and the macros `cosine` and `nearest`.
 
-    It can open files under `root` only, no network and no extension, takes 40% of the machine's memory and no disk,
-    and no setting can be changed any more. It does not keep a COPY from writing under `root`: run other people's SQL
-    through `query`, which does.
+    It can open files under `root` only, and in the folder of a data set that is a link there, no network and no
+    extension, takes 40% of the machine's memory and no disk, and no setting can be changed any more. It does not keep
+    a COPY from writing under `root`: run other people's SQL through `query`, which does.
 
     text: the one query that it is for: a root in object storage is asked for what that reads, and for no more.
     as_written: joins are made in the order in which a query has them. Raises `StoreError` on a damaged store.
     """
     root = root.resolve()
-    con = locked_database(root, as_written=as_written)
+    linked = [path.parent.resolve() for path in root.glob("[!.]*/dataset.json") if path.parent.is_symlink()]
+    con = locked_database(root, also=linked, as_written=as_written)
     try:
         create_views(con, survey(root), text)
         con.execute(COSINE)

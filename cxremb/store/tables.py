@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 
 from cxremb.errors import StoreError
 from cxremb.store.dataset import Dataset, verified
@@ -19,14 +20,19 @@ SETTINGS = {
     "autoinstall_known_extensions": "false",
 }
 
+Tables = Mapping[str, Path | pa.Table]  # name -> its file, or its rows
+
 
 @contextmanager
-def opened(files: Mapping[str, Path]) -> Iterator[duckdb.DuckDBPyConnection]:
+def opened(files: Mapping[str, Path | pa.Table]) -> Iterator[duckdb.DuckDBPyConnection]:
     """A database with one view per name in `files`. Raises `StoreError` if DuckDB cannot read or spill."""
-    folder = next(iter(files.values())).parent
+    folder = next(path.parent for path in files.values() if isinstance(path, Path))
     with duckdb.connect(":memory:", config={**SETTINGS, "temp_directory": str(folder / ".spill")}) as con:
         try:
             for name, path in files.items():
+                if isinstance(path, pa.Table):
+                    con.register(name, path)
+                    continue
                 con.execute(f'CREATE VIEW "{name}" AS FROM read_parquet({quoted(literal(path))})')
             yield con
         except duckdb.Error as error:
@@ -132,19 +138,19 @@ SELECT EXISTS (SELECT sha256 FROM before_images WHERE sha256 IS NOT NULL INTERSE
 """
 
 
-def related(before: Mapping[str, Path], after: Mapping[str, Path]) -> bool:
+def related(before: Tables, after: Tables) -> bool:
     """Whether two sets of tables, table -> file, may be of one collection: they share something."""
     with opened(both(before, after)) as con:
         return bool(con.execute(RELATED).fetchall()[0][0])
 
 
-def both(before: Mapping[str, Path], after: Mapping[str, Path]) -> dict[str, Path]:
+def both(before: Tables, after: Tables) -> dict[str, Path | pa.Table]:
     """The tables of two times by names of their own."""
     times = (("before", before), ("after", after))
     return {f"{when}_{name}": path for when, files in times for name, path in files.items()}
 
 
-def changes(before: Mapping[str, Path], after: Mapping[str, Path]) -> dict[str, int]:
+def changes(before: Tables, after: Tables) -> dict[str, int]:
     """How many studies and images were added, removed and changed: {"images added": 8}; only what happened.
 
     before, after: table -> file. Two different ids' rows with equal 64-bit sums would pass as unchanged; nothing

@@ -129,7 +129,7 @@ def find_facts(table: TableFile, given: Mapping[str, str], taken: Collection[str
             facts[name] = Role(found, guessed=snake(found) != name)
             rest.remove(found)
     for column in rest:
-        name, number = snake(column) or column, 2
+        name, number = fact_name(column), 2
         while name in facts:
             name, number = f"{snake(column)}_{number}", number + 1
         facts[name] = Role(column, guessed=False)
@@ -139,6 +139,11 @@ def find_facts(table: TableFile, given: Mapping[str, str], taken: Collection[str
 def without_accents(name: str) -> str:
     """The letters without their accents."""
     return "".join(one for one in unicodedata.normalize("NFKD", name) if not unicodedata.combining(one))
+
+
+def fact_name(column: str) -> str:
+    """What a column is called that is kept as a fact and has none of the names of `RESERVED`."""
+    return snake(column) or column
 
 
 def snake(name: str) -> str:
