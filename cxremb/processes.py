@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing.process import BaseProcess
 from threading import Lock, Thread
@@ -59,14 +59,19 @@ def end_with(parent: BaseProcess) -> None:
     os._exit(1)
 
 
-def in_order(function: Callable[[T], Answer], items: Iterable[T]) -> Iterator[tuple[T, Answer]]:
-    """Each item with its answer, in order; `function` runs in threads, at most `AHEAD` items before their turn."""
+def in_order(
+    function: Callable[[T], Answer], items: Iterable[T], *, readers: int | None = None, ahead: int | None = None
+) -> Generator[tuple[T, Answer], None, None]:
+    """Each item with its answer, in order; `function` runs in threads, at most `ahead` items before their turn."""
     waiting: deque[tuple[T, Future[Answer]]] = deque()
-    with ThreadPoolExecutor(READERS) as readers:
-        for item in items:
-            waiting.append((item, readers.submit(function, item)))
-            if len(waiting) >= AHEAD:
-                first, answer = waiting.popleft()
-                yield first, answer.result()
-        for last, answer in waiting:
-            yield last, answer.result()
+    with ThreadPoolExecutor(readers or READERS) as threads:
+        try:
+            for item in items:
+                waiting.append((item, threads.submit(function, item)))
+                if len(waiting) >= (ahead or AHEAD):
+                    first, answer = waiting.popleft()
+                    yield first, answer.result()
+            for last, answer in waiting:
+                yield last, answer.result()
+        finally:
+            threads.shutdown(wait=False, cancel_futures=True)  # after an error nobody waits for what was to come

@@ -25,7 +25,7 @@ from cxremb.embedding import decode as module
 from cxremb.embedding.decode import FEW, Answer, Decoders, Files, all_failed, decode, look
 from cxremb.embedding.job import embed
 from cxremb.encoders.base import Machine, What, load_encoder
-from cxremb.images import Film, Frame, decode_file, resize
+from cxremb.images import Fetched, Film, FilmFile, Frame, decode_file, resize
 from cxremb.store.files import sha256_of
 from cxremb.types import unwatched
 
@@ -40,7 +40,7 @@ def film_of(answer: Answer) -> np.ndarray:
 
 def tasks(folder: Path, n: int) -> list[Files]:
     paths = [save_film(folder / f"{number}.png", number) for number in range(n)]
-    return [[(str(path), sha256_of(path))] for path in paths]
+    return [[FilmFile(str(path), sha256_of(path))] for path in paths]
 
 
 @pytest.mark.parametrize("processes", [False, True])
@@ -73,7 +73,7 @@ def test_no_more_than_the_limit_is_under_way(tmp_path: Path) -> None:
 
 def test_a_copy_stands_in_for_a_file_that_is_gone(tmp_path: Path) -> None:
     first, second = (save_film(tmp_path / name, 1) for name in ("a.png", "b.png"))
-    task = [(str(first), sha256_of(first)), (str(second), sha256_of(second))]
+    task = [FilmFile(str(first), sha256_of(first)), FilmFile(str(second), sha256_of(second))]
     first.unlink()
     np.testing.assert_array_equal(film_of(decode(task, FRAME)), resize(decode_file(second)[0], FRAME))
     second.write_bytes(save_film(tmp_path / "c.png", 2).read_bytes())
@@ -85,18 +85,18 @@ def test_a_copy_stands_in_for_a_file_that_is_gone(tmp_path: Path) -> None:
 
 def test_a_film_that_was_altered_is_said_to_be_whatever_it_holds_now(tmp_path: Path) -> None:
     path = save_film(tmp_path / "a.png", 1)
-    task = [(str(path), sha256_of(path))]
+    task = [FilmFile(str(path), sha256_of(path))]
     path.write_bytes(path.read_bytes()[:60])  # decodes no more
     assert [[str(error) for error in of(task)] for of in (lambda its: decode(its, FRAME), look)] == [
         [f"{path}: changed since it was added"]
     ] * 2
-    damaged = [(str(path), sha256_of(path))]  # it was so when it was added
+    damaged = [FilmFile(str(path), sha256_of(path))]  # it was so when it was added
     assert "not a readable image" in str(decode(damaged, FRAME)[0])
 
 
 def test_a_film_whose_pixels_are_known_is_only_looked_at(tmp_path: Path) -> None:
     first, second = (save_film(tmp_path / name, 1) for name in ("a.png", "b.png"))
-    task = [(str(first), sha256_of(first)), (str(second), sha256_of(second))]
+    task = [FilmFile(str(first), sha256_of(first)), FilmFile(str(second), sha256_of(second))]
     first.unlink()
     found = look(task)
     assert isinstance(found, Film)
@@ -120,7 +120,7 @@ def test_a_worker_that_is_killed_costs_nothing(tmp_path: Path) -> None:
 def test_a_film_that_kills_its_decoder_fails_alone(tmp_path: Path) -> None:
     asked = tasks(tmp_path, 6)
     (tmp_path / "killer.npy").write_bytes(b"")
-    killer = [(str(tmp_path / "killer.npy"), "x")]
+    killer = [FilmFile(str(tmp_path / "killer.npy"), "x")]
     decoders = Killed(DECODE, all_failed, 1, True)
     answers = list(decoders.run([*asked[:3], killer, *asked[3:]], 3))
     decoders.close()
@@ -166,10 +166,10 @@ class Killed(Decoders):
 def die_on_killer(*_: object) -> None:
     plain = module.images.decode_file
 
-    def decode_file(path: Path, frame: Frame | None = None) -> object:
+    def decode_file(path: Path, frame: Frame | None = None, fetched: Fetched | None = None) -> object:
         if path.stem == "killer":
             os.kill(os.getpid(), signal.SIGKILL)
-        return plain(path, frame)
+        return plain(path, frame, fetched)
 
     module.images.decode_file = decode_file  # type: ignore[assignment]
 
@@ -203,7 +203,7 @@ def test_a_codec_that_crashes_costs_one_film_of_a_few(tmp_path: Path) -> None:
 
 
 def test_a_film_that_takes_too_long_is_a_failure(tmp_path: Path) -> None:
-    asked = [*tasks(tmp_path, 3), [(str(tmp_path / "slow.tif"), "x")]]
+    asked = [*tasks(tmp_path, 3), [FilmFile(str(tmp_path / "slow.tif"), "x")]]
     (tmp_path / "slow.tif").write_bytes(b"II*\0")
     decoders = Decoders(asleep, all_failed, 1, processes=False, seconds=1.0)
     answers = list(decoders.run(asked, 8))

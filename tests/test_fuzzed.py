@@ -10,7 +10,7 @@ import pytest
 
 from cxremb.embedding.decode import Decoders, all_failed, decode
 from cxremb.errors import ImageError
-from cxremb.images import Frame, is_tame
+from cxremb.images import FilmFile, Frame, is_tame
 
 ROOT = Path(__file__).parent.parent
 GOLDEN = Path(__file__).parent / "golden" / "format2"
@@ -39,7 +39,7 @@ def test_films_that_end_the_process_of_their_codec_are_failures(tmp_path: Path) 
     films = [Path(shutil.copy(case, tmp_path / f"{case.name}.dcm")) for case in CASES if case.parent.name == "dicom"]
     assert [is_tame(film) for film in films] == [False] * 3
     decoders: Decoders[Any] = Decoders(work, all_failed, 1, processes=False)
-    answers = list(decoders.run([[(str(film), "")] for film in films], 3))
+    answers = list(decoders.run([[FilmFile(str(film), "")] for film in films], 3))
     decoders.close()
     for film, (error,) in zip(films, answers, strict=True):
         assert isinstance(error, ImageError)

@@ -120,9 +120,9 @@ def test_a_file_that_was_written_again_is_a_failure_and_no_other_film(tmp_path: 
     path = shard(tmp_path / "a.parquet", [row(n) for n in range(3)])
     place, digest = str(path / "image.bytes" / "1"), hashlib.sha256(film(1)).hexdigest()
     frame = images.Frame(16, "squash", "bilinear")
-    assert isinstance(decode([(place, digest)], frame), images.Film)
+    assert isinstance(decode([images.FilmFile(place, digest)], frame), images.Film)
     shard(path, [row(n) for n in range(5, 8)])
-    (error,) = decode([(place, digest)], frame)
+    (error,) = decode([images.FilmFile(place, digest)], frame)
     assert str(error) == f"{place}: changed since it was added"
 
 

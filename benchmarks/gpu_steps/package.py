@@ -173,10 +173,11 @@ def collections_there(setting: Setting) -> bool:
 def decode(setting: Setting, paths: Sequence[Path]) -> NDArray[np.uint8]:
     """(n, side, side) the films in some files, in the frame of the encoder."""
     from cxremb.embedding.decode import decode as decode_one
+    from cxremb.images import FilmFile
 
     frame = film_encoder(setting, "fp32", device="cpu").frame
     digests = (hashlib.sha256(path.read_bytes()).hexdigest() for path in paths)
-    films: Any = (decode_one([(str(path), digest)], frame) for path, digest in zip(paths, digests, strict=True))
+    films: Any = (decode_one([FilmFile(str(path), digest)], frame) for path, digest in zip(paths, digests, strict=True))
     return np.stack([film.pixels for film in films])
 
 
@@ -185,11 +186,12 @@ def decode_all(setting: Setting, name: str) -> Iterable[Any]:
     from cxremb.embedding.decode import Decoders, all_failed
     from cxremb.embedding.decode import decode as decode_one
     from cxremb.embedding.plan import wanted_items
+    from cxremb.images import FilmFile
 
     work = partial(decode_one, frame=film_encoder(setting, "fp32", device="cpu").frame)
     decoders = Decoders(work, all_failed, CORES, processes=not setting.quick)
     try:
-        films = ([(item.source, item.content)] for item in wanted_items(data_set(setting, name), "image"))
+        films = ([FilmFile(item.source, item.content)] for item in wanted_items(data_set(setting, name), "image"))
         yield from decoders.run(films, 4 * setting.sizes.film_batch)
     finally:
         decoders.close()

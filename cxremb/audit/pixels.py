@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from cxremb.embedding.decode import FEW, Decoders, Files, changed
 from cxremb.encoders.base import usable_cores
 from cxremb.errors import ImageError
-from cxremb.images import Grey, decode_file, digest_file, squash
+from cxremb.images import FilmFile, Grey, decode_file, digest_file, squash
 from cxremb.processes import in_order
 from cxremb.store.dataset import Dataset
 from cxremb.store.files import replace_table
@@ -113,7 +113,7 @@ def all_facts(kept: Collection[str], files: Sequence[File]) -> Iterator[tuple[Fi
     fresh = [file for file in files if file[1] not in kept]
     decoders = Decoders(film_facts, died, usable_cores(), processes=len(fresh) >= FEW)
     with closing(decoders):
-        answers = decoders.run(([(path, content or "")] for path, content in fresh), AHEAD)
+        answers = decoders.run(((FilmFile(path, content or ""),) for path, content in fresh), AHEAD)
         yield from zip(fresh, answers, strict=True)
 
 
@@ -128,14 +128,14 @@ def as_it_was(file: File) -> Looked:
 
 def died(files: Files, why: str) -> Looked:
     """The error for a film whose decoder died."""
-    return ImageError(f"{files[0][0]}: {why}")
+    return ImageError(f"{files[0].path}: {why}")
 
 
 def film_facts(files: Files) -> Looked:
     """One row of `FACTS`, of a file and its SHA-256, or why there is none."""
-    ((path, sha256),) = files
+    ((path, sha256, fetched),) = files
     try:
-        pixels, digest = decode_file(Path(path))[:2]
+        pixels, digest = decode_file(Path(path), fetched=fetched)[:2]
     except ImageError as error:
         return ImageError(str(error), error.hint, error.stage)  # without what raised it, which may not travel
     if digest != sha256:

@@ -4,11 +4,12 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
+from pathlib import Path
 from typing import Any, TypeVar
 
 from cxremb.errors import DataError, ImageError
 from cxremb.ids import id_notes, printable
-from cxremb.images import image_size, is_packed, packed_facts
+from cxremb.images import facts_at_once, film_address, image_size, is_packed
 from cxremb.processes import in_order
 from cxremb.store.commit import Draft
 from cxremb.store.expected import refuse_control
@@ -145,21 +146,29 @@ def length(items: Iterable[Any]) -> int | None:
 
 
 def file_facts(image: Image) -> tuple[str | None, str | None, int | None, int | None]:
-    """(absolute path, SHA-256, width, height) of an image's file; null for what cannot be read."""
+    """(absolute path or address, SHA-256, width, height) of an image's file; null for what cannot be read."""
     if image.path is None:
         return None, None, None, None
+    if address := film_address(image.path):
+        return address, *read_once(image.path)
     path = image.path.absolute()
     try:
         path = image.path.resolve()
         if is_packed(path):
-            digest, size = packed_facts(path)
-            return str(path), digest, *(size or (None, None))
-        if not path.is_file():  # a pipe would never end
-            return str(path), None, None, None
-        digest = sha256_of(path)
-    except (OSError, RuntimeError, ImageError):  # not there, not readable, or links that go round
+            return str(path), *read_once(path)
+        digest = sha256_of(path) if path.is_file() else None  # a pipe would never end
+    except (OSError, RuntimeError):  # not there, not readable, or links that go round
         return str(path), None, None, None
     try:
-        return str(path), digest, *image_size(path)
+        return str(path), digest, *(image_size(path) if digest else (None, None))
     except ImageError:
         return str(path), digest, None, None
+
+
+def read_once(path: Path) -> tuple[str | None, int | None, int | None]:
+    """The same but the path, of a film of which two readings would cost too much."""
+    try:
+        digest, size = facts_at_once(path)
+    except ImageError:
+        return None, None, None
+    return digest, *(size or (None, None))

@@ -106,7 +106,10 @@ def table(
         Path, typer.Option("--table", help="CSV, Parquet, or a folder of Parquet files: a row an image, or a report.")
     ],
     images: Annotated[
-        Path | None, typer.Option(help="Folder of image files: paths are relative to it, ids are looked up in it.")
+        Path | None,
+        typer.Option(
+            help="Folder, or address, of image files: paths are relative to it, ids are looked up in a folder."
+        ),
     ] = None,
     column: Annotated[
         list[str] | None,

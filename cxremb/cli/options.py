@@ -75,7 +75,13 @@ def remember_run(value: str) -> str:
 
 Root = Annotated[
     Path,
-    typer.Option("--root", envvar="CXREMB_STORES", help="The store root.", show_default="./stores", callback=take_root),
+    typer.Option(
+        "--root",
+        envvar="CXREMB_STORES",
+        help="The store root: a folder, or s3://BUCKET/PREFIX.",
+        show_default="./stores",
+        callback=take_root,
+    ),
 ]
 DatasetName = Annotated[
     str | None,

@@ -6,6 +6,7 @@ from pathlib import Path, PurePosixPath
 
 from cxremb.datasets.tree import MASK_HINT, MASK_NOTE, SUFFIXES, image_files, without_masks, without_suffix
 from cxremb.errors import DataError, name_list
+from cxremb.images import film_address, folder_address
 from cxremb.types import EXAMPLES, Note, NoteCounter, notes_of
 
 OTHER_SUFFIX = "images whose file has another suffix than the table says"
@@ -21,6 +22,7 @@ class FilmFolder:
 
     def __init__(self, folder: Path, searched: bool, needed: bool = True) -> None:
         self.folder = folder
+        searched = searched and not folder_address(folder)  # a server lists nothing, and a bucket has too much to list
         paths, masks = without_masks(folder, image_files(folder, needed)[0]) if searched else ([], [])
         self.masks = [path.relative_to(folder).as_posix() for path in masks]
         self.by_place: dict[str, list[str]] = {}  # path below the folder, without suffix -> the paths
@@ -33,11 +35,15 @@ class FilmFolder:
         self.other_suffix = NoteCounter(OTHER_SUFFIX, "taken: it is the only file of that name")
 
     def find(self, cell: str, *, is_path: bool) -> Path | None:
-        """The file that a cell means, with or without suffix; None if it is not here.
+        """The file that a cell means, with or without suffix; None if it is not here. An address is taken as it stands.
 
         is_path: the cell says where the file is, and is no id. Raises `DataError`, naming them, if several files
         answer to it.
         """
+        if film_address(cell):
+            return Path(cell)
+        if folder_address(self.folder):
+            return self.folder / cell if cell.lower().endswith(SUFFIXES) else None
         wanted = composed(self.below(cell))
         place = without_suffix(wanted)
         found = self.by_place.get(place, [])

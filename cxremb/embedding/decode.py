@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -15,11 +15,11 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 
 from cxremb import images
-from cxremb.errors import ImageError
+from cxremb.errors import ImageError, StoreError
 from cxremb.processes import Workers
 
 FEW = 200  # films below which starting processes costs more than it saves
-Files = Sequence[tuple[str, str]]  # the files that hold one content, each with the SHA-256 it had when it was added
+Files = Sequence[images.FilmFile]  # the files that hold one content
 Failed = tuple[ImageError, ...]  # why none of these files gives a film: an error for each, in their order
 Answer = images.Film | Failed  # a film in its frame, or why there is none
 Found = TypeVar("Found")
@@ -34,35 +34,40 @@ def decode(files: Files, frame: images.Frame) -> Answer:
 
 def look(files: Files) -> Answer:
     """A film without pixels, for who has them already, if one of the files still is what was added."""
-    return first_good(files, lambda path: images.Film(np.empty((0, 0), np.uint8), images.digest_file(path)))
+    return first_good(files, digested)
 
 
-def first_good(files: Files, read: Callable[[Path], images.Film]) -> Answer:
+def digested(path: Path, fetched: images.Fetched | None = None) -> images.Film:
+    """A film without pixels."""
+    return images.Film(np.empty((0, 0), np.uint8), images.digest_file(path, fetched))
+
+
+def first_good(files: Files, read: Callable[..., images.Film]) -> Answer:
     """The film of the first file that can be read and is what was added; else what is wrong with each."""
     errors = []
-    for path, content in files:
+    for path, content, fetched in files:
         try:
-            stamp = images.stamp_of(path)
-            film = read(Path(path))
+            stamp = fetched.stamp if fetched else images.stamp_of(path)
+            film = read(Path(path), fetched=fetched)
             if film.sha256 == content:
                 return film._replace(stamp=stamp)
             errors.append(changed(path))
         except ImageError as error:
             # that it is another file says more than what is wrong with that one; else the error without what raised it
             plain = ImageError(str(error), error.hint, error.stage)
-            errors.append(changed(path) if is_another(path, content) else plain)
+            errors.append(changed(path) if is_another(path, content, fetched) else plain)
     return tuple(errors)
 
 
 def all_failed(files: Files, why: str) -> Answer:
     """The answer where no file was decoded, for one reason."""
-    return tuple(ImageError(f"{path}: {why}") for path, _ in files)
+    return tuple(ImageError(f"{file.path}: {why}") for file in files)
 
 
-def is_another(path: str, content: str) -> bool:
+def is_another(path: str, content: str, fetched: images.Fetched | None) -> bool:
     """Whether a file that can be read is not what was added."""
     try:
-        return images.digest_file(Path(path)) != content
+        return images.digest_file(Path(path), fetched) != content
     except ImageError:
         return False
 
@@ -98,18 +103,28 @@ class Decoders(Generic[Found]):
         return Workers(workers, step_back)
 
     def run(self, films: Iterable[Files], limit: int) -> Iterator[Found]:
-        """The answer for each film, in order; at most `limit` are under way or waiting, so memory stays flat."""
+        """The answer for each film, in order; at most `limit` are under way or waiting, so memory stays flat.
+
+        Raises `StoreError` at the first film whose server cannot be asked, when those before it have been answered.
+        """
         waiting: deque[tuple[Files, Future[Found]]] = deque()
-        for files in films:
-            waiting.append((files, self.submit(files)))
-            if len(waiting) >= limit:
-                yield self.answer(waiting)
+        stopped: StoreError | None = None
+        with closing(images.with_bytes(films)) as coming:
+            try:
+                for files in coming:
+                    waiting.append((files, self.submit(files)))
+                    if len(waiting) >= limit:
+                        yield self.answer(waiting)
+            except StoreError as error:
+                stopped = error
         while waiting:
             yield self.answer(waiting)
+        if stopped:
+            raise stopped
 
     def submit(self, files: Files) -> Future[Found]:
         """The files under way; in a new pool if the old one has broken."""
-        if not self.processes and all(images.is_tame(Path(path)) for path, _ in files):
+        if not self.processes and all(images.is_tame(Path(file.path), file.fetched) for file in files):
             return self.threads.submit(self.work, files)
         try:
             return self.pool.submit(in_time, self.work, files, self.seconds)

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxremb import images
-from cxremb.embedding.decode import FEW, Answer, Decoders, Files, all_failed, decode, look
-from cxremb.embedding.pixels import PixelCache, open_pixels
+from cxremb.embedding.decode import FEW, Answer, Decoders, all_failed, decode
+from cxremb.embedding.pixels import files_of, known_films, open_pixels
 from cxremb.embedding.plan import Group, Item
 from cxremb.encoders.base import ImageEncoder, Machine, TextEncoder, Vectors, start_encoding
 from cxremb.errors import EncoderError
@@ -174,29 +174,15 @@ def films_of(
         decoded = decoders.run(
             (files_of(group) for group, there in zip(groups, known, strict=True) if not there), limit
         )
+        looked_at = known_films([group for group, there in zip(groups, known, strict=True) if there], kept)
         for group, there in zip(groups, known, strict=True):
-            answer = known_film(group, kept) if there else next(decoded)
+            answer = next(looked_at if there else decoded)
             if machine.keep_pixels and not there and isinstance(answer, images.Film):
                 kept.keep(answer)
             yield group, answer
         kept.flush()
     finally:
         decoders.close()
-
-
-def files_of(group: Group) -> Files:
-    """The files of a group, each with the SHA-256 it had when it was added."""
-    return [(item.source, item.content) for item in group]
-
-
-def known_film(group: Group, kept: PixelCache) -> Answer:
-    """The film of a group whose pixels are kept, if one of its files is as it was: by its stamp, or else its bytes."""
-    content = group[0].content
-    if not kept.unchanged(content, [item.source for item in group]):
-        there = look(files_of(group))
-        if not isinstance(there, images.Film):
-            return there
-    return images.Film(kept.film(content), content, tuple(kept.notes.get(content, ())))
 
 
 def encode_texts(groups: Sequence[Group], encoder: TextEncoder, machine: Machine, *, log: Log) -> Iterator[Block]:

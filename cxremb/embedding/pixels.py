@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import uuid4
@@ -12,8 +12,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from cxremb.embedding.decode import Answer, Files, look
+from cxremb.embedding.plan import Group
 from cxremb.errors import StoreError
-from cxremb.images import RECIPE, Film, Frame, Grey, Stamp, stamp_of
+from cxremb.images import RECIPE, Film, FilmFile, Frame, Grey, Stamp, film_address, stamp_of
+from cxremb.processes import in_order
 from cxremb.store.files import replace_file, replace_table
 
 LISTED = pa.schema(
@@ -112,6 +115,30 @@ class PixelCache:
             self.notes |= {content: found for content, found in zip(contents, notes, strict=True) if found}
             self.stamps |= {content: Stamp(**stamp) for content, stamp in zip(contents, stamps, strict=True) if stamp}
             self.files.append(films)
+
+
+def known_films(groups: Sequence[Group], kept: PixelCache) -> Iterator[Answer]:
+    """The film of each group whose pixels are kept, if one of its files is as it was: by its stamp, or else its bytes.
+
+    Servers of films are asked by several threads: they answer slowly.
+    """
+
+    def known(group: Group) -> Answer:
+        content = group[0].content
+        if not kept.unchanged(content, [item.source for item in group]):
+            there = look(files_of(group))
+            if not isinstance(there, Film):
+                return there
+        return Film(kept.film(content), content, tuple(kept.notes.get(content, ())))
+
+    if not any(film_address(group[0].source) for group in groups[:1]):
+        return map(known, groups)
+    return (answer for _, answer in in_order(known, groups))
+
+
+def files_of(group: Group) -> Files:
+    """The files of a group, each with the SHA-256 it had when it was added."""
+    return tuple(FilmFile(item.source, item.content) for item in group)
 
 
 def open_pixels(cache: Path, frame: Frame) -> PixelCache:

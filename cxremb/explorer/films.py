@@ -67,7 +67,7 @@ class ShownFilms:
             raise DataError(f"the film {why}", hint="add the data set again from where its films are")
         decoders = self.decoders.get()
         try:
-            answer = next(decoders.run([[(str(path), sha256) for path in inside]], 1))
+            answer = next(decoders.run([[images.FilmFile(str(path), sha256) for path in inside]], 1))
         finally:
             self.decoders.put(decoders)
         if isinstance(answer, tuple) and not isinstance(answer, images.Film):

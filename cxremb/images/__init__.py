@@ -1,15 +1,15 @@
 """Bytes to 8-bit grey: the only decoder. PNG, JPEG, TIFF, DICOM and NumPy arrays; every choice it makes is in a key."""
 
+from cxremb.images.distant import Fetched, FilmFile, Stamp, film_address, film_name, folder_address, with_bytes
 from cxremb.images.film import (
     RECIPE,
     Film,
-    Stamp,
     decode_bytes,
     decode_file,
     digest_file,
+    facts_at_once,
     image_size,
     is_tame,
-    packed_facts,
     stamp_of,
 )
 from cxremb.images.frame import ASPECTS, Frame, resize, squash
@@ -20,19 +20,25 @@ from cxremb.images.png import load_codecs
 __all__ = [
     "ASPECTS",
     "RECIPE",
+    "Fetched",
     "Film",
+    "FilmFile",
     "Frame",
     "Grey",
     "Stamp",
     "decode_bytes",
     "decode_file",
     "digest_file",
+    "facts_at_once",
+    "film_address",
+    "film_name",
+    "folder_address",
     "image_size",
     "is_packed",
     "is_tame",
     "load_codecs",
-    "packed_facts",
     "resize",
     "squash",
     "stamp_of",
+    "with_bytes",
 ]

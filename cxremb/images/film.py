@@ -10,10 +10,11 @@ from typing import IO, NamedTuple
 
 from PIL import UnidentifiedImageError
 
-from cxremb.errors import ImageError, reason
+from cxremb.errors import ImageError, StoreError, reason
 from cxremb.images import png
 from cxremb.images.array import array_size, decode_array, is_array
 from cxremb.images.dicom import HEAD, decode_dicom, dicom_size, is_dicom, is_named_dicom, is_uncompressed
+from cxremb.images.distant import Fetched, Stamp, distant_stamp, fetch_film, film_address, film_name
 from cxremb.images.frame import Frame, resize
 from cxremb.images.grey import Decoded, Grey
 from cxremb.images.jpeg import is_jpeg
@@ -31,16 +32,10 @@ RECIPE = {
 REPLACE = "replace or remove the file"
 
 
-class Stamp(NamedTuple):
-    """What a file system says of a file: if none of it has changed, neither have the bytes, as for rsync and make."""
-
-    path: str
-    size_bytes: int
-    modified_ns: int
-
-
 def stamp_of(path: str) -> Stamp | None:
     """The stamp of a film's file; None if there is none."""
+    if address := film_address(path):
+        return distant_stamp(address)
     film = packed_film(Path(path))
     try:
         found = (film.file if film else Path(path)).stat()
@@ -58,22 +53,23 @@ class Film(NamedTuple):
     stamp: Stamp | None = None  # of its file, before it was read
 
 
-def decode_file(path: Path, frame: Frame | None = None) -> Film:
+def decode_file(path: Path, frame: Frame | None = None, fetched: Fetched | None = None) -> Film:
     """The film in `path`, in its frame if one is given. Whatever is wrong with it is an `ImageError`, and nothing else.
 
-    The error names the file and the stage: read, decode or content.
+    The error names the file and the stage: read, decode or content. fetched: its bytes, where they are here already.
+    Raises `StoreError` where a server of films cannot be asked.
     """
-    with one_error(str(path)):
-        content = read_bytes(path)
+    with one_error(film_name(path)):
+        content = fetched.content if fetched else read_bytes(path)
         found = decode(content, path.name, frame.least if frame else None)
         pixels = resize(found.pixels, frame) if frame else found.pixels
         return Film(pixels, hashlib.sha256(content).hexdigest(), found.notes)
 
 
-def digest_file(path: Path) -> str:
+def digest_file(path: Path, fetched: Fetched | None = None) -> str:
     """SHA-256 of the file, for who has its pixels already. Raises `ImageError` if it is gone, as `decode_file` does."""
-    with one_error(str(path)):
-        return hashlib.sha256(read_bytes(path)).hexdigest()
+    with one_error(film_name(path)):
+        return hashlib.sha256(fetched.content if fetched else read_bytes(path)).hexdigest()
 
 
 def decode_bytes(content: bytes, name: str, least: int | None = None) -> Grey:
@@ -92,6 +88,8 @@ def one_error(name: str) -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what is odd and no error is taken as it is
             yield
+    except StoreError:  # not this film is to blame
+        raise
     except ImageError as error:
         raise ImageError(f"{name}: {error}", error.hint, error.stage) from error
     except MemoryError as error:
@@ -103,7 +101,9 @@ def one_error(name: str) -> Iterator[None]:
 
 
 def read_bytes(path: Path) -> bytes:
-    """What is in the file, or the row. Raises `ImageError` if nothing is, or it cannot be read."""
+    """What is in the file, the row or the object. Raises `ImageError` if nothing is, or it cannot be read."""
+    if address := film_address(path):
+        return fetch_film(address).content
     refuse_no_file(path)
     film = packed_film(path)
     try:
@@ -160,15 +160,15 @@ def image_size(path: Path) -> tuple[int, int]:
             return size_in(file, path.name)
 
 
-def packed_facts(path: Path) -> tuple[str, tuple[int, int] | None]:
-    """SHA-256 of a film in a row, and its (width, height), None without a header, for one reading of the row.
+def facts_at_once(path: Path) -> tuple[str, tuple[int, int] | None]:
+    """SHA-256 of a film in a row or at an address, and its (width, height), None without a header: it is read once.
 
     Raises `ImageError` if it cannot be read.
     """
-    with one_error(str(path)):
+    with one_error(film_name(path)):
         content = read_bytes(path)
     try:
-        with one_error(str(path)):
+        with one_error(film_name(path)):
             return hashlib.sha256(content).hexdigest(), size_in(io.BytesIO(content), path.name)
     except ImageError:
         return hashlib.sha256(content).hexdigest(), None
@@ -191,14 +191,17 @@ def size_in(file: IO[bytes], name: str) -> tuple[int, int]:
         return dicom_size(file)
 
 
-def is_tame(path: Path) -> bool:
+def is_tame(path: Path, fetched: Fetched | None = None) -> bool:
     """Whether no codec reads the file that may crash on damage: it is PNG, JPEG, NumPy or DICOM without compression.
 
-    A library of C that crashes takes its process with it, which no `except` sees. Also for what is no file at all.
+    A library of C that crashes takes its process with it, which no `except` sees. Also for what is no file at all; not
+    for a film at an address before its bytes are here.
     """
+    if fetched is None and film_address(path):
+        return False
     with suppress(ImageError), one_error(str(path)):  # whoever decodes it says what is wrong
         refuse_no_file(path)
-        with open_film(path) as file:
+        with io.BytesIO(fetched.content) if fetched else open_film(path) as file:
             head = file.read(HEAD)
             file.seek(0)
             if is_dicom(head):

@@ -7,12 +7,12 @@ that machine, which is true.
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
+from itertools import takewhile
 from pathlib import Path, PurePosixPath
 from stat import S_IWGRP
 
@@ -42,7 +42,11 @@ class Locations:
         """Where a film lies of which `images` says `path`; None where nobody knows."""
         if path is None:
             return None
-        return self.files.get(path) if self.files else None if self.films is None else f"{self.films}/{path}"
+        if self.files:
+            return self.files.get(path)
+        if "://" in path:  # an address that is below no other one
+            return path
+        return None if self.films is None else f"{self.films}/{path}"
 
     @cached_property
     def stored(self) -> Mapping[str, str]:
@@ -63,14 +67,19 @@ class Locations:
 
 
 def common_folder(paths: Iterable[str]) -> str | None:
-    """The folder that all films lie in or below, without a slash at its end; None without a film."""
+    """The folder that all films lie in or below, without a slash at its end; None without a film.
+
+    Of addresses it is one too, while all are of one server or bucket; else they are below nothing, and stay whole.
+    """
     found: str | None = None
     for path in paths:
         folder = PACKED.sub(r"\1", path).rpartition("/")[0]
         if found is None:
             found = folder
         elif not f"{folder}/".startswith(f"{found}/"):
-            found = os.path.commonpath([found or "/", folder or "/"]).rstrip("/")
+            names = takewhile(lambda pair: pair[0] == pair[1], zip(found.split("/"), folder.split("/"), strict=False))
+            found = "/".join(name for name, _ in names)
+            found = "" if found.rstrip("/").endswith(":") else found
     return found
 
 

@@ -14,6 +14,7 @@ from cxremb.datasets.table.survey import Counters, Survey, counters, survey
 from cxremb.datasets.table.template import INFINITE
 from cxremb.datasets.views import view_named, view_notes
 from cxremb.errors import DataError
+from cxremb.images import folder_address
 from cxremb.store.facts import RESERVED
 from cxremb.store.layout import BEFORE_READING
 from cxremb.tablefile import open_table
@@ -201,7 +202,7 @@ def source(spec: TableSpec, layout: Layout) -> dict[str, str]:
         "adapter": NAME,
         "table": str(spec.table.resolve()),
         "format": layout.table.format,
-        **({"images": str(spec.images.resolve())} if spec.images else {}),
+        **({"images": folder_address(spec.images) or str(spec.images.resolve())} if spec.images else {}),
         **{
             role: f"column {it.column}{' (guessed)' if it.guessed else ''}"
             for role, it in {**picture, **layout.roles, **reserved}.items()
