@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import audited
 import numpy as np
@@ -158,7 +159,12 @@ class Watched:
 
 def test_films_are_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     decoded: list[Path] = []
-    monkeypatch.setattr("cxremb.audit.pixels.decode_file", lambda path: decoded.append(path) or decode_file(path))
+
+    def counted(path: Path, **options: Any) -> Any:
+        decoded.append(path)
+        return decode_file(path, **options)
+
+    monkeypatch.setattr("cxremb.audit.pixels.decode_file", counted)
     dataset = build(tmp_path, planted=False)
     first, second = Watched(), Watched()
     before = audit(dataset, split="published", progress=first)
