@@ -26,6 +26,7 @@ from cxremb.encoders.base import Machine, What, load_encoder
 from cxremb.errors import ImageError, StoreError
 from cxremb.images import decode_file, distant, film_address, stamp_of
 from cxremb.store.dataset import Dataset
+from cxremb.store.locations import Locations, common_folder
 from cxremb.store.reader import list_stores
 
 FILMS = 24
@@ -214,3 +215,20 @@ def test_names_and_passwords_go_to_their_host_alone_and_never_in_the_clear(
     assert "authorization" in str(distant.open_server("https://films.example").client.client_options)
     assert "authorization" not in str(distant.open_server("http://films.example").client.client_options)
     assert "authorization" not in str(distant.open_server("https://other.example").client.client_options)
+
+
+@pytest.mark.parametrize(
+    ("paths", "folder"),
+    [
+        (["s3://b/x/1.png", "s3://b/y/2.png"], "s3://b"),
+        (["s3://b/x/1.png", "s3://b/x/2.png"], "s3://b/x"),
+        (["s3://b/x/1.png", "s3://c/x/2.png"], ""),
+        (["s3://b/x/1.png", "https://b/x/2.png"], ""),
+        (["s3://b/x/1.png", "/data/x/2.png", "/data/1.png"], ""),
+        (["/data/x/2.png", "/data/xy/1.png"], "/data"),
+    ],
+)
+def test_what_lies_on_several_servers_is_found_again(paths: list[str], folder: str) -> None:
+    assert common_folder(paths) == folder
+    locations = Locations(common_folder(paths))
+    assert [locations.whole(locations.short(path)) for path in paths] == paths
