@@ -1,5 +1,6 @@
 """Documents are easy to read beside code, and their tables are those of the files of results."""
 
+import importlib
 import json
 import re
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
+RELIABILITY = ROOT / "docs" / "reliability.md"
 LONGEST = 120
 GENERATED = {"docs/commands.md"}
 PAGES = sorted(
@@ -45,7 +47,7 @@ def test_a_list_has_a_blank_line_before_it(page: str) -> None:
 
 
 def test_every_promise_names_tests_that_there_are() -> None:
-    text = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
+    text = re.sub(r"<!-- (chaos|fuzz): begin.*?end -->", "", RELIABILITY.read_text(encoding="utf-8"), flags=re.DOTALL)
     rows = [line for line in text.splitlines() if line.startswith("| ") and not line.startswith(("| promise", "| ---"))]
     assert len(rows) >= 15
     for row in rows:
@@ -53,3 +55,14 @@ def test_every_promise_names_tests_that_there_are() -> None:
         assert named, row
         for file, test in named:
             assert f"def {test}(" in (ROOT / "tests" / file).read_text(encoding="utf-8"), (file, test)
+
+
+def test_figures_of_bad_days_are_those_of_the_results(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    page = importlib.import_module("chaos_steps.page")
+    text, results = RELIABILITY.read_text(encoding="utf-8"), ROOT / "benchmarks" / "results"
+    for name, lines in (("chaos", page.chaos_lines), ("fuzz", page.fuzz_lines)):
+        found = json.loads((results / f"{name}.json").read_text(encoding="utf-8"))
+        written = re.search(rf"<!-- {name}: begin;.*?-->\n(.*?)\n<!-- {name}: end -->", text, re.DOTALL)
+        assert written
+        assert written[1] == "\n".join(lines(found)), "run: python -m chaos_steps.page in benchmarks"

