@@ -60,7 +60,8 @@ def table(steps: Mapping[str, Mapping[str, Any]]) -> list[str]:
     for name, own in steps.items():
         seconds = [f"{own[size]['cpu_s']:.2g}" if size in own else "" for size in sizes]
         peak = max(own[size]["peak_mb"] for size in sizes if size in own) / 1000
-        lines.append(f"| {name} | {' | '.join(seconds)} | {own['exponent_last']:.2f} | {peak:.1f} |")
+        grown = f"{own['exponent_last']:.2f}" if "exponent_last" in own else ""
+        lines.append(f"| {name} | {' | '.join(seconds)} | {grown} | {peak:.1f} |")
     return lines
 
 

@@ -4,7 +4,8 @@
 
 Films are drawn, as those of `embed_films.py`; the encoder is EfficientNet-Lite1 in float32. Ray is up before the
 clock runs. What a worker needs once, its process and the network, is part of its time, four times over for its four
-shares: a job of hours does not notice.
+shares: a job of hours does not notice. Believe the wall: workers are no children of this process, so their processor
+time is not in its own.
 """
 
 import argparse

@@ -32,6 +32,7 @@ TEXTS = 5  # of a report: its sections, and the joined ones
 SIZE = 2544, 3056  # of most of its films
 DIM = 1280
 ROUNDS = 15
+GROWN = 7470  # films at 1x of `growth.json`
 PACKAGES = ("numpy", "opencv-python-headless", "simplejpeg", "pyarrow")
 
 
@@ -48,7 +49,7 @@ class Place:
 PLACES = (
     Place("one node: a GPU, 16 cores, a file system of 1 GB/s", 1, 16, 1e9),
     Place("Slurm array of 8: each a GPU and 8 cores, 4 GB/s together", 8, 64, 4e9),
-    Place("Ray, 16 nodes of 16 cores without GPUs, objects at 1 GB/s a node", 0, 256, 16e9),
+    Place("Ray, 16 nodes of 16 cores without GPUs, 1 GB/s each", 0, 256, 16e9),
 )
 
 
@@ -136,6 +137,26 @@ def table(measured: dict[str, Any]) -> list[str]:
             said = lasting(of_texts) if of_texts else "elsewhere"
             cells = [place.name, f"{times * FILMS:,}", *own, said, lasting(whole), limit]
             lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def sizes(measured: dict[str, Any], growth: dict[str, Any]) -> list[str]:
+    """What a data set of either size takes, as lines of a table. growth: the steps of `growth.json`."""
+    largest = max((key for key in growth["embed, nothing new"] if key.endswith("x")), key=lambda key: int(key[:-1]))
+
+    def of(step: str) -> float:
+        return float(growth[step][largest]["more_mb"]) * 2**20 / (int(largest[:-1]) * GROWN)
+
+    rows = {
+        "a store of 1,280 numbers, on disk": measured["vector_bytes"],
+        "its matrix in `cache/`": 2.0 * DIM,
+        "`embed`: what is wanted, and what is there, in memory": of("embed, nothing new"),
+        "a fusion's vectors, in memory while it is trained": of("features, warm"),
+    }
+    lines = [f"| | a film | {FILMS:,} films | {100 * FILMS:,} films |", "| --- " * 4 + "|"]
+    for name, each in rows.items():
+        cells = [f"{each / 1000:.1f} kB", *(f"{each * count / 1e9:,.1f} GB" for count in (FILMS, 100 * FILMS))]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
     return lines
 
 

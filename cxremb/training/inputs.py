@@ -1,6 +1,6 @@
 """Rows as tensors, checked, and their standardisation: the part of a head that is measured, not trained."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -165,12 +165,18 @@ def column_moments(values: Tensor, rows: Tensor | None = None) -> tuple[Tensor, 
     """
     count = len(values) if rows is None else len(rows)
     parts = [slice(start, start + CHUNK) for start in range(0, count, CHUNK)]
-    drawn = (values[part] if rows is None else values[rows[part]] for part in parts)
-    mean = torch.stack([part.sum(dim=0, dtype=torch.float64) for part in drawn]).sum(dim=0) / count
-    drawn = (values[part] if rows is None else values[rows[part]] for part in parts)
-    squares = [(part - mean.float()).square_().sum(dim=0, dtype=torch.float64) for part in drawn]
+    sums = torch.zeros(len(parts), values.shape[1], dtype=torch.float64, device=values.device)
+
+    def summed(of: Callable[[Tensor], Tensor]) -> Tensor:
+        """Into one tensor: a list of small ones among large ones that come and go would tear the memory apart."""
+        for own, part in zip(sums, parts, strict=True):
+            own.copy_(of(values[part] if rows is None else values[rows[part]]).sum(dim=0, dtype=torch.float64))
+        return sums.sum(dim=0) / count
+
+    mean = summed(lambda drawn: drawn)
     off = (mean.float() - mean).square()  # the mean was rounded before it was subtracted
-    scale = (torch.stack(squares).sum(dim=0) / count - off).clamp(min=0).sqrt().float()
+    square = summed(lambda drawn: (drawn - mean.float()).square_())
+    scale = (square - off).clamp(min=0).sqrt().float()
     return mean.float(), torch.where(scale > 0, scale, 1.0)
 
 
