@@ -84,7 +84,9 @@ def resampled(
         sums = np.zeros((c, parts.shape[1]))
         np.add.at(sums, clusters, parts)
         return lambda counts: counted(counts @ sums, metric)
-    figure = within_folds(metric, y, prob, folds=folds)
+    order = np.lexsort((-prob, np.zeros(len(y)) if folds is None else folds))  # rows are then read one after the other
+    figure = within_folds(metric, y[order], prob[order], folds=None if folds is None else folds[order])
+    clusters = clusters[order]
     return lambda counts: figure(counts[:, clusters])
 
 
