@@ -14,8 +14,10 @@ from cxremb.catalog import add_collection
 from cxremb.doctor import store_root
 from cxremb.embedding.job import embed
 from cxremb.encoders.base import What, load_encoder
+from cxremb.store.clean import remove, remove_dataset
 from cxremb.store.dataset import Dataset, open_dataset
 from cxremb.store.files import make_folder, replace_text, writing
+from cxremb.store.reader import list_stores
 
 SOMEBODY, THEIR_GROUP, OUR_GROUP = 65_534, 65_534, 4_242
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as somebody else")
@@ -123,3 +125,22 @@ def test_the_doctor_says_who_else_may_read(tmp_path: Path) -> None:
     assert found.found.startswith("small: ")
     assert os.system(found.remedy) == 0
     assert "who may read" not in {line.what for line in store_root(root)}
+
+
+def test_what_is_removed_is_gone_with_all_that_was_made_of_it(tmp_path: Path) -> None:
+    dataset = add(tmp_path, tmp_path / "stores")
+    (store,) = list_stores(dataset)
+    store.load("image")  # which keeps a matrix
+    for folder in (dataset.paths.maps, dataset.paths.distances):
+        make_folder(folder)
+    (dataset.paths.maps / f"{store.name}.parquet").write_bytes(b"x")
+    (dataset.paths.distances / f"{store.name}~mine@1.parquet").write_bytes(b"x")
+    (dataset.paths.maps / "other@0123456789ab.parquet").write_bytes(b"x")
+    assert list((dataset.paths.cache / "vectors").glob(f"{store.name}-*"))
+    assert remove(store.folder) > 0
+    left = [path.name for path in dataset.paths.folder.rglob("*") if store.name in path.name]
+    assert left == []
+    assert (dataset.paths.maps / "other@0123456789ab.parquet").exists()  # `gc` judges that
+    assert list((tmp_path / "stores" / ".locations" / "small").iterdir())
+    remove_dataset(dataset.paths)
+    assert list((tmp_path / "stores").iterdir()) == []

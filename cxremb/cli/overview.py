@@ -1,6 +1,5 @@
 """`cxremb` alone: what lies under the store root, what is behind, and what to type next. It imports nothing slow."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from cxremb.cli.next_steps import what_next
 from cxremb.cli.screen import say, say_commands
 from cxremb.errors import StoreError, count_of
+from cxremb.store.expected import read_object
 from cxremb.version import VERSION
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def read_runs(data: "Dataset") -> list[Mapping[str, Any]]:
     records: list[Mapping[str, Any]] = []
     for path in sorted(data.paths.runs.glob("[!.]*/run.json"), reverse=True):
         try:
-            record = json.loads(path.read_text(encoding="utf-8"))
+            record = read_object(path.read_text(encoding="utf-8"))
             control = record["arm"].startswith("control:")
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise StoreError(

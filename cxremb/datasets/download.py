@@ -18,6 +18,7 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 from cxremb.errors import FetchError
+from cxremb.store.expected import read_object
 from cxremb.store.files import sync_folder
 
 TRIES = 5  # in a row without a new byte; 1.3 GB over a poor line takes many more connections than that
@@ -167,7 +168,7 @@ def validator_of(headers: Message) -> str | None:
 def read_remote(part: Path, url: str) -> RemoteFile | None:
     """What `part` is half of, or None if that is not known or was another address: then it is of no use."""
     try:
-        remote = RemoteFile(**json.loads(remote_path(part).read_text(encoding="utf-8")))
+        remote = RemoteFile(**read_object(remote_path(part).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return None
     return remote if remote.url == url and part.is_file() else None

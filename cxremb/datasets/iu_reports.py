@@ -166,7 +166,7 @@ def parse_report(content: bytes, name: str) -> tuple[Study, list[Image]]:
     """One XML report. Raises `DataError`, naming it, if it is not XML or has no uId."""
     try:
         root = ET.fromstring(content)
-    except ET.ParseError as error:
+    except (ET.ParseError, ValueError, LookupError) as error:  # the latter of an encoding that is not known
         raise DataError(f"{name}: not readable as XML ({error})", hint=f"{FETCH_AGAIN}, or remove the file") from error
     uid_tag = root.find("uId")
     uid = "" if uid_tag is None else uid_tag.get("id", "").removeprefix("CXR").strip()

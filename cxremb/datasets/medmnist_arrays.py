@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image as PilImage
 
 from cxremb.errors import DataError
+from cxremb.store.expected import read_object
 from cxremb.store.files import sha256_of, unwritable
 from cxremb.types import PARTS, Progress
 
@@ -157,7 +158,7 @@ def unpack(arrays: Arrays, folder: Path, progress: Progress) -> str:
 def is_unpacked(arrays: Arrays, folder: Path, sha256: str) -> bool:
     """Whether `folder` holds every image of this .npz, by its marker and by counting; the catalog hashes each file."""
     try:
-        marked = json.loads((folder / MARKER).read_text(encoding="utf-8"))["sha256"]
+        marked = read_object((folder / MARKER).read_text(encoding="utf-8"))["sha256"]
         counts = {part: len(list((folder / part).glob("*.png"))) for part in PARTS}
     except (OSError, ValueError, KeyError, TypeError):
         return False

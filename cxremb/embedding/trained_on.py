@@ -10,8 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from safetensors import SafetensorError, safe_open
 
-from cxremb.errors import StoreError
+from cxremb.errors import EncoderError, StoreError
 from cxremb.store.dataset import Dataset
+from cxremb.store.expected import FOREIGN, conform, read_object
 from cxremb.store.files import replace_table
 from cxremb.store.reader import Store
 
@@ -57,7 +58,12 @@ def read_weights(weights: Path | None) -> TuningPatients | None:
         except (OSError, SafetensorError):
             continue  # no file of weights: who loads it says what is wrong
         if text:
-            return TuningPatients(**json.loads(text))
+            try:
+                said = read_object(text)
+                conform(said, TuningPatients, METADATA)
+            except ValueError as error:
+                raise EncoderError(f"{path}: {error}, not as cxremb writes it", hint=FOREIGN) from error
+            return TuningPatients(**said)
     return None
 
 

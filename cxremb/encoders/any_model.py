@@ -1,6 +1,5 @@
 """A repository of the Hugging Face hub that is no entry of the table: its files say what it is."""
 
-import json
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +12,7 @@ from cxremb.encoders.table import JOINT, TOKENS, EncoderSpec
 from cxremb.encoders.towers import is_towers, tower_encoder
 from cxremb.encoders.weights import locate_folder
 from cxremb.errors import EncoderError
+from cxremb.store.expected import read_object
 
 
 def load_any(what: What, spec: EncoderSpec, machine: Machine) -> FilmEncoder | HfTextEncoder:
@@ -25,7 +25,7 @@ def load_any(what: What, spec: EncoderSpec, machine: Machine) -> FilmEncoder | H
     if not path.is_file():  # then its files are open_clip's; where both are there, transformers needs no extra
         return load_open_clip(what, both, machine)
     try:
-        config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        config: dict[str, Any] = read_object(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise EncoderError(f"{path}: {error}", hint="copy the model's folder again") from error
     if is_towers(config):

@@ -19,6 +19,7 @@ from cxremb.encoders.forward import FilmEncoder, FilmNet, Forward, choose_forwar
 from cxremb.encoders.table import TOKENS, EncoderSpec, short_name
 from cxremb.encoders.weights import Weights, locate_folder
 from cxremb.errors import EncoderError, reason
+from cxremb.store.expected import read_object
 from cxremb.store.manifest import Recipe
 
 MAX_TOKENS = 512  # the positions a BERT has
@@ -103,7 +104,7 @@ def read_preprocessor(folder: Path) -> tuple[int, list[float], list[float]]:
     """(side in pixels, mean and std of pixels in 0 to 1) of preprocessor_config.json. Raises `EncoderError`."""
     path = folder / "preprocessor_config.json"
     try:
-        given: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        given: dict[str, Any] = read_object(path.read_text(encoding="utf-8"))
         size = given.get("crop_size") or given["size"]
         side = size if isinstance(size, int) else size.get("height") or size["shortest_edge"]
         if abs(given.get("rescale_factor", 1 / 255) * 255 - 1) > 1e-3 or not given.get("do_normalize", True):

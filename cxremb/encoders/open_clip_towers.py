@@ -1,6 +1,5 @@
 """Networks of two towers that open_clip loads, such as BiomedCLIP: from a folder, no code of which is ever run."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from cxremb.encoders.table import JOINT, EncoderSpec, short_name
 from cxremb.encoders.towers import WORDS, in_passes, text_recipe
 from cxremb.encoders.weights import Weights, locate_folder
 from cxremb.errors import EncoderError, reason
+from cxremb.store.expected import read_object
 from cxremb.store.manifest import Recipe
 from cxremb.store.prompts import TEXT_TOWER
 
@@ -73,7 +73,7 @@ def read_open_clip(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """(what the network is, how films are prepared). Raises `EncoderError` if the folder does not say."""
     path = folder / CONFIG
     try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        found: dict[str, Any] = read_object(path.read_text(encoding="utf-8"))
         network, how = found["model_cfg"], found["preprocess_cfg"]
         lacking = {"embed_dim", "vision_cfg", "text_cfg"} - network.keys() | {"mean", "std"} - how.keys()
         if lacking:

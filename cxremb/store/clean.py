@@ -91,11 +91,19 @@ def remove(folder: Path) -> int:
     """Remove a whole store: the bytes freed. Raises `StoreError` while a job writes into it.
 
     It leaves its place in one step, under a name that no reader lists, and is deleted there; `clear` finds the rest of
-    one whose deletion was stopped.
+    one whose deletion was stopped. What was derived of its vectors goes with it: matrices in the cache, maps, distances
+    and prompts.
     """
+    paths = DatasetPaths(folder.parents[2], folder.parents[1].name)
     with cleaning(folder):
         size = size_of(folder)
         bury(folder)
+    matrices = [path for path in (paths.cache / "vectors").glob("*") if path.name.rpartition("-")[0] == folder.name]
+    derived = [path for path in orphans(paths) if path.stem.partition("~")[0] == folder.name]
+    size += sum(map(size_of, (*matrices, *derived)))
+    remove_files(derived)
+    for path in matrices:
+        shutil.rmtree(path, ignore_errors=True)  # somebody reads on, and makes it again
     return size
 
 

@@ -1,5 +1,6 @@
 """What a file says that anybody may have written, held against what cxremb would have written there."""
 
+import json
 import re
 import types
 from collections.abc import Iterable, Iterator, Mapping
@@ -75,6 +76,17 @@ def refuse_format(found: Any, newest: int, path: Path) -> None:
         f"{path}: format {shown(found)}, this cxremb ({VERSION}) reads {'1' if newest == 1 else f'1 to {newest}'}",
         hint="a newer cxremb wrote it; get that: pip install --upgrade cxremb" if newer else FOREIGN,
     )
+
+
+def read_object(text: str) -> dict[str, Any]:
+    """The object that a text in JSON holds. Raises `Unexpected`, a `ValueError`, for anything else, however deep."""
+    try:
+        found = json.loads(text)
+    except RecursionError as error:
+        raise Unexpected("lists and objects a thousand deep") from error
+    if not isinstance(found, dict):
+        raise Unexpected(f"not an object but {shown(found)}")
+    return found
 
 
 def tame(value: Any) -> Any:

@@ -130,10 +130,10 @@ def reading(con: duckdb.DuckDBPyConnection, text: str) -> tuple[str, Sequence[Op
         )
     statement = unended(statements[0].query)
     refuse_ways_out(statement)
-    query = explained(statement) if statements[0].type == duckdb.StatementType.EXPLAIN else statement
-    kinds = [inner.type for inner in con.extract_statements(query)]
-    if kinds != [duckdb.StatementType.SELECT]:
-        raise refusal(kinds[0].name)
+    query = explained(statement) if kind_of(statements[0]) == "EXPLAIN" else statement
+    kinds = [kind_of(inner) for inner in con.extract_statements(query)]
+    if kinds != ["SELECT"]:
+        raise refusal(kinds[0])
     try:
         plan = json.loads(con.execute(f"EXPLAIN (FORMAT json) SELECT * FROM (\n{query}\n)").fetchall()[0][1])
     except duckdb.BinderException as error:
@@ -144,6 +144,14 @@ def reading(con: duckdb.DuckDBPyConnection, text: str) -> tuple[str, Sequence[Op
     if forbidden := sorted(name for name in calls - READERS if not name.startswith("duckdb_")):
         raise QueryError(f"the function {forbidden[0]} may not be used here", hint=SHOW_TABLES)
     return statement, plan
+
+
+def kind_of(statement: duckdb.Statement) -> str:
+    """SELECT, EXPLAIN, COPY and so on."""
+    try:
+        return str(statement.type.name)
+    except ValueError:  # of a kind that DuckDB's Python package has no name for, as UPDATE EXTENSIONS
+        return str(statement.query.split()[0]).upper()
 
 
 def encodable(text: str) -> str:

@@ -1,6 +1,5 @@
 """The views that SQL sees: each one a `read_parquet` over the files of the current versions, read when it is asked."""
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,6 +13,7 @@ from cxremb.errors import StoreError
 from cxremb.store.concepts import COLUMNS as CONCEPTS
 from cxremb.store.concepts import meanings_of
 from cxremb.store.dataset import Dataset, list_datasets
+from cxremb.store.expected import read_object
 from cxremb.store.layout import (
     AUDIT,
     BEFORE_READING,
@@ -272,7 +272,7 @@ def check_copies(folders: Iterable[Path]) -> None:
 def run_row(folder: Path) -> list[Any]:
     """The values of `RUN_COLUMNS` that run.json knows. The folder names the run and the data set, as for its tables."""
     try:
-        record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        record = read_object((folder / "run.json").read_text(encoding="utf-8"))
         record |= {"run_id": folder.name, "dataset": folder.parent.parent.name, "created": moment(record["created"])}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StoreError(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from cxremb.errors import StoreError
 from cxremb.store.clean import bury
 from cxremb.store.dataset import Dataset
+from cxremb.store.expected import read_object
 from cxremb.store.files import cleaning, replace_file, writing
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ def read_checkpoint(path: Path) -> Checkpoint | None:
     optimiser: dict[int, dict[str, Tensor]] = {}
     try:
         with safe_open(path, framework="pt") as file:
-            record = json.loads(file.metadata()[RECORD])
+            record = read_object(file.metadata()[RECORD])
             for key in file.keys():  # noqa: SIM118 - not a dict
                 kind, _, name = key.partition(".")
                 if kind == "optimiser":

@@ -14,6 +14,7 @@ from cxremb.encoders.base import What
 from cxremb.features import Features
 from cxremb.splits import StoredSplit
 from cxremb.store.dataset import Dataset
+from cxremb.store.expected import read_object
 from cxremb.store.files import replace_file, replace_text, sha256_of
 from cxremb.store.layout import FORMAT_VERSION
 from cxremb.training.options import Augment, Options
@@ -167,7 +168,7 @@ def find_tuned(dataset: Dataset, key: str) -> Tuned | None:
     """What a fine-tuning of this key left, if its weights are still what their record says."""
     for path in sorted(dataset.paths.weights.glob("*.json")):
         try:
-            record = json.loads(path.read_text(encoding="utf-8"))
+            record = read_object(path.read_text(encoding="utf-8"))
             if record["key"] != key:
                 continue
             if record["weights"] is None:
@@ -184,7 +185,7 @@ def record_of_weights(dataset: Dataset, sha256: str | None) -> dict[str, Any] | 
     """The record of the fine-tuning that left these weights; None for weights of elsewhere, or a damaged record."""
     for path in sorted(dataset.paths.weights.glob("*.json")):
         try:
-            record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            record: dict[str, Any] = read_object(path.read_text(encoding="utf-8"))
             if sha256 and record["weights_sha256"] == sha256:
                 return record
         except (OSError, ValueError, KeyError, TypeError):
