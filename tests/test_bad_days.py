@@ -33,7 +33,7 @@ from cxremb.store.dataset import Dataset, open_dataset
 from cxremb.training.runs import list_runs, remove_run
 
 ROOT = Path(__file__).parent.parent
-GOLDEN = Path(__file__).parent / "golden" / "format2"
+GOLDEN = Path(__file__).parent / "golden" / "format3"
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ from cxremb.errors import ImageError
 from cxremb.images import FilmFile, Frame, is_tame
 
 ROOT = Path(__file__).parent.parent
-GOLDEN = Path(__file__).parent / "golden" / "format2"
+GOLDEN = Path(__file__).parent / "golden" / "format3"
 CASES = sorted((Path(__file__).parent / "fuzzed").glob("*/*"))
 
 

@@ -18,7 +18,7 @@ from cxremb.store.manifest import read_manifest
 from cxremb.training.runs import read_run
 from cxremb.training.stopped import Checkpoint, read_checkpoint, write_checkpoint
 
-GOLDEN = Path(__file__).parent / "golden" / "format2"
+GOLDEN = Path(__file__).parent / "golden" / "format3"
 RECORDS: dict[str, Callable[[Path], object]] = {
     "*/dataset.json": read_dataset,
     "*/embeddings/tiny@*/*.json": read_manifest,

@@ -13,6 +13,7 @@ from cxremb.store.layout import FORMAT_VERSION, TABLES_FORMAT
 
 ROOT = Path(__file__).parent.parent
 GOLDEN = Path(__file__).parent / "golden"
+NEWEST_GOLDEN = GOLDEN / f"format{TABLES_FORMAT}"
 PLACES = {"dataset.json": "*/dataset.json", "a manifest": "*/embeddings/tiny@*/*.json", "run.json": "*/runs/*/run.json"}
 NEWEST = {"dataset.json": TABLES_FORMAT, "a manifest": FORMAT_VERSION, "run.json": FORMAT_VERSION}
 COMMANDS = {"dataset.json": ("data show", "refresh"), "a manifest": ("store ls", "refresh"), "run.json": ("runs ls",)}
@@ -33,9 +34,10 @@ def test_every_format_has_a_golden_store(what: str) -> None:
     assert found == {*range(1, NEWEST[what] + 1)}, "keep a store of the format that is left, made by its own code"
 
 
-def test_a_store_of_format_2_answers_as_it_did(tables: Any, tmp_path: Path, cxremb: Any) -> None:
-    root = Path(shutil.copytree(GOLDEN / "format2", tmp_path / "root"))
-    then = json.loads((GOLDEN / "format2.json").read_text(encoding="utf-8"))
+@pytest.mark.parametrize("number", range(2, TABLES_FORMAT + 1))
+def test_a_store_of_a_format_answers_as_it_did(tables: Any, tmp_path: Path, cxremb: Any, number: int) -> None:
+    root = Path(shutil.copytree(GOLDEN / f"format{number}", tmp_path / "root"))
+    then = json.loads((GOLDEN / f"format{number}.json").read_text(encoding="utf-8"))
     assert json.loads(json.dumps(tables.final_tables(root))) == then
     checked = cxremb("store", "check", "--root", root)
     assert checked.code == 0, checked.out
@@ -43,7 +45,7 @@ def test_a_store_of_format_2_answers_as_it_did(tables: Any, tmp_path: Path, cxre
 
 @pytest.mark.parametrize("what", PLACES)
 def test_the_next_format_is_refused_with_what_to_do(tmp_path: Path, cxremb: Any, what: str) -> None:
-    root = Path(shutil.copytree(GOLDEN / "format2", tmp_path / "root"))
+    root = Path(shutil.copytree(NEWEST_GOLDEN, tmp_path / "root"))
     (path,) = root.glob(PLACES[what])
     path.write_text(json.dumps(json.loads(path.read_text()) | {"format": NEWEST[what] + 1}))
     before = {one: one.read_bytes() for one in root.rglob("*") if one.is_file()}
@@ -60,7 +62,7 @@ def test_the_next_format_is_refused_with_what_to_do(tmp_path: Path, cxremb: Any,
 @pytest.mark.parametrize("what", PLACES)
 @pytest.mark.parametrize("format_", [0, -1, "2", None, 1.5, [], {}])
 def test_what_is_no_format_is_refused_as_foreign(tmp_path: Path, cxremb: Any, what: str, format_: object) -> None:
-    root = Path(shutil.copytree(GOLDEN / "format2", tmp_path / "root"))
+    root = Path(shutil.copytree(NEWEST_GOLDEN, tmp_path / "root"))
     (path,) = root.glob(PLACES[what])
     path.write_text(json.dumps(json.loads(path.read_text()) | {"format": format_}))
     done = cxremb("store", "check", "--root", root)

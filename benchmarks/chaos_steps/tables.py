@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from cxremb.store.dataset import Dataset, open_dataset
 from cxremb.store.files import LOCKS
+from cxremb.store.mirror import LOCATIONS
 from cxremb.store.notes import notes_path
 from cxremb.store.reader import list_stores
 from cxremb.training.runs import list_runs
@@ -70,16 +71,20 @@ def runs_of(dataset: Dataset) -> dict[str, Any]:
 
 def left_behind(root: Path) -> dict[str, int]:
     """Kinds of files with a dot, which no reader looks at, that are no locks: what stopped writers left."""
-    hidden = (path for path in root.rglob("*") if any(one.startswith(".") for one in path.relative_to(root).parts))
-    kinds = Counter(kind_of(path, root) for path in hidden if path.is_file() and path.name not in LOCKS)
-    return dict(kinds)
+    found = (path for path in root.rglob("*") if is_hidden(path.relative_to(root)) and path.is_file())
+    return dict(Counter(kind_of(path, root) for path in found if path.name not in LOCKS))
+
+
+def is_hidden(path: Path) -> bool:
+    """Whether a path below the root has a dot somewhere, and is not of the folder that says where films lie."""
+    return any(one.startswith(".") for one in path.parts) and path.parts[0] != LOCATIONS
 
 
 def aged(root: Path) -> None:
     """What writers left is of last week."""
     week = time.time() - 8 * 86_400
     for path in root.rglob("*"):
-        if any(one.startswith(".") for one in path.relative_to(root).parts):
+        if is_hidden(path.relative_to(root)):
             os.utime(path, (week, week))
 
 

@@ -1,8 +1,8 @@
-"""The golden store of format 2 of dataset.json: made once, never made again; what it answers lies in `format2.json`.
+"""The golden store of the format of dataset.json that is written now: made once, never made again.
 
-    python tests/golden/make_format2.py
+    python tests/golden/make_later.py
 
-Films are left out. Formats of then: dataset.json 2, manifests 1, run.json 1.
+It becomes `formatN`, without films, and what it answers `formatN.json`. 2 and 3 have manifests and run.json of format 1.
 """
 
 import json
@@ -18,6 +18,9 @@ from chaos_steps import place, route  # noqa: E402
 from chaos_steps.forked import asked  # noqa: E402
 from chaos_steps.tables import final_tables  # noqa: E402
 
+from cxremb.store.layout import TABLES_FORMAT  # noqa: E402
+
+NAME = f"format{TABLES_FORMAT}"
 STEPS = ("data add", "data label", "embed films", "embed texts", "data split", "train", "audit", "notes")
 
 
@@ -28,9 +31,9 @@ def main() -> None:
         place.draw(folder / "collection")
         route.whole(folder / "collection", folder / "root", [one for one in route.STEPS if one.name in STEPS])
         shutil.rmtree(folder / "root" / "small" / "cache", ignore_errors=True)
-        shutil.copytree(folder / "root", HERE / "format2", ignore=shutil.ignore_patterns(".lock"))
-    answers = asked(final_tables, HERE / "format2")
-    (HERE / "format2.json").write_text(json.dumps(answers, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        shutil.copytree(folder / "root", HERE / NAME, ignore=shutil.ignore_patterns(".lock"))
+    answers = asked(final_tables, HERE / NAME)
+    (HERE / f"{NAME}.json").write_text(json.dumps(answers, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
