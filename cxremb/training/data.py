@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cxremb.store.bags import Block
+if TYPE_CHECKING:  # completion reads the names of heads, and loads no Arrow for it
+    from cxremb.store.bags import Block
 
 Weights = Mapping[str, NDArray[Any]]
 
@@ -32,7 +33,7 @@ class Place:
 class Rows:
     """n rows that all members of a training share."""
 
-    blocks: Mapping[str, Block]  # modality -> (n, dim); a bag of views: as (n, views, dim), zero-padded
+    blocks: Mapping[str, "Block"]  # modality -> (n, dim); a bag of views: as (n, views, dim), zero-padded
     present: Mapping[str, NDArray[np.bool_]]  # modality -> (n,), or (n, views) of a bag: False where nothing is there
     y: NDArray[np.float64]  # (n, k) 0 or 1, NaN where missing; binary: k = 1; multiclass: one-hot; multilabel
     task: str  # one of TASKS
