@@ -228,7 +228,7 @@ def test_a_data_set_is_removed_when_it_is_asked_for_twice(store: Store, small: D
         assert (said.code, small.paths.descriptor.exists()) == (1, True)
         assert "in use by another cxremb" in said.err
     said = cxremb(*words, "--yes")  # type: ignore[operator]
-    assert (said.code, sorted(path.name for path in root.iterdir())) == (0, ["other"])
+    assert (said.code, sorted(path.name for path in root.iterdir())) == (0, [".locations", "other"])
     assert "removed small" in said.out
     assert len(list((root.parent / "films").iterdir())) == 24  # the films stay, also those behind a link
 
