@@ -278,7 +278,11 @@ def main() -> None:
         fits = FOLDS * len(ARMS) if what == "grid" else 1
         told[what] = {name: summary(seconds, next(iter(spent.values())), fits) for name, seconds in spent.items()}
         for name, row in told[what].items():
-            print(f"{what:8} {name:32}", *(f"{key} {value:g};" for key, value in row.items()), flush=True)
+            print(
+                f"{what:8} {name:32}",
+                *(f"{key} {value:g};" for key, value in row.items() if key != "repeats"),
+                flush=True,
+            )
     found = {
         "command": "python benchmarks/heads.py" + (" --limit" if args.limit else ""),
         "scaled": f"some epochs of a fit are timed; a fit is {EPOCHS} of them and the grid {FOLDS * len(ARMS)} fits",

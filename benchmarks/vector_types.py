@@ -42,6 +42,7 @@ WAYS: dict[str, tuple[bool, pa.DataType, dict[str, Any]]] = {
     "half floats, zstd 3": (True, pa.float16(), {"compression_level": 3}),
     "half floats, split, zstd 1": (True, pa.float16(), SPLIT),
     "floats, zstd 1": (True, pa.float32(), {}),
+    "floats, dictionary, zstd 1": (True, pa.float32(), {"use_dictionary": True}),
     "floats, zstd 3": (True, pa.float32(), {"compression_level": 3}),
     "floats, split, zstd 1": (True, pa.float32(), SPLIT),
     "floats, split, zstd 3": (True, pa.float32(), {"compression_level": 3, **SPLIT}),
@@ -96,7 +97,7 @@ def write_file(path: Path, vectors: NDArray[np.float32], way: str) -> None:
     column = pa.FixedSizeListArray.from_arrays(flat, type=vector_type(kind, vectors.shape[1]))
     ids = pa.array([f"film{number:07d}" for number in range(len(vectors))])
     table = pa.table({"item_id": ids, "embedding": column})
-    pq.write_table(table, path, use_dictionary=["item_id"], **{"compression": "zstd", **options})
+    pq.write_table(table, path, **{"compression": "zstd", "use_dictionary": ["item_id"], **options})
 
 
 def engines_of(path: Path, dim: int) -> dict[str, Callable[[], float]]:

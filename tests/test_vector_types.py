@@ -56,6 +56,7 @@ def lying(store: Store) -> set[str]:
         columns = [group.column(index) for index in range(group.num_columns)]
         vector = next(column for column in columns if column.path_in_schema.startswith("embedding"))
         assert "BYTE_STREAM_SPLIT" not in vector.encodings  # which Spark before 4.3 does not read as it is set up
+        assert ("RLE_DICTIONARY" in vector.encodings) == (vector.physical_type == "FLOAT")
         found.add(vector.physical_type)
     return found
 

@@ -68,7 +68,7 @@ def take_in(
 @app.command()
 def convert(
     name: store.Name,
-    dtype: Annotated[str, typer.Option(help="float32, which every engine reads, or float16, which is smaller.")],
+    dtype: Annotated[str, typer.Option(help="float32, as new stores have it, or float16, as older ones do.")],
     root: Root = DEFAULT_ROOT,
     dataset: DatasetName = None,
 ) -> None:

@@ -90,15 +90,22 @@ def replace_text(path: Path, text: str, *, instead: str = OTHER_ROOT) -> Path:
 def replace_table(path: Path, table: pa.Table) -> Path:
     """`path`, replaced in one step by a Parquet file that every engine reads.
 
-    Dictionary encoding is off for embeddings alone: it doubles the time to read float lists and saves nothing.
+    Floats that are rounded to float16 have 65,536 values at most, so a dictionary makes them as small as half
+    floats, and faster to read than plain ones (benchmarks/vector_types.py). Half floats themselves lie plainly.
     """
-    dictionary = [name for name in table.schema.names if name != "embedding"]
+    plain = [field.name for field in table.schema if is_of_halves(field.type)]
+    dictionary = [name for name in table.schema.names if name not in plain] if plain else True
 
     def write(draft: Path) -> None:
         with draft.open("wb") as file:  # closed whatever happens: a draft that is open takes room even when removed
             pq.write_table(table, file, compression="zstd", use_dictionary=dictionary)
 
     return replace_file(path, write)
+
+
+def is_of_halves(kind: pa.DataType) -> bool:
+    """Whether a column has lists of half floats."""
+    return isinstance(kind, pa.FixedSizeListType) and kind.value_type == pa.float16()
 
 
 def publish_file(path: Path, write: Callable[[Path], None]) -> Path:
