@@ -93,19 +93,14 @@ def replace_table(path: Path, table: pa.Table) -> Path:
     Floats that are rounded to float16 have 65,536 values at most, so a dictionary makes them as small as half
     floats, and faster to read than plain ones (benchmarks/vector_types.py). Half floats themselves lie plainly.
     """
-    plain = [field.name for field in table.schema if is_of_halves(field.type)]
-    dictionary = [name for name in table.schema.names if name not in plain] if plain else True
+    halves = any(str(field.type).count("halffloat") for field in table.schema)
+    dictionary = [name for name in table.schema.names if name != "embedding"] if halves else True
 
     def write(draft: Path) -> None:
         with draft.open("wb") as file:  # closed whatever happens: a draft that is open takes room even when removed
             pq.write_table(table, file, compression="zstd", use_dictionary=dictionary)
 
     return replace_file(path, write)
-
-
-def is_of_halves(kind: pa.DataType) -> bool:
-    """Whether a column has lists of half floats."""
-    return isinstance(kind, pa.FixedSizeListType) and kind.value_type == pa.float16()
 
 
 def publish_file(path: Path, write: Callable[[Path], None]) -> Path:
