@@ -19,6 +19,7 @@ from test_hospital import export
 from cxremb.api.data import add
 from cxremb.errors import DataError
 from cxremb.store.dataset import Dataset, open_dataset
+from cxremb.store.locations import Locations, common_folder
 from cxremb.store.pseudonyms import Pseudonyms, made_key, read_key
 
 OPTIONS: dict[str, Any] = {
@@ -217,7 +218,7 @@ def test_no_id_of_the_hospital_is_written(sheet: Path, tmp_path: Path, cxremb: A
     for path in films.iterdir():
         (own / "Aufnahmen" / path.name.replace("AUFN", "Mustermann_")).write_bytes(path.read_bytes())
     text = text.replace("AUFN", "Mustermann_")
-    text = re.sub(r"(?m)^(\d+);(\d+);S(\d+)", r"9900\1;PATMUST\2;ACCMUST\3", text)
+    text = re.sub(r"(?m)^(\d+);(\d+);S(\d+)", r"FALLMUST\1;PATMUST\2;ACCMUST\3", text)
     (own / "Export.csv").write_bytes(text.encode("cp1252"))
     words = ("data", "add", "table", "--name", "klinik", "--table", own / "Export.csv", "--images", own / "Aufnahmen")
     words += ("--column", "path=Datei", "--column", "patient=Pat.-Nr.", "--column", "study=Untersuchung")
@@ -227,7 +228,7 @@ def test_no_id_of_the_hospital_is_written(sheet: Path, tmp_path: Path, cxremb: A
         cxremb(*line.split(), "--root", root) for line in ("audit", "data show", "train linear-image", "store check")
     ]
     assert [one.code for one in said] == [0] * len(said), [one.err for one in said]
-    planted = re.compile(rb"Mustermann|PATMUST|ACCMUST|9900\d|03\.2025")
+    planted = re.compile(rb"Mustermann|PATMUST|ACCMUST|FALLMUST|03\.2025")
     looked_at = 0
     for path in root.rglob("*"):
         if path.is_file() and ".locations" not in path.parts:
@@ -241,3 +242,23 @@ def test_no_id_of_the_hospital_is_written(sheet: Path, tmp_path: Path, cxremb: A
     assert looked_at > 12
     for one in said:
         assert not planted.search((one.out + one.err).encode()), planted.findall((one.out + one.err).encode())
+
+
+@pytest.mark.parametrize(
+    ("paths", "folder"),
+    [
+        (["/a/b/1.png", "/a/b/2.png"], "/a/b"),
+        (["/a/b/1.png", "/a/bc/2.png"], "/a"),
+        (["/a/1.png", "/b/2.png"], ""),
+        (["/1.png"], ""),
+        (["/a/x.parquet/image/1", "/a/x.parquet/image/2"], "/a"),
+        (["s3://bucket/a/1.png", "s3://bucket/b/2.png"], "s3://bucket"),
+        ([], None),
+    ],
+)
+def test_films_are_found_where_they_lie(paths: list[str], folder: str | None) -> None:
+    found = Locations(common_folder(paths))
+    assert found.films == folder
+    for path in paths:
+        assert found.whole(found.short(path)) == path
+        assert not found.short(path).startswith("/")
