@@ -217,3 +217,20 @@ def test_the_page_has_the_figures_of_the_benchmark() -> None:
             *(bare(one["auroc"]) for one in few),
         ]
         assert f" | {' | '.join(cells)} |" in page, row["arm"]
+
+
+def test_encoders_that_never_met_are_not_ranked_against_each_other(tmp_path: Path) -> None:
+    """Of three collections each has another pair of three encoders: none stands in all, so there is no mean rank."""
+    plan = Planted(studies=200)
+    one, two, three = "resnet50", "chest_nih", "densenet121"
+    pairs = {"a": (one, two), "b": (one, three), "c": (two, three)}
+    for name, encoders in pairs.items():
+        dataset = plant(tmp_path, plan, modalities=("text",), name=name)
+        tables, _ = planted_tables(plan)
+        films = tables["images"]["image_id"].to_pylist()
+        for number, encoder in enumerate(encoders):
+            X = np.random.default_rng(number).standard_normal((len(films), 4)).astype(np.float32)
+            write_store(dataset, encoder, "image", films, X)
+        compare_encoders(dataset, ["all"], trial=TRIAL)
+    text = (Path(__file__).parent.parent / "stores" / "queries" / "encoders.sql").read_text(encoding="utf-8")
+    assert query(tmp_path, text).num_rows == 0

@@ -23,8 +23,8 @@ compared AS (  -- the newest of each collection in which there are two encoders
 ),
 side_by_side AS (SELECT * FROM one_each SEMI JOIN compared USING (dataset, label_set, split, seeds, films, arm)),
 everywhere AS (
-    SELECT arm, encoder FROM side_by_side GROUP BY arm, encoder
-    QUALIFY count(*) = max(count(*)) OVER (PARTITION BY arm)
+    SELECT arm, encoder FROM side_by_side JOIN (SELECT arm, count(*) AS collections FROM compared GROUP BY arm) USING (arm)
+    GROUP BY arm, encoder, collections HAVING count(*) = collections
 ),
 ranked AS (
     SELECT *, rank() OVER (PARTITION BY dataset, arm ORDER BY auroc DESC) AS rank
