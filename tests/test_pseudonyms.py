@@ -17,6 +17,7 @@ import pytest
 from test_hospital import export
 
 from cxremb.api.data import add
+from cxremb.audit.people import two_ages
 from cxremb.errors import DataError
 from cxremb.store.dataset import Dataset, open_dataset
 from cxremb.store.locations import Locations, common_folder
@@ -89,6 +90,31 @@ def test_days_of_a_patient_are_as_far_apart_as_they_were(sheet: Path, place: Pat
     assert len(set(every)) > 60  # of 80 patients
     digest = hmac.new(key.read_bytes().strip(), b"days of 3", hashlib.sha256).digest()
     assert shifts["3"] == {1 + int.from_bytes(digest[:8]) % 730}
+
+
+def test_a_year_of_birth_is_shifted_as_the_days_so_that_ages_stay(tmp_path: Path) -> None:
+    """300 studies of 100 patients, one with the year and two with the age: nobody becomes two people by it."""
+    sheet, lines = tmp_path / "t.csv", ["study,patient,study_date,age,birth_year,findings"]
+    for number in range(300):
+        year, born = 2015 + number % 5, 1930 + number // 3 % 60
+        said = f",{born}" if number % 3 == 0 else f"{year - born},"
+        lines.append(f"s{number},p{number // 3},{year}-{1 + number % 12:02d}-11,{said},Words {number}.")
+    sheet.write_text("\n".join([*lines, "s300,q0,0001-01-01,,unknown,No day.", "s301,q1,0001-01-01,,99999,No day."]))
+    more = {"columns": {"study": "study", "patient": "patient"}, "labels": (), "texts": ("findings",), "images": None}
+    plain, dataset = (
+        add("table", sheet, root=tmp_path / name, **{**OPTIONS, **more, "pseudonymise": key})
+        for name, key in (("plain", None), ("stores", tmp_path / "key"))
+    )
+    (note,) = [note for note in dataset.notes if note.what.startswith("days and years")]
+    assert note.count == 4
+    assert two_ages(plain.dataset) == two_ages(dataset.dataset) == []
+    years = {name: facts_of(one.dataset, "birth_year") for name, one in (("was", plain), ("now", dataset))}
+    days = {name: facts_of(one.dataset, "day") for name, one in (("was", plain), ("now", dataset))}
+    for number in range(0, 300, 3):
+        study, other = f"s{number}", named(tmp_path / "key", f"s{number}")
+        was = days["was"][study]["day"].year - years["was"][study]["number"]
+        now = days["now"][other]["day"].year - years["now"][other]["number"]
+        assert abs(was - now) <= 1
 
 
 def test_of_other_columns_only_those_that_are_named_stay(sheet: Path, place: Path, tmp_path: Path) -> None:

@@ -3,15 +3,16 @@
 from collections.abc import Collection as Names
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import date
 
 from cxremb.errors import DataError, name_list
-from cxremb.store.facts import RESERVED, day_of
+from cxremb.store.facts import RESERVED, day_of, number_of
 from cxremb.store.pseudonyms import Pseudonyms
 from cxremb.types import Collection, Image, Note, Study
 
-DAY = "day"
+DAY, BIRTH_YEAR = "day", "birth_year"
 LEFT_OUT = "columns left out, as they may say who somebody is"
-UNSHIFTED = "days in no form that is known, left out"
+UNSHIFTED = "days and years of birth in no form that is known, left out"
 
 
 @dataclass
@@ -25,18 +26,28 @@ class SafeFacts:
     unshifted: int = 0
 
     def of(self, facts: Mapping[str, str], patient: str) -> dict[str, str]:
-        """Those that every collection calls by one name, and those of `keep`; a day is shifted."""
+        """Those that every collection calls by one name, and those of `keep`; what says when is shifted."""
         kept = {}
         self.seen.update(facts)
         for name, text in facts.items():
-            day = day_of(text)
             if name not in RESERVED and name not in self.keep:
                 self.left_out.add(name)
-            elif day is None and name == DAY:
-                self.unshifted += 1
+            elif (said := self.shifted(name, text, patient)) is not None:
+                kept[name] = said
             else:
-                kept[name] = self.names.shift(day, patient).isoformat() if day else text
+                self.unshifted += 1
         return kept
+
+    def shifted(self, name: str, text: str, patient: str) -> str | None:
+        """The fact, a day or a year of birth as much earlier as all days of the patient; None if that cannot be."""
+        try:
+            if day := day_of(text):
+                return self.names.shift(day, patient).isoformat()
+            if name == BIRTH_YEAR:  # else whoever reckons an age from it and a shifted day is up to two years off
+                return str(self.names.shift(middle_of(text), patient).year)
+        except (OverflowError, ValueError):  # before the year 1, as 0001-01-01 for nothing becomes; no year
+            return None
+        return None if name == DAY else text
 
     def notes(self) -> Iterator[Note]:
         """What is gone. Raises `DataError` for a fact to keep that there is not."""
@@ -47,7 +58,15 @@ class SafeFacts:
             hint = "keep one that names nobody with --keep COLUMN"
             yield Note(LEFT_OUT, len(self.left_out), sorted(self.left_out), hint)
         if self.unshifted:
-            yield Note(UNSHIFTED, self.unshifted, (), "write them as 2026-11-27 or 27.11.2026")
+            yield Note(UNSHIFTED, self.unshifted, (), "write days as 2026-11-27 or 27.11.2026, years as 1950")
+
+
+def middle_of(year: str) -> date:
+    """The day in the middle of a year. Raises `ValueError` for what is none."""
+    number = number_of(BIRTH_YEAR, year)
+    if number is None:
+        raise ValueError(year)
+    return date(int(number), 7, 2)
 
 
 def pseudonymised(collection: Collection, names: Pseudonyms, facts: SafeFacts) -> Collection:
