@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from hashlib import sha256
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -100,8 +101,9 @@ def make_root(root: Path, name: str = "made_up", dims: tuple[int, int] = (1280, 
     add_store(dataset, "biobert", [(row["study_id"],) * 2 + (text,) for row in studies for text in TEXTS], dims[1])
     folds = rng.integers(0, FOLDS, STUDIES)
     add_split(dataset, studies, folds.tolist())
+    of_name = sha256(name.encode()).hexdigest()[:8]  # two data sets have no run in common
     for number, arm in enumerate(ARMS):
-        add_run(dataset, f"20261102T0000{number:02d}-aaaaaaaa", arm, rows=held_out(images, y, folds.tolist(), rng))
+        add_run(dataset, f"20261102T0000{number:02d}-{of_name}", arm, rows=held_out(images, y, folds.tolist(), rng))
     return root
 
 
@@ -112,7 +114,9 @@ def add_store(dataset: Dataset, encoder: str, items: Sequence[tuple[str, str, st
     columns = [list(column) for column in zip(*((*item, way, "0") for item in items for way in poolings), strict=True)]
     n = len(items) * len(poolings)
     numbers = np.random.default_rng(1).standard_normal(n * dim, dtype=np.float32).astype(np.float16)
-    vectors = pa.FixedSizeListArray.from_arrays(pa.array(numbers), type=schema.field("embedding").type)
+    vectors = pa.FixedSizeListArray.from_arrays(
+        pa.array(numbers).cast(schema.field("embedding").type.value_type), type=schema.field("embedding").type
+    )
     recipe = Recipe(encoder, encoder, "0", "image" if len(poolings) == 1 else "text", dim, poolings, {}, "full")
     folder = dataset.paths.embeddings / recipe.store
     path = replace_table(
