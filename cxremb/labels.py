@@ -47,13 +47,15 @@ class Labels:
 def label_set_of(dataset: Dataset, label_set: str | None = None) -> str:
     """The label set of that name; without a name the data set's own default, else the only one that can be trained on.
 
+    Sets that were made here count where the collection brought none: making one changes no command that names none.
     Raises `DataError`, listing the sets there are, if there is none or nothing says which of several.
     """
     about = dataset.descriptor.get("label_sets", {})
     trainable = [name for name in about if about[name]["task"] != "terms"]
     default = dataset.descriptor.get("default_label_set") or BEFORE_DEFAULTS
-    if label_set is not None or default in trainable or len(trainable) == 1:
-        return label_set or (default if default in trainable else trainable[0])
+    brought = [name for name in trainable if not made_here(about[name])] or trainable
+    if label_set is not None or default in trainable or len(brought) == 1:
+        return label_set or (default if default in trainable else brought[0])
     if not trainable:
         raise DataError(f"{dataset.name}: no label set to learn from or to audit", hint=BRING)
     raise DataError(

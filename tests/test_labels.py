@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from cxremb.catalog import add_collection
 from cxremb.cli.data import app
 from cxremb.errors import DataError, QueryError
-from cxremb.labels import label_from_file, label_set_of, label_with_sql, read_labels
+from cxremb.labels import label_from_file, label_set_of, label_with_sql, read_labels, store_labels
 from cxremb.store.dataset import Dataset, open_dataset
 from cxremb.store.sql import query
 from cxremb.types import Collection, LabelSet, Study
@@ -130,6 +130,17 @@ def test_the_label_set_of_a_command_that_names_none(small, made, tmp_path):
     assert label_set_of(add_collection(collection, tmp_path / "named").dataset) == "finding"
     with pytest.raises(DataError, match="no label set to learn from"):
         label_set_of(add_collection(labelled({"1": {}}, ()), tmp_path / "bare").dataset)
+
+
+def test_a_set_of_ones_own_changes_no_command_that_names_none(tmp_path):
+    sets = [LabelSet("sick", "binary", "", ("sick",))]
+    values = {str(number): {"sick": {"sick": number % 2}} for number in range(4)}
+    dataset = add_collection(labelled(values, sets), tmp_path).dataset
+    assert label_set_of(dataset) == "sick"
+    rows = [(str(number), "two", float(number > 1)) for number in range(4)]
+    dataset = store_labels(dataset, LabelSet("two", "", ""), rows, origin={"file": "two.csv"})
+    assert label_set_of(dataset) == "sick"
+    assert label_set_of(dataset, "two") == "two"
 
 
 def test_a_data_set_of_before_defaults_has_the_one_that_was(small):

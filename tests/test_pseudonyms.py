@@ -254,6 +254,7 @@ def test_no_id_of_the_hospital_is_written(sheet: Path, tmp_path: Path, cxremb: A
         cxremb(*line.split(), "--root", root) for line in ("audit", "data show", "train linear-image", "store check")
     ]
     assert [one.code for one in said] == [0] * len(said), [one.err for one in said]
+    assert f"ids are keyed hashes; the key: {elsewhere}" in " ".join(said[3].out.split())
     planted = re.compile(rb"Mustermann|PATMUST|ACCMUST|FALLMUST|03\.2025")
     looked_at = 0
     for path in root.rglob("*"):

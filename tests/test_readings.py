@@ -120,11 +120,12 @@ def test_a_reading_is_yes_no_or_unsure(tmp_path: Path, value: float) -> None:
 
 
 def test_what_is_not_there_is_named(small: Dataset, dataset: Dataset) -> None:
-    with pytest.raises(DataError, match=r"no readings called 'reader'; it has readers") as caught:
+    with pytest.raises(DataError, match=r"no readings of 'reader'; it has readings of readers") as caught:
         label_from_readings(dataset, LabelSet("x", "", ""), Policy("reader"))
-    assert "readers" in caught.value.hint
-    with pytest.raises(DataError, match="it has none"):
+    assert "say --readings readers" in caught.value.hint
+    with pytest.raises(DataError, match="it has readings of none") as caught:
         label_from_readings(small, LabelSet("x", "", ""), Policy("readers"))
+    assert "add the collection again" in caught.value.hint
     with pytest.raises(DataError, match="--uncertain cannot be 'two'"):
         label_from_readings(dataset, LabelSet("x", "", ""), Policy("readers", "two"))
 

@@ -326,6 +326,9 @@ def test_an_index_that_is_damaged_costs_a_fetch(server: Bucket, at: Machine, fil
         ("AWS_ENDPOINT_URL", "http://127.0.0.1:9", "cannot be reached", "network"),
         ("CXREMB_STORES", "s3://nobody/x", "s3://nobody: there is no such bucket", "check its name"),
         ("CXREMB_STORES", ADDRESS, f"{ADDRESS}: no data set", "cxremb data add"),
+        ("CXREMB_STORES", "S3://films/root", "films/root: no store root has such an address", "s3://BUCKET/PREFIX"),
+        ("CXREMB_STORES", "https://films/root", "films/root: no store root has such an address", "name a folder"),
+        ("CXREMB_STORES", "s3://", "no store root has such an address", "s3://BUCKET/PREFIX"),
     ],
 )
 def test_the_command_line_says_what_is_wrong(

@@ -443,6 +443,13 @@ def test_repeated_and_idless_rows_are_counted(tmp_path: Path) -> None:
     assert note(collection, "without a study") == (1, ["j"])
 
 
+def test_a_table_without_a_label_says_so(tmp_path: Path) -> None:
+    text = "image,label\na,sick\nb,normal\n"
+    assert note(read_text(tmp_path, text)[0], "without a label")[0] == 2
+    named = read_text(tmp_path, text, labels={"label": "sick"})[0]
+    assert not [one for one in named.notes if "without a label" in one.what]
+
+
 def test_a_table_of_reports_alone(tmp_path: Path) -> None:
     for given in ({"id": "report"}, {"study": "report"}):
         collection, studies, images = read_text(

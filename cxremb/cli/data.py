@@ -75,11 +75,13 @@ def show(
         raise typer.BadParameter(f"{name} or {dataset}? Name one data set", param_hint="--dataset")
     data = open_dataset(root, name or dataset)
     imported = [store.name for store in list_stores(data) if store.imported]
-    found = {**describe(data), "imported": imported, "splits": stored_splits(data)}
+    found = {**describe(data), "imported": imported, "splits": stored_splits(data), "pseudonyms": data.pseudonyms}
     if fmt is not Format.table:
         write(found, fmt)
         return
     show_counts(found["name"], found["counts"], found["texts"])
+    if found["pseudonyms"]:
+        line(f"pseudonyms  ids are keyed hashes; the key: {data.locations.key or 'not known on this machine'}")
     if found["simulated"]:
         line("its images are simulated: figures that rest on them say nothing about patients", style="yellow")
     line("views       " + ", ".join(f"{view} {n:,}" for view, n in found["views"].items()))

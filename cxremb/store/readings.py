@@ -88,9 +88,10 @@ def read_readings(dataset: Dataset, label_set: str) -> Iterator[tuple[str, Readi
     known = reading_sets(dataset)
     if label_set not in known:
         raise DataError(
-            f"{dataset.name} has no readings called {label_set!r}; it has {name_list(sorted(known)) or 'none'}",
-            hint=did_you_mean(label_set, sorted(known))
-            or "add the collection again: readings are kept since cxremb 0.1, and of some collections only",
+            f"{dataset.name} has no readings of {label_set!r}; it has readings of {name_list(sorted(known)) or 'none'}",
+            hint=f"{did_you_mean(label_set, sorted(known))}say {' or '.join(f'--readings {name}' for name in known)}"
+            if known
+            else "add the collection again: readings are kept since cxremb 0.1, and of some collections only",
         )
     for study, rows in groupby(rows_of_set(dataset, label_set), itemgetter(0)):
         found: dict[str, dict[str, float]] = {}

@@ -1,16 +1,18 @@
 """What the rest of the store asks of a root that may lie in object storage; of any other root it is nothing to do."""
 
 import logging
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from cxremb.buckets import address_of
+from cxremb.buckets import SCHEMES, address_of
 from cxremb.errors import StoreError, count_of
 from cxremb.store.mirror import CHANGED, folder_of, is_part, mirror_of
 
 SETTLED = timedelta(days=7)  # after which no job can be at work any more that has written a part and will commit it
+ADDRESS_LIKE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:(?:[/\\].*)?")  # of any scheme; a drive of Windows has one letter
 remarks = logging.getLogger("cxremb")
 
 
@@ -26,7 +28,13 @@ def is_remote(path: Path) -> bool:
 
 
 def opened(root: str | Path) -> Path:
-    """The folder in front of an address, up to date with its bucket; a path as it is. Raises `StoreError`."""
+    """The folder in front of an address, up to date with its bucket; a path as it is.
+
+    Raises `StoreError`, also for an address of another kind: no folder of that name is to be made on this machine.
+    """
+    if not address_of(root) and ADDRESS_LIKE.fullmatch(str(root)):
+        known = " or ".join(f"{scheme}://BUCKET/PREFIX" for scheme in SCHEMES)
+        raise StoreError(f"{root}: no store root has such an address", hint=f"name a folder, or {known}")
     folder = folder_of(root)
     if address_of(root) and (found := mirror_of(folder)):
         found.refresh()

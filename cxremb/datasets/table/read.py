@@ -179,6 +179,9 @@ def open_questions(found: Survey) -> list[Note]:
     if "patient" not in found.layout.roles:
         hint = "leakage between patients cannot be ruled out: name the column with --column patient=COLUMN"
         notes.append(Note("studies whose patient is not known: each is its own", found.studies, hint=hint))
+    if not found.labels:
+        hint = "no column counts as a label unless it is named: add the table again with --label COLUMN"
+        notes.append(Note("studies without a label", found.studies, hint=hint))
     return notes
 
 
