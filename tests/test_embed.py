@@ -432,6 +432,19 @@ def test_what_failed_and_was_mended_makes_a_store_stale(small: Dataset, tmp_path
     assert not stale(mended)
 
 
+def test_a_film_whose_file_is_gone_is_known_to_have_failed(small: Dataset, tmp_path: Path) -> None:
+    """It has no digest: the plan and SQL have to put the same in its place."""
+    again = collection(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "3_Frontal.png").unlink()
+    lacking = add_collection(again, tmp_path / "root").dataset
+    assert None in lacking.images["sha256"].to_pylist()
+    assert None not in lacking.images["path"].to_pylist()
+    encoder = load_encoder(What("tiny"))
+    assert len(embed(lacking, encoder).failures) == 1
+    assert not embed(lacking, encoder).changed
+    assert not stale(lacking)
+
+
 def collection_of(small: Dataset) -> Collection:
     """The collection again, its films as they are now on disk."""
     again = collection(small.paths.root.parent / "elsewhere")

@@ -100,7 +100,7 @@ CREATE VIEW meta.texts AS
 CREATE VIEW meta.wanted AS
 WITH items AS (
     SELECT dataset, if(path IS NULL, 'absent image', 'image') AS kind, image_id AS item_id, study_id,
-        'image' AS section, coalesce(sha256, sha256(coalesce(path, 'id ' || image_id))) AS content
+        'image' AS section, coalesce(sha256, sha256('id ' || image_id)) AS content
     FROM images
     UNION ALL
     SELECT dataset, 'text', study_id, study_id, section, sha256(text) FROM meta.texts
