@@ -76,13 +76,18 @@ def better(rows: Mapping[str, Row]) -> list[str]:
     return [way for way, row in rivals.items() if all(row[kind] > best[kind] for kind in best if kind in row)]
 
 
+def seconds_of(value: float) -> str:
+    """Three digits that count, and no exponent."""
+    return f"{float(f'{value:.3g}'):,.0f}" if value >= 1000 else f"{value:.3g}"
+
+
 def table(rows: Mapping[str, Row]) -> Iterator[str]:
     """A comparison."""
     lost = better(rows)
     yield "| way | seconds | processor seconds | times as fast | by processor time |"
     yield "| --- | ---: | ---: | ---: | ---: |"
     for way, row in rows.items():
-        seconds = [f"{row[name]:.3g}" if name in row else "" for name in ("seconds", "cpu_seconds")]
+        seconds = [seconds_of(row[name]) if name in row else "" for name in ("seconds", "cpu_seconds")]
         times = [f"{row[name]:.2f}" if name in row else "" for name in ("times", "times_cpu")]
         mark = " **faster than cxremb**" if way in lost else ""
         yield f"| {way}{mark} | {' | '.join(seconds + times)} |"

@@ -273,6 +273,9 @@ def test_wide_rows_are_lists_of_cells_and_say_how_many_there_are(cxremb, root: P
     done = cxremb("sql", "select *, repeat('x ', 40) as much from images", "--root", root)
     assert len(re.findall(r"^row \d+$", done.out, flags=re.MULTILINE)) == shown.MAX_RECORDS
     assert f"{query(root, 'from images').num_rows - shown.MAX_RECORDS} more rows" in done.err
+    monkeypatch.setenv("COLUMNS", "20")
+    empty = cxremb("sql", "select study_id, patient_id, view from images where false", "--root", root)
+    assert (empty.out, " ".join(empty.err.split())) == ("", "no rows of study_id, patient_id, view")
 
 
 @pytest.mark.parametrize(

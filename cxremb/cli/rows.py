@@ -47,6 +47,9 @@ def print_table(rows: "pa.Table") -> None:
     if widths is not None:
         print_grid(rows.schema, cells, widths, screen=screen)
         shown = MAX_ROWS
+    elif not rows.num_rows:  # of a table the headings are there
+        shown = 0
+        log.print(f"no rows of {', '.join(map(visible, rows.column_names))}", highlight=False, markup=False)
     else:
         shown = MAX_RECORDS
         print_records(rows.column_names, [column[:shown] for column in cells], screen)
