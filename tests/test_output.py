@@ -57,7 +57,17 @@ def test_every_command_that_gives_results_has_format_and_none_has_json() -> None
     flags = {path: own for name in COMMANDS for path, own in commands(load_command(name), (name,))}
     assert not [path for path, own in flags.items() if "--json" in own]
     without = {" ".join(path) for path, own in flags.items() if "--format" not in own}
-    assert without == {"data rm", "demo", "explore", "report", "serve", "runs rm", "store gc", "store rm"}
+    assert without == {
+        "data rm",
+        "demo",
+        "explore",
+        "report",
+        "serve",
+        "runs rm",
+        "store convert",
+        "store gc",
+        "store rm",
+    }
 
 
 def test_a_listing_as_csv(tmp_path_factory: pytest.TempPathFactory) -> None:
