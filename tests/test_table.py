@@ -247,9 +247,10 @@ def test_columns_that_say_yes_or_no_also_make_one_set(tmp_path: Path) -> None:
         ("one", {"1": 1.0, "2": 1.0, "3": 0.0}),
     ],
 )
-def test_an_unsure_cell_is_kept_for_a_policy(policy: str, values: dict[str, float], tmp_path: Path) -> None:
+@pytest.mark.parametrize("label", ["mass", "mass=1"])
+def test_an_unsure_cell_is_kept_for_a_policy(policy: str, values: dict[str, float], label: str, tmp_path: Path) -> None:
     path = write(tmp_path, "study_id,mass,kind\n1,1,a\n2,-1.0,b\n3,0,-1\n4,,a\n")
-    collection = read(TableSpec(path, "t", labels=("mass", "kind=a")))
+    collection = read(TableSpec(path, "t", labels=(label, "kind=a")))
     dataset = add_collection(collection, tmp_path).dataset
     said = {"1": 1, "2": -1, "3": 0}
     assert dict(read_readings(dataset, "mass")) == {study: {"": {"mass": value}} for study, value in said.items()}

@@ -120,7 +120,7 @@ def class_column(cells: LabelCells, words: Mapping[str, tuple[str, ...]], *, mer
     two = binary_of(classes, cells.positive, where=f"the column {column}", option=f"--label '{column}={{}}'")
     name = column if says_yes(two.one) else two.one
     means = f"1 if the column {column} says {two.one}, 0 if {' or '.join(two.zeros)}"
-    return LabelColumn(column, "binary", (name,), means, words, frozenset((two.one,)), notes=tuple(notes))
+    return LabelColumn(column, "binary", (name,), means, words, frozenset((two.one,)), cells.unsure, tuple(notes))
 
 
 def listed_column(
