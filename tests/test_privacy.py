@@ -9,7 +9,12 @@ from tempfile import mkdtemp
 
 import pytest
 from conftest import collection
+from planted import Planted, plant
 
+from cxremb.ablation import ablate
+from cxremb.ablation.trial import Trial
+from cxremb.audit import audit as audit_module
+from cxremb.audit.audit import audit
 from cxremb.catalog import add_collection
 from cxremb.doctor import store_root
 from cxremb.embedding.job import embed
@@ -18,6 +23,7 @@ from cxremb.store.clean import remove, remove_dataset
 from cxremb.store.dataset import Dataset, open_dataset
 from cxremb.store.files import make_folder, replace_text, writing
 from cxremb.store.reader import list_stores
+from cxremb.training import loop
 
 SOMEBODY, THEIR_GROUP, OUR_GROUP = 65_534, 65_534, 4_242
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as somebody else")
@@ -84,6 +90,25 @@ def test_nobody_else_reads_a_report(open_folder: Path) -> None:
     for path in (dataset.paths.folder, open_folder / "stores"):  # as an older cxremb left them
         path.chmod(0o755)
     assert as_somebody(dataset.paths.descriptor.read_bytes)
+
+
+@as_root
+def test_who_may_only_read_is_told_before_the_work(open_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was made is given again; what would have to be made is refused before anything is trained or decoded."""
+    dataset = plant(open_folder / "stores", Planted(studies=60, image=1.5))
+    trial = Trial(alone=True, controls=False)
+    ablate(dataset, ["image"], trial=trial)
+    for path in (dataset.paths.root, *dataset.paths.root.rglob("*")):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+
+    def work(*_: object, **__: object) -> None:
+        raise AssertionError("work was begun")
+
+    monkeypatch.setattr(loop, "fit_members", work)
+    monkeypatch.setattr(audit_module, "open_subject", work)
+    assert as_somebody(lambda: ablate(dataset, ["image"], trial=trial))
+    assert not as_somebody(lambda: ablate(dataset, ["image[head=linear]"], trial=trial))
+    assert not as_somebody(lambda: audit(dataset, pixels=False))
 
 
 @as_root

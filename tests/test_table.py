@@ -570,6 +570,20 @@ def test_a_path_is_found_where_it_says_and_nowhere_else(tmp_path: Path) -> None:
     assert images["4"].path == films / "x/4.png"
 
 
+def test_a_cell_takes_no_film_outside_of_the_folder_that_was_named(tmp_path: Path) -> None:
+    films = tmp_path / "films"
+    for place in ("films/in.png", "films/deep/too.png", "elsewhere/secret.png"):
+        save_film(tmp_path / place, 1)
+    outside = tmp_path / "elsewhere" / "secret.png"
+    text = f"path\nin.png\ndeep/../deep/too.png\n../elsewhere/secret.png\n{outside}\n"
+    collection, _, images = read_text(tmp_path, text, images=films)
+    assert [image.path is not None for image in images.values()] == [True, True, False, False]
+    assert note(collection, "outside of the folder of --images") == (2, ["../elsewhere/secret.png", str(outside)])
+    assert note(collection, "not on disk")[0] == 2
+    _, _, images = read_text(films, text)  # no folder was named: paths are the user's own
+    assert [image.path is not None for image in images.values()] == [True] * 4
+
+
 def test_one_film_has_one_patient(tmp_path: Path) -> None:
     films = tmp_path / "films"
     save_film(films / "1.png", 1)

@@ -20,7 +20,7 @@ from cxremb.audit.words import check_words, read_synonyms
 from cxremb.labels import read_labels
 from cxremb.splits import DEFAULT, choose_split
 from cxremb.store.dataset import Dataset
-from cxremb.store.files import replace_table
+from cxremb.store.files import OTHER_ROOT, refuse_unwritable, replace_table
 from cxremb.store.layout import AUDIT
 from cxremb.types import Progress, unwatched
 
@@ -57,8 +57,9 @@ def audit(
 
     label_set: the data set's own, if None. pixels: decode films (once; what they show is kept under `cache/`).
     synonyms: a file of other words for labels, beside those of `audit/synonyms.txt`.
-    Raises as `choose_split` and `read_labels`.
+    Raises as `choose_split` and `read_labels`, and `StoreError` where nothing can be written.
     """
+    refuse_unwritable(dataset.paths.audits / "findings.parquet", instead=OTHER_ROOT)  # before films are decoded
     labels = read_labels(dataset, label_set)
     chosen = choose_split(dataset, labels.label_set, split, allow_leaky=True)
     subject = open_subject(dataset, chosen, labels)

@@ -10,6 +10,7 @@ from cxremb.images import film_address, folder_address
 from cxremb.types import EXAMPLES, Note, NoteCounter, notes_of
 
 OTHER_SUFFIX = "images whose file has another suffix than the table says"
+OUTSIDE = "listed images outside of the folder of --images"
 
 
 class FilmFolder:
@@ -22,6 +23,7 @@ class FilmFolder:
 
     def __init__(self, folder: Path, searched: bool, needed: bool = True) -> None:
         self.folder = folder
+        self.bounded = searched  # somebody has said where the films are: none lies elsewhere
         searched = searched and not folder_address(folder)  # a server lists nothing, and a bucket has too much to list
         paths, masks = without_masks(folder, image_files(folder, needed)[0]) if searched else ([], [])
         self.masks = [path.relative_to(folder).as_posix() for path in masks]
@@ -32,6 +34,7 @@ class FilmFolder:
             self.by_place.setdefault(place, []).append(relative)
             self.by_name.setdefault(place.rpartition("/")[2], []).append(relative)
         self.named: set[str] = set()
+        self.outside = NoteCounter(OUTSIDE, "not taken: name a folder above them with --images, or name none")
         self.other_suffix = NoteCounter(OTHER_SUFFIX, "taken: it is the only file of that name")
 
     def find(self, cell: str, *, is_path: bool) -> Path | None:
@@ -57,12 +60,24 @@ class FilmFolder:
             )
         chosen = (exact or found or [""])[0]
         if not chosen:
-            direct = self.folder / cell  # where the tree was not listed, or the path leads out of it
-            return direct if cell.lower().endswith(SUFFIXES) and direct.is_file() else None
+            return self.elsewhere(cell)
         self.named.add(chosen)
         if wanted.lower().endswith(SUFFIXES) and not composed(chosen).endswith(wanted):
             self.other_suffix.add(f"{cell} is {chosen}")
         return self.folder / chosen
+
+    def elsewhere(self, cell: str) -> Path | None:
+        """The file where the tree was not listed, or the path leads out of it; none outside of a folder that was named.
+
+        Who writes the table is not always who may read the disk: another patient's film is not taken by a path to it.
+        """
+        direct = self.folder / cell
+        if not cell.lower().endswith(SUFFIXES) or not direct.is_file():
+            return None
+        if self.bounded and not direct.resolve().is_relative_to(self.folder.resolve()):
+            self.outside.add(cell)
+            return None
+        return direct
 
     def below(self, cell: str) -> str:
         """The cell as a path below the folder, without `./` and doubled slashes."""
@@ -80,7 +95,7 @@ class FilmFolder:
             (MASK_NOTE, self.masks, MASK_HINT),
         )
         return [
-            *notes_of(self.other_suffix),
+            *notes_of(self.other_suffix, self.outside),
             *(Note(what, len(its), tuple(its[:EXAMPLES]), hint) for what, its, hint in found if its),
         ]
 

@@ -11,6 +11,7 @@ from cxremb.errors import TrainError
 from cxremb.features import Features
 from cxremb.predictions import Predictions, joined
 from cxremb.store.bags import Bags
+from cxremb.store.files import OTHER_ROOT, refuse_unwritable
 from cxremb.training.data import Member, Place, Rows, Trained
 from cxremb.training.finish import FitResult, finish_run, key_of, predictions_of_model
 from cxremb.training.heads import HeadSpec
@@ -44,7 +45,7 @@ def fit(jobs: Sequence[FitJob], progress: Progress = unwatched, device: str = "c
     Raises `TrainError` for an unknown head, a task that the preset is not for, too few rows, a single class, a split
     by image without images, patients that an encoder was fine-tuned on, a modality that no training row has, a recipe
     that chooses an epoch where there is no val, values that are no numbers, or, once the other runs are written, a loss
-    that is no number from the first epoch on.
+    that is no number from the first epoch on; `StoreError` where no run can be written.
     """
     keys = [key_of(job) for job in jobs]
     wanted = dict(zip(keys, jobs, strict=True))
@@ -54,6 +55,7 @@ def fit(jobs: Sequence[FitJob], progress: Progress = unwatched, device: str = "c
     stacks: dict[tuple[int, str, str, str | None], dict[str, FitJob]] = {}
     for key, job in wanted.items():
         if key not in runs:
+            refuse_unwritable(job.dataset.paths.runs / key, instead=OTHER_ROOT)  # before anything is trained
             alike = id(job.features), str(job.head), str(job.plan.options), job.shuffles
             stacks.setdefault(alike, {})[key] = job
     for stack in stacks.values():
