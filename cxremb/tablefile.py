@@ -29,10 +29,13 @@ from cxremb.shards import Shards, is_parquet, open_shards
 DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe"}
 SNIFFED_CHARACTERS, SNIFFED_ROWS = 1 << 16, 50
 BLOCK_BYTES = 1 << 20
+LONGEST_CELL = 1 << 24  # characters: a text of 3,000 pages has half of it; the library's own limit is 40 pages
 UNFIT_SHOWN = 10  # rows of another length that an error names
 UNREADABLE = (OSError, EOFError, zlib.error, zipfile.BadZipFile, csv.Error, UnicodeError, pa.ArrowException)
 ZIP = b"PK\x03\x04"
 SEPARATOR = re.compile(r'"?sep=(.)"?', re.IGNORECASE)  # Excel's own first line, which is no header
+
+csv.field_size_limit(LONGEST_CELL)
 
 
 @dataclass(frozen=True)

@@ -88,6 +88,18 @@ def test_what_is_wrong_is_named_with_its_line(content: bytes, words: str, tmp_pa
         assert caught.value.hint
 
 
+def test_wide_headers_and_long_cells_are_read_whole(tmp_path: Path) -> None:
+    wide = ["id", *(f"a heading of its own {number:05d}" for number in range(4000))]  # 104,000 characters
+    text = "No effusion; " * 80_000 + "end"
+    rows = f'{",".join(wide)}\n1,{",".join(["0"] * 3999)},"{text}"\n'
+    table = open_table(saved(tmp_path / "t.csv", rows.encode()))
+    assert table.columns == tuple(wide)
+    assert list(table.rows([wide[-1]])) == [(2, {wide[-1]: text})]
+    endless = saved(tmp_path / "u.csv", b"id,text\n1," + b"x" * ((1 << 24) + 1) + b"\n")
+    with pytest.raises(DataError, match=r"field larger than field limit"):
+        list(open_table(endless).rows(["text"]))
+
+
 def test_the_remedy_of_the_caller_stands_where_it_is_given(tmp_path: Path) -> None:
     table = open_table(saved(tmp_path / "t", b"a,b\n1\n"), delimiter=",", remedy="fetch it again")
     with pytest.raises(DataError) as caught:
