@@ -16,6 +16,7 @@ from written import write_dataset
 
 from cxremb.cli.split import split as command
 from cxremb.errors import CxrembError, DataError, SplitError
+from cxremb.ids import clean_id
 from cxremb.splits import (
     SplitSpec,
     StoredSplit,
@@ -27,6 +28,7 @@ from cxremb.splits import (
     store_published,
     stored_split,
 )
+from cxremb.splits.published import KnownIds, ListEntry
 from cxremb.store.dataset import Dataset
 from cxremb.store.layout import IMAGES, LABELS, REPORTS, STUDIES, DatasetPaths
 
@@ -398,3 +400,13 @@ def test_a_list_of_names_alone_is_called_one(dataset: Dataset, tmp_path: Path) -
     file.write_text("i0a.png\ni1a.png\n")
     with pytest.raises(DataError, match="a list of names alone, which says no part"):
         import_split(dataset, "nih", file)
+
+
+def test_under_pseudonyms_an_id_is_spelled_as_it_is_without() -> None:
+    """A film i7 is not film 7: only studies and patients have letters that MIMIC-CXR's folders put before them."""
+    known = KnownIds(frozenset({"<50>"}), {"<7>": "<50>"}, {"<10>": ("<50>",)})
+    plain = KnownIds(frozenset({"50"}), {"7": "50"}, {"10": ("50",)})
+    for given in ({"image": "7.png"}, {"image": "i7"}, {"study": "s50"}, {"patient": "p10"}, {"patient": "10.0"}):
+        row = ListEntry("test", **given)
+        found = known.studies_of(known.in_pseudonyms(row, lambda name: f"<{clean_id(name)}>"))
+        assert found == tuple(f"<{study}>" for study in plain.studies_of(row)), given

@@ -226,7 +226,7 @@ class KnownIds:
         """The row with the pseudonyms of its ids, of those that are known here under one."""
         for field, known in (("image", self.images), ("study", self.studies), ("patient", self.patients)):
             name = getattr(row, field)
-            ways = (name, without_suffix(name), *spellings(name, field[0])) if name else ()
+            ways = (name, without_suffix(name)) if field == "image" else spellings(name, field[0])
             made = next((one for way in ways if (one := pseudonym(way)) != way and one in known), None)
             row = row._replace(**{field: made}) if made else row
         return row
