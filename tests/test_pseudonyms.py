@@ -5,6 +5,7 @@ import hashlib
 import hmac
 import json
 import re
+import shutil
 import stat
 from datetime import date, timedelta
 from pathlib import Path
@@ -255,6 +256,11 @@ def test_no_id_of_the_hospital_is_written(sheet: Path, tmp_path: Path, cxremb: A
     ]
     assert [one.code for one in said] == [0] * len(said), [one.err for one in said]
     assert f"ids are keyed hashes; the key: {elsewhere}" in " ".join(said[3].out.split())
+    assert "not known on this machine" not in said[3].out
+    shutil.copytree(root / "klinik", tmp_path / "sent" / "klinik")
+    sent = " ".join(cxremb("data", "show", "--root", tmp_path / "sent").out.split())
+    assert "when added; where they lie is not known on this machine" in sent
+    assert "the key: not known on this machine" in sent
     planted = re.compile(rb"Mustermann|PATMUST|ACCMUST|FALLMUST|03\.2025")
     looked_at = 0
     for path in root.rglob("*"):

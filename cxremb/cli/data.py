@@ -1,6 +1,6 @@
 """`cxremb data`: bring a collection in, and see what is there."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +12,9 @@ from cxremb.cli.label import label, show_labels
 from cxremb.cli.options import DEFAULT_ROOT, DatasetName, Root, Yes
 from cxremb.cli.output import AsFormat, Format, write
 from cxremb.cli.split import split
+
+if TYPE_CHECKING:
+    from cxremb.store.dataset import Dataset
 
 app = typer.Typer(help="Bring a collection in, and see what is there.", no_args_is_help=True)
 app.add_typer(add_released.app, name="add")
@@ -80,8 +83,7 @@ def show(
         write(found, fmt)
         return
     show_counts(found["name"], found["counts"], found["texts"])
-    if found["pseudonyms"]:
-        line(f"pseudonyms  ids are keyed hashes; the key: {data.locations.key or 'not known on this machine'}")
+    show_whereabouts(data, present=found["counts"]["images_present"])
     if found["simulated"]:
         line("its images are simulated: figures that rest on them say nothing about patients", style="yellow")
     line("views       " + ", ".join(f"{view} {n:,}" for view, n in found["views"].items()))
@@ -97,6 +99,14 @@ def show(
     line(f"licence     {found['licence']}")
     line(f"cite        {found['citation']}")
     line("source      " + ", ".join(f"{key} {value}" for key, value in found["source"].items()))
+
+
+def show_whereabouts(data: "Dataset", *, present: int) -> None:
+    """Lines on films that lie on another machine, and on pseudonyms. present: films that there were when added."""
+    if present and data.images["path"].null_count == len(data.images):
+        line("            when added; where they lie is not known on this machine", style="yellow")
+    if data.pseudonyms:
+        line(f"pseudonyms  ids are keyed hashes; the key: {data.locations.key or 'not known on this machine'}")
 
 
 @app.command()
