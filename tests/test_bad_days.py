@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from functools import partial
 from pathlib import Path
@@ -239,3 +240,19 @@ def test_a_signal_outside_of_a_command_has_the_same_code(monkeypatch: pytest.Mon
     with pytest.raises(SystemExit) as caught:
         main()
     assert caught.value.code == 143
+
+
+@pytest.mark.parametrize("said", ["can't start new thread", "Failed to launch worker thread: Resource unavailable"])
+def test_no_further_thread_is_an_error_with_a_way_out(
+    said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def starved(*_: object) -> None:
+        raise RuntimeError(said)
+
+    monkeypatch.setattr(threading.Thread, "start", starved)
+    monkeypatch.setattr("sys.argv", ["cxremb", "sql", "select 1", "--root", str(GOLDEN)])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert caught.value.code == 1
+    assert "lets no further thread be started" in (told := capsys.readouterr().err)
+    assert "ulimit -u" in told

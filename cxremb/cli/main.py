@@ -69,6 +69,12 @@ app = typer.Typer(
 )
 
 
+NO_THREAD = ("can't start new thread", "Failed to launch worker thread")  # as Python says it, and Arrow
+TOO_MANY = CxrembError(
+    "this machine lets no further thread be started", hint="end other programs, or raise the limit: ulimit -u"
+)
+
+
 def print_version(wanted: bool) -> None:
     """Print the version and stop."""
     if wanted:
@@ -135,14 +141,15 @@ def main() -> None:
         sys.exit(128 + told[0] if told and end.code == 130 else end.code)
     except KeyboardInterrupt:  # before a command was reached, or after its end
         sys.exit(128 + (told[0] if told else signal.SIGINT))
-    except CxrembError as error:
-        if debug:
+    except (CxrembError, RuntimeError) as error:
+        found = TOO_MANY if any(words in str(error) for words in NO_THREAD) else error
+        if debug or not isinstance(found, CxrembError):
             raise
         from cxremb.cli.screen import remark
 
-        remark(f"error: {error}", "bold red")
-        if error.hint:
-            remark(f"hint:  {error.hint}")
+        remark(f"error: {found}", "bold red")
+        if found.hint:
+            remark(f"hint:  {found.hint}")
         sys.exit(1)
     finally:
         signal.signal(signal.SIGTERM, before)
