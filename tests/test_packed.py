@@ -172,6 +172,7 @@ def test_no_bytes_and_bytes_that_are_no_film_are_counted(tmp_path: Path) -> None
     found = added(shard(tmp_path / "a.parquet", records), tmp_path / "root")
     assert {note.what: (note.count, list(note.examples)[:1]) for note in found.notes} == {
         "studies whose patient is not known: each is its own": (4, []),
+        "columns that may be labels": (1, ["label"]),
         "rows that hold no bytes of a film": (1, ["1"]),
         "image files without a readable header": (1, ["a.parquet/image.bytes/2"]),
     }

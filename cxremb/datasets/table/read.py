@@ -32,6 +32,7 @@ UNKNOWN = "labels that say unknown, or a word like it"
 BLANK = "labels that are blank"
 NOTHING_KEPT = "columns of which nothing is kept: blank, without a heading, or of bytes or records"
 BEYOND = "studies with infinite readings in the columns of --text-template"
+LABEL_WORDS = ("label", "labels", "class", "target", "diagnosis", "finding labels")  # headings; none is guessed from
 HINTS = {
     NOT_HERE: "they stay listed; a path is relative to --images, else to the table; a name may be anywhere in --images",
     NO_BYTES: "they stay listed, without a film",
@@ -179,9 +180,10 @@ def open_questions(found: Survey) -> list[Note]:
     if "patient" not in found.layout.roles:
         hint = "leakage between patients cannot be ruled out: name the column with --column patient=COLUMN"
         notes.append(Note("studies whose patient is not known: each is its own", found.studies, hint=hint))
-    if not found.labels:
-        hint = "no column counts as a label unless it is named: add the table again with --label COLUMN"
-        notes.append(Note("studies without a label", found.studies, hint=hint))
+    likely = [] if found.labels else [name for name in table.columns if name.casefold() in LABEL_WORDS]
+    if likely:
+        hint = "a fact, not a label, unless it is named: add the table again with --label COLUMN"
+        notes.append(Note("columns that may be labels", len(likely), tuple(likely), hint))
     return notes
 
 
