@@ -112,5 +112,5 @@ def test_an_answer_that_says_no_is_none_of_the_network(monkeypatch: pytest.Monke
         monkeypatch.setattr(constants, "ENDPOINT", door.address)
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
         start = time.perf_counter()
-        assert unreachable() == ""
+        assert unreachable("timm/resnet50") == ""
         assert time.perf_counter() - start < ANSWER_SECONDS

@@ -20,7 +20,13 @@ def hub_file(name: str, spec: EncoderSpec) -> tuple[Path, str]:
     path = from_hub(
         name,
         spec,
-        fetch=lambda local: hf_hub_download(repo, "model.safetensors", revision=spec.revision, local_files_only=local),
+        fetch=lambda local: hf_hub_download(
+            repo,
+            "model.safetensors",
+            revision=spec.revision,
+            local_files_only=local,
+            etag_timeout=ANSWER_SECONDS,
+        ),
     )
     return path, f"hub {repo}@{path.parent.name}"
 
@@ -33,7 +39,11 @@ def hub_folder(name: str, spec: EncoderSpec) -> tuple[Path, str]:
         for weights in ("*.safetensors", "*pytorch_model*.bin"):  # older repositories have the latter alone
             patterns = ["*.json", "vocab*", "merges*", "tokenizer*", "spiece*", weights]
             folder: str = snapshot_download(
-                spec.model, revision=spec.revision, local_files_only=local, allow_patterns=patterns
+                spec.model,
+                revision=spec.revision,
+                local_files_only=local,
+                allow_patterns=patterns,
+                etag_timeout=ANSWER_SECONDS,
             )
             if weight_files(Path(folder)):
                 return folder
@@ -71,12 +81,12 @@ def from_hub(name: str, spec: EncoderSpec, *, fetch: Callable[[bool], str]) -> P
 
 def refuse_unreachable(name: str, spec: EncoderSpec) -> None:
     """Raises `EncoderError`, with the ways out, if the hub gives no answer: after one attempt of a few seconds."""
-    if why := unreachable():
+    if why := unreachable(repo_of(spec)):
         raise no_weights(name, spec, why)
 
 
-def unreachable() -> str:
-    """Why the hub cannot be asked, or nothing.
+def unreachable(repo: str) -> str:
+    """Why the hub cannot be asked for a model, or nothing: also one that answers, but not about models.
 
     In a thread of its own: that a name is looked up, connected to and answered has a time limit each, and none in all.
     """
@@ -88,7 +98,7 @@ def unreachable() -> str:
 
     def ask() -> None:
         try:
-            status = get_session().head(constants.ENDPOINT, timeout=ANSWER_SECONDS).status_code
+            status = get_session().head(f"{constants.ENDPOINT}/api/models/{repo}", timeout=ANSWER_SECONDS).status_code
             found[0] = f"it answers with status {status}" if status >= 500 else ""
         except Exception as error:  # as in `from_hub`
             found[0] = reason(error)
