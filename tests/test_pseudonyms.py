@@ -73,6 +73,8 @@ def test_every_id_is_the_keyed_hash_of_its_own(sheet: Path, place: Path, tmp_pat
             assert now == [named(key, one) for one in was], (table, column)
     assert dataset.reports["text"].to_pylist() == plain.reports["text"].to_pylist()
     assert dataset.labels["value"].to_pylist() == plain.labels["value"].to_pylist()
+    assert "facts" in plain.descriptor["source"]
+    assert "facts" not in dataset.descriptor["source"]  # headings of columns that are left out
 
 
 def test_days_of_a_patient_are_as_far_apart_as_they_were(sheet: Path, place: Path, tmp_path: Path) -> None:
@@ -164,11 +166,12 @@ def test_the_key_is_its_owner_s_and_in_no_store(place: Path, tmp_path: Path) -> 
     with pytest.raises(DataError, match="others may read"):
         read_key(key)
     Path(key).chmod(0o600)
-    short = tmp_path / "short"
-    short.write_text("geheim")
-    short.chmod(0o600)
-    with pytest.raises(DataError, match="6 letters are no key"):
-        read_key(short)
+    no_key = tmp_path / "no key"
+    for text in ("geheim", "Name;Pneumonie\n" + "Erika Muster;ja\n" * 9):
+        no_key.write_text(text)
+        no_key.chmod(0o600)
+        with pytest.raises(DataError, match="not one word of 32 letters or more, so no key"):
+            read_key(no_key)
 
 
 def test_two_ids_that_would_be_one_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

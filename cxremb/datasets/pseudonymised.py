@@ -11,6 +11,7 @@ from cxremb.store.pseudonyms import Pseudonyms
 from cxremb.types import Collection, Image, Note, Study
 
 DAY, BIRTH_YEAR = "day", "birth_year"
+FACTS = "facts"  # in the source of a table: the headings of its own columns
 LEFT_OUT = "columns left out, as they may say who somebody is"
 UNSHIFTED = "days and years of birth in no form that is known, left out"
 
@@ -94,4 +95,5 @@ def pseudonymised(collection: Collection, names: Pseudonyms, facts: SafeFacts) -
                 facts=facts.of(image.facts, patient),
             )
 
-    return replace(collection, studies=studies(), images=images())
+    source = {what: said for what, said in collection.source.items() if what != FACTS}  # headings of what is left out
+    return replace(collection, studies=studies(), images=images(), source=source)

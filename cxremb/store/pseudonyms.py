@@ -4,6 +4,7 @@ import base64
 import hashlib
 import hmac
 import os
+import re
 import secrets
 from collections.abc import Callable, Container
 from datetime import date, timedelta
@@ -16,7 +17,7 @@ from cxremb.store.dataset import Dataset
 from cxremb.store.files import make_folder, unwritable
 
 KEY_BYTES = 32
-LEAST = 32  # letters of a key that somebody brings: 16 bytes in hexadecimal
+KEY = re.compile(rb"[\w+/=-]{32,}", re.ASCII)  # also one that somebody brings, of 16 bytes in hexadecimal at least
 LETTERS = 16  # of a pseudonym in base32, 80 bits: of ten million ids the odds that two meet are one in 10^10
 MOST_DAYS = 730
 FINGERPRINT, DAYS = b"fingerprint", b"days of "  # no id begins with them once `ID` stands before each
@@ -67,9 +68,10 @@ def read_key(path: Path) -> Pseudonyms:
         ) from error
     if os.name == "posix" and mode & (S_IRWXG | S_IRWXO):
         raise DataError(f"{path}: others may read the key", hint=f"`chmod 600 {path}`")
-    if len(text) < LEAST:
+    if not KEY.fullmatch(text):  # a sheet that is named by mistake is another key next month
         raise DataError(
-            f"{path}: {len(text)} letters are no key", hint="name a file that is not there yet, and a key is made"
+            f"{path}: not one word of 32 letters or more, so no key",
+            hint="name a file that is not there yet, and a key is made",
         )
     return Pseudonyms(text, path.resolve())
 
