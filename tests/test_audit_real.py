@@ -29,7 +29,7 @@ def iu(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     return add_collection(collection, tmp_path_factory.mktemp("iu")).dataset
 
 
-def test_the_split_by_image_shares_patients_and_a_look_up_scores(iu: Dataset) -> None:
+def test_the_split_by_image_shares_patients_and_a_look_up_scores(iu: Dataset, real_data: Path) -> None:
     found = by_check(audit(iu, "normal_abnormal", "image-80-20"))
     rows = choose_split(iu, "normal_abnormal", "image-80-20", allow_leaky=True).table.to_pylist()
     train, test = ([row for row in rows if row["part"] == part] for part in ("train", "test"))
@@ -38,7 +38,7 @@ def test_the_split_by_image_shares_patients_and_a_look_up_scores(iu: Dataset) ->
     assert found["patients"].status == "fail"
     assert found["patients"].value == len(shared) / len(test) == pytest.approx(0.76, abs=0.02)
     assert f"test {len(shared):,} of 1,494" in found["patients"].measured
-    with Path(iu.descriptor["source"]["reports"]).open(encoding="utf-8") as file:
+    with (real_data / "iu_xray" / "indiana_reports.csv").open(encoding="utf-8") as file:
         label = {row["uid"]: row["MeSH"] != "normal" for row in csv.DictReader(file)}
     majority = sum(label[row["patient_id"]] for row in train) * 2 > len(train)
     right = sum(label[row["patient_id"]] == majority for row in test if row["patient_id"] not in known)
@@ -63,9 +63,9 @@ def test_on_the_default_split_the_look_up_is_at_chance(iu: Dataset) -> None:
     assert found["not indexed"].value == 92
 
 
-def test_reports_with_two_labels_as_counted_here(iu: Dataset) -> None:
+def test_reports_with_two_labels_as_counted_here(iu: Dataset, real_data: Path) -> None:
     labels: dict[str, set[bool]] = defaultdict(set)
-    with Path(iu.descriptor["source"]["reports"]).open(encoding="utf-8") as file:
+    with (real_data / "iu_xray" / "indiana_reports.csv").open(encoding="utf-8") as file:
         for row in csv.DictReader(file):
             if text := normalised(f"{row['findings']} {row['impression']}"):
                 labels[text].add(row["MeSH"] == "normal")

@@ -142,10 +142,10 @@ def test_no_other_patient_is_a_copy_and_every_copy_is(kermany: list[Path]) -> No
 def test_inverted_films_are_told_from_real_ones(kermany: list[Path], tmp_path: Path) -> None:
     alarms, found = 0, 0
     for number, path in enumerate(kermany[::5]):
-        upright = film_facts([(str(path), sha256_of(path))])
+        upright = film_facts([(str(path), sha256_of(path), None)])
         turned = tmp_path / f"{number}.png"
         PilImage.fromarray(255 - decode_file(path)[0]).save(turned)
-        inverted = film_facts([(str(turned), sha256_of(turned))])
+        inverted = film_facts([(str(turned), sha256_of(turned), None)])
         assert isinstance(upright, dict)
         assert isinstance(inverted, dict)
         alarms += upright["spine"] < 0 and upright["trunk"] < 0

@@ -84,7 +84,8 @@ def test_what_a_removed_store_leaves_is_cleared(tmp_path: Path, monkeypatch: pyt
     far = make_distances(dataset, gone, SPLIT, say=SAID.append)
     assert leftovers(dataset.paths) == []
     remove(gone.folder)
-    assert leftovers(dataset.paths) == [far, files[1]]
+    assert leftovers(dataset.paths) == []  # it took them along
+    assert [path.is_file() for path in (*files, far)] == [True, False, False]
     assert query(tmp_path, "select distinct store from maps")["store"].to_pylist() == [kept.name]
     assert query(tmp_path, "from distances").num_rows == 0
 

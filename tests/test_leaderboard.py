@@ -229,7 +229,7 @@ def test_encoders_that_never_met_are_not_ranked_against_each_other(tmp_path: Pat
         tables, _ = planted_tables(plan)
         films = tables["images"]["image_id"].to_pylist()
         for number, encoder in enumerate(encoders):
-            X = np.random.default_rng(number).standard_normal((len(films), 4)).astype(np.float32)
+            X = np.random.default_rng([number, ord(name)]).standard_normal((len(films), 4)).astype(np.float32)
             write_store(dataset, encoder, "image", films, X)
         compare_encoders(dataset, ["all"], trial=TRIAL)
     text = (Path(__file__).parent.parent / "stores" / "queries" / "encoders.sql").read_text(encoding="utf-8")

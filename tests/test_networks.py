@@ -560,7 +560,8 @@ def test_films_are_decoded_once_as_stored_and_what_cannot_be_is_counted_and_name
         np.testing.assert_array_equal(film, np.asarray(PilImage.open(paths[features.item_ids[row]])))
     tried: list[str] = []
     monkeypatch.setattr(
-        "cxremb.images.decode_file", lambda path, frame: tried.append(path.name) or decode_file(path, frame)
+        "cxremb.images.decode_file",
+        lambda path, frame, **more: tried.append(path.name) or decode_file(path, frame, **more),
     )
     again, _ = load_films(dataset, Inputs("bright"), PLAN.pixels)
     assert tried == ["4.png"]  # only the damaged one was tried again

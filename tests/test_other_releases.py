@@ -160,7 +160,7 @@ def test_films_of_another_collection_are_said(tmp_path: Path) -> None:
     save_film(folder / "images" / "patient1.png", 1)
     found = added(nih.read(folder), tmp_path / "root")
     (missing,) = [note for note in found.notes if note.what == "listed images that are not on disk"]
-    assert missing.hint == f"none of the images below {folder} is named: are they of another release?"
+    assert missing.hint == f"none of the images below {folder.name} is named: are they of another release?"
 
 
 READERS: list[tuple[str, Callable[[Path], Collection]]] = [

@@ -18,7 +18,7 @@ from cxremb.splits import LEAKY, SplitSpec, choose_split, fold_parts, new_split,
 from cxremb.training import loop, stack
 from cxremb.training.fit import FitJob, Plan, fit, fit_run
 from cxremb.training.presets import Options
-from cxremb.training.runs import find_run, list_runs, read_run
+from cxremb.training.runs import find_run, list_runs, publish_folder, read_run
 from cxremb.training.scores import INTERVALS
 
 pytestmark = pytest.mark.arithmetic
@@ -144,7 +144,7 @@ def test_the_record_says_which_precision_it_was(planted, monkeypatch, native, au
     assert [run.record.precision for run in runs] == [auto, "fp32"]  # a linear head is solved, never in halves
 
 
-@pytest.mark.parametrize("failing", ["replace_table", "replace_file", "replace_text", "sync_folder"])
+@pytest.mark.parametrize("failing", ["replace_table", "replace_file", "replace_text", "publish_folder"])
 def test_a_failure_midway_leaves_no_run(tmp_path, planted, monkeypatch, failing):
     _, features, split = planted
     dataset = plant(tmp_path, Planted(studies=5), modalities=())
@@ -155,13 +155,16 @@ def test_a_failure_midway_leaves_no_run(tmp_path, planted, monkeypatch, failing)
     plan = Plan("text", options=QUICK, folds=(0,))
     with monkeypatch.context() as patch:
         patch.setattr(f"cxremb.training.runs.{failing}", full)
-        if failing == "sync_folder":  # after the rename the run is there, whole
+        if failing == "publish_folder":  # after the rename the run is there, whole
+            patch.setattr(
+                "cxremb.training.runs.publish_folder", lambda *its, **more: full(publish_folder(*its, **more))
+            )
             assert fit_run(FitJob(dataset, features, split, plan)).metric("auroc")[0] is not None
         else:
             with pytest.raises(StoreError, match="No space left"):
                 fit_run(FitJob(dataset, features, split, plan))
             assert not list(dataset.paths.runs.glob("*"))
-    assert fit_run(FitJob(dataset, features, split, plan)).reused is (failing == "sync_folder")
+    assert fit_run(FitJob(dataset, features, split, plan)).reused is (failing == "publish_folder")
 
 
 def test_a_damaged_run_says_which_folder_to_delete(tmp_path, planted):

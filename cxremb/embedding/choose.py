@@ -112,7 +112,7 @@ def embeddable(dataset: Dataset, modality: str) -> bool:
     """Whether there is anything of `modality` to encode."""
     if modality == "text":
         return bool(dataset.reports.num_rows)
-    return bool(dataset.images["path"].null_count < dataset.images.num_rows)
+    return dataset.has_films
 
 
 def has_store(dataset: Dataset, modality: str, model: str | None = None) -> bool:

@@ -49,6 +49,11 @@ class Dataset:
         paths = pa.array(map(self.whole_path, table["path"].to_pylist()), pa.string())
         return table.set_column(table.column_names.index("path"), "path", paths)
 
+    @property
+    def has_films(self) -> bool:
+        """Whether any film is on this machine; for `cxremb` alone, since to make an array Arrow loads pandas."""
+        return any(map(self.whole_path, read_table(self, "images")["path"].to_pylist()))
+
     def whole_path(self, path: str | None) -> str | None:
         """Where a film lies of which the table `images` says `path`; None where it is not on this machine."""
         return self.locations.whole(path) if LOCATIONS in self.descriptor else path  # earlier ones say it whole
