@@ -18,7 +18,7 @@ from cxremb.cli.collection import renewal
 from cxremb.encoders.weights import suggested
 from cxremb.store.dataset import Dataset, open_dataset
 from cxremb.store.reader import open_store
-from cxremb.types import Collection
+from cxremb.types import Collection, Study
 
 TINY = {"image": "tiny", "text": "tiny_text"}
 
@@ -219,3 +219,19 @@ def test_what_check_notes_is_freed_in_the_data_set_and_root_that_were_checked(th
     assert commands(said) == [f"cxremb store gc --yes --dataset wards --root '{there}'"]
     assert paste(commands(said)[0]).code == 0
     assert "0 notes" in cxremb("store", "check", "--root", there).out
+
+
+def test_reports_of_one_piece_are_named(there: Path, tmp_path: Path, paste) -> None:
+    """As those of PadChest: neither findings nor an impression, which commands read where nobody names a text."""
+    whole = wards(tmp_path / "films")
+    renamed = [replace(study, sections={"report": " ".join(study.sections.values())}) for study in whole.studies]
+    added = paste_of(whole, renamed, there)
+    done = paste(f"cxremb embed --model tiny_text --root '{there}' --dataset {added.name}")
+    steps = all_work(done, paste)
+    assert [step for step in steps if "train text" in step or "--text-only" in step]
+    assert all("--text report" in step for step in steps if "train" in step or "ablate" in step)
+
+
+def paste_of(collection: Collection, studies: list[Study], root: Path) -> Dataset:
+    """The data set of other studies, without films."""
+    return add_collection(replace(collection, studies=studies, images=[], name="whole"), root).dataset

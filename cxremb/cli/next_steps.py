@@ -33,7 +33,8 @@ def next_steps(data: "Dataset", *, label_set: str | None = None, more: str = "")
     elif labels is None:
         steps.append(look(usual_stores(data, stored[0])[0]) if stored else "data show")
     else:
-        steps += [f"train {HEADS[reads]}{labels}{more}", f"ablate{ALONE[reads]}{labels}{more}"]
+        how = f"{labels}{text_named(data) if 'text' in reads else ''}{more}"
+        steps += [f"train {HEADS[reads]}{how}", f"ablate{ALONE[reads]}{how}"]
     return [command(words, data.paths.root, data.name) for words in steps]
 
 
@@ -49,6 +50,15 @@ def what_next(data: "Dataset", *, stale: "Sequence[Store]", runs: Sequence[Mappi
     if stale or not steps:
         return [command(words, data.paths.root, data.name) for words in ([behind] if stale else ["report", "explore"])]
     return steps[:1]
+
+
+def text_named(data: "Dataset") -> str:
+    """The option that names the text, empty where reports have findings or an impression, which are the usual one."""
+    from cxremb.store.layout import JOINED
+    from cxremb.store.texts import place
+
+    sections = sorted(data.reports["section"].unique().to_pylist(), key=place)
+    return "" if not sections or set(sections) & set(JOINED) else f" --text {shlex.quote(sections[0])}"
 
 
 def labels_named(data: "Dataset", label_set: str | None) -> str | None:
