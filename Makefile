@@ -47,7 +47,7 @@ tests: env
 	$(SPREAD) $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile -m "not slow"
 
 test-slow: env ## the tests that start a browser or many processes, build a wheel or run what the documents say
-	$(BIN)/python -m pytest -m slow
+	$(SPREAD) $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile -m slow
 
 test-avx2: env ## the tests of arithmetic once more, as on a processor without wide and half-precision instructions
 	$(AVX2) $(BIN)/python -m pytest -m "arithmetic and not slow"

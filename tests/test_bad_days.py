@@ -26,7 +26,7 @@ from cxremb.embedding.decode import Decoders, all_failed, decode
 from cxremb.embedding.job import embed
 from cxremb.encoders.base import Machine, What, load_encoder
 from cxremb.errors import StoreError
-from cxremb.images import Frame
+from cxremb.images import FilmFile, Frame
 from cxremb.processes import Workers
 from cxremb.store.check import check_store
 from cxremb.store.clean import clear, leftovers
@@ -135,7 +135,7 @@ def test_a_film_for_which_a_worker_has_no_memory_fails_alone(tmp_path: Path) -> 
     for number, side in enumerate((64, 12_000, 64)):
         path = tmp_path / f"{number}.tif"
         PilImage.fromarray(random.integers(0, 256, (side, side), dtype=np.uint8)).save(path)
-        files.append([(str(path), "")])
+        files.append([FilmFile(str(path), "")])
     decoders = Poor(partial(decode, frame=Frame(16)), all_failed, 1, processes=True)
     answers = list(decoders.run(files, 3))
     decoders.close()

@@ -404,7 +404,7 @@ KILLED_ONCE = """
         from cxremb.embedding.engines import fill_share
         from cxremb.embedding.parts import PartWriter
         with suppress(FileExistsError):
-            os.close(os.open(root / "killed", os.O_CREAT | os.O_EXCL))
+            os.close(os.open(os.path.join(root, "killed"), os.O_CREAT | os.O_EXCL))
             def write(self, table, write=PartWriter.write):
                 write(self, table)
                 os.kill(os.getpid(), signal.SIGKILL)  # its first part is there, the others are not
