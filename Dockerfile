@@ -1,15 +1,15 @@
 # cxremb for a cluster. The image holds programs and nothing of a collection: stores, films and weights are mounted.
 #
-#     docker build -t cxremb .                                    # torch for processors
-#     docker build -t cxremb:cuda --build-arg DEVICE=cuda .       # torch with CUDA, as PyPI has it
+#     docker build -t cxremb:cuda .                                # torch with CUDA, as pip finds it
+#     docker build -t cxremb --build-arg TORCH_INDEX=ADDRESS .     # torch from another index, such as that for processors
 #
 # How to run it, word by word: docs/cluster.md.
 
 ARG PYTHON=3.11
 
 FROM python:${PYTHON}-slim-bookworm AS build
-# cpu or cuda
-ARG DEVICE=cpu
+# the index of pip that has the torch you want; empty: the usual one, whose torch is built for CUDA
+ARG TORCH_INDEX=""
 # ray as well, for a Ray cluster
 ARG EXTRAS=dicom,openvino,ray
 WORKDIR /source
@@ -17,9 +17,8 @@ WORKDIR /source
 COPY constraints.txt ./
 RUN python -m venv /opt/cxremb
 ENV PATH=/opt/cxremb/bin:$PATH PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
-# torch and torchvision must come from one place: that of PyPI is built for CUDA and takes 3 GB of its libraries
-RUN if [ "$DEVICE" = cuda ]; then index=https://pypi.org/simple; else index=https://download.pytorch.org/whl/cpu; fi \
-    && pip install --only-binary :all: -c constraints.txt --index-url "$index" torch torchvision
+# torch and torchvision must come from one place: the usual one is built for CUDA and takes 3 GB of its libraries
+RUN pip install --only-binary :all: -c constraints.txt ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} torch torchvision
 COPY pyproject.toml setup.py README.md LICENSE ./
 COPY cxremb cxremb
 COPY embed_jobs embed_jobs

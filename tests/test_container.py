@@ -50,6 +50,14 @@ def test_versions_are_the_pinned_ones_and_extras_are_there() -> None:
     assert all(re.search(rf"^{name}==", pinned, re.MULTILINE) for name in ("torch", "torchvision"))
 
 
+def test_no_file_names_a_registry_of_packages() -> None:
+    """Whoever installs says where from: a hospital has a mirror of its own."""
+    registry = re.compile(r"pypi\.org/simple|pythonhosted\.org|download\.pytorch\.org|index-url +https?:")
+    files = [*ROOT.glob("*.t*"), ROOT / "Dockerfile", ROOT / "Makefile", *(ROOT / ".github").rglob("*.yml")]
+    assert len(files) > 4
+    assert [path.name for path in files if registry.search(path.read_text(encoding="utf-8"))] == []
+
+
 def test_it_runs_as_nobody_in_particular() -> None:
     assert STEPS[-4:] == [("USER", "1000"), ("WORKDIR", "/tmp"), ("ENTRYPOINT", '["cxremb"]'), ("CMD", '["--help"]')]
 
