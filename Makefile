@@ -79,7 +79,7 @@ $(FUZZ): $(DEV)
 	@touch $(FUZZ)
 
 fuzz: $(FUZZ) ## inputs that reach new branches, for all that reads files from elsewhere; MINUTES=10 for each of 12
-	$(SPREAD) $(BIN)/python benchmarks/fuzz.py --minutes $(MINUTES) --out benchmarks/results/fuzz.json
+	$(SPREAD) $(BIN)/python benchmarks/fuzz.py --minutes $(MINUTES) --keep .fuzz --out benchmarks/results/fuzz.json
 
 format: env ## rewrite the code in its own style
 	$(BIN)/python -m ruff check --fix .

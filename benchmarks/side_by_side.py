@@ -68,20 +68,24 @@ def row_of(
     return row
 
 
-def write(path: Path, found: Mapping[str, object], packages: tuple[str, ...]) -> None:
-    """The findings, with what is needed to make sense of them."""
+def about(packages: tuple[str, ...]) -> dict[str, Any]:
+    """What is needed to make sense of findings: machine, how busy it is, versions and commit."""
     commit = subprocess.run(
         ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False, cwd=HERE
     ).stdout.strip()
-    about = {
+    return {
         "machine": {"processor": processor(), "system": platform.system(), "cores": os.cpu_count()},
         "load": [round(load, 1) for load in os.getloadavg()],  # of one, five and fifteen minutes, our own work included
         "busy": os.getloadavg()[1] > (os.cpu_count() or 1),  # more wanted to run than there are cores: believe ratios
         "versions": {"python": platform.python_version(), **{name: installed(name) for name in packages}},
         "commit": commit,
     }
+
+
+def write(path: Path, found: Mapping[str, object], packages: tuple[str, ...]) -> None:
+    """The findings, with what is needed to make sense of them."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({**found, **about}, indent=2) + "\n", encoding="utf-8")
+    path.write_text(json.dumps({**found, **about(packages)}, indent=2) + "\n", encoding="utf-8")
     print(path)
 
 

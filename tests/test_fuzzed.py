@@ -1,6 +1,7 @@
 """What `make fuzz` found stays mended: each case is tried as it was then. Its folder is named by the target."""
 
 import importlib
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -44,6 +45,27 @@ def test_films_that_end_the_process_of_their_codec_are_failures(tmp_path: Path) 
     for film, (error,) in zip(films, answers, strict=True):
         assert isinstance(error, ImageError)
         assert f"{film.name}: the process that decoded it was killed" in str(error)
+
+
+def test_runs_of_fuzzing_add_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """An hour may be run in parts; what checked its inputs in another way does not count."""
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    results = importlib.import_module("fuzz_steps.results")
+    path = tmp_path / "fuzz.json"
+    assert results.earlier_runs(path, "png") == []
+    results.add_run(path, "png", {"executions": 7, "minutes": 2.02, "ends": {}, "found": ["a.py"]})
+    results.add_run(path, "sql", {"executions": 5, "minutes": 1.0, "ends": {}, "found": []})
+    results.add_run(path, "png", {"executions": 4, "minutes": 3.5, "ends": {"timeout": 2}, "found": ["a.py", "b.py"]})
+    one = json.loads(path.read_text())["png"]
+    assert (one["executions"], one["minutes"], one["ends"], one["found"]) == (11, 5.52, 2, ["a.py", "b.py"])
+    assert [(run["executions"], run["commit"]) for run in one["runs"]] == [
+        (7, one["commits"][0]),
+        (4, one["commits"][0]),
+    ]
+    monkeypatch.setattr(results, "checks", lambda: "other")
+    results.add_run(path, "png", {"executions": 3, "minutes": 1.0, "ends": {}, "found": []})
+    found = json.loads(path.read_text())
+    assert (found["png"]["executions"], len(found["png"]["runs"]), found["sql"]["executions"]) == (3, 1, 5)
 
 
 def work(files: Any) -> Any:

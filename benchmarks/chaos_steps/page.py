@@ -31,15 +31,22 @@ def chaos_lines(parts: Mapping[str, Any]) -> list[str]:
 
 
 def fuzz_lines(targets: Mapping[str, Any]) -> list[str]:
-    """A row for each target."""
-    lines = ["| target | inputs tried | minutes | ended its process | found |", "| --- | --- | --- | --- | --- |"]
+    """A row for each target, over its runs."""
+    lines = [
+        "| target | inputs tried | runs | minutes | ended its process | found |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
     for name, one in targets.items():
-        ends = sum(one["ends"].values())
-        lines.append(f"| {name} | {one['executions']:,} | {one['minutes']} | {ends} | {len(one['found'])} |")
-    every = [sum(one["executions"] for one in targets.values()), sum(one["minutes"] for one in targets.values())]
-    found = sum(len(one["found"]) for one in targets.values())
-    ends = sum(sum(one["ends"].values()) for one in targets.values())
-    return [*lines, f"| all | {every[0]:,} | {every[1]:.1f} | {ends} | {found} |"]
+        runs, minutes = len(one["runs"]), f"{one['minutes']:.1f}"
+        lines.append(f"| {name} | {one['executions']:,} | {runs} | {minutes} | {one['ends']} | {len(one['found'])} |")
+    executions, runs, minutes, ends, found = (
+        sum(one["executions"] for one in targets.values()),
+        sum(len(one["runs"]) for one in targets.values()),
+        sum(one["minutes"] for one in targets.values()),
+        sum(one["ends"] for one in targets.values()),
+        sum(len(one["found"]) for one in targets.values()),
+    )
+    return [*lines, f"| all | {executions:,} | {runs} | {minutes:.1f} | {ends} | {found} |"]
 
 
 def main() -> None:

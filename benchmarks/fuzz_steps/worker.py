@@ -1,4 +1,4 @@
-"""One target tried for some seconds, in a process of its own: `python -m fuzz_steps.worker TARGET FOLDER SECONDS`.
+"""One target tried for some seconds, in a process of its own: `python -m fuzz_steps.worker TARGET FOLDER SECONDS SEED`.
 
 atheris (libFuzzer) chooses the inputs by the branches that they reach in cxremb, Pillow and pydicom, as far as these
 are Python. Whatever is found is kept once for each place where it was raised, and the search goes on; a crash of a
@@ -58,7 +58,7 @@ class Trial:
         ours = [one for one in frames if "/cxremb/" in one.filename] or frames
         where = f"{type(error).__name__} in {Path(ours[-1].filename).name}:{ours[-1].name}: {ours[-1].line}"
         if where not in self.found:
-            self.found[where] = f"found-{len(self.found)}"
+            self.found[where] = f"found-{len([*self.folder.glob('found-*.txt')])}"
             (self.folder / self.found[where]).write_bytes(content)
             text = "".join(traceback.format_exception(error))
             (self.folder / f"{self.found[where]}.txt").write_text(text, encoding="utf-8", errors="replace")
@@ -73,7 +73,7 @@ class Trial:
 
 def main() -> None:
     """Try the target until its time is up."""
-    name, folder, seconds = sys.argv[1], Path(sys.argv[2]), float(sys.argv[3])
+    name, folder, seconds, seed = sys.argv[1], Path(sys.argv[2]), float(sys.argv[3]), int(sys.argv[4])
     logging.disable()
     warnings.simplefilter("ignore")
     place = targets.Place(folder, folder / "root")
@@ -90,7 +90,7 @@ def main() -> None:
         return targets.changed_json(content, random, target.mend)[:longest]
 
     options = {"custom_mutator": mutate} if target.json else {}
-    words = [f"-max_total_time={seconds:.0f}", f"-timeout={SLOWEST}", f"-rss_limit_mb={MEMORY_MB}", "-seed=1"]
+    words = [f"-max_total_time={seconds:.0f}", f"-timeout={SLOWEST}", f"-rss_limit_mb={MEMORY_MB}", f"-seed={seed}"]
     words += [f"-artifact_prefix={folder}/", f"-max_len={LONGEST}", "-use_value_profile=1", "-verbosity=0"]
     trial = Trial(target, targets.Place(folder, place.root), folder, seconds)
     atheris.Setup([sys.argv[0], *words, str(corpus)], trial, **options)
