@@ -15,6 +15,7 @@ import re
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -24,6 +25,7 @@ import pyarrow as pa
 
 from cxremb.cells import Cells
 from cxremb.errors import DataError, count_of, did_you_mean, name_list
+from cxremb.mistaken import SAVE_SHEET, SPREADSHEET, refuse_mistaken
 from cxremb.shards import Shards, is_parquet, open_shards
 
 DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe"}
@@ -33,6 +35,7 @@ LONGEST_CELL = 1 << 24  # characters: a text of 3,000 pages has half of it; the 
 UNFIT_SHOWN = 10  # rows of another length that an error names
 UNREADABLE = (OSError, EOFError, zlib.error, zipfile.BadZipFile, csv.Error, UnicodeError, pa.ArrowException)
 ZIP = b"PK\x03\x04"
+HEADER_WITHIN = 30  # lines in which a header is looked for that is not the first
 SEPARATOR = re.compile(r'"?sep=(.)"?', re.IGNORECASE)  # Excel's own first line, which is no header
 
 csv.field_size_limit(LONGEST_CELL)
@@ -68,10 +71,22 @@ class TableFile:
         """Raises `DataError`, listing the columns there are, if one of `columns` is not among them."""
         if missing := [column for column in dict.fromkeys(columns) if column not in self.columns]:
             near = did_you_mean(missing[0], self.columns)
+            lower = f"line {line} has it: remove the lines above. " if (line := self.later_header(missing)) else ""
             raise DataError(
                 f"{self.path}: no column {', '.join(map(repr, missing))}; it has {', '.join(map(repr, self.columns))}",
-                hint=hint or f"{near}it was read as {self.format}; names are matched to the letter",
+                hint=hint or f"{lower or near}it was read as {self.format}; names are matched to the letter",
             )
+
+    def later_header(self, names: Sequence[str]) -> int | None:
+        """The line that has all of `names` as its cells, where a title or comments stand above the header."""
+        if not self.encoding:
+            return None
+        with suppress(*UNREADABLE), open_bytes(self.path) as raw, text_of(raw, self.encoding) as text:
+            for number, line in enumerate(islice(text, HEADER_WITHIN), 1):
+                rows = [next(csv.reader([line], delimiter=delimiter), []) for delimiter in DELIMITERS]
+                if number > 1 and any(set(names) <= {cell.strip() for cell in row} for row in rows):
+                    return number
+        return None
 
     def rows(self, columns: Sequence[str]) -> Iterator[tuple[int, Cells]]:
         """(number, cells of `columns`) of each row; blank lines are passed over.
@@ -127,7 +142,7 @@ def zipped_file(path: Path) -> BinaryIO:
     except (OSError, zipfile.BadZipFile, NotImplementedError) as error:
         raise DataError(f"{path}: a damaged ZIP archive", hint="get the file again") from error
     if sheet:
-        raise DataError(f"{path}: a spreadsheet's own format", hint="save the sheet as CSV in UTF-8, and add that")
+        raise DataError(f"{path}: {SPREADSHEET}", hint=SAVE_SHEET)
     raise DataError(f"{path}: a ZIP archive of {name_list(names, 3)}", hint=f"unpack it first: unzip {path.name}")
 
 
@@ -148,11 +163,15 @@ def with_columns(table: TableFile) -> TableFile:
 
 
 def open_bytes(path: Path) -> BinaryIO:
-    """The bytes of a file, unzipped if they are gzip, or the name says so, or a ZIP archive of one file."""
+    """The bytes of a file, unzipped if they are gzip, or the name says so, or a ZIP archive of one file.
+
+    Raises `DataError` for what is known to be no table.
+    """
     with path.open("rb") as file:
-        head = file.read(4)
-    if head == ZIP:
+        head = file.read(64)
+    if head.startswith(ZIP):
         return zipped_file(path)
+    refuse_mistaken(path, head)
     zipped = head.startswith(b"\x1f\x8b") or path.suffix == ".gz"
     return cast(BinaryIO, gzip.open(path)) if zipped else path.open("rb")
 

@@ -23,6 +23,7 @@ STOREYS = [
         "table",
         "tabular",
         "cells",
+        "mistaken",
         "shards",
         "tablefile",
         "ids",

@@ -1,6 +1,8 @@
 """The table adapter: formats, roles, labels, texts, files, and what it refuses."""
 
+import bz2
 import gzip
+import lzma
 import math
 import random
 import tracemalloc
@@ -529,8 +531,16 @@ def test_bad_tables(text: str, options: dict[str, object], words: str, tmp_path:
         (gzip.compress(b"study_id,b\n1,2\n" * 99)[:-12], "damaged .Compressed file ended"),
         ("\ufeffstudy_id,b\n1,é\n".encode("utf-16-le")[:-1], "line 2 is not text in UTF-16"),
         (b"\xef\xbb\xbfstudy_id,b\n1,\xff\xfe\n", "line 2 is not text in UTF-8-SIG"),
+        (b"\n<!DOCTYPE html><html><body>Sign in</body></html>", "a web page"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "a pointer of Git LFS"),
+        (bz2.compress(b"study_id,b\n1,2\n"), "compressed by bzip2"),
+        (lzma.compress(b"study_id,b\n1,2\n"), "compressed by xz"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(99), "a spreadsheet's own format"),
     ],
-    ids=["xlsx", "image", "utf-16 without its mark", "parquet", "gzip", "half a letter", "two encodings"],
+    ids=[
+        *("xlsx", "image", "utf-16 without its mark", "parquet", "gzip", "half a letter", "two encodings"),
+        *("a page to sign in", "lfs", "bzip2", "xz", "xls"),
+    ],
 )
 def test_files_that_are_no_tables(content: bytes, words: str, tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
@@ -538,6 +548,13 @@ def test_files_that_are_no_tables(content: bytes, words: str, tmp_path: Path) ->
     with pytest.raises(DataError, match=words) as caught:
         taken(read(TableSpec(path, "t")))
     assert caught.value.hint
+
+
+@pytest.mark.parametrize("above", ["# exported in May\n# by the PACS\n", "Radiology, 2024;;\n;;\n"])
+def test_a_header_that_is_not_the_first_line_is_pointed_at(above: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no column 'y'") as caught:
+        read_text(tmp_path, f"{above}id;patient_id;y\n1;2;0\n", labels=("y",))
+    assert caught.value.hint.startswith("line 3 has it: remove the lines above")
 
 
 def test_paths_that_do_not_exist(tmp_path: Path) -> None:
@@ -568,6 +585,40 @@ def test_a_path_is_found_where_it_says_and_nowhere_else(tmp_path: Path) -> None:
         read_text(tmp_path, "id\n3.png\n", images=films, columns={"id": "id"})
     _, _, images = read_text(tmp_path, "id\n4\n", images=films, columns={"id": "id"})
     assert images["4"].path == films / "x/4.png"
+
+
+@pytest.mark.parametrize(
+    ("head", "left_off"),
+    [
+        ("/data/films/", "/data/films"),
+        ("C:\\data\\films\\", "C:/data/films"),
+        ("films/", "films"),
+        ("./films//", "films"),
+        ("release/", "release"),
+    ],
+)
+def test_folders_of_another_machine_are_left_off(head: str, left_off: str, tmp_path: Path) -> None:
+    films, places = tmp_path / "films", ["p1/1.png", "p1/2.png", "p2/1.png"]
+    for place in places[:2]:
+        save_film(films / place, 1)
+    collection, _, images = read_text(tmp_path, "path\n" + "".join(f"{head}{it}\n" for it in places), images=films)
+    found = [image.path.relative_to(films).as_posix() if image.path else None for image in images.values()]
+    assert found == ["p1/1.png", "p1/2.png", None]
+    assert note(collection, "all paths of the table begin") == (1, [left_off])
+
+
+def test_only_what_all_paths_begin_with_is_left_off(tmp_path: Path) -> None:
+    films = tmp_path / "films"
+    for place in ("1.png", "b/2.png"):
+        save_film(films / place, 1)
+    for text in (
+        "path\na/1.png\nc/1.png\n",  # another folder each: two films would become one
+        "path\na/1.png\nb/2.png\n",  # one is here as it stands
+        "path\na/9.png\na/8.png\n",  # nothing is here without it
+    ):
+        collection, _, images = read_text(tmp_path, text, images=films)
+        assert "all paths of the table begin" not in str(collection.notes)
+        assert [image.path.name for image in images.values() if image.path] == ["2.png"] * ("b/2" in text)
 
 
 def test_a_cell_takes_no_film_outside_of_the_folder_that_was_named(tmp_path: Path) -> None:

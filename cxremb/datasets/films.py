@@ -1,7 +1,7 @@
 """The image files of a folder, found by the path or the id that a table gives."""
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
 from cxremb.datasets.tree import MASK_HINT, MASK_NOTE, SUFFIXES, image_files, without_masks, without_suffix
@@ -11,6 +11,7 @@ from cxremb.types import EXAMPLES, Note, NoteCounter, notes_of
 
 OTHER_SUFFIX = "images whose file has another suffix than the table says"
 OUTSIDE = "listed images outside of the folder of --images"
+LEFT_OFF = "folders that all paths of the table begin with, left off"
 
 
 class FilmFolder:
@@ -34,6 +35,7 @@ class FilmFolder:
             self.by_place.setdefault(place, []).append(relative)
             self.by_name.setdefault(place.rpartition("/")[2], []).append(relative)
         self.named: set[str] = set()
+        self.left_off = ""  # what all paths of the table begin with, where it was written for another place
         self.outside = NoteCounter(OUTSIDE, "not taken: name a folder above them with --images, or name none")
         self.other_suffix = NoteCounter(OTHER_SUFFIX, "taken: it is the only file of that name")
 
@@ -66,6 +68,30 @@ class FilmFolder:
             self.other_suffix.add(f"{cell} is {chosen}")
         return self.folder / chosen
 
+    def leave_off(self, paths: Callable[[], Iterable[str]]) -> None:
+        """Find the folders with which all paths begin, if none is a file here as it stands, but some is without them.
+
+        paths: those of the table, to be read more than once. The same is left off from all, and as little as does it,
+        so that two paths never become one.
+        """
+        first = next(iter(paths()), "")
+        if not self.by_place or film_address(first) or self.is_here(self.below(first)):
+            return
+        shared = list(PurePosixPath(self.below(first)).parent.parts)
+        for path in map(PurePosixPath, paths()):
+            while shared and path.parts[: len(shared)] != tuple(shared):
+                shared.pop()
+        for head in ["", *(str(PurePosixPath(*shared[:count])) for count in range(1, len(shared) + 1))]:
+            self.left_off = head
+            if any(self.is_here(self.below(path)) for path in paths()):
+                return
+        self.left_off = ""
+
+    def is_here(self, wanted: str) -> bool:
+        """Whether a path below the folder, or a name anywhere in it, is one of its films."""
+        place = without_suffix(composed(wanted))
+        return place in self.by_place or ("/" not in place and place in self.by_name)
+
     def elsewhere(self, cell: str) -> Path | None:
         """The file where the tree was not listed, or the path leads out of it; none outside of a folder that was named.
 
@@ -80,8 +106,10 @@ class FilmFolder:
         return direct
 
     def below(self, cell: str) -> str:
-        """The cell as a path below the folder, without `./` and doubled slashes."""
+        """The cell as a path below the folder, without `./`, doubled slashes, and what is left off."""
         path = PurePosixPath(cell)
+        if self.left_off and path.is_relative_to(self.left_off):
+            return path.relative_to(self.left_off).as_posix()
         for folder in (self.folder, self.folder.absolute()):
             if path.is_absolute() and path.is_relative_to(folder):
                 path = path.relative_to(folder)
@@ -93,6 +121,7 @@ class FilmFolder:
         found: Sequence[tuple[str, Sequence[str], str]] = (
             ("images on disk that no row names", unnamed, "not added"),
             (MASK_NOTE, self.masks, MASK_HINT),
+            (LEFT_OFF, [self.left_off] if self.left_off else [], "they are not below --images: what follows them is"),
         )
         return [
             *notes_of(self.other_suffix, self.outside),

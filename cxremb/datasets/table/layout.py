@@ -92,6 +92,11 @@ class Layout:
         """The path a row gives, with / between folders."""
         return self.cell("path", cells).replace("\\", "/")
 
+    def paths(self) -> Iterator[str]:
+        """The path of each row that gives one."""
+        column = [self.roles["path"].column] if "path" in self.roles else []
+        return filter(None, (self.path(cells) for _, cells in self.rows(column))) if column else iter(())
+
     def film(self, number: int) -> Path | None:
         """The path of the film whose bytes stand in row `number`, if any do."""
         if self.picture is None or self.table.shards is None:

@@ -128,6 +128,7 @@ def images(found: Survey, films: FilmFolder, notes: list[Note]) -> Iterator[Imag
     of_file: dict[str, tuple[str, str]] = {}  # file -> the image and patient that it is
     own = layout.fact_columns if layout.facts_of_images else []
     said, people = set[str](), PeopleNotes(frozenset(layout.facts) & {"sex", "age"})
+    films.leave_off(layout.paths)
     for number, row in layout.rows([*dict.fromkeys((*layout.of_image, *own))]):
         study, image = layout.ids(row)
         if not image or image in known:
