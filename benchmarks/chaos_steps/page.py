@@ -19,7 +19,8 @@ def chaos_lines(parts: Mapping[str, Any]) -> list[str]:
         "errors": "{tried} changes of files that failed: no space, no permission, a broken disk, a library that raises",
         "memory": "{tried} commands with 200 MB of address space more than at their start",
         "poor": "routes with {ways}",
-        "pairs": "{pairs} pairs of commands begun at once on one root, {refused} of which ended with a message",
+        "pairs": "{pairs} pairs of commands begun at once on one root, and the whole route after {followed} of them; "
+        "{refused} commands ended with a message",
     }
     lines = ["| tried | wrong after it | seconds |", "| --- | --- | --- |"]
     for name, words in said.items():

@@ -16,7 +16,7 @@ MORE = 2  # films that come a day later
 
 
 def draw(folder: Path) -> None:
-    """films/, `first.csv` and `later.csv` in `folder`; equal bytes each time."""
+    """films/, `first.csv`, `later.csv` and `concepts.csv` in `folder`; equal bytes each time."""
     films = folder / "films"
     films.mkdir(parents=True)
     for number in range(FILMS + MORE):
@@ -25,6 +25,7 @@ def draw(folder: Path) -> None:
         film.save(films / name_of(number))
     write(folder / "first.csv", range(FILMS), "Clear")
     write(folder / "later.csv", range(1, FILMS + MORE), "Clear now")  # one film is gone, two are new, texts changed
+    (folder / "concepts.csv").write_text("label_set,label,concept,relation,source\nill,ill,Pneumonia,exact,own\n")
 
 
 def name_of(number: int) -> str:
