@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxremb.encoders.base import usable_cores
+from cxremb.store.matrices import let_go
 
 Halves = NDArray[np.float16]
 Doubles = NDArray[np.float64]
@@ -14,6 +15,7 @@ BLOCK_ROWS = 4096  # rows as float64 at once: 42 MB of 1,280 columns
 DIGITS = 9  # of a cosine that count: the last ones depend on where in a block a row stands, and would order ties
 QUERIES = 256  # compared with a block at once
 ROUGH_ROWS = 512  # rows as float32 at once: 2.6 MB of 1,280 columns, which stay in a cache
+LET_GO = 16  # blocks of them that are read from a mapped file before its pages are let go
 NOTHING = -np.inf  # the cosine to a vector of zeros, which no store holds that cxremb wrote
 
 
@@ -70,6 +72,9 @@ def rough_cosines(vectors: Halves, towards: NDArray[np.float32], rows: NDArray[n
             length = np.sqrt(np.einsum("ij,ij->i", values, values))
             near = (values @ towards.T).max(axis=1)
             found[start : start + ROUGH_ROWS] = np.where(length > 0, near / np.where(length > 0, length, 1), NOTHING)
+            if start // ROUGH_ROWS % LET_GO == 0:
+                let_go(vectors)
+        let_go(vectors)
 
     workers = usable_cores()
     share = ROUGH_ROWS * max(1, -(-len(rows) // (ROUGH_ROWS * workers)))  # each reads one stretch of the file
@@ -109,6 +114,7 @@ def nearest_rows(
         for start in range(0, len(rows), BLOCK_ROWS):
             block = rows[start : start + BLOCK_ROWS]
             near = six_digits(vectors[block], towards)
+            let_go(vectors)
             both = np.hstack([best[first : first + QUERIES], near])
             places = np.hstack([where[first : first + QUERIES], np.broadcast_to(block, near.shape)])
             order = np.lexsort((places, -both), axis=1)[:, :count]

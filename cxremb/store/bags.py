@@ -1,6 +1,5 @@
 """The films of each study: held once, one after the other, and padded only where and when they are read."""
 
-import mmap
 from dataclasses import dataclass
 from typing import Any, Self, overload
 
@@ -9,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import DTypeLike, NDArray
 
-from cxremb.store.matrices import Matrix
+from cxremb.store.matrices import Matrix, let_go
 
 READ_TOGETHER = 4096  # rows: else another half of the block would be held beside it
 
@@ -73,12 +72,6 @@ def gather(matrix: Matrix, rows: Places) -> NDArray[np.float32]:
         into[there] = matrix.vectors[here[there]]
         let_go(matrix.vectors)
     return block
-
-
-def let_go(vectors: NDArray[np.float16]) -> None:
-    """What was read of a mapped file no longer counts as this process' memory; the system goes on caching it."""
-    if isinstance(vectors.base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
-        vectors.base.madvise(mmap.MADV_DONTNEED)
 
 
 def gather_bags(matrix: Matrix, rows: Places) -> Bags:

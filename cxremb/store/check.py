@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from cxremb.errors import StoreError, count_of, name_list, reason
 from cxremb.store import remote
+from cxremb.store.cached import CachedMatrix, cached_matrices
 from cxremb.store.clean import drafts, leftovers, unlisted
 from cxremb.store.concepts import own_meanings
 from cxremb.store.dataset import Dataset
@@ -20,12 +21,12 @@ from cxremb.store.expected import refuse_links
 from cxremb.store.files import sha256_of
 from cxremb.store.layout import is_embeddings
 from cxremb.store.manifest import Manifest, Part, manifest_paths, read_manifest
-from cxremb.store.matrices import flat_values, halves, matrix_path, read_matrix
-from cxremb.store.reader import Store
+from cxremb.store.matrices import flat_values, halves
 from cxremb.types import Progress, unwatched
 
 IDENTITY = ["item_id", "section", "pooling"]
 EXAMPLES = 3
+NOT_OF_PARTS = "not the vectors of the store's parts"
 INFINITE = 0x7C00  # the bits of an infinite float16; those of what is no number are above it
 BELOW_HALF = 0x1FFF  # the bits of a float that float16 does not have
 
@@ -80,11 +81,14 @@ def check_store(folder: Path, progress: Progress = unwatched) -> list[Problem]:
     if not manifests:  # a job that was killed before its first version, or one that is at work
         what = f"no version yet, {count_of(len(unlisted(folder)), 'finished part')}: its job was stopped or is at work"
         return [Problem(str(folder), what, "embed again, which goes on from there", harmless=True)]
-    parts = {part.file: part for manifest in manifests for part in manifest.parts}
-    for part in progress(parts.values(), len(parts), f"check {folder.name}"):
-        problems += check_part(folder, part, manifests[-1])
+    parts = {part.file: part for manifest in reversed(manifests) for part in manifest.parts}  # those in force first
+    cached = cached_matrices(folder, manifests[-1])
+    for number, part in enumerate(progress(parts.values(), len(parts), f"check {folder.name}")):
+        problems += check_part(folder, part, manifests[-1], cached=cached if number < len(manifests[-1].parts) else ())
     if not problems:
-        problems += [*check_version(folder, manifests[-1]), *check_cache(Store(folder, manifests[-1]))]
+        problems += check_version(folder, manifests[-1])
+        others = [one.path for one in cached if not one.is_whole]
+        problems += [Problem(str(path), NOT_OF_PARTS, f"remove {path.parent}: it is made again") for path in others]
     what = "no version lists it: a stopped job left it"
     problems += [Problem(str(path), what, "embed again, or `cxremb store gc`", True) for path in unlisted(folder)]
     what = "a draft that was never finished"
@@ -107,8 +111,11 @@ def check_versions(folder: Path) -> tuple[list[Problem], list[Manifest]]:
     return problems, manifests
 
 
-def check_part(folder: Path, part: Part, manifest: Manifest) -> list[Problem]:
-    """One part: its bytes as the version says, its rows and columns, and vectors that can be vectors."""
+def check_part(folder: Path, part: Part, manifest: Manifest, *, cached: Sequence[CachedMatrix]) -> list[Problem]:
+    """One part: its bytes as the version says, its rows and columns, and vectors that can be vectors.
+
+    cached: matrices that are compared with it, since it is read only once.
+    """
     path, remedy = folder / part.file, make_again(folder)
     with suppress(StoreError):
         remote.there(path)
@@ -122,11 +129,11 @@ def check_part(folder: Path, part: Part, manifest: Manifest) -> list[Problem]:
         table = pq.ParquetFile(path).read()
     except (OSError, pa.ArrowException) as error:
         return [Problem(str(path), f"cannot be read ({reason(error)})", remedy)]
-    return [Problem(str(path), what, remedy) for what in check_rows(table, part, manifest)]
+    return [Problem(str(path), what, remedy) for what in check_rows(table, part, manifest, cached=cached)]
 
 
-def check_rows(table: pa.Table, part: Part, manifest: Manifest) -> Iterator[str]:
-    """What is wrong with the rows of a part."""
+def check_rows(table: pa.Table, part: Part, manifest: Manifest, *, cached: Sequence[CachedMatrix]) -> Iterator[str]:
+    """What is wrong with the rows of a part. cached: as in `check_part`."""
     if table.num_rows != part.rows:
         yield f"{table.num_rows:,} rows, its version says {part.rows:,}"
     about = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
@@ -139,8 +146,15 @@ def check_rows(table: pa.Table, part: Part, manifest: Manifest) -> Iterator[str]
         if table[column].null_count:
             yield f"{table[column].null_count:,} nulls in {column}"
             return
-    wrong = bad_vectors(halves(table["embedding"], manifest.recipe.dim))
-    for what, bad in (wrong | {"not rounded to float16": unrounded(table)}).items():
+    yield from check_vectors(table, manifest.recipe.dim, cached)
+
+
+def check_vectors(table: pa.Table, dim: int, cached: Sequence[CachedMatrix]) -> Iterator[str]:
+    """Rows whose vectors can be none. cached: as in `check_part`."""
+    vectors = halves(table["embedding"], dim)
+    for matrix in cached:
+        matrix.compare(table, vectors)
+    for what, bad in (bad_vectors(vectors) | {"not rounded to float16": unrounded(table)}).items():
         if bad.any():
             ids = table["item_id"].take(pa.array(np.flatnonzero(bad)[:EXAMPLES])).to_pylist()
             yield f"{bad.sum():,} vectors {what}: {', '.join(ids)}"
@@ -189,20 +203,6 @@ def check_version(folder: Path, manifest: Manifest) -> Iterator[Problem]:
         listed = pq.read_metadata(path).num_rows if path.is_file() else -1
     if listed != manifest.failed:
         yield Problem(where, f"{manifest.failed:,} failures counted, its file lists {max(listed, 0):,}", "embed again")
-
-
-def check_cache(store: Store) -> Iterator[Problem]:
-    """Matrices that readers keep in `cache/` and that are not those of the parts: one from elsewhere may not be."""
-    folder = matrix_path(store.folder.parents[1] / "cache", store.manifest, "", pooling="").parent
-    for section in store.sections if folder.is_dir() and store.manifest.parts else ():
-        for pooling in store.manifest.recipe.poolings:
-            path = matrix_path(folder.parents[1], store.manifest, section, pooling=pooling)
-            if (kept := read_matrix(path, store.dim)) is None:
-                continue
-            true = store.read_section(section, pooling)
-            same_rows = kept.ids.equals(true.ids) and kept.contents.equals(true.contents)
-            if not (same_rows and np.array_equal(kept.vectors, true.vectors)):
-                yield Problem(str(path), "not the vectors of the store's parts", f"remove {folder}: it is made again")
 
 
 def collapsed(folder: Path, parts: Sequence[Part], manifest: Manifest) -> bool:

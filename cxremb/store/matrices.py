@@ -1,8 +1,8 @@
 """Vectors of one section of a store, memory-mapped: as an earlier reader left them in `cache/`."""
 
 import hashlib
+import mmap
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -13,7 +13,6 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from cxremb.errors import StoreError
 from cxremb.store.files import replace_file, replace_table
 from cxremb.store.layout import vector_type
 from cxremb.store.manifest import Manifest
@@ -57,16 +56,26 @@ def of_section(rows: pa.Table, section: str, pooling: str) -> pa.Table:
     return rows.filter(pc.and_(pc.equal(rows["section"], section), pc.equal(rows["pooling"], pooling)))
 
 
-def write_matrix(path: Path, matrix: Matrix) -> None:
-    """Keep it for the next reader. A root that cannot be written costs that reader time and nothing else."""
+def write_matrix(path: Path, rows: pa.Table, blocks: Iterator[NDArray[np.float16]], *, dim: int) -> None:
+    """Leave it there for whoever reads it next. rows: ids and contents. blocks: their vectors, (m, dim) each, of which
+    one is in memory at a time. Raises `StoreError` where nothing can be written, and as `blocks` does.
+    """
 
     def write(draft: Path) -> None:
         with draft.open("wb") as file:
-            np.save(file, matrix.vectors)
+            shape = {"descr": "<f2", "fortran_order": False, "shape": (len(rows), dim)}
+            np.lib.format.write_array_header_1_0(file, shape)
+            for block in blocks:
+                file.write(block.data)
 
-    with suppress(StoreError):
-        replace_table(path.with_suffix(".parquet"), pa.table({"item_id": matrix.ids, "content": matrix.contents}))
-        replace_file(path, write)  # last: without it there is no matrix
+    replace_table(path.with_suffix(".parquet"), rows.select(["item_id", "content"]))
+    replace_file(path, write)  # last: without it there is no matrix
+
+
+def let_go(vectors: NDArray[np.float16]) -> None:
+    """What was read of a mapped file no longer counts as this process' memory; the system goes on caching it."""
+    if isinstance(vectors.base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        vectors.base.madvise(mmap.MADV_DONTNEED)
 
 
 def flat_values(column: pa.ChunkedArray) -> Iterator[NDArray[np.floating]]:
@@ -77,10 +86,13 @@ def flat_values(column: pa.ChunkedArray) -> Iterator[NDArray[np.floating]]:
 
 def halves(column: pa.ChunkedArray, dim: int) -> NDArray[np.float16]:
     """An embedding column as float16 of shape (n, dim): no value changes, since all were rounded when written."""
+    found, start = np.empty((len(column), dim), np.float16), 0
     with np.errstate(over="ignore"):  # in a file from elsewhere: infinite, which `store check` reports
-        values = [flat.astype(np.float16, copy=False) for flat in flat_values(column)]
-    flat = np.concatenate(values) if values else np.empty(0, np.float16)
-    return flat.reshape(-1, dim)
+        for flat in flat_values(column):
+            rows = flat.reshape(-1, dim)
+            found[start : start + len(rows)] = rows
+            start += len(rows)
+    return found
 
 
 def with_values(table: pa.Table, values: pa.DataType) -> pa.Table:

@@ -1,6 +1,7 @@
 """Vectors out of a store: the current version of each, by id."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -170,20 +171,21 @@ class Store(Tabular):
         path = matrix_path(self.folder.parent.parent / "cache", self.manifest, section, pooling=pooling)
         if kept := read_matrix(path, self.dim):
             return kept
-        found = self.read_section(section, pooling)
-        write_matrix(path, found)
-        return found
-
-    def read_section(self, section: str, pooling: str) -> Matrix:
-        """The same, from the parts: one after the other, so that no vector is in memory twice."""
-        names = ["section", "pooling"]
-        rows = of_section(self.table(["item_id", "content", *names]), section, pooling)
+        rows = of_section(self.table(["item_id", "content", "section", "pooling"]), section, pooling)
+        with suppress(StoreError):  # a root that cannot be written costs time and memory and nothing else
+            write_matrix(path, rows, self.blocks(section, pooling), dim=self.dim)
+        if kept := read_matrix(path, self.dim):
+            return kept
         vectors, start = np.empty((len(rows), self.dim), np.float16), 0
-        for part in self.parts([*names, "embedding"]):
-            block = halves(of_section(part, section, pooling)["embedding"], self.dim)
+        for block in self.blocks(section, pooling):
             vectors[start : start + len(block)] = block
             start += len(block)
         return Matrix(rows["item_id"].combine_chunks(), rows["content"].combine_chunks(), vectors)
+
+    def blocks(self, section: str, pooling: str) -> Iterator[NDArray[np.float16]]:
+        """The vectors of one section and pooling, (m, dim) of each part, one part after the other."""
+        for part in self.parts(["section", "pooling", "embedding"]):
+            yield halves(of_section(part, section, pooling)["embedding"], self.dim)
 
     def vectors(self, section: str = "image", pooling: str | None = None) -> tuple[list[str], NDArray[np.float32]]:
         """(item ids, vectors of shape (n, dim)) of one section and pooling, in the same order.
