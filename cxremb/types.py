@@ -1,5 +1,6 @@
 """What adapters hand over: a collection of studies and images, and notes on what did not pair."""
 
+import re
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,8 +19,9 @@ SPELLINGS = {
 
 
 def part_named(word: str) -> str | None:
-    """The part of `PARTS` that a word means, in whatever case; None if it means none."""
-    return next((part for part in PARTS if word.strip().lower() in SPELLINGS[part]), None)
+    """The part of `PARTS` that a word means, in whatever case, `test set` too; None if it means none."""
+    said = re.sub(r"[ _-]*(set|data|split)$", "", word.strip().lower())
+    return next((part for part in PARTS if said in SPELLINGS[part]), None)
 
 
 class Progress(Protocol):

@@ -11,7 +11,7 @@ from conftest import save_film
 from cxremb.catalog import add_collection
 from cxremb.datasets.folder import read
 from cxremb.errors import DataError
-from cxremb.types import Collection
+from cxremb.types import Collection, part_named
 
 
 def films(folder: Path, *names: str) -> Path:
@@ -224,6 +224,23 @@ def test_equal_names_in_sub_folders_of_a_class_are_one_patient(tmp_path: Path) -
         "ill/4": "ill/4",
     }
     assert notes(got)["sub-folders of a class that hold files of the same names"] == 4
+
+
+def test_parts_by_the_words_that_people_use() -> None:
+    words = {"Training": "train", "train_set": "train", "Test set": "test", "validation-data": "val", "dev": "val"}
+    assert {word: part_named(word) for word in words} == words
+    assert [part_named(word) for word in ("set", "trainer", "contest", "test2", "")] == [None] * 5
+
+
+def test_studies_of_a_patient_stay_together_below_a_class(tmp_path: Path) -> None:
+    """As CheXpert lays films out, and with a folder for each site above the patients."""
+    names = [f"ill/patient{patient}/study{n}/view1.png" for patient in range(6) for n in (1, 2)]
+    names += [f"well/site{patient % 2}/p{patient}/study{n}/view1.png" for patient in range(6) for n in (1, 2)]
+    names += ["ill/patient5/study3/view9.png", "ill/alone.png"]
+    got = read(films(tmp_path, *names), "mine")
+    expected = {name.removesuffix(".png"): name.rpartition("/study")[0] for name in names}
+    assert patients(got) == {**expected, "ill/alone": "ill/alone"}
+    assert notes(got)["sub-folders of a class that hold files of the same names"] == 12
 
 
 def test_many_sub_folders_with_equal_names_are_patients(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
@@ -165,7 +165,8 @@ def layers_of(locations: Sequence[Location]) -> dict[PurePath, str]:
     """Path -> patient, where a class has several sub-folders that hold files of the same names.
 
     Up to `MOST_LAYERS` such sub-folders are taken for versions of the same films (`images`, `equalised`): files of one
-    name are one patient. More are taken for patients who have a folder each.
+    name are one patient. More are taken for patients: the first level below the class that has so many folders is
+    theirs, so that the studies of a patient, in folders below it, stay together.
     """
     shared: dict[PurePath, dict[str, list[PurePath]]] = defaultdict(lambda: defaultdict(list))
     for location in locations:
@@ -173,22 +174,36 @@ def layers_of(locations: Sequence[Location]) -> dict[PurePath, str]:
         top = PurePath(*location.relative.parts[: (location.part is not None) + (location.group is not None)])
         if own > len(top.parts):
             shared[top][location.relative.stem].append(location.relative)
-    layers = {}
+    layers: dict[PurePath, str] = {}
     for top, by_name in shared.items():
         if all(len(paths) == 1 for paths in by_name.values()):
             continue
         several = {path.parent for paths in by_name.values() if len(paths) > 1 for path in paths}
+        if len(several) > MOST_LAYERS:
+            depth = depth_of_patients(several, len(top.parts))
+            below = [path for paths in by_name.values() for path in paths if len(path.parts) > depth]
+            layers |= {path: PurePath(*path.parts[:depth]).as_posix() for path in below}
+            continue
         for name, paths in by_name.items():
-            for path in paths:
-                if path.parent in several:
-                    layers[path] = (top / name if len(several) <= MOST_LAYERS else path.parent).as_posix()
+            layers |= {path: (top / name).as_posix() for path in paths if path.parent in several}
     return layers
+
+
+def depth_of_patients(folders: Set[PurePath], top: int) -> int:
+    """How many steps down the folders of patients lie: the first level that has more than `MOST_LAYERS` of them.
+
+    folders: those that hold files of the same names, all below a folder `top` steps down.
+    """
+    deepest = max(len(folder.parts) for folder in folders)
+    return next(
+        (d for d in range(top + 1, deepest) if len({folder.parts[:d] for folder in folders}) > MOST_LAYERS), deepest
+    )
 
 
 def layer_notes(layers: Mapping[PurePath, str]) -> list[Note]:
     """Which sub-folders of a class hold equal names, and what that was taken for."""
-    folders = sorted({path.parent.as_posix() for path in layers})
-    as_films = any(path.parent.as_posix() != patient for path, patient in layers.items())
+    as_films = any(patient not in map(PurePath.as_posix, path.parents) for path, patient in layers.items())
+    folders = sorted({path.parent.as_posix() for path in layers} if as_films else set(layers.values()))
     taken = "files of one name count as one patient" if as_films else "each of these folders counts as a patient"
     hint = f"{taken}: say --patient-pattern if that is wrong, or add the folder of films alone"
     return counted(("sub-folders of a class that hold files of the same names", folders, hint))
