@@ -20,6 +20,11 @@ T = TypeVar("T")
 Answer = TypeVar("Answer")
 
 
+def usable_cores() -> int:
+    """The processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 class Workers(ProcessPoolExecutor):
     """A pool of spawned processes: a fork would copy the locks of torch's threads, or a device that is in use.
 

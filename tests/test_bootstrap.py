@@ -83,6 +83,17 @@ def test_intervals_equal_those_of_duplicated_rows(block_values, monkeypatch):
         assert (found[metric].skipped, found[metric].reason) == (0, None)
 
 
+def test_figures_are_the_same_on_any_number_of_cores(monkeypatch):
+    monkeypatch.setattr(bootstrap, "BLOCK_VALUES", 600)  # four resamples at once
+    y, prob, _, patient = predictions()
+    found = []
+    for cores in (1, 7):
+        monkeypatch.setattr(bootstrap, "usable_cores", lambda cores=cores: cores)
+        found.append(intervals_of(y, prob, patient, metrics=DRAWN, resamples=90, seed=3))
+    assert found[0] == found[1]
+    assert len({one.low for one in found[0].values()}) == len(DRAWN)
+
+
 def test_difference_ofs_equal_those_of_duplicated_rows():
     y, good, poor, patient = predictions()
     found = difference_of(y, good, poor, patient, metrics=DRAWN, resamples=60, level=0.9, seed=3)

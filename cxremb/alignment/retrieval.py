@@ -10,6 +10,7 @@ from scipy.special import gammaln
 
 from cxremb.evaluation.arrays import cluster_numbers
 from cxremb.evaluation.bootstrap import FEWEST, Resampling, intervals
+from cxremb.evaluation.ranking import columns
 from cxremb.features import Ids
 from cxremb.store.bags import Places
 
@@ -138,7 +139,7 @@ def recall(queries: Queries, depth: int, counts: Reals) -> Reals:
 def median_rank(queries: Queries, counts: Reals) -> Reals:
     """(b,) the weighted median of the ranks: midway where exactly half of the weight lies on either side."""
     order = np.argsort(queries.ranks, kind="stable")
-    sums = np.cumsum(counts[:, queries.clusters[order]] * queries.weights[order], axis=1)
+    sums = np.cumsum(columns(counts, queries.clusters[order]) * queries.weights[order], axis=1)
     half, slack = sums[:, -1:] / 2, 1e-9 * sums[:, -1:]  # shares such as 1/3 do not add up to the last bit
     low, high = ((sums < half - slack).sum(axis=1), (sums <= half + slack).sum(axis=1))
     middle: Reals = (queries.ranks[order][low] + queries.ranks[order][high]) / 2

@@ -13,10 +13,9 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from cxremb.embedding.decode import FEW, Decoders, Files, changed
-from cxremb.encoders.base import usable_cores
 from cxremb.errors import ImageError
 from cxremb.images import FilmFile, Grey, decode_file, digest_file, squash
-from cxremb.processes import in_order
+from cxremb.processes import in_order, usable_cores
 from cxremb.store.dataset import Dataset
 from cxremb.store.files import replace_table
 from cxremb.types import Progress

@@ -1,7 +1,6 @@
 """What an encoder is to the embed job, what is asked of it, the machine it runs on, and how one is made."""
 
 import importlib
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from cxremb.encoders.table import find_spec
 from cxremb.errors import EncoderError
 from cxremb.images import ASPECTS, Frame
+from cxremb.processes import usable_cores
 from cxremb.store.manifest import Recipe
 from cxremb.store.texts import KEEP, MARKS, MASK, RULES, WAYS, edited
 
@@ -34,11 +34,6 @@ class What:
         """The store remembers where the weights were, and is asked for again from another folder."""
         if self.weights is not None:
             object.__setattr__(self, "weights", self.weights.absolute())
-
-
-def usable_cores() -> int:
-    """The processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @dataclass(frozen=True)

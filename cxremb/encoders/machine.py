@@ -8,9 +8,10 @@ from importlib.metadata import PackageNotFoundError, version
 
 import torch
 
-from cxremb.encoders.base import Machine, usable_cores
+from cxremb.encoders.base import Machine
 from cxremb.encoders.device import check_compiler
 from cxremb.errors import EncoderError, reason
+from cxremb.processes import usable_cores
 
 PRECISIONS = ("auto", "fp32", "bf16", "fp16", "full", "half")  # as `What` has them
 ENGINES = ("auto", "torch", "openvino")

@@ -14,6 +14,7 @@ from cxremb.errors import DataError, count_of
 from cxremb.evaluation.arrays import Flags, Reals, Rows
 from cxremb.evaluation.metrics import COUNTED, counted, row_parts
 from cxremb.evaluation.ranking import RANKED, defined, within_folds
+from cxremb.processes import in_order, usable_cores
 
 METRICS = (*RANKED, *COUNTED)
 USUAL = ("auroc", "accuracy", "f1")
@@ -21,7 +22,7 @@ FEWEST = 10  # patients with positive rows, and with negative ones: fewer say no
 MOST_SKIPPED = 0.01  # of the resamples: those in which a figure is undefined are not the same as the others
 UNDEFINED = "undefined on these rows"
 FLAT = "the same in nearly all resamples, which is not to say that other patients would not move it"
-BLOCK_VALUES = 1_000_000  # 8 MB an array: about ten live at once
+BLOCK_VALUES = 250_000  # 2 MB an array: what is read again is then still in a core's cache
 
 Statistic = Callable[[Reals], Reals]  # (b, c) how often each cluster is taken -> (b,) values, NaN where undefined
 
@@ -84,10 +85,7 @@ def resampled(
         sums = np.zeros((c, parts.shape[1]))
         np.add.at(sums, clusters, parts)
         return lambda counts: counted(counts @ sums, metric)
-    order = np.lexsort((-prob, np.zeros(len(y)) if folds is None else folds))  # rows are then read one after the other
-    figure = within_folds(metric, y[order], prob[order], folds=None if folds is None else folds[order])
-    clusters = clusters[order]
-    return lambda counts: figure(counts[:, clusters])
+    return within_folds(metric, y, prob, folds=folds, clusters=clusters)
 
 
 def mean_of(statistics: Sequence[Statistic]) -> Statistic:
@@ -108,7 +106,7 @@ def intervals(
     """The interval of any figures that can be computed from how often each cluster is taken.
 
     clusters: (n,) numbers from 0 to c - 1. reason: why these rows bear none. A figure over weighted rows becomes one
-    over clusters by `lambda counts: figure(counts[:, clusters])`.
+    over clusters by `lambda counts: figure(columns(counts, clusters))`.
     """
     drawn = replicates(statistics, clusters, resampling, resamples=0 if reason else resampling.resamples)
     values = [observed(statistic, clusters) for statistic in statistics]
@@ -157,13 +155,17 @@ def observed(statistic: Statistic, clusters: Rows) -> float | None:
 
 
 def replicates(statistics: Sequence[Statistic], clusters: Rows, resampling: Resampling, *, resamples: int) -> Reals:
-    """(statistics, resamples): every figure under the same draws; NaN where undefined."""
-    values = np.empty((len(statistics), resamples))
-    start = 0
-    for counts in cluster_counts(clusters, resamples, resampling.seed):
+    """(statistics, resamples): every figure under the same draws; NaN where undefined.
+
+    Blocks of resamples are drawn one after the other and computed side by side, on all cores.
+    """
+    values, start, cores = np.empty((len(statistics), resamples)), 0, usable_cores()
+    blocks = cluster_counts(clusters, resamples, resampling.seed)
+    found = in_order(lambda counts: [statistic(counts) for statistic in statistics], blocks, readers=cores, ahead=cores)
+    for counts, of_block in found:
         stop = start + len(counts)
-        for row, statistic in enumerate(statistics):
-            values[row, start:stop] = statistic(counts)
+        for row, of_statistic in zip(values, of_block, strict=True):
+            row[start:stop] = of_statistic
         start = stop
     return values
 

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 from cxremb.errors import DataError
 from cxremb.evaluation.arrays import Flags, Reals, checked_folds, checked_table
 from cxremb.evaluation.metrics import POOLED, THRESHOLD, called_positive, figures, mean_or_none
-from cxremb.evaluation.ranking import divided, ranked, weighted_auroc
+from cxremb.evaluation.ranking import divided, within_folds
 from cxremb.evaluation.reliability import ece, likely
 
 Figures = dict[str, float | None]
@@ -76,9 +76,7 @@ def medmnist_figures(y_true: ArrayLike, y_prob: ArrayLike, task: str) -> Figures
     y, prob = checked_table(y_true, y_prob, one_hot=task == "multiclass")
     if np.isnan(y).any():
         raise DataError("the official evaluation knows no missing labels", hint="use the multi-label figures")
-    areas = np.array(
-        [weighted_auroc(ranked(*column), np.ones((1, len(y)))) for column in zip(y.T, prob.T, strict=True)]
-    )
+    areas = np.array([within_folds("auroc", *column)(np.ones((1, len(y)))) for column in zip(y.T, prob.T, strict=True)])
     right = likeliest(prob)[y == 1] if task == "multiclass" else (prob > THRESHOLD) == (y == 1)
     return {
         "AUC": None if np.isnan(areas).any() else float(areas.mean()),

@@ -22,7 +22,7 @@ def auroc(y_true: ArrayLike, y_score: ArrayLike, weights: ArrayLike | None = Non
     Raises `DataError` for anything else. The Mann-Whitney statistic (Hanley & McNeil 1982).
     """
     y, score = checked(y_true, y_score, "y_score")
-    return defined(weighted_auroc(ranked(y, score), row_weights(weights, len(y))))
+    return defined(within_folds("auroc", y, score)(row_weights(weights, len(y))))
 
 
 def average_precision(y_true: ArrayLike, y_score: ArrayLike, weights: ArrayLike | None = None) -> float | None:
@@ -31,7 +31,8 @@ def average_precision(y_true: ArrayLike, y_score: ArrayLike, weights: ArrayLike 
     Arguments and errors as `auroc`. A step-wise sum, since linear interpolation flatters (Davis & Goadrich 2006).
     """
     y, score = checked(y_true, y_score, "y_score")
-    return defined(weighted_average_precision(swept(y, score), row_weights(weights, len(y))))
+    ranking = ranked(y, score)
+    return defined(precision_so_far(ranking, *called_so_far(ranking, row_weights(weights, len(y)))))
 
 
 def specificity_at_sensitivity(y_true: ArrayLike, y_score: ArrayLike, floor: float = FLOOR) -> float | None:
@@ -40,7 +41,8 @@ def specificity_at_sensitivity(y_true: ArrayLike, y_score: ArrayLike, floor: flo
     Arguments and errors as `auroc`. A point that some threshold reaches, never one interpolated between two.
     """
     y, score = checked(y_true, y_score, "y_score")
-    return defined(weighted_specificity(swept(y, score), row_weights(None, len(y)), floor))
+    ranking = ranked(y, score)
+    return defined(specificity_at(ranking, *called_so_far(ranking, row_weights(None, len(y))), floor=floor))
 
 
 def sensitivity_at_specificity(y_true: ArrayLike, y_score: ArrayLike, floor: float = FLOOR) -> float | None:
@@ -49,138 +51,118 @@ def sensitivity_at_specificity(y_true: ArrayLike, y_score: ArrayLike, floor: flo
     As `specificity_at_sensitivity`. Calling nothing positive is one of the thresholds, so 0.0 can be the answer.
     """
     y, score = checked(y_true, y_score, "y_score")
-    return defined(weighted_sensitivity(swept(y, score), row_weights(None, len(y)), floor))
+    return specificity_at_sensitivity(1 - y, -score, floor)
 
 
 @dataclass(frozen=True)
 class Ranking:
-    """Who beats whom, worked out once for any weights."""
+    """Rows of each class from the highest score down, and how the two lie between one another.
+
+    A threshold of interest lies below each of the r distinct scores that positives have.
+    """
 
     positives: Rows  # (p,) rows
-    negatives: Rows  # (q,) rows, by score
-    below: Rows  # (p,) how many of `negatives` score less than each positive
-    upto: Rows  # (p,) ... less or the same
+    negatives: Rows  # (q,) rows
+    true: Rows  # (r,) how many of `positives` are called at each threshold
+    false: Rows  # (r,) ... of `negatives`
+    higher: Rows  # (r,) how many of `negatives` score more than the positives that it adds
 
 
-def ranked(y: Reals, score: Reals) -> Ranking:
-    """The ranking of checked arrays."""
-    positives, negatives = np.flatnonzero(y == 1), np.flatnonzero(y == 0)
-    negatives = negatives[np.argsort(score[negatives], kind="stable")]
-    left = np.searchsorted(score[negatives], score[positives], "left")
-    right = np.searchsorted(score[negatives], score[positives], "right")
-    return Ranking(positives, negatives, left, right)
-
-
-def weighted_auroc(ranking: Ranking, weights: Reals) -> Reals:
-    """(b,) the AUROC under each of b sets of row weights, NaN where a class has none. weights: (b, n)."""
-    beaten = np.zeros((len(weights), len(ranking.negatives) + 1))
-    np.cumsum(weights[:, ranking.negatives], axis=1, out=beaten[:, 1:])
-    positive = weights[:, ranking.positives]
-    wins = np.einsum("ij,ij->i", positive, beaten[:, ranking.below])
-    wins_or_ties = np.einsum("ij,ij->i", positive, beaten[:, ranking.upto])
-    return divided((wins + wins_or_ties) / 2, positive.sum(axis=1) * beaten[:, -1])
-
-
-@dataclass(frozen=True)
-class Sweep:
-    """Rows from the highest score down; a threshold lies after each run of equal scores."""
-
-    order: Rows  # (n,) rows
-    ends: Rows  # (t,) the place of the last row of each run
-    y: Reals  # (n,) classes in that order
-
-
-def swept(y: Reals, score: Reals) -> Sweep:
-    """The sweep of checked arrays."""
+def ranked(y: Reals, score: Reals, clusters: Rows | None = None) -> Ranking:
+    """The ranking of checked arrays. clusters: (n,) what is weighted in the place of each row."""
     order = np.argsort(-score, kind="stable")
-    ordered = score[order]
-    last = np.append(ordered[1:] != ordered[:-1], True)[: len(ordered)]
-    return Sweep(order, np.flatnonzero(last), y[order])
+    positives, negatives = order[y[order] == 1], order[y[order] == 0]
+    falling = -score[positives]
+    true = np.flatnonzero(np.append(falling[1:] != falling[:-1], True)[: len(falling)]) + 1
+    sides = (np.searchsorted(-score[negatives], falling[true - 1], side) for side in ("right", "left"))
+    whose = np.arange(len(y)) if clusters is None else clusters
+    return Ranking(whose[positives], whose[negatives], true, *sides)
 
 
-def called_so_far(sweep: Sweep, weights: Reals) -> tuple[Reals, Reals]:
-    """((b, t + 1), (b, t + 1)) weight of the positives and negatives called at each threshold; first nothing is."""
-    ordered = weights[:, sweep.order]
-    true, false = (np.zeros((len(weights), len(sweep.ends) + 1)) for _ in range(2))
-    true[:, 1:] = np.cumsum(ordered * sweep.y, axis=1)[:, sweep.ends]
-    false[:, 1:] = np.cumsum(ordered * (1 - sweep.y), axis=1)[:, sweep.ends]
+def called_so_far(ranking: Ranking, weights: Reals) -> tuple[Reals, Reals]:
+    """((b, p + 1), (b, q + 1)) the weight of the first positives and negatives; first of none.
+
+    weights: (b, n) of the rows, or clusters, that the ranking names.
+    """
+    true, false = (np.zeros((len(weights), len(rows) + 1)) for rows in (ranking.positives, ranking.negatives))
+    np.cumsum(np.take(weights, ranking.positives, axis=1), axis=1, out=true[:, 1:])
+    np.cumsum(np.take(weights, ranking.negatives, axis=1), axis=1, out=false[:, 1:])
     return true, false
 
 
-def weighted_average_precision(sweep: Sweep, weights: Reals) -> Reals:
-    """(b,) the average precision under each of b sets of row weights, NaN without positives. weights: (b, n)."""
-    true, false = called_so_far(sweep, weights)
-    called = true + false
-    precision = np.divide(true, called, out=np.zeros_like(true), where=called > 0)
-    return divided((np.diff(true, axis=1) * precision[:, 1:]).sum(axis=1), true[:, -1])
+def area(ranking: Ranking, true: Reals, false: Reals) -> Reals:
+    """(b,) the AUROC, NaN where a class has none. true, false: of `called_so_far`."""
+    beaten = false[:, -1:] - (columns(false, ranking.false) + columns(false, ranking.higher)) / 2
+    wins = np.einsum("ij,ij->i", np.diff(columns(true, ranking.true), prepend=0.0, axis=1), beaten)
+    return divided(wins, true[:, -1] * false[:, -1])
 
 
-def weighted_specificity(sweep: Sweep, weights: Reals, floor: float = FLOOR) -> Reals:
-    """(b,) `specificity_at_sensitivity` under each of b sets of row weights, NaN where a class has none."""
-    true, false = called_so_far(sweep, weights)
+def precision_so_far(ranking: Ranking, true: Reals, false: Reals) -> Reals:
+    """(b,) the average precision, NaN without positives. true, false: of `called_so_far`."""
+    right = columns(true, ranking.true)
+    called = right + columns(false, ranking.false)
+    precision = np.divide(right, called, out=np.zeros_like(right), where=called > 0)
+    return divided((np.diff(right, prepend=0.0, axis=1) * precision).sum(axis=1), true[:, -1])
+
+
+def specificity_at(ranking: Ranking, true: Reals, false: Reals, *, floor: float = FLOOR) -> Reals:
+    """(b,) the best specificity where the sensitivity is `floor` or more, NaN where a class has none.
+
+    true, false: of `called_so_far`. Between two thresholds of interest the sensitivity stays and the specificity falls.
+    """
+    right = columns(true, np.append(0, ranking.true))
     # a quotient of whole numbers is rounded just as the literal 0.95 is: 19 of 20 reaches 0.95, and 1 - 1/20 may not
-    reached = divided(true, np.broadcast_to(true[:, -1:], true.shape)) >= floor
-    first = reached.argmax(axis=1)[:, None]
-    rejected = false[:, -1:] - np.take_along_axis(false, first, axis=1)
-    return divided(rejected[:, 0], np.where(true[:, -1] > 0, false[:, -1], 0))
+    reached = divided(right, np.broadcast_to(true[:, -1:], right.shape)) >= floor
+    first = np.append(0, ranking.false)[reached.argmax(axis=1)]
+    rejected = false[:, -1] - np.take_along_axis(false, first[:, None], axis=1)[:, 0]
+    return divided(rejected, np.where(true[:, -1] > 0, false[:, -1], 0))
 
 
-def weighted_sensitivity(sweep: Sweep, weights: Reals, floor: float = FLOOR) -> Reals:
-    """(b,) `sensitivity_at_specificity` under each of b sets of row weights, NaN where a class has none."""
-    true, false = called_so_far(sweep, weights)
-    kept = divided(false[:, -1:] - false, np.broadcast_to(false[:, -1:], false.shape)) >= floor
-    last = np.maximum(kept.sum(axis=1) - 1, 0)[:, None]
-    return divided(np.take_along_axis(true, last, axis=1)[:, 0], np.where(false[:, -1] > 0, true[:, -1], 0))
+def columns(values: Reals, places: Rows) -> Reals:
+    """(b, m) some columns, row by row in memory: `values[:, places]` lies column by column, which is slow to read."""
+    return np.take(values, places, axis=1)
 
 
-Weighted = Callable[[Sweep, Reals], Reals]
-SWEPT: dict[str, Weighted] = {
-    "average_precision": weighted_average_precision,
-    "specificity_at_sensitivity_95": weighted_specificity,
-    "sensitivity_at_specificity_95": weighted_sensitivity,
+SENSITIVITY = "sensitivity_at_specificity_95"  # a specificity, where the classes change places
+FIGURES: dict[str, Callable[[Ranking, Reals, Reals], Reals]] = {
+    "auroc": area,
+    "average_precision": precision_so_far,
+    "specificity_at_sensitivity_95": specificity_at,
+    SENSITIVITY: specificity_at,
 }
-
-
-RANKED = ("auroc", *SWEPT)
-Weighing = Callable[[Reals, Reals], Reals]
-FOLD_WEIGHTS: dict[str, Weighing] = {  # from the positives and negatives of a fold
+RANKED = tuple(FIGURES)
+FOLD_WEIGHTS: dict[str, Callable[[Reals, Reals], Reals]] = {  # from the positives and negatives of a fold
     "auroc": lambda positives, negatives: positives * negatives,  # pairs
     "average_precision": lambda positives, _: positives,
     "specificity_at_sensitivity_95": lambda _, negatives: negatives,
-    "sensitivity_at_specificity_95": lambda positives, _: positives,
+    SENSITIVITY: lambda _, negatives: negatives,
 }
 
 
 def within_folds(
-    metric: str, y: Reals, score: Reals, *, folds: NDArray[np.int64] | None = None
+    metric: str, y: Reals, score: Reals, *, folds: NDArray[np.int64] | None = None, clusters: Rows | None = None
 ) -> Callable[[Reals], Reals]:
     """A metric of `RANKED` within each fold as a function of (b, n) row weights; NaN where no fold has both classes.
 
-    y, score, folds: (n,), checked. Folds of one class are left out, by the classes that the weights leave them.
+    y, score, folds: (n,), checked. clusters: (n,) whose weight a row has; weights are then (b, clusters). Folds of one
+    class are left out, by the classes that the weights leave them. Sorted here, once.
     """
-    places = split_rows(folds, len(y))
-    sorts = [sorted_once(metric, y[rows], score[rows]) for rows in places]
+    if metric == SENSITIVITY:
+        y, score = 1 - y, -score
+    whose = np.arange(len(y)) if clusters is None else clusters
+    rankings = [ranked(y[rows], score[rows], whose[rows]) for rows in split_rows(folds, len(y))]
 
     def figure(weights: Reals) -> Reals:
         total, whole = np.zeros(len(weights)), np.zeros(len(weights))
-        for rows, of_fold in zip(places, sorts, strict=True):
-            own = weights[:, rows]
-            positives, negatives = own @ y[rows], own @ (1 - y[rows])
+        for ranking in rankings:
+            true, false = called_so_far(ranking, weights)
+            positives, negatives = true[:, -1], false[:, -1]
             counts = np.where((positives > 0) & (negatives > 0), FOLD_WEIGHTS[metric](positives, negatives), 0.0)
-            total += counts * np.where(counts > 0, of_fold(own), 0.0)
+            total += counts * np.where(counts > 0, FIGURES[metric](ranking, true, false), 0.0)
             whole += counts
         return divided(total, whole)
 
     return figure
-
-
-def sorted_once(metric: str, y: Reals, score: Reals) -> Callable[[Reals], Reals]:
-    """A metric of `RANKED` of rows of one model as a function of (b, n) row weights."""
-    if metric == "auroc":
-        ranking = ranked(y, score)
-        return lambda weights: weighted_auroc(ranking, weights)
-    sweep, weighted = swept(y, score), SWEPT[metric]
-    return lambda weights: weighted(sweep, weights)
 
 
 def row_weights(weights: ArrayLike | None, n: int) -> Reals:

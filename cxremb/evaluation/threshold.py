@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from cxremb.errors import DataError
 from cxremb.evaluation.arrays import Reals, Rows, checked_probabilities, cluster_numbers
 from cxremb.evaluation.metrics import THRESHOLD
-from cxremb.evaluation.ranking import FLOOR, called_so_far, divided, swept
+from cxremb.evaluation.ranking import FLOOR, columns, divided
 
 Chooser = Callable[[Reals], Reals]  # (b, c) how often each cluster is taken -> (b,) thresholds, NaN where a class lacks
 Rule = Callable[[Reals, Reals], Reals]  # true and false positives at each threshold, (b, t) -> what to maximise
@@ -78,13 +78,17 @@ def chooser(y: Reals, prob: Reals, rule: str, *, floor: float, clusters: Rows) -
 
 def best(y: Reals, prob: Reals, rule: str, *, clusters: Rows) -> Chooser:
     """The threshold that maximises a rule of `BEST`."""
-    sweep = swept(y, prob)
-    thresholds = between(prob[sweep.order][sweep.ends])
+    order = np.argsort(-prob, kind="stable")
+    ends = np.flatnonzero(np.append(prob[order][1:] != prob[order][:-1], True)[: len(order)])  # of equal ones the last
+    thresholds = between(prob[order][ends])
     nearest = np.argsort(np.abs(thresholds - THRESHOLD), kind="stable")  # the first of equally good ones is taken
 
     def chosen(counts: Reals) -> Reals:
-        true, false = called_so_far(sweep, counts[:, clusters])
-        gain = BEST[rule](true, false)[:, nearest]
+        ordered = columns(counts, clusters[order])
+        true, false = (np.zeros((len(counts), len(ends) + 1)) for _ in range(2))
+        true[:, 1:] = columns(np.cumsum(ordered * y[order], axis=1), ends)
+        false[:, 1:] = columns(np.cumsum(ordered * (1 - y[order]), axis=1), ends)
+        gain = columns(BEST[rule](true, false), nearest)
         undefined = (true[:, -1] == 0) | (false[:, -1] == 0)
         return np.where(undefined, np.nan, thresholds[nearest][np.nan_to_num(gain, nan=-1).argmax(axis=1)])
 
@@ -105,7 +109,7 @@ def aimed(y: Reals, prob: Reals, floor: float, *, clusters: Rows) -> Chooser:
     with_positive = np.unique(whose)
 
     def chosen(counts: Reals) -> Reals:
-        upto = np.cumsum(counts[:, whose], axis=1)
+        upto = np.cumsum(columns(counts, whose), axis=1)
         if not len(order):
             return np.full(len(counts), np.nan)
         rows = upto[:, -1]

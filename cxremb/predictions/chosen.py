@@ -13,7 +13,7 @@ from cxremb.errors import DataError
 from cxremb.evaluation.arrays import Flags, Reals, Rows
 from cxremb.evaluation.bootstrap import Resampling, cluster_counts
 from cxremb.evaluation.decision import FN, FP, STEPS, TN, TP, CurvePoint, Redrawn, curve_point, limits
-from cxremb.evaluation.ranking import FLOOR
+from cxremb.evaluation.ranking import FLOOR, columns
 from cxremb.evaluation.threshold import SENSITIVITY, Choice, Chooser, choose_threshold, chooser
 from cxremb.predictions.judged import Ids, Predictions
 
@@ -123,7 +123,7 @@ def cells_chosen(
     for counts in draws(names, whose, resampling):
         stop = start + len(counts)
         for rows, choose in models:
-            limit, weights = choose(counts)[:, None], counts[:, whose[rows]]
+            limit, weights = choose(counts)[:, None], columns(counts, whose[rows])
             found[:, start:stop, pools[rows[0]]] += weighed(test, rows, limit, weights=weights, inside=inside[rows])
         start = stop
     return list(found)

@@ -11,6 +11,7 @@ import numpy as np
 
 from cxremb.evaluation.arrays import Reals, Rows, cluster_numbers
 from cxremb.evaluation.bootstrap import cluster_count, cluster_counts
+from cxremb.evaluation.ranking import columns
 from cxremb.evaluation.reliability import reliability_table
 from cxremb.predictions import Predictions
 
@@ -110,9 +111,9 @@ def mean_curve(units: list[RankedRows], counts: Reals, *, height: Height, weight
     total: dict[int, Reals] = {}
     weights: dict[int, Reals] = {}
     for unit in units:
-        times = counts[:, unit.clusters]
+        times = columns(counts, unit.clusters)
         true, false = np.cumsum(times * unit.y, axis=1), np.cumsum(times * (1 - unit.y), axis=1)
-        true, false = (np.pad(side[:, unit.ends], ((0, 0), (1, 0))) for side in (true, false))
+        true, false = (np.pad(columns(side, unit.ends), ((0, 0), (1, 0))) for side in (true, false))
         for draw in range(len(counts)):
             positives, negatives = float(true[draw, -1]), float(false[draw, -1])
             if not (positives and negatives):

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from numpy.typing import NDArray
 
-from cxremb.encoders.base import usable_cores
+from cxremb.processes import usable_cores
 from cxremb.store.matrices import let_go
 
 Halves = NDArray[np.float16]
