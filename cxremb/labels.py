@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from cxremb.datasets.label_table import COLUMNS, SHAPE, label_cells
 from cxremb.errors import DataError, did_you_mean, name_list
 from cxremb.ids import find_id
 from cxremb.store.commit import SET_BY_COMMIT, Draft, again_if_taken, commit_dataset, drafting, writing_tables
@@ -21,11 +22,8 @@ from cxremb.store.layout import is_name
 from cxremb.store.pseudonyms import known_as, pseudonym_of, why_unknown
 from cxremb.store.readings import check_policy, decide, in_words, read_readings
 from cxremb.store.sql import query
-from cxremb.tablefile import open_table
 from cxremb.types import EXAMPLES, LabelSet, Policy
 
-COLUMNS = ("study_id", "label", "value")
-SHAPE = "give the columns study_id, label and value (0 or 1; leave the row out where it is missing)"
 BEFORE_DEFAULTS = "normal_abnormal"  # of data sets that name no default, as those that were added before there was one
 BRING = 'bring labels: `cxremb data label NAME --sql "select ..."`'
 
@@ -113,14 +111,12 @@ def label_with_sql(dataset: Dataset, about: LabelSet, text: str) -> Dataset:
 
 
 def label_from_file(dataset: Dataset, about: LabelSet, path: Path) -> Dataset:
-    """The data set with a label set from a table in UTF-8 (see `tablefile`) with study_id, label and value.
+    """The data set with a label set from a table in UTF-8 (see `tablefile`): a row for each study and label, or a
+    column for each label, as `datasets.label_table` reads them.
 
-    Other columns are not read. Raises `DataError`, as `label_with_sql` does, and for a file that cannot be read.
+    Raises `DataError`, as `label_with_sql` does, and for a file that cannot be read.
     """
-    table = open_table(path, encoding="utf-8")
-    table.require(COLUMNS, SHAPE)
-    rows = [[cells[name] or None for name in COLUMNS] for _, cells in table.rows(COLUMNS)]
-    return store_labels(dataset, about, rows, origin={"file": path.name})
+    return store_labels(dataset, about, label_cells(path, dataset), origin={"file": path.name})
 
 
 def label_from_readings(dataset: Dataset, about: LabelSet, policy: Policy) -> Dataset:
@@ -163,7 +159,8 @@ def checked(dataset: Dataset, rows: Iterable[Sequence[Any]], origin: Mapping[str
     )
     refuse([row for row in named if row[2] not in (0, 1)], "whose value is neither 0 nor 1", SHAPE)
     times = Counter((study, label) for study, label, _ in named)
-    refuse([pair for pair, n in times.items() if n > 1], "that come more than once", "select distinct, or group by")
+    once = "give each study and label one value" if "file" in origin else "select distinct, or group by"
+    refuse([pair for pair, n in times.items() if n > 1], "that come more than once", once)
     return named
 
 

@@ -16,7 +16,7 @@ from cxremb.errors import DataError, QueryError
 from cxremb.labels import label_from_file, label_set_of, label_with_sql, read_labels, store_labels
 from cxremb.store.dataset import Dataset, open_dataset
 from cxremb.store.sql import query
-from cxremb.types import Collection, LabelSet, Study
+from cxremb.types import Collection, Image, LabelSet, Study
 
 NAN = float("nan")
 GRADES = LabelSet("grade", "multiclass", "how bad", ["none", "mild", "severe"])
@@ -296,12 +296,53 @@ def test_a_file_makes_a_set(small, tmp_path, delimiter):
 
 
 @pytest.mark.parametrize(
+    ("content", "task", "expected"),
+    [
+        # of findings in columns: a blank, or a word for unknown, is missing
+        (
+            "study_id,mass,nodule\n1,1,no\n2,0,\n3.0,1.0,yes\n4,?,no\n",
+            "multilabel",
+            {"1": {"mass": 1, "nodule": 0}, "2": {"mass": 0}, "3": {"mass": 1, "nodule": 1}, "4": {"nodule": 0}},
+        ),
+        # a film's label is its study's; both films of study 1 say the same
+        ("Image;ill\n1a.png;ja\n1b.png;ja\n/x/2a.png;nein\n", "binary", {"1": {"ill": 1}, "2": {"ill": 0}}),
+        # a patient's label is that of all studies
+        ("PatientID,died\np1,1\np2,0\n", "binary", {n: {"died": float(n in "13")} for n in ("1", "2", "3", "4")}),
+        ("study_id,dx\n1,TB\n2,normal\n", "binary", {"1": {"TB": 1}, "2": {"TB": 0}}),
+        (
+            "study_id,dx\n1,TB\n2,normal\n3,COVID\n",
+            "multiclass",
+            {n: {"TB": n == "1", "normal": n == "2", "COVID": n == "3"} for n in ("1", "2", "3")},
+        ),
+    ],
+)
+def test_a_column_for_each_label_makes_a_set(content, task, expected, tmp_path):
+    ids = {"1": "p1", "2": "p2", "3": "p1", "4": "p2"}
+    films = [Image(f"{study}{n}", study, patient, None, None) for study, patient in ids.items() for n in "ab"]
+    studies = [Study(study, patient) for study, patient in ids.items()]
+    dataset = add_collection(Collection("c", studies, films, "", "", {}), tmp_path / "root").dataset
+    (tmp_path / "l.csv").write_text(content, encoding="utf-8")
+    found = read_labels(label_from_file(dataset, LabelSet("own", "", ""), tmp_path / "l.csv"), "own")
+    rows = dict(zip(found.study_ids, found.values, strict=True))
+    values = {study: dict(zip(found.names, row, strict=True)) for study, row in rows.items()}
+    assert found.task == task
+    assert {study: {k: v for k, v in row.items() if not np.isnan(v)} for study, row in values.items()} == expected
+
+
+@pytest.mark.parametrize(
     ("content", "message"),
     [
+        (b"study_id,mass\n1,1\n2,-1\n", "mass is -1 in line 3: neither yes nor no"),
+        (b"study_id,mass,dx\n1,1,TB\n2,0,normal\n", "the column dx does not say yes or no, beside 1 others"),
+        (b"study_id,mass\n1,1\n1,0\n", "that come more than once"),
+        (b"study_id,mass\n1,1\n77,0\n", "of studies that small does not have: 77"),
+        (b"study_id,size\n1,1.5\n2,2.5\n", "measurements"),
+        (b"name,mass\n1,1\n", "its columns are name, mass"),
+        (b"study_id\n1\n", "its columns are study_id"),
         (b"study_id,label\n1,x\n", r"l\.csv: no column 'value'; it has 'study_id', 'label'"),
         (b"", "empty, it has no columns"),
         (b"study_id,label,value\n1,x\n", "line 2 has 2 cells, the header has 3"),
-        (b"study_id,label,value\n1,x,\n", r"1 rows with a null: \['1', 'x', None\]"),
+        (b"study_id,label,value\n1,x,\n", r"1 rows with a null: \('1', 'x', None\)"),
         (b"study_id,label,value\n77,x,1\n", "1 rows of studies that small does not have: 77"),
         (b"study_id,label,value\n1,x,ja\n", r"1 rows whose value is neither 0 nor 1: \('1', 'x', nan\)"),
         ("study_id,label,value\n1,Fièvre,1\n".encode("latin-1"), "line 2 is not text in UTF-8"),

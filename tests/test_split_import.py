@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from written import write_dataset
 
 from cxremb.cli.split import split as command
+from cxremb.datasets.known_ids import KnownIds, RowIds
 from cxremb.errors import CxrembError, DataError, SplitError
 from cxremb.ids import clean_id
 from cxremb.splits import (
@@ -24,11 +25,11 @@ from cxremb.splits import (
     fold_parts,
     import_split,
     new_split,
+    read_published,
     shared_patients,
     store_published,
     stored_split,
 )
-from cxremb.splits.published import KnownIds, ListEntry
 from cxremb.store.dataset import Dataset
 from cxremb.store.layout import IMAGES, LABELS, REPORTS, STUDIES, DatasetPaths
 
@@ -136,7 +137,8 @@ def test_ids_of_openi_are_those_of_reports(tmp_path):
         ("a.csv", "study_id,split\ns50,train\ns51,holdback\n", "'holdback' is no part"),
         ("a.csv", "study_id,split\ns50,train\ns51,test\ns50,test\n", "1 studies are in two parts: s50"),
         ("a.csv", "dicom_id,split\ni0a,train\ni0b,test\ni0a,test\n", "1 studies are in two parts: s50"),
-        ("a.csv", "study_id,fold\ns50,1\n", "its columns are study_id, fold"),
+        ("a.csv", "study_id,fold\ns50,1\n", "'1' is no part"),
+        ("a.csv", "study_id,kind\ns50,1\n", "its columns are study_id, kind"),
         ("a.csv", "split\ntrain\n", "its columns are split"),
         ("a.csv", "study_id,split\n", "nobody is listed"),
         ("a.csv", "", "empty, it has no columns"),
@@ -380,6 +382,25 @@ def test_films_named_with_their_suffix_are_found(dataset: Dataset, tmp_path: Pat
     assert placed == {study_of[name]: part_for(name) for name in images}
 
 
+@pytest.mark.parametrize(
+    ("header", "written"),
+    [
+        ("Image Index,Split", "{}.png"),
+        ("filename,set", "C:\\data\\films\\{}.dcm"),
+        ("path,Partition", "/data/films/{}.png"),
+        ("image,subset", "{}"),
+    ],
+)
+def test_films_are_found_under_the_headings_and_paths_that_people_use(
+    header: str, written: str, dataset: Dataset, tmp_path: Path
+) -> None:
+    file, usual = tmp_path / "list.csv", tmp_path / "usual.csv"
+    images = dataset.images["image_id"].to_pylist()
+    file.write_text(f"{header}\n" + "".join(f"{written.format(name)},{part_for(name)}\n" for name in images))
+    usual.write_text("image_id,split\n" + "".join(f"{name},{part_for(name)}\n" for name in images))
+    assert read_published(file, dataset) == read_published(usual, dataset)
+
+
 def part_for(image: str) -> str:
     """The part that a film's number puts it into."""
     return "test" if int(image[1:-1]) % 5 == 0 else "train"
@@ -407,6 +428,6 @@ def test_under_pseudonyms_an_id_is_spelled_as_it_is_without() -> None:
     known = KnownIds(frozenset({"<50>"}), {"<7>": "<50>"}, {"<10>": ("<50>",)})
     plain = KnownIds(frozenset({"50"}), {"7": "50"}, {"10": ("50",)})
     for given in ({"image": "7.png"}, {"image": "i7"}, {"study": "s50"}, {"patient": "p10"}, {"patient": "10.0"}):
-        row = ListEntry("test", **given)
+        row = RowIds(**given)
         found = known.studies_of(known.in_pseudonyms(row, lambda name: f"<{clean_id(name)}>"))
         assert found == tuple(f"<{study}>" for study in plain.studies_of(row)), given

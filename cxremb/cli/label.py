@@ -28,7 +28,7 @@ class LabelTask(StrEnum):
 def label(
     name: Annotated[str, typer.Argument(metavar="NAME", help="What the label set is called.")],
     sql: Annotated[str | None, typer.Option(help="SELECT study_id, label, value: one row a study and label.")] = None,
-    file: Annotated[Path | None, typer.Option(help="Table with the columns study_id, label, value.")] = None,
+    file: Annotated[Path | None, typer.Option(help="Table of study_id, label, value, or a column a label.")] = None,
     readings: Annotated[
         str | None, typer.Option(help="What readers said, of this label set: made into labels by a policy.")
     ] = None,

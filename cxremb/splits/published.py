@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,9 +12,8 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cxremb.datasets.tree import without_suffix
+from cxremb.datasets.known_ids import RowIds, heading, id_columns, known_ids, row_ids
 from cxremb.errors import DataError, SplitError, name_list
-from cxremb.ids import clean_id, find_id
 from cxremb.splits.spec import BUILT_IN, KEY_LENGTH, METHOD, check_name, fold_table
 from cxremb.splits.stored import StoredSplit, store_once
 from cxremb.store.dataset import Dataset
@@ -22,21 +21,15 @@ from cxremb.store.pseudonyms import pseudonym_of, why_unknown
 from cxremb.tablefile import open_bytes, open_table
 from cxremb.types import EXAMPLES, PARTS, Note, part_named
 
-# What each kind of id is called, in the order of preference; compared in lower case.
-PART = ("split", "part")
-IMAGE = ("image_id", "dicom_id")
-STUDY = ("study_id",)
-PATIENT = ("patient_id", "subject_id")
+PART = ("split", "part", "set", "subset", "partition", "fold")  # headings, in the order of preference
 OPENI = re.compile(r"CXR(\d+)_")  # Open-i calls the film of report 2384 CXR2384_IM-0942-1001
 
 
 class ListEntry(NamedTuple):
-    """One line of a list: somebody, by whichever ids it gives ("" where none), and a part as it is written there."""
+    """One line of a list: whose it is, and a part as it is written there."""
 
     part: str
-    image: str = ""
-    study: str = ""
-    patient: str = ""
+    ids: RowIds
 
 
 @dataclass(frozen=True)
@@ -96,7 +89,9 @@ def known_part(word: str, where: object) -> str:
     """`word` as this project calls it. Raises `DataError` for one that is not train, val or test."""
     part = part_named(word)
     if part is None:
-        raise DataError(f"{where}: {word!r} is no part", hint=f"call the parts {', '.join(PARTS)}")
+        folds = "; of numbered folds, write a table for each that is test, and import them one by one"
+        hint = f"call the parts {', '.join(PARTS)}{folds * word.isdigit()}"
+        raise DataError(f"{where}: {word!r} is no part", hint=hint)
     return part
 
 
@@ -104,26 +99,26 @@ def read_published(file: Path, dataset: Dataset) -> PublishedSplit:
     """What a list of ids and parts says of `dataset`. Ids that are of nobody here are counted in a note.
 
     file: JSON with a list per part, as the annotation files of R2Gen have it (Chen et al. 2020); or CSV or TSV, .gz or
-    not, with a column split or part and one of study_id, image_id or dicom_id, patient_id or subject_id, as MIMIC-CXR
-    and many papers have it. A study in two parts makes it a split by image if every row names an image.
+    not, with a column of parts (`PART`) and one of studies, images or patients (`id_columns`), as MIMIC-CXR and many
+    papers have it. A study in two parts makes it a split by image if every row names an image.
 
     Raises `DataError` for a file that cannot be read so, and for one that puts something into two parts.
     """
     known = known_ids(dataset)
     own = pseudonym_of(dataset)
-    rows = [known.in_pseudonyms(row, own)._replace(part=known_part(row.part, file)) for row in read_list(file)]
-    found = [(row, known.studies_of(row)) for row in rows]
-    unknown = [row.image or row.study or row.patient or "" for row, studies in found if not studies]
+    rows = [ListEntry(known_part(part, file), known.in_pseudonyms(ids, own)) for part, ids in read_list(file)]
+    found = [(row, known.studies_of(row.ids)) for row in rows]
+    unknown = [row.ids.first for row, studies in found if not studies]
     lost = sorted(set(unknown))
     if len(unknown) == len(rows):
-        raise nobody_known(file, dataset, lost, like=known.like(rows[0]))
+        raise nobody_known(file, dataset, lost, like=known.like(rows[0].ids))
     first = [] if dataset.pseudonyms else lost[:EXAMPLES]  # of nobody: then they are ids as the hospital has them
     note = Note("ids in the split that are of nobody here", len(lost), first, "add the whole collection")
     notes = (note,) if lost else ()
     studies, divided = placed((study, row.part) for row, ids in found for study in ids)
     if not divided:
         return PublishedSplit(studies, notes=notes)
-    images, twice = placed((known.image(row), row.part) for row, ids in found if ids)
+    images, twice = placed((known.image(row.ids.image), row.part) for row, ids in found if ids)
     if "" in images or twice:
         raise DataError(
             f"{file}: {len(divided)} studies are in two parts: {name_list(divided, EXAMPLES)}",
@@ -168,32 +163,27 @@ def json_entry(part: str, entry: Mapping[str, Any]) -> ListEntry:
     """One study or image. R2Gen's id is that of an image in MIMIC-CXR, beside a study_id, and of a report in Open-i."""
     name = str(entry["id"] if "id" in entry else entry["study_id"])
     report = OPENI.match(name)
-    return ListEntry(part, image=name, study=str(entry.get("study_id", report[1] if report else name)))
+    return ListEntry(part, RowIds(image=name, study=str(entry.get("study_id", report[1] if report else name))))
 
 
 def read_rows(file: Path) -> Iterator[ListEntry]:
     """The rows of a table that names somebody."""
     table = open_table(file, encoding="utf-8")
-    names = {name.lower(): name for name in reversed(table.columns)}
-
-    def column(choices: Sequence[str]) -> str | None:
-        return next((names[name] for name in choices if name in names), None)
-
-    part, *ids = (column(choices) for choices in (PART, IMAGE, STUDY, PATIENT))
-    if len(table.columns) == 1 and part is None and not any(ids):
+    ids, part = id_columns(table.columns), heading(table.columns, PART)
+    if len(table.columns) == 1 and part is None and not ids:
         raise DataError(
             f"{file}: a list of names alone, which says no part",
             hint="put the lists of all parts into one table with the columns image_id and split (train, val, test)",
         )
-    if part is None or not any(ids):
+    if part is None or not ids:
         raise DataError(
             f"{file}: its columns are {', '.join(table.columns)}",
-            hint=f"name one {' or '.join(PART)}, and one of {', '.join((*STUDY, *IMAGE, *PATIENT))}",
+            hint="call one of them split (train, val, test), and one study_id, image_id or patient_id",
         )
-    for _, cells in table.rows([name for name in (part, *ids) if name]):
-        values = [cells[name] if name else "" for name in ids]
-        if any(values):
-            yield ListEntry(cells[part], *values)
+    for _, cells in table.rows([part, *ids.values()]):
+        whose = row_ids(cells, ids)
+        if any(whose):
+            yield ListEntry(cells[part], whose)
 
 
 def placed(pairs: Iterable[tuple[str, str]]) -> tuple[dict[str, str], list[str]]:
@@ -201,59 +191,3 @@ def placed(pairs: Iterable[tuple[str, str]]) -> tuple[dict[str, str], list[str]]
     parts: dict[str, str] = {}
     divided = {item for item, part in pairs if parts.setdefault(item, part) != part}
     return parts, sorted(divided)
-
-
-@dataclass(frozen=True)
-class KnownIds:
-    """The ids of a data set, and which study each belongs to."""
-
-    studies: frozenset[str]
-    images: Mapping[str, str]  # image id -> study id
-    patients: Mapping[str, tuple[str, ...]]  # patient id -> study ids
-
-    def studies_of(self, row: ListEntry) -> tuple[str, ...]:
-        """The studies that a row means: the one it names, else that of its image, else all of its patient."""
-        named = next((study for study in spellings(row.study, "s") if study in self.studies), None)
-        if named is None and (image := self.image(row)):
-            named = self.images[image]
-        if named is not None:
-            return (named,)
-        if row.study or row.image:
-            return ()
-        return next((self.patients[name] for name in spellings(row.patient, "p") if name in self.patients), ())
-
-    def in_pseudonyms(self, row: ListEntry, pseudonym: Callable[[str], str]) -> ListEntry:
-        """The row with the pseudonyms of its ids, of those that are known here under one."""
-        for field, known in (("image", self.images), ("study", self.studies), ("patient", self.patients)):
-            name = getattr(row, field)
-            ways = (name, without_suffix(name)) if field == "image" else spellings(name, field[0])
-            made = next((one for way in ways if (one := pseudonym(way)) != way and one in known), None)
-            row = row._replace(**{field: made}) if made else row
-        return row
-
-    def image(self, row: ListEntry) -> str:
-        """The image that a row means, named with the suffix of its file or without; or nothing."""
-        for name in (find_id(row.image, self.images), find_id(without_suffix(row.image), self.images)):
-            if name in self.images:
-                return name
-        return ""
-
-    def like(self, row: ListEntry) -> str:
-        """An id of the data set, of the kind that a row gives."""
-        return next(iter(self.images if row.image else self.studies if row.study else self.patients), "")
-
-
-def known_ids(dataset: Dataset) -> KnownIds:
-    """The ids of `dataset`."""
-    studies = dataset.studies["study_id"].to_pylist()
-    patients: dict[str, list[str]] = {}
-    for study, patient in zip(studies, dataset.studies["patient_id"].to_pylist(), strict=True):
-        patients.setdefault(patient, []).append(study)
-    images = zip(dataset.images["image_id"].to_pylist(), dataset.images["study_id"].to_pylist(), strict=True)
-    return KnownIds(frozenset(studies), dict(images), {patient: tuple(its) for patient, its in patients.items()})
-
-
-def spellings(name: str, letter: str) -> tuple[str, ...]:
-    """How an id may be written here: as it is, with or without the letter of MIMIC-CXR's folders."""
-    plain = clean_id(name)
-    return (name, plain, letter + plain, plain.removeprefix(letter)) if name else ()
