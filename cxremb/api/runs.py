@@ -28,6 +28,7 @@ from cxremb.types import Progress, unwatched
 
 if TYPE_CHECKING:
     from cxremb.inference.loaded import LoadedRun
+    from cxremb.inference.loaded_networks import LoadedNetworks
     from cxremb.store.dataset import Dataset
     from cxremb.training.presets import Preset
 
@@ -234,10 +235,11 @@ def checklist(
     return fill_checklist(named_run(run, dataset, root), kind)
 
 
-def load(run: RunName, *, dataset: str | None = None, root: str | Path | None = None) -> "LoadedRun":
-    """The models of a run, to predict with from vectors, features or films. Only safetensors and JSON are read.
+def load(run: RunName, *, dataset: str | None = None, root: str | Path | None = None) -> "LoadedRun | LoadedNetworks":
+    """The models of a run, to predict with from vectors, features or films; of a network from pixels from decoded films
+    or files. Only safetensors and JSON are read.
 
-    Raises `StoreError` for an unknown or damaged run, `TrainError` for a network from pixels or a control.
+    Raises `StoreError` for an unknown or damaged run, `TrainError` for a control.
     """
     from cxremb.inference.loaded import load_run
 

@@ -69,7 +69,8 @@ def predict(
     if fmt is Format.csv:
         for one in found.failed:
             remark(f"not judged: {completed(one.reason)}", "yellow")
-        for line in (*found.notes, *found.caveats, found.notice):
+        unmeasured = [found.space] if found.false_alarms is None else []  # why a column is empty
+        for line in dict.fromkeys((*unmeasured, *found.notes, *found.caveats, found.notice)):
             remark(completed(line), "yellow")
 
 
@@ -91,8 +92,8 @@ def show(found: "Judgements") -> None:
             say(f"  {study.study}: {note}" if len(found.studies) > 1 else f"  {note}", "yellow")
     if any(film.parts for study in found.studies for film in study.films):
         say("  parts: of how many of the run's models it is in train, val and test; those that tested it judge it here")
-    for line in (found.calibration, found.threshold, found.space, *found.notes):
-        say(f"  {line}")
+    for line in dict.fromkeys((found.calibration, found.threshold, found.space, *found.notes)):
+        say(f"  {completed(line, found.dataset)}")
     for line in (*found.caveats, found.notice):
         say(f"  {completed(line, found.dataset)}", "yellow")
 

@@ -1,17 +1,22 @@
-"""Which run judges, and the stores that its models take vectors of; refused where either does not fit."""
+"""Which run judges, and the stores or the decoder that its models read by; refused where either does not fit."""
 
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from cxremb.caveats import IMPORTED
 from cxremb.embedding.fresh import LoadedEncoders
+from cxremb.embedding.pixels import frame_name
 from cxremb.errors import StoreError, TrainError
 from cxremb.inference.language import words_of
 from cxremb.store.dataset import Dataset
 from cxremb.store.reader import Store, list_stores
 from cxremb.training.bundle import Bundle
 from cxremb.training.runs import Run, dataset_of, list_runs
+
+if TYPE_CHECKING:
+    from cxremb.training.pixels.predict import Networks
 
 WORDS = {"image": "films", "text": "reports"}
 HEADS = {("image",): "image", ("text",): "text", ("image", "text"): "fusion"}
@@ -22,15 +27,15 @@ class Model:
     """A run that is ready to judge."""
 
     run: Run
-    bundle: Bundle
+    bundle: "Bundle | Networks"
     dataset: Dataset
-    stores: Mapping[str, Store]  # modality -> the store whose vectors it takes
+    stores: Mapping[str, Store]  # modality -> the store whose vectors it takes; of a network none
     chosen: str  # why this one, in words
     loaded: LoadedEncoders = field(default_factory=LoadedEncoders, repr=False)  # of its stores
 
     @property
     def reads(self) -> Sequence[str]:
-        return self.bundle.head.blocks
+        return self.bundle.reads
 
     @cached_property
     def words(self) -> frozenset[str]:
@@ -41,9 +46,10 @@ class Model:
 def newest_run(datasets: Sequence[Dataset], given: Set[str]) -> tuple[Run, str]:
     """(the newest run that reads exactly what is given, else what it can do without, else a part of it; in words).
 
-    given: image, text or both. Controls, networks from pixels, and arms of an ablation that learned from a share of the
-    patients or were tested without a modality are never it. Where it is of one fold, and a run of several is its like,
-    it is that one. One on imported vectors is it only where no other fits: nothing here encodes new films as they were.
+    given: image, text or both. Controls, and arms of an ablation that learned from a share of the patients or were
+    tested without a modality are never it. Where it is of one fold, and a run of several is its like, it is that one. A
+    network from pixels is it only where no head fits: nothing is known of what is unusual to it. One on imported
+    vectors is it only where no other fits: nothing here encodes new films as they were.
     Raises `TrainError` with the command that trains one.
     """
     runs = [run for run in list_runs(*datasets) if is_plain(run)]
@@ -53,8 +59,9 @@ def newest_run(datasets: Sequence[Dataset], given: Set[str]) -> tuple[Run, str]:
         (f"the newest run that reads {words} and can do without more", lambda run: can_do_with(run, given)),
         (f"no run reads {words}: the newest that reads a part of it", lambda run: blocks_of(run) < given),
     )
-    able = [run for run in runs if IMPORTED not in run.caveats]
-    for some in (able, runs):
+    networks = [run for run in runs if run.record.from_pixels]
+    heads = [run for run in runs if not run.record.from_pixels]
+    for some in ([run for run in heads if IMPORTED not in run.caveats], networks, heads):
         for why, fits in ways:
             if found := next(filter(fits, some), None):
                 return on_all_folds(found, some, why)
@@ -84,12 +91,11 @@ def question(run: Run) -> tuple[object, ...]:
 
 
 def is_plain(run: Run) -> bool:
-    """Whether it is a trained head, neither a control nor made to be compared with one."""
+    """Whether it is a trained head or network, neither a control nor made to be compared with one."""
     record = run.record
     return not (
         record.is_control
         or record.is_external
-        or record.from_pixels
         or not record.members
         or not blocks_of(run)
         or record.train_fraction < 1
@@ -100,7 +106,9 @@ def is_plain(run: Run) -> bool:
 
 
 def blocks_of(run: Run) -> frozenset[str]:
-    """The modalities that its head reads."""
+    """The modalities that it reads."""
+    if run.record.from_pixels:
+        return frozenset(["image"])
     return frozenset(run.record.spec.get("blocks", ()))
 
 
@@ -109,11 +117,15 @@ def can_do_with(run: Run, given: Set[str]) -> bool:
     return run.record.missing == "keep" and given < blocks_of(run)
 
 
-def ready(bundle: Bundle, chosen: str) -> Model:
+def ready(bundle: "Bundle | Networks", chosen: str) -> Model:
     """A run's models with their stores. chosen: why this run, in words.
 
-    Raises `StoreError`, with the command that makes it anew, for a store that is gone or has another key.
+    Raises `StoreError`, with the command that makes it anew, for a store that is gone or has another key; of a network
+    if films are decoded to other pixels today than it was trained on.
     """
+    if not isinstance(bundle, Bundle):
+        refuse_other_pixels(bundle)
+        return Model(bundle.run, bundle, dataset_of(bundle.run), {}, chosen)
     run, dataset = bundle.run, dataset_of(bundle.run)
     titles = dict(zip(bundle.head.blocks, run.record.stores, strict=False))
     by_key = {store.manifest.key: store for store in list_stores(dataset)}
@@ -130,3 +142,14 @@ def ready(bundle: Bundle, chosen: str) -> Model:
             )
         stores[block] = store
     return Model(run, bundle, dataset, stores, chosen)
+
+
+def refuse_other_pixels(networks: "Networks") -> None:
+    """Raises `StoreError` unless the frame and decoder that a network was trained with are those of today."""
+    run, now = networks.run, f"pixels {frame_name(networks.frame)}"
+    if tuple(run.record.stores) != (now,):
+        raise StoreError(
+            f"run {run.run_id} was trained on films read as {', '.join(run.record.stores) or 'is not known'}, and here "
+            f"they are read as {now}: another decoder, other pixels",
+            hint=f"train it again: `cxremb train --preset {run.record.preset}`",
+        )

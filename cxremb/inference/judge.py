@@ -10,20 +10,19 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from cxremb.errors import count_of
 from cxremb.inference.cases import WHAT_IT_READS, Given, nothing_judged
 from cxremb.inference.choice import Model
-from cxremb.inference.distance import ALARMS, NEIGHBOUR, Near, Space, space_of
+from cxremb.inference.distance import Near, Space, space_of
 from cxremb.inference.results import FilmJudged, Judgements, LabelJudged, StudyJudged
 from cxremb.inference.rows import InputRow, InputRows, rows_of
-from cxremb.inference.scales import RULE, Members, Scales, members_of, scales_of
+from cxremb.inference.scales import Members, Scales, members_of, scales_of
+from cxremb.inference.words import calibration_in_words, notes_of, space_in_words, threshold_in_words
 from cxremb.similarity.find import Neighbour, described
-from cxremb.training.bundle import Present, Vectors
+from cxremb.training.bundle import Bundle, Present, Vectors
 from cxremb.types import Progress, unwatched
 
 Doubles = NDArray[np.float64]
 SEEN = "is in the training or validation part of every model: they have learned from it"
-FEW = "no limit of what is unusual: too few training or validation rows have a vector"
 
 
 @dataclass(frozen=True)
@@ -33,6 +32,15 @@ class Said:
     names: Sequence[str]
     prob: Doubles
     calibrated: Doubles
+
+
+@dataclass(frozen=True)
+class BesideTraining:
+    """A row beside the training rows. Nothing where a run has no vectors to compare."""
+
+    distance: float | None = None
+    limit: float | None = None
+    neighbours: tuple[Neighbour, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -88,7 +96,7 @@ def judged(by: Judge, given: Given, rows: InputRows, *, neighbours: int) -> Judg
         why=model.chosen,
         calibration=calibration_in_words(scales),
         threshold=threshold_in_words(scales),
-        space=space_in_words(spaces),
+        space=space_in_words(spaces, from_pixels=model.run.record.from_pixels),
         false_alarms=alarms[0] if alarms else None,
         asked=given.asked,
         judged=given.asked - len(failed),
@@ -101,16 +109,26 @@ def judged(by: Judge, given: Given, rows: InputRows, *, neighbours: int) -> Judg
 
 def asked_of_models(model: Model, rows: Sequence[InputRow], scales: Scales) -> Said:
     """What every model says of every row."""
-    vectors, present = blocks_of(model, rows)
-    names = list(model.bundle.weights)
-    found = [model.bundle.predict(vectors, present, name) for name in names]
+    names = model.bundle.models
+    prob, logit = outputs(model, rows)
     calibrated = [
-        scales.calibrations[name].apply(np.asarray(one.logit, np.float64), model.bundle.task)[1]
+        scales.calibrations[name].apply(logit[place], model.bundle.task)[1]
         if name in scales.calibrations
-        else np.asarray(one.prob, np.float64)
-        for name, one in zip(names, found, strict=True)
+        else prob[place]
+        for place, name in enumerate(names)
     ]
-    return Said(names, np.stack([np.asarray(one.prob, np.float64) for one in found]), np.stack(calibrated))
+    return Said(names, prob, np.stack(calibrated))
+
+
+def outputs(model: Model, rows: Sequence[InputRow]) -> tuple[Doubles, Doubles]:
+    """(probabilities, logits), each (models, n, k). Networks have been asked already, while the films were read."""
+    if not isinstance(model.bundle, Bundle):
+        said = np.stack([row.read["image"][0] for row in rows], axis=2)
+        return said[0], said[1]
+    vectors, present = blocks_of(model, rows)
+    found = [model.bundle.predict(vectors, present, name) for name in model.bundle.models]
+    prob, logit = (np.stack([getattr(one, name) for one in found]).astype(np.float64) for name in ("prob", "logit"))
+    return prob, logit
 
 
 def blocks_of(model: Model, rows: Sequence[InputRow]) -> tuple[Vectors, Present]:
@@ -119,11 +137,11 @@ def blocks_of(model: Model, rows: Sequence[InputRow]) -> tuple[Vectors, Present]
     present: dict[str, NDArray[np.bool_]] = {}
     for block in model.reads:
         bag = block == "image" and model.run.record.unit == "study"
-        views = max([1, *(len(row.vectors.get(block, ())) for row in rows)])
+        views = max([1, *(len(row.read.get(block, ())) for row in rows)])
         block_vectors = np.zeros((len(rows), views, model.run.record.dims[block]), np.float32)
         there = np.zeros((len(rows), views), np.bool_)
         for place, row in enumerate(rows):
-            for view, vector in enumerate(row.vectors.get(block, ())):
+            for view, vector in enumerate(row.read.get(block, ())):
                 block_vectors[place, view], there[place, view] = vector, True
         vectors[block] = block_vectors if bag else block_vectors[:, 0]
         present[block] = there if bag else there[:, 0]
@@ -136,13 +154,15 @@ def judges(parts: Mapping[str, str], names: Sequence[str]) -> frozenset[str]:
 
 
 def blocks_compared(model: Model, rows: Sequence[InputRow]) -> list[str]:
-    """The modalities in whose space some row is compared, that of films where it has one."""
+    """The modalities in whose space some row is compared, that of films where it has one. Of a network none."""
+    if model.run.record.from_pixels:
+        return []
     return list(dict.fromkeys(space_block(model, row) for row in rows))
 
 
 def space_block(model: Model, row: InputRow) -> str:
     """The modality whose vectors say how unusual a row is."""
-    return next(block for block in model.reads if block in row.vectors)
+    return next(block for block in model.reads if block in row.read)
 
 
 def film_judged(  # noqa: PLR0913
@@ -160,14 +180,11 @@ def film_judged(  # noqa: PLR0913
     """One row with all that is known of it."""
     chosen = [number for number, name in enumerate(said.names) if name in names]
     block = space_block(model, row)
-    space, vectors = spaces[block], np.stack(row.vectors[block])
-    measured = [name for name in names if name in space.limits]
-    near = space.near(vectors, names, trained=neighbours > 0)
-    distance = limit = None
-    if measured:
-        each = [space.distance(near, name, row.patient).max() for name in measured]
-        distance = float(np.mean(each))
-        limit = float(np.mean([space.limits[name] for name in measured]))
+    beside = (
+        compared(model, spaces[block], row, block=block, names=names, neighbours=neighbours)
+        if spaces
+        else BesideTraining()
+    )
     labels = labels_judged(
         model, said.calibrated[chosen, place].mean(axis=0), said.prob[chosen, place].mean(axis=0),
         scales=scales, names=[said.names[number] for number in chosen],
@@ -178,11 +195,25 @@ def film_judged(  # noqa: PLR0913
         labels=labels,
         models=tuple(name for name in said.names if name in names),
         parts=own,
-        distance=distance,
-        limit=limit,
-        unusual=None if distance is None or limit is None else distance > limit,
-        neighbours=nearest_cases(model, space, near, block=block, count=neighbours),
+        distance=beside.distance,
+        limit=beside.limit,
+        unusual=None if beside.distance is None or beside.limit is None else beside.distance > beside.limit,
+        neighbours=beside.neighbours,
     )
+
+
+def compared(
+    model: Model, space: Space, row: InputRow, *, block: str, names: Set[str], neighbours: int
+) -> BesideTraining:
+    """How far a row lies from what the models that judge it were trained on, and what is nearest there."""
+    near = space.near(np.stack(row.read[block]), names, trained=neighbours > 0)
+    nearest = nearest_cases(model, space, near, block=block, count=neighbours)
+    measured = [name for name in names if name in space.limits]
+    if not measured:
+        return BesideTraining(neighbours=nearest)
+    distances = [space.distance(near, name, row.patient).max() for name in measured]
+    limits = [space.limits[name] for name in measured]
+    return BesideTraining(float(np.mean(distances)), float(np.mean(limits)), nearest)
 
 
 def labels_judged(
@@ -230,7 +261,7 @@ def studies_of(model: Model, rows: InputRows, films: Sequence[FilmJudged]) -> li
         if model.bundle.task == "multiclass":
             best = max(labels, key=lambda one: one.probability)
             labels = tuple(LabelJudged(**{**vars(one), "above": one is best}) for one in labels)
-        reads = tuple(block for block in model.reads if any(block in row.vectors for row, _ in own))
+        reads = tuple(block for block in model.reads if any(block in row.read for row, _ in own))
         found.append(StudyJudged(case.name, labels, tuple(judged), reads, tuple(notes)))
     return found
 
@@ -241,46 +272,3 @@ def mean_of(labels: Sequence[LabelJudged], task: str) -> LabelJudged:
     own = [one.threshold for one in labels if one.threshold is not None]
     threshold = float(np.mean(own)) if len(own) == len(labels) else None
     return LabelJudged(labels[0].label, prob, raw, threshold, None if threshold is None else prob >= threshold)
-
-
-def calibration_in_words(scales: Scales) -> str:
-    """Whether probabilities are calibrated, and on what."""
-    if not scales.calibrations:
-        return "probabilities as the models give them"  # the reason is a note
-    spread = sorted(one.temperature for one in scales.calibrations.values())
-    own = " to ".join(dict.fromkeys(f"{one:.2f}" for one in (spread[0], spread[-1])))
-    return (
-        f"probabilities calibrated: the logits of each of {count_of(len(spread), 'model')} divided by a temperature "
-        f"({own}) that was fitted on its validation rows"
-    )
-
-
-def threshold_in_words(scales: Scales) -> str:
-    """How the thresholds came about, on which rows, with which prevalence."""
-    if not scales.chosen_on:
-        return "no threshold: of several classes the likeliest is called" if not scales.reasons else "no threshold"
-    on = "; ".join(
-        f"{label}: {rows:,} rows, prevalence {scales.prevalence[label]:.2f}" for label, rows in scales.chosen_on.items()
-    )
-    return f"threshold: {RULE.title()}'s, chosen for each model on its validation rows ({on}); of several their mean"
-
-
-def space_in_words(spaces: Mapping[str, Space]) -> str:
-    """What `unusual` compares, and how often it is wrong."""
-    lines = []
-    for block, space in spaces.items():
-        if space.limits:
-            beyond, looked_at = (sum(one[place] for one in space.alarms.values()) for place in (0, 1))
-            few = f" (too few patients for {ALARMS:.0%})" if space.expected > ALARMS else ""
-            lines.append(
-                f"unusual: further (1 - cosine) from its {NEIGHBOUR}th nearest training {block} vector than all but "
-                f"{space.expected:.0%} of ordinary ones{few}, by validation rows; of the {looked_at:,} test ones, "
-                f"which are ordinary, it calls {beyond:,} unusual: false alarms"
-            )
-    return "; ".join(lines) or FEW
-
-
-def notes_of(scales: Scales, members: Members, spaces: Mapping[str, Space]) -> list[str]:
-    """What could not be known."""
-    lacking = [FEW] if any(not space.limits for space in spaces.values()) else []
-    return [*scales.reasons, *([members.reason] if members.reason else []), *lacking]

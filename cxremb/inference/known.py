@@ -2,11 +2,28 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+from numpy.typing import NDArray
 
 from cxremb.inference.cases import FilmInput
 from cxremb.store.dataset import Dataset
 
 ONE_STUDY = "give the films of one study at a time, each study by itself"
+
+
+Read = NDArray[Any]  # a vector as stored, float16; of a network what its models say, as `inference.films` has it
+
+
+@dataclass(frozen=True)
+class FilmPlace:
+    """A film with its place in the collection, if it has one, and what a run reads of it."""
+
+    film: FilmInput
+    image: str | None
+    study: str | None
+    read: Read | None
+    why: str = ""  # there is none
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Cases as rows of vectors: those stored of what the collection has, and new ones by the same recipe."""
+"""Cases as rows of what a run reads: vectors as stored of what the collection has, new ones by the same recipe."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -13,13 +13,15 @@ from cxremb.alignment.publish import failures_of
 from cxremb.embedding.choose import renew_hint
 from cxremb.embedding.fresh import Encoded
 from cxremb.embedding.plan import Item, unread_content
-from cxremb.inference.cases import Case, FilmInput, Given, NotJudged, not_judged
+from cxremb.inference.cases import Case, Given, NotJudged, not_judged
 from cxremb.inference.choice import Model
-from cxremb.inference.known import ONE_STUDY, known_films
+from cxremb.inference.films import place_pixels
+from cxremb.inference.known import ONE_STUDY, FilmPlace, Read, known_films
 from cxremb.inference.language import unknown_words
 from cxremb.similarity.query import NEW, encode_new
 from cxremb.store.outdated import text_contents
 from cxremb.store.reader import Store
+from cxremb.training.bundle import Bundle
 from cxremb.types import Progress, unwatched
 
 Vector = NDArray[np.float16]
@@ -35,7 +37,7 @@ class InputRow:
     image: str | None
     study: str | None  # study_id in the collection, by which its part is known
     patient: str | None
-    vectors: Mapping[str, tuple[Vector, ...]]  # modality -> its vectors; several films where a row is a study
+    read: Mapping[str, tuple[Read, ...]]  # modality -> what is read of it; of several films where a row is a study
 
 
 @dataclass
@@ -49,24 +51,13 @@ class InputRows:
     hints: dict[int, str] = field(default_factory=dict)  # case -> what to do, where its reason does not say it
 
 
-@dataclass(frozen=True)
-class FilmPlace:
-    """A film with its place in the collection, if it has one, and its vector."""
-
-    film: FilmInput
-    image: str | None
-    study: str | None
-    vector: Vector | None
-    why: str = ""  # there is none
-
-
 def rows_of(model: Model, given: Given, *, progress: Progress = unwatched) -> InputRows:
     """The rows of all cases, as the run was trained on them; a case that lacks what the run cannot do without fails.
 
     Raises as `encode_new`.
     """
     found = InputRows(given.cases)
-    placed = place_films(model, given.cases, progress) if "image" in model.reads else {}
+    placed = placed_films(model, given.cases, progress)
     texts, new = case_texts(model, given.cases, placed, progress=progress)
     patients = dict(zip(*(model.dataset.studies[name].to_pylist() for name in ("study_id", "patient_id")), strict=True))
     for number, case in enumerate(given.cases):
@@ -75,8 +66,8 @@ def rows_of(model: Model, given: Given, *, progress: Progress = unwatched) -> In
             found.failed += mixed
             found.hints[number] = ONE_STUDY
             continue
-        found.failed += [not_judged(one.film.words, one.why) for one in films if one.vector is None]
-        good = [one for one in films if one.vector is not None]
+        found.failed += [not_judged(one.film.words, one.why) for one in films if one.read is None]
+        good = [one for one in films if one.read is not None]
         text = texts.get(number)
         if films and not good:
             continue
@@ -92,15 +83,22 @@ def rows_of(model: Model, given: Given, *, progress: Progress = unwatched) -> In
             found.rows += [
                 InputRow(
                     number, one.film.words, one.image, one.image, one.study, patients.get(one.study or ""),
-                    {"image": (one.vector,), **own} if one.vector is not None else own,
+                    {"image": (one.read,), **own} if one.read is not None else own,
                 )
                 for one in good
             ]  # fmt: skip
         else:
-            films_too = {"image": tuple(one.vector for one in good if one.vector is not None)} if good else {}
+            films_too = {"image": tuple(one.read for one in good if one.read is not None)} if good else {}
             row = InputRow(number, None, study, None, study, patients.get(study or ""), {**films_too, **own})
             found.rows.append(row)
     return found
+
+
+def placed_films(model: Model, cases: list[Case], progress: Progress) -> dict[int, list[FilmPlace]]:
+    """Case -> its films with what the run reads of them; nothing where it reads no films."""
+    if not isinstance(model.bundle, Bundle):
+        return place_pixels(model, model.bundle, cases, progress=progress)
+    return place_films(model, cases, progress) if "image" in model.reads else {}
 
 
 def place_films(model: Model, cases: list[Case], progress: Progress) -> dict[int, list[FilmPlace]]:
@@ -116,9 +114,9 @@ def place_films(model: Model, cases: list[Case], progress: Progress) -> dict[int
             same = film.path is None or (row >= 0 and matrix.contents[row].as_py() == film.content)
             vector = matrix.vectors[row] if row >= 0 and same else None
             one = FilmPlace(film, image, known.study_of.get(image or ""), vector)
-            if vector is None and film.path is not None:
+            if one.read is None and film.path is not None:
                 wanted[film.content] = Item(NEW, NEW, "image", film.content, str(film.path))
-            elif vector is None:
+            elif one.read is None:
                 one = replace(one, why=without_vector(store, model.dataset.images, str(image)))
             placed.setdefault(number, []).append(one)
     new = encoded(model, store, list(wanted.values()), progress=progress)
@@ -158,10 +156,10 @@ def encoded(model: Model, store: Store, items: list[Item], *, progress: Progress
 
 def with_vector(one: FilmPlace, new: Encoded) -> FilmPlace:
     """A film with the vector that it was encoded to, or why there is none."""
-    if one.vector is not None or one.why:
+    if one.read is not None or one.why:
         return one
     content = one.film.content
-    return replace(one, vector=new.vectors.get(content), why=new.failures.get(content, ""))
+    return replace(one, read=new.vectors.get(content), why=new.failures.get(content, ""))
 
 
 def case_texts(

@@ -35,6 +35,16 @@ class Bundle:
         repr=False
     )  # model, such as `repeat0.fold0.seed0` -> name -> array
 
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The modalities that they take."""
+        return tuple(self.head.blocks)
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Their names."""
+        return tuple(self.weights)
+
     def predict(self, vectors: Vectors, present: Present | None = None, model: str | None = None) -> "Predicted":
         """(prob, logit), each (n, k), of n rows.
 
@@ -131,8 +141,8 @@ def load_bundle(folder: Path) -> Bundle:
     if run.record.from_pixels:
         raise TrainError(
             f"run {run.run_id} is a network from pixels, not a head on vectors",
-            hint="name a run of a head, or train one: `cxremb train image`. In Python `load_networks` of "
-            "cxremb.training.pixels.predict judges decoded films by this one",
+            hint="name a run of a head, or train one: `cxremb train image`. Films are judged by this one with `cxremb "
+            f"predict FILE --run {run.run_id}`, in Python with `cxremb.load`",
         )
     if run.record.is_external:
         raise TrainError(

@@ -40,7 +40,7 @@ HEAD_USE = """A head takes raw store vectors, whose full keys are in `run.json`,
 `mean`, `scale` and `limit`. To predict: `cxremb.training.bundle.load_bundle`."""
 CONTROL_USE = "A control keeps no parameters: its predictions are there to be compared with."
 PROMPTS_USE = "Nothing is trained, so it is empty: `run.json` has the prompts that were asked."
-NETWORK_USE = "A network takes films as its frame says. To predict: `cxremb.training.pixels.predict.load_networks`."
+NETWORK_USE = "A network takes films, which it puts into its frame. To predict: `cxremb predict FILE --run RUN`."
 
 
 def model_card(record: RunRecord, metrics: Sequence[Mapping[str, Any]]) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -95,8 +95,33 @@ class Networks:
     """The models of one run, by name such as `repeat0.fold0.seed0`."""
 
     run: Run
-    job: NetworkJob
-    networks: Mapping[str, nn.Module]
+    job: NetworkJob = field(repr=False)
+    networks: Mapping[str, nn.Module] = field(repr=False)
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The modalities that they take."""
+        return ("image",)
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Their names."""
+        return tuple(self.networks)
+
+    @property
+    def task(self) -> str:
+        """binary, multiclass or multilabel."""
+        return self.run.record.task
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """(k,) what each column of an answer is."""
+        return tuple(self.run.record.labels)
+
+    @property
+    def frame(self) -> Frame:
+        """The square that a film is put into."""
+        return Frame(self.job.recipe.side, self.job.recipe.aspect)
 
     def predict(self, films: Sequence[Grey], model: str | None = None) -> Predicted:
         """What they predict of n decoded films of any size; resized and cleaned as in training.
@@ -106,19 +131,21 @@ class Networks:
         if model is not None and model not in self.networks:
             raise TrainError(f"{self.run.folder}: no model {model!r}", hint=f"it has {', '.join(self.networks)}")
         recipe = self.job.recipe
-        framed = np.stack([resize(film, Frame(recipe.side, recipe.aspect)) for film in films])
+        framed = np.stack([resize(film, self.frame) for film in films])
         rows = np.arange(len(framed))
         cleaned = Films(recipe, None, [], rows, clean(framed, recipe))
-        task = self.run.record.task
         found = [
-            predict(self.networks[name], cleaned, rows, job=self.job, task=task)
+            predict(self.networks[name], cleaned, rows, job=self.job, task=self.task)
             for name in ([model] if model else self.networks)
         ]
         return Predicted(*(np.mean(both, axis=0) for both in zip(*found, strict=True)))
 
 
 def load_networks(run: Run, device: str = "cpu") -> Networks:
-    """The networks of a run. Raises `TrainError` if it is of a head, `StoreError` if its files are not whole."""
+    """The networks of a run, computing as they were trained: in its precision, where the device can.
+
+    Raises `TrainError` if the run is of a head, `StoreError` if its files are not whole.
+    """
     spec = run.record.spec
     if "network" not in spec:
         raise TrainError(
@@ -135,7 +162,10 @@ def load_networks(run: Run, device: str = "cpu") -> Networks:
         except RuntimeError as error:
             raise StoreError(f"{run.folder}: weights that do not fit {spec['network']}", "train it again") from error
         networks[name] = network.to(device).eval()
-    return Networks(run, NetworkJob(shape, recipe, Options(), device=device), networks)
+    known = {one.name for one in fields(Options)}
+    options = Options(**{name: value for name, value in run.record.options.items() if name in known})
+    able = replace(options, precision="auto") if options.precision == "bf16" else options
+    return Networks(run, NetworkJob(shape, recipe, able, device=device), networks)
 
 
 def recipe_of(record: Mapping[str, Any]) -> PixelRecipe:
