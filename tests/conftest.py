@@ -1,7 +1,9 @@
 """What tests share: the real data where it is, and a small real store of phantoms built once."""
 
 import os
+import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +23,15 @@ WIDE = "1000"  # columns: tests of words read whole sentences; tests/test_screen
 def wide_screen(monkeypatch: pytest.MonkeyPatch) -> None:
     """A screen on which no sentence is broken."""
     monkeypatch.setenv("COLUMNS", WIDE)
+
+
+@pytest.fixture(autouse=True)
+def own_signals() -> Iterator[None]:
+    """Ctrl-C ends pytest also after a test that called `main`, which keeps its handlers to its end."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session")

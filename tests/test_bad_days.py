@@ -31,6 +31,8 @@ from cxremb.processes import Workers
 from cxremb.store.check import check_store
 from cxremb.store.clean import clear, leftovers
 from cxremb.store.dataset import Dataset, open_dataset
+from cxremb.store.expected import refuse_links
+from cxremb.store.remote import files_below
 from cxremb.training.runs import list_runs, remove_run
 
 ROOT = Path(__file__).parent.parent
@@ -182,6 +184,27 @@ def test_a_run_that_two_remove_at_once_is_gone_once(tmp_path: Path) -> None:
     assert [path.name for path in (root / "small" / "runs").iterdir()] == []
 
 
+def test_a_run_that_is_removed_while_it_is_read_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = Path(shutil.copytree(GOLDEN, tmp_path / "root"))
+
+    def removed_first(folder: Path, outer: Path) -> None:
+        shutil.rmtree(folder)
+        refuse_links(folder, outer)
+
+    monkeypatch.setattr("cxremb.training.runs.refuse_links", removed_first)
+    assert list_runs(open_dataset(root)) == []
+
+
+def test_files_are_counted_while_somebody_removes_them(tmp_path: Path) -> None:
+    for number in range(3):
+        (tmp_path / "folder" / f"{number}").mkdir(parents=True)
+        (tmp_path / "folder" / f"{number}" / "file").write_text("words")
+    found = files_below(tmp_path / "folder")
+    assert next(found).name == "file"
+    shutil.rmtree(tmp_path / "folder")
+    assert list(found) == []
+
+
 def remove_the_run(root: Path) -> None:
     """Exit code 3: it said that somebody else was first."""
     try:
@@ -228,17 +251,6 @@ def lose_permission(root: Path, lost: bool = True) -> None:
     except StoreError as error:
         sys.exit(7 if lost and "cannot be written (Permission denied)" in str(error) else 8)
     sys.exit(0 if outcome.store.rows == 24 else 9)
-
-
-def test_a_signal_outside_of_a_command_has_the_same_code() -> None:
-    script = (
-        "import os, signal, time\n"
-        "from cxremb.cli import main\n"
-        "main.app = lambda: (os.kill(os.getpid(), signal.SIGTERM), time.sleep(5))\n"
-        "main.main()\n"
-    )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
-    assert (done.returncode, done.stderr) == (143, b"")
 
 
 @pytest.mark.parametrize("said", ["can't start new thread", "Failed to launch worker thread: Resource unavailable"])

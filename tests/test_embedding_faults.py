@@ -102,12 +102,14 @@ class Slow(decode.Decoders):  # films arrive one by one, so that there is time f
 
     def answer(self, waiting):
         time.sleep(0.05)
-        if not self.told:
-            self.told = True
+        self.told += 1
+        if self.told == 1:
             print(*self.pool._processes, flush=True)
+        if self.told == 12:
+            print("some are encoded", flush=True)
         return super().answer(waiting)
 
-    told = False
+    told = 0
 
 decode.Decoders = Slow
 sys.argv = ["cxremb", "embed", "--model", "tiny", "--batch-size", "4", "--workers", "2", "--root", sys.argv[1]]
@@ -139,7 +141,8 @@ def test_sigterm_keeps_what_is_finished_and_has_a_code_of_its_own(tmp_path: Path
     """As a batch system ends a job: every process of it is told."""
     data = add_collection(collection(tmp_path / "films", 100), tmp_path / "root").dataset
     process, workers = busy(tmp_path / "root")
-    time.sleep(1)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "some are encoded\n"
     os.killpg(process.pid, signal.SIGTERM)
     out, err = process.communicate(timeout=120)
     assert (process.returncode, out) == (143, "")

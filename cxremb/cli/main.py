@@ -4,6 +4,7 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any
@@ -23,6 +24,7 @@ INSTEAD = {  # command and an option that it has not -> what there is
     "`cxremb ablate --threshold val` compares arms at them"
 }
 INTERRUPTED = "Query interrupted"  # what DuckDB makes of a KeyboardInterrupt
+STOPPED_CODE = 128 + signal.SIGINT
 STOPPED = "stopped: stores and runs that were finished are kept; run the same command to go on"
 
 
@@ -45,7 +47,7 @@ class Commands(TyperGroup):
             from cxremb.cli.screen import remark
 
             remark(STOPPED)
-            raise typer.Exit(130) from None
+            raise typer.Exit(STOPPED_CODE) from None
         except USAGE as error:
             asked = (error.ctx.info_name if error.ctx else None, getattr(error, "option_name", None))
             error.message += f". {INSTEAD[asked]}" if asked in INSTEAD else ""
@@ -121,26 +123,46 @@ for listed_name, (_, line) in COMMANDS.items():
 
 
 def main() -> None:
-    """Run the command line.
+    """Run the command line, and end the process.
 
     Exit code 0: done; 1: the user can mend it; 2: wrong usage; 130: Ctrl-C; 143: SIGTERM, after the same salvage. What
-    a batch system ends it so may start again.
+    a batch system ends it so may start again. A signal after the end of the work changes nothing: so the handlers stay.
     """
+    told: list[int] = []
+
+    def hear(number: int, frame: FrameType | None) -> None:
+        """Stop the work that is under way."""
+        told.append(number)
+        if is_within(work, frame):
+            raise KeyboardInterrupt
+
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if signal.getsignal(number) is not signal.SIG_IGN:  # as that of Ctrl-C is in the background of a shell
+                signal.signal(number, hear)
+        code = work(told)
+    except KeyboardInterrupt:  # before a command was reached, or after its end
+        code = STOPPED_CODE
+    sys.exit(128 + told[0] if told and code == STOPPED_CODE else code)
+
+
+def is_within(function: Callable[..., object], frame: FrameType | None) -> bool:
+    """Whether a call of `function` has led to the frame: unlike a flag, this has no instruction where it is wrong."""
+    while frame is not None and frame.f_code is not function.__code__:
+        frame = frame.f_back
+    return frame is not None
+
+
+def work(told: Sequence[int]) -> int | str | None:
+    """Do what the words of the command line say; what `sys.exit` is to be given. told: signals that came before."""
     debug = "--debug" in sys.argv or bool(os.environ.get("CXREMB_DEBUG"))
     sys.argv = [word for word in sys.argv if word != "--debug"]  # so that it may stand anywhere
-    told = []
-
-    def terminate(number: int, frame: FrameType | None) -> None:
-        told.append(number)
-        signal.default_int_handler(number, frame)
-
-    before = signal.signal(signal.SIGTERM, terminate)
+    if told:
+        raise KeyboardInterrupt
     try:
         app()
     except SystemExit as end:
-        sys.exit(128 + told[0] if told and end.code == 130 else end.code)
-    except KeyboardInterrupt:  # before a command was reached, or after its end
-        sys.exit(128 + (told[0] if told else signal.SIGINT))
+        return end.code
     except (CxrembError, RuntimeError) as error:
         found = TOO_MANY if any(words in str(error) for words in NO_THREAD) else error
         if debug or not isinstance(found, CxrembError):
@@ -150,6 +172,5 @@ def main() -> None:
         remark(f"error: {found}", "bold red")
         if found.hint:
             remark(f"hint:  {found.hint}")
-        sys.exit(1)
-    finally:
-        signal.signal(signal.SIGTERM, before)
+        return 1
+    return 0

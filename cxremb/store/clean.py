@@ -187,11 +187,11 @@ def leftovers(paths: DatasetPaths) -> list[Path]:
 
 def old_drafts(paths: DatasetPaths) -> list[Path]:
     """Drafts of splits, notes, audits and caches; their writers hold no lock, but none of them takes a day."""
-    found = [path for name in UNLOCKED for path in (paths.folder / name).rglob(".*") if re.fullmatch(DRAFT, path.name)]
+    found = (path for name in UNLOCKED for path in remote.files_below(paths.folder / name))
     old = []
-    for path in found:
+    for path in (one for one in found if re.fullmatch(DRAFT, one.name)):
         with suppress(FileNotFoundError):  # it has just got its name
-            if path.is_file() and time.time() - path.stat().st_mtime > DAY:
+            if time.time() - path.stat().st_mtime > DAY:
                 old.append(path)
     return sorted(old)
 

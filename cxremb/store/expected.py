@@ -121,7 +121,11 @@ def refuse_links(folder: Path, root: Path, levels: int = 1) -> None:
 
     cxremb makes no links: in a folder from elsewhere one would have it write, or read, in other places.
     """
-    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+    try:
+        paths = sorted(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):  # there is none, or somebody has just removed it
+        return
+    for path in paths:
         if path.is_symlink() and not path.resolve().is_relative_to(root):
             raise StoreError(f"{path}: a link that leads out of {root}", hint="remove it, and put there what it means")
         if levels > 1 and path.is_dir():

@@ -1,8 +1,9 @@
 """What the rest of the store asks of a root that may lie in object storage; of any other root it is nothing to do."""
 
 import logging
+import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -144,10 +145,14 @@ def settled(paths: Sequence[Path]) -> list[Path]:
 def sizes(folder: Path) -> dict[Path, int]:
     """The files in a folder and below, with their bytes: also those of its bucket that are not here."""
     found = {}
-    for path in folder.rglob("*"):
-        with suppress(FileNotFoundError):  # somebody is removing it
-            if path.is_file():
-                found[path] = path.stat().st_size
+    for path in files_below(folder):
+        with suppress(FileNotFoundError):
+            found[path] = path.stat().st_size
     if (there := mirror_of(folder)) and (key := there.key(folder)):
         found |= {there.path(one.key): one.size_bytes for one in there.bucket.listed(key) if there.belongs(one.key)}
     return found
+
+
+def files_below(folder: Path) -> Iterator[Path]:
+    """The files in a folder and below. Unlike `Path.rglob` it goes on where somebody removes a folder meanwhile."""
+    return (path for at, _, names in os.walk(folder) for path in (Path(at, name) for name in names) if path.is_file())

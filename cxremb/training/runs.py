@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property, partial
@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pyarrow import csv
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save
+from safetensors.numpy import load_file, save_file
 
 from cxremb.errors import DataError, StoreError, did_you_mean, name_list
 from cxremb.evaluation.bootstrap import Interval
@@ -208,7 +208,7 @@ def write_run(
         for name, table in {"history": history, "predictions": predictions, "metrics": metrics}.items():
             replace_table(draft / f"{name}.parquet", table)
         replace_file(draft / "history.csv", partial(csv.write_csv, history))
-        digest = sha256_of(replace_file(draft / MODEL, partial(write_weights, weights)))
+        digest = sha256_of(replace_file(draft / MODEL, partial(save_file, dict(weights))))
         replace_text(draft / "README.md", card.replace("RUN_ID", run_id))
         found = replace(record, model_sha256=digest).to_dict()
         replace_text(draft / "run.json", json.dumps(found, indent=2, ensure_ascii=False) + "\n")
@@ -219,11 +219,6 @@ def write_run(
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return read_run(folder)
-
-
-def write_weights(weights: Weights, path: Path) -> None:
-    """`path`, a safetensors file."""
-    path.write_bytes(save(dict(weights)))
 
 
 def read_run(folder: Path) -> Run:
@@ -241,14 +236,22 @@ def read_run(folder: Path) -> Run:
 
 def list_runs(*datasets: Dataset) -> list[Run]:
     """Every finished run of these data sets, newest first. Drafts are not runs."""
-    folders = (path.parent for dataset in datasets for path in dataset.paths.runs.glob("[!.]*/run.json"))
-    return [read_run(folder) for folder in sorted(folders, key=lambda folder: folder.name, reverse=True)]
+    return [*runs_in(path.parent for dataset in datasets for path in dataset.paths.runs.glob("[!.]*/run.json"))]
 
 
 def find_run(dataset: Dataset, key: str) -> Run | None:
     """The newest finished run that answers exactly what `key` stands for."""
-    folders = sorted(dataset.paths.runs.glob(f"[!.]*-{key[:8]}"), reverse=True)
-    return next((run for run in map(read_run, folders) if run.record.key == key), None)
+    return next((run for run in runs_in(dataset.paths.runs.glob(f"[!.]*-{key[:8]}")) if run.record.key == key), None)
+
+
+def runs_in(folders: Iterable[Path]) -> Iterator[Run]:
+    """The run in each folder, newest first; where somebody has removed it meanwhile there is none."""
+    for folder in sorted(folders, key=lambda folder: folder.name, reverse=True):
+        try:
+            yield read_run(folder)
+        except StoreError:
+            if folder.is_dir():
+                raise
 
 
 def open_run(name: str, *datasets: Dataset) -> Run:
