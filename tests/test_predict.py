@@ -126,6 +126,16 @@ def test_a_new_film_is_the_mean_of_the_folds(here: Path, runs: dict[str, Run], n
     assert study.labels[0].above == (study.labels[0].probability >= study.labels[0].threshold)
 
 
+@pytest.mark.parametrize("header", ["path,study", "Filename,Study ID", "Image Index,study_id"])
+def test_tables_by_the_headings_that_people_use(header: str, here: Path, runs: dict[str, Run], tmp_path: Path) -> None:
+    table, films = tmp_path / "many.csv", here / "films"
+    table.write_text(f"{header}\n{films}/5_Frontal.png,A\n{films}/5_Lateral.png,A\n", encoding="utf-8")
+    (study,) = predict(here, table).studies
+    (both,) = predict(here, films / "5_Frontal.png", films / "5_Lateral.png").studies
+    assert study.study == "A"
+    assert [label.probability for label in study.labels] == [label.probability for label in both.labels]
+
+
 def test_films_of_a_study_are_averaged(here: Path, runs: dict[str, Run], new: Path) -> None:
     known = stored(runs["image"])
     (study,) = predict(here, here / "films" / "5_Frontal.png", here / "films" / "5_Lateral.png").studies
@@ -441,7 +451,7 @@ def test_a_table_of_many(here: Path, tmp_path: Path, cxremb: Callable[..., Any])
         ("film.png", b"no film", "film.png: not a readable image"),
         ("empty.dcm", b"", "empty.dcm: the file is empty"),
         ("empty.csv", b"path\n", "nothing to judge"),
-        ("other.csv", b"file,finding\nx.png,none\n", "no column 'path'"),
+        ("other.csv", b"name,finding\nx.png,none\n", "no column 'path'"),
     ],
 )
 def test_what_is_no_film(name: str, content: bytes, message: str, here: Path, tmp_path: Path) -> None:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cxremb import images
+from cxremb.datasets.known_ids import heading
+from cxremb.datasets.table.columns import FILM_NAMES, ROLE_NAMES
 from cxremb.datasets.tree import image_files
 from cxremb.errors import CxrembError, DataError
 from cxremb.similarity.query import LONGEST, refuse_text
@@ -15,6 +17,11 @@ from cxremb.store.pseudonyms import known_as, pseudonym_of, why_unknown
 from cxremb.tablefile import open_table
 
 TABLES = re.compile(r"\.(csv|tsv|parquet)(\.gz|\.zip)?$", re.IGNORECASE)
+NAMES = {  # what a row of a table may say -> headings
+    "film": (*ROLE_NAMES["path"], *FILM_NAMES, *ROLE_NAMES["id"]),
+    "report": ("report", "text", "report_text", "befund"),
+    "study": ("study", *ROLE_NAMES["study"]),
+}
 SHAPE = "give a column path, and if you like report and study: films of one study have the same word there"
 BYTES = 4 * LONGEST  # of a report: a letter takes four at most
 LISTED = 20  # reasons in an error; where something is judged, all stand in the result
@@ -152,11 +159,11 @@ def read_id(given: Given, words: str, datasets: Sequence[Dataset], *, loose: lis
 def read_rows(given: Given, path: Path) -> None:
     """The rows of a table. An empty one is a failure; two reports of one study are one too."""
     table = open_table(path)
-    table.require(["path"] if "report" not in table.columns else [], SHAPE)
-    columns = [name for name in ("path", "report", "study") if name in table.columns]
+    columns = {what: column for what, names in NAMES.items() if (column := heading(table.columns, names))}
+    table.require(["path"] if not {"film", "report"} & columns.keys() else [], SHAPE)
     cases: dict[str, Case] = {}
-    for number, cells in table.rows(columns):
-        film, text, study = (cells.get(name, "").strip() for name in ("path", "report", "study"))
+    for number, cells in table.rows([*columns.values()]):
+        film, text, study = (cells.get(columns.get(what, ""), "").strip() for what in NAMES)
         place = f"{path.name}, {table.place(number)}"
         case = cases.get(study or place, Case(study or ("" if film else place)))
         if not film and not text:
@@ -168,7 +175,7 @@ def read_rows(given: Given, path: Path) -> None:
         if text and (wrong := wrong_text(text)):
             given.fail(place, wrong)
             continue
-        films = (FilmInput(film, path.parent / film),) if film else ()
+        films = (FilmInput(film, path.parent / film.replace("\\", "/")),) if film else ()
         cases[study or place] = replace(case, films=case.films + films, text=text or case.text)
     given.cases += cases.values()
 
