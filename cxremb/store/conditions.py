@@ -7,7 +7,7 @@ import duckdb
 
 from cxremb.errors import QueryError, did_you_mean
 
-FORBIDDEN = "Permission Error"  # how DuckDB begins where a file may not be read
+NOT_OF_THE_ROW = ("Permission Error", "Out of Memory Error")  # how DuckDB begins where no column is to blame
 UNKNOWN = re.compile(r'Referenced column "([^"]+)" not found')
 KIND = re.compile(r"^(Binder|Catalog|Conversion|Parser) Error: ")  # what DuckDB calls an error, which is no help here
 GUESSES = "\nCandidate "  # columns that DuckDB thinks were meant: of our query, not of a row
@@ -30,7 +30,7 @@ def refuse_no_condition(text: str, hint: str) -> None:
 
 
 def condition_error(error: QueryError, hint: str, columns: Iterable[str] = ()) -> QueryError:
-    """An error of DuckDB in words of the condition. A file that may not be read keeps the hint of `cxremb sql`.
+    """An error of DuckDB in words of the condition. Of files and memory it keeps the hint of `cxremb sql`.
 
     columns: of a row, of which one may be meant.
     """
@@ -38,7 +38,7 @@ def condition_error(error: QueryError, hint: str, columns: Iterable[str] = ()) -
     unknown = UNKNOWN.search(said)
     near = did_you_mean(unknown[1], columns) if unknown else ""
     said = f"a row has no {unknown[1]!r}" if unknown else said
-    return QueryError(said, hint=error.hint if said.startswith(FORBIDDEN) else near + hint)
+    return QueryError(said, hint=error.hint if said.startswith(NOT_OF_THE_ROW) else near + hint)
 
 
 def what_a_row_has(example: str, columns: Iterable[str], facts: Iterable[str]) -> str:
