@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from cxremb.errors import DataError
 from cxremb.evaluation.arrays import BINARY, MULTICLASS, Reals, Rows
-from cxremb.evaluation.bootstrap import Interval
+from cxremb.evaluation.bootstrap import Interval, Resampling, watched
 from cxremb.evaluation.calibrate import Calibration
 from cxremb.evaluation.decision import AtPrevalence, CurvePoint, at_prevalence, risk_of, shares
 from cxremb.evaluation.reliability import logit, reliability_table, sigmoid
@@ -20,9 +20,11 @@ from cxremb.predictions.chosen import Chosen, at_chosen, at_given, decision_curv
 from cxremb.store.files import replace_table, unwritable
 from cxremb.tabular import Tabular
 from cxremb.training.runs import Run
+from cxremb.types import Progress, unwatched
 
 RULES: Mapping[str, tuple[str, float]] = {"Youden": ("youden", 0.0), "aimed at .95": ("sensitivity", 0.95)}
 USED = ("recall", "specificity", "precision", "f1")
+CHOSEN_TWICE = 2  # passes over all resamples for a rule: its threshold held, and chosen again in each
 GAPS = ("ece", "loss", "brier")
 ENOUGH = 40  # validation rows: a temperature of fewer worsens the log loss as often as it helps
 AT_HALF, CURVE = "0.5", "decision curve"  # rules in the rows of `Decisions`
@@ -142,7 +144,7 @@ def ends(figure: Interval) -> dict[str, float | None]:
     return {"value": figure.value, "low": figure.low, "high": figure.high}
 
 
-def decisions(run: Run, prevalence: float, *, label: str | None = None) -> Decisions:
+def decisions(run: Run, prevalence: float, *, label: str | None = None, progress: Progress = unwatched) -> Decisions:
     """Predictive values, likelihood ratios, flags and net benefit of a run's thresholds at a prevalence.
 
     The sensitivity and specificity are taken to be those of the test rows, whatever the prevalence; a probability
@@ -157,13 +159,15 @@ def decisions(run: Run, prevalence: float, *, label: str | None = None) -> Decis
     observed = float(test.y.mean()) if len(test.items) else 0.0
     if not 0 < observed < 1:
         raise DataError("the test rows have one class", hint="use more rows, or another label")
-    found, reasons = {AT_HALF: at_given(test)}, []
-    for rule, (name, floor) in RULES.items():
-        try:
-            found[rule] = at_chosen(test, val, name, floor=floor)
-        except DataError as error:
-            reasons.append(f"no threshold ({rule}): {error}")
-    curve = decision_curve(test, prevalence, observed=observed)
+    reasons = []
+    with watched(progress, "thresholds and a curve for other patients", 2 + CHOSEN_TWICE * len(RULES)) as how:
+        found = {AT_HALF: at_given(test, how)}
+        for rule, (name, floor) in RULES.items():
+            try:
+                found[rule] = at_chosen(test, val, name, floor=floor, resampling=how)
+            except DataError as error:
+                reasons.append(f"no threshold ({rule}): {error}")
+        curve = decision_curve(test, prevalence, observed=observed, resampling=how)
     rows = [at_one(rule, one, prevalence=prevalence, observed=observed) for rule, one in found.items()]
     if reason := test.no_interval():
         reasons.append(f"no interval: {reason}")
@@ -187,13 +191,15 @@ def bare(figure: Interval) -> Interval:
     return Interval(figure.value, None, None, reason=figure.reason)
 
 
-def evaluate_run(run: Run) -> RunEvaluation:
+def evaluate_run(run: Run, progress: Progress = unwatched) -> RunEvaluation:
     """All figures of a run; its reliability table is written into its folder now."""
-    report = calibration_report(run)
+    times = CHOSEN_TWICE * len(RULES) * len(run.record.labels)
+    with watched(progress, "thresholds for other patients", times) as how:
+        report = calibration_report(run, how)
     return RunEvaluation(run, report, store_reliability(run, report))
 
 
-def calibration_report(run: Run) -> CalibrationReport:
+def calibration_report(run: Run, resampling: Resampling | None = None) -> CalibrationReport:
     """Calibration before and after a temperature for each model, thresholds, and the rows of a reliability diagram.
 
     Of zero-shot scores of one label nothing says where yes begins: an offset is fitted beside it (Platt 1999).
@@ -209,7 +215,11 @@ def calibration_report(run: Run) -> CalibrationReport:
         reason = str(error)
     labels = tuple(calibrated_label(label, test, after) for label in test.labels)
     names = test.labels if test.task != MULTICLASS else ()  # its answer is the likeliest class: there is no threshold
-    chosen = tuple(at_threshold(val.of_label(name), test.of_label(name), rule) for name in names for rule in RULES)
+    chosen = tuple(
+        at_threshold(val.of_label(name), test.of_label(name), rule, resampling=resampling)
+        for name in names
+        for rule in RULES
+    )
     temperatures = tuple(one.temperature for one in fitted)
     rows = tuple(len(on.items) for _, on in test.with_own(val, AS_IS)) if fitted else ()
     offsets = tuple(one.intercept for one in fitted) if method == MOVED else ()
@@ -240,11 +250,11 @@ def gaps(test: Predictions, label: str) -> dict[str, float | None]:
     return {name: figures[name] for name in GAPS}
 
 
-def at_threshold(val: Predictions, test: Predictions, rule: str) -> ThresholdFigures:
+def at_threshold(val: Predictions, test: Predictions, rule: str, *, resampling: Resampling | None) -> ThresholdFigures:
     """One label at thresholds chosen by one rule."""
     name, floor = RULES[rule]
     try:
-        found = at_chosen(test, val, name, floor=floor)
+        found = at_chosen(test, val, name, floor=floor, resampling=resampling)
     except DataError as error:
         return ThresholdFigures(test.labels[0], rule, (), {}, reason=str(error))
     figures = shares(found.redrawn, USED)

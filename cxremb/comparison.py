@@ -21,6 +21,7 @@ from cxremb.predictions import Predictions
 from cxremb.table import bare, span
 from cxremb.tabular import Tabular
 from cxremb.training.runs import Run
+from cxremb.types import Progress, stages, unwatched
 
 CALLED = ("accuracy", "f1")
 COMPARED = (
@@ -28,6 +29,7 @@ COMPARED = (
     *("repeats", "seeds", "rows", "patients", "parameters", "leaky"),
 )
 ALPHA = 0.05
+STEPS = ("pairing their rows", "AUROC of recipes", "AUROC of these models", "accuracy and F1", "McNemar's test")
 Both = tuple[Predictions, Predictions]
 
 
@@ -77,7 +79,13 @@ class Comparison(Tabular):
 
 
 def compare_runs(
-    first: Run, second: Run, *, shared: bool = False, label: str | None = None, resampling: Resampling | None = None
+    first: Run,
+    second: Run,
+    *,
+    shared: bool = False,
+    label: str | None = None,
+    resampling: Resampling | None = None,
+    progress: Progress = unwatched,
 ) -> Comparison:
     """A minus B on the test units that both have.
 
@@ -85,20 +93,27 @@ def compare_runs(
     without McNemar's test, which is of one label. Raises `DataError`, with counts, if the runs have other labels,
     other units (unless `shared`), or other answers for one unit.
     """
-    a, b = (run.predictions() for run in (first, second))
-    if a.labels != b.labels or a.task != b.task:
-        labels = [f"{one.run} predicts {', '.join(one.labels)}" for one in (a, b)]
-        raise DataError("; ".join(labels), hint="compare runs of one label set")
-    a, b, left_out = paired(a, b, shared)
     runs = {"a": first, "b": second}
-    by_study = several_films(a)
-    per_study = (a.by_study(), b.by_study()) if by_study else (a, b)
-    if label is not None or len(a.labels) == 1:
-        a, b = a.of_label(label), b.of_label(label)
-        per_study = per_study[0].of_label(label), per_study[1].of_label(label)
-    judged = judged_together(runs, {"a": a, "b": b}, "b")["a"]
-    figures = pairs((a, b), ("auroc",), resampling) | pairs(per_study, CALLED, resampling)
-    votes = votes_of(*per_study)
+    with stages(progress, "comparing", STEPS, quiet=True) as begin:
+        begin()
+        a, b = (run.predictions() for run in (first, second))
+        if a.labels != b.labels or a.task != b.task:
+            labels = [f"{one.run} predicts {', '.join(one.labels)}" for one in (a, b)]
+            raise DataError("; ".join(labels), hint="compare runs of one label set")
+        a, b, left_out = paired(a, b, shared)
+        by_study = several_films(a)
+        per_study = (a.by_study(), b.by_study()) if by_study else (a, b)
+        if label is not None or len(a.labels) == 1:
+            a, b = a.of_label(label), b.of_label(label)
+            per_study = per_study[0].of_label(label), per_study[1].of_label(label)
+        begin()
+        judged = judged_together(runs, {"a": a, "b": b}, "b")["a"]
+        begin()
+        figures = pairs((a, b), ("auroc",), resampling)
+        begin()
+        figures |= pairs(per_study, CALLED, resampling)
+        begin()
+        votes = votes_of(*per_study)
     of_recipes = judged.difference if several_folds(runs) else None
     same = np.array_equal(a.prob, b.prob)
     requested = {name: (getattr(first.record, name), getattr(second.record, name)) for name in COMPARED}

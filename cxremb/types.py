@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -34,10 +35,12 @@ class Progress(Protocol):
 
 
 @contextmanager
-def stages(progress: Progress, what: str, names: Sequence[str]) -> Iterator[Callable[[], object]]:
+def stages(
+    progress: Progress, what: str, names: Sequence[str], *, quiet: bool = False
+) -> Iterator[Callable[[], object]]:
     """A function to call as each of the named stages begins; who watches sees which one is under way.
 
-    Between two calls nothing else may be watched.
+    Between two calls nothing else may be watched. quiet: say nothing at the end, as `ticks`.
     """
     now = what
 
@@ -51,10 +54,30 @@ def stages(progress: Progress, what: str, names: Sequence[str]) -> Iterator[Call
     watched = progress(begun(), len(names), lambda: now)
     try:
         yield lambda: next(watched)
-        list(watched)
+        if not quiet:
+            list(watched)
     finally:
         if isinstance(watched, Generator):
             watched.close()  # an error, which holds on to this frame, would leave the bar on the screen
+
+
+@contextmanager
+def ticks(progress: Progress, what: str | Callable[[], str], total: int) -> Iterator[Callable[[int], None]]:
+    """A function to call with how many more are done, for work that cannot hand its items through.
+
+    At the end nothing is said, so a file that is written to has lines of what takes long, and none of what does not.
+    """
+    watched = progress(range(total), total, what)
+
+    def done(n: int) -> None:
+        for _ in islice(watched, n):
+            pass
+
+    try:
+        yield done
+    finally:
+        if isinstance(watched, Generator):
+            watched.close()
 
 
 def unwatched(items: Iterable[T], total: int | None, what: str | Callable[[], str]) -> Iterator[T]:

@@ -73,8 +73,8 @@ def plain(value: object) -> object:
     [
         (cxremb.train, train.train, {"progress"}),
         (cxremb.ablate, ablate.ablate, {"progress"}),
-        (cxremb.evaluate, evaluate.evaluate, set()),
-        (cxremb.compare, compare.compare, set()),
+        (cxremb.evaluate, evaluate.evaluate, {"progress"}),
+        (cxremb.compare, compare.compare, {"progress"}),
         (cxremb.external, external.external, {"progress"}),
         (cxremb.embed, embed.embed, {"progress"}),
         (cxremb.explore, explore.explore, {"progress", "listening"}),

@@ -3,7 +3,9 @@
 import csv
 import io
 import json
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,9 +19,12 @@ from scipy.optimize import minimize_scalar
 from sklearn.metrics import log_loss, recall_score, roc_curve
 from written import write_dataset
 
+import cxremb as package
 from cxremb.calibrated import AS_IS, CALIBRATED, calibration_report, store_reliability
+from cxremb.cli import progress
 from cxremb.cli.calibration_view import chance_in_words, temperature_in_words
 from cxremb.cli.evaluate import show_thresholds
+from cxremb.comparison import STEPS
 from cxremb.errors import DataError, QueryError
 from cxremb.evaluation.threshold import choose_threshold
 from cxremb.store.dataset import Dataset
@@ -390,3 +395,51 @@ def test_labels_without_a_threshold_are_told_together_and_averages_explained(cxr
     assert "no threshold (aimed at .95) for nodule, effusion: one class" in lines
     assert "no threshold (Youden) for effusion: one class" in lines
     assert sum(line.startswith(("Youden,", "aimed at .95,")) for line in lines) == 1
+
+
+# How far it is
+
+
+class Watched:
+    """A `Progress` that remembers of each job: its words, how many there are to do, and how many were done."""
+
+    def __init__(self) -> None:
+        self.jobs: list[list[Any]] = []
+
+    def __call__(self, items: Iterable[Any], total: int | None, what: str | Callable[[], str]) -> Iterator[Any]:
+        job: list[Any] = [[], total, 0]
+        self.jobs.append(job)
+        for item in items:
+            job[2] += 1
+            job[0].append(what() if callable(what) else what)
+            yield item
+
+
+@pytest.mark.parametrize(
+    ("options", "times"), [({}, 4), ({"by": "view"}, 1), ({"prevalence": 0.05}, 6)], ids=["all", "by", "prevalence"]
+)
+def test_all_resamples_are_counted_and_nothing_else_changes(at, run, options: dict[str, Any], times: int) -> None:
+    watched = Watched()
+    seen = package.evaluate(run, **options, root=at.dataset.paths.root, progress=watched)
+    assert [job[1:] for job in watched.jobs] == [[1000 * times, 1000 * times]]
+    assert seen.to_arrow().equals(package.evaluate(run, **options, root=at.dataset.paths.root).to_arrow())
+
+
+def test_a_comparison_says_what_it_does(at, run) -> None:
+    other = made_run(at, noisy(at.features.y[:, 0], 1.0, 9), "other for the bar")
+    watched = Watched()
+    seen = package.compare(run, other, root=at.dataset.paths.root, progress=watched)
+    assert seen == package.compare(run, other, root=at.dataset.paths.root)
+    ((words, total, done),) = watched.jobs
+    assert (done, total) == (5, 5)
+    assert words == [f"comparing: {step}" for step in STEPS]
+
+
+def test_in_a_file_there_is_nothing_of_what_is_short(at, run, cxremb, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = at.dataset.paths.root
+    assert cxremb("evaluate", run.run_id, "--root", root).err == ""
+    monkeypatch.setattr(progress, "EVERY", 0)  # as if each block took half a minute
+    lines = cxremb("evaluate", run.run_id, "--root", root).err.splitlines()
+    assert any(line.startswith("thresholds for other patients: 1,000 of 4,000") for line in lines)
+    assert any(line.startswith("figures of other patients: ") for line in lines)
+    assert not any(line.endswith(" done") for line in lines)

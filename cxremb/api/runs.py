@@ -14,6 +14,7 @@ from cxremb.checklists import Checklist, fill_checklist
 from cxremb.comparison import Comparison, compare_runs
 from cxremb.embedding.choose import choose_stores, has_store
 from cxremb.errors import DataError, StoreError
+from cxremb.evaluation.bootstrap import watched
 from cxremb.features import Features, Inputs
 from cxremb.features import load_features as assemble
 from cxremb.labels import read_labels
@@ -189,6 +190,7 @@ def evaluate(
     label: str | None = None,
     dataset: str | None = None,
     root: str | Path | None = None,
+    progress: Progress = unwatched,
 ) -> RunEvaluation | Stratified | Decisions:
     """Every test figure of a run, whether its probabilities hold, and thresholds; with `by`, the figures of each group;
     with `prevalence`, what the thresholds do where such a share of patients has the finding, and a decision curve.
@@ -202,8 +204,11 @@ def evaluate(
     if by is not None and prevalence is not None:
         raise DataError("groups and a prevalence in one", hint="ask for one of them at a time")
     if prevalence is not None:
-        return decisions(run, prevalence, label=label)
-    return evaluate_run(run) if by is None else stratify(dataset_of(run), run, by, label=label)
+        return decisions(run, prevalence, label=label, progress=progress)
+    if by is None:
+        return evaluate_run(run, progress)
+    with watched(progress, "groups with other patients") as resampling:
+        return stratify(dataset_of(run), run, by, label=label, resampling=resampling)
 
 
 def compare(
@@ -214,6 +219,7 @@ def compare(
     label: str | None = None,
     dataset: str | None = None,
     root: str | Path | None = None,
+    progress: Progress = unwatched,
 ) -> Comparison:
     """The first run minus the second on the test rows that both judge: AUROC, accuracy, F1, McNemar, and what follows.
 
@@ -221,7 +227,7 @@ def compare(
     `StoreError` for an unknown run, `DataError` for runs that cannot be paired.
     """
     runs = (named_run(one, dataset, root) for one in (first, second))
-    return compare_runs(*runs, shared=shared, label=label)
+    return compare_runs(*runs, shared=shared, label=label, progress=progress)
 
 
 def checklist(

@@ -45,8 +45,9 @@ def compare(
     from dataclasses import asdict
 
     from cxremb.api.runs import compare as compare_runs
+    from cxremb.cli.progress import bar
 
-    found = compare_runs(first, second, shared=shared, label=label, dataset=dataset, root=root)
+    found = compare_runs(first, second, shared=shared, label=label, dataset=dataset, root=root, progress=bar)
     if fmt is not PaperFormat.table:
         write(asdict(found), fmt, found.to_arrow().to_pylist(), [figure_table(found)])
     else:

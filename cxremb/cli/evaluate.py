@@ -58,8 +58,9 @@ def evaluate(
     from cxremb.api.runs import evaluate as evaluate_run
     from cxremb.calibrated import Decisions, RunEvaluation
     from cxremb.cli import decision_view
+    from cxremb.cli.progress import bar
 
-    found = evaluate_run(run, by=by, prevalence=prevalence, label=label, dataset=dataset, root=root)
+    found = evaluate_run(run, by=by, prevalence=prevalence, label=label, dataset=dataset, root=root, progress=bar)
     rows = found.to_arrow().to_pylist()
     if isinstance(found, Decisions):
         if fmt is PaperFormat.table:
@@ -142,15 +143,17 @@ def figure_table(run: "Run") -> Table:
 
 def headline_figures(run: "Run") -> dict[str, dict[str, float | None]]:
     """Metric -> value, low, high under the headline: with the intervals that the run does not keep."""
+    from cxremb.cli.progress import bar
     from cxremb.cli.run_view import figures_of
     from cxremb.evaluation.arrays import MULTICLASS
-    from cxremb.evaluation.bootstrap import METRICS
+    from cxremb.evaluation.bootstrap import METRICS, watched
 
     figures = figures_of(run)
     without = ("mcc", "prevalence") if run.record.task == MULTICLASS else ()
     names = [name for name in METRICS if name in figures and name not in without and figures[name]["low"] is None]
-    for name, one in run.predictions().interval(names).items():
-        figures[name] |= {"low": one.low, "high": one.high}
+    with watched(bar, "figures of other patients") as resampling:
+        for name, one in run.predictions().interval(names, resampling).items():
+            figures[name] |= {"low": one.low, "high": one.high}
     return figures
 
 

@@ -5,7 +5,8 @@ Method: the percentile bootstrap (Efron & Tibshirani 1993, chapter 13) over clus
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ from cxremb.evaluation.arrays import Flags, Reals, Rows
 from cxremb.evaluation.metrics import COUNTED, counted, row_parts
 from cxremb.evaluation.ranking import RANKED, defined, within_folds
 from cxremb.processes import in_order, usable_cores
+from cxremb.types import Progress, ticks
 
 METRICS = (*RANKED, *COUNTED)
 USUAL = ("auroc", "accuracy", "f1")
@@ -51,6 +53,10 @@ class Difference:
     reason: str | None = None
 
 
+def unheard(n: int) -> None:
+    """Nobody counts what is done."""
+
+
 @dataclass(frozen=True)
 class Resampling:
     """How to resample. The same seed draws the same clusters, however many figures are asked for."""
@@ -58,11 +64,20 @@ class Resampling:
     resamples: int = 1000
     level: float = 0.95
     seed: int = 0
+    drawn: Callable[[int], None] = field(default=unheard, repr=False, compare=False)  # told how many more are done
 
     def __post_init__(self) -> None:
         if self.resamples < 1 or not 0 < self.level < 1:
             given = f"{self.resamples} resamples at level {self.level}"
             raise DataError(given, hint="ask for 1000 resamples at level 0.95")
+
+
+@contextmanager
+def watched(progress: Progress, what: str, times: int = 1) -> Iterator[Resampling]:
+    """The usual resampling, and somebody watches. times: how often all resamples are drawn in what is to come."""
+    usual = Resampling()
+    with ticks(progress, what, times * usual.resamples) as done:
+        yield replace(usual, drawn=done)
 
 
 def resampled(
@@ -160,12 +175,15 @@ def replicates(statistics: Sequence[Statistic], clusters: Rows, resampling: Resa
     Blocks of resamples are drawn one after the other and computed side by side, on all cores.
     """
     values, start, cores = np.empty((len(statistics), resamples)), 0, usable_cores()
+    if not statistics:
+        return values
     blocks = cluster_counts(clusters, resamples, resampling.seed)
     found = in_order(lambda counts: [statistic(counts) for statistic in statistics], blocks, readers=cores, ahead=cores)
     for counts, of_block in found:
         stop = start + len(counts)
         for row, of_statistic in zip(values, of_block, strict=True):
             row[start:stop] = of_statistic
+        resampling.drawn(len(counts))
         start = stop
     return values
 

@@ -139,7 +139,9 @@ def draws(names: Ids, whose: Rows, resampling: Resampling) -> Iterator[Reals]:
     """(b, c) how often each patient is taken: once, then as in each resample."""
     yield np.ones((1, len(names)))
     sized = np.concatenate([np.arange(len(names)), whose])  # so that a block of draws fits in memory by its rows too
-    yield from cluster_counts(sized, resampling.resamples, resampling.seed)
+    for counts in cluster_counts(sized, resampling.resamples, resampling.seed):
+        yield counts
+        resampling.drawn(len(counts))
 
 
 def weighed(test: Predictions, rows: Rows, limit: Reals, *, weights: Reals, inside: Flags) -> Reals:
