@@ -82,8 +82,8 @@ def replace_tables(
     with drafting(paths) as drafts:
         sets = [*((about, {}) for about in collection.label_sets), *own.sets]
         rows = LabelRows(sets, drafts["labels"].add, kept=[about.name for about, _ in own.sets])
-        write_studies(collection, index, drafts, labels=rows, progress=progress)
-        notes = write_images(collection.images, index, drafts, progress=progress)
+        notes = write_studies(collection, index, drafts, labels=rows, progress=progress)
+        notes += write_images(collection.images, index, drafts, progress=progress)
         if not index.studies and not index.images:
             raise DataError(f"{collection.name}: no study and no image in it", hint="check the paths you gave")
         lost = keep_own(own, rows, index.studies)

@@ -7,6 +7,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any, TypeVar
 
+from cxremb.catalog.markup import MarkupNotes
 from cxremb.errors import DataError, ImageError
 from cxremb.ids import id_notes, printable
 from cxremb.images import facts_at_once, film_address, image_size, is_packed
@@ -38,9 +39,9 @@ class RecordIndex:
 
 def write_studies(
     collection: Collection, index: RecordIndex, drafts: Mapping[str, Draft], *, labels: LabelRows, progress: Progress
-) -> None:
-    """Every study once: its patient, its sections with their roles, its labels. Fills `index`."""
-    roles = {**ROLES, **collection.roles}
+) -> list[Note]:
+    """Every study once: its patient, its sections with their roles, its labels. Fills `index`; notes on the texts."""
+    roles, markup = {**ROLES, **collection.roles}, MarkupNotes()
     for study in map(with_plain_ids, progress(collection.studies, length(collection.studies), "reading studies")):
         content = [getattr(study, name) for name in RECORD]
         if repeated(index.studies, study.study_id, content, what="studies"):
@@ -56,6 +57,7 @@ def write_studies(
                     hint="give that column or section another name",
                 )
             drafts["reports"].add(study.study_id, section, roles.get(section, LABEL_SOURCE), text)
+        markup.add(study.study_id, study.sections.items())
         for row in reading_rows(study.study_id, study.readings):
             drafts["readings"].add(*row)
         labels.add(study.study_id, {**study.labels, **decided_sets(collection.label_sets, study.readings)})
@@ -65,6 +67,7 @@ def write_studies(
                     f"study {study.study_id}, split {split!r}: no part is called {part!r}", f"use {', '.join(PARTS)}"
                 )
             index.parts.setdefault(split, {})[study.study_id] = part
+    return markup.notes()
 
 
 def with_plain_ids(record: Record) -> Record:
