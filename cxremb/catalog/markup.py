@@ -9,14 +9,14 @@ from collections.abc import Iterable
 
 from cxremb.types import Note, NoteCounter, notes_of
 
+AS_CP1252 = r"\u0080-\u00bf\u0152-\u02dc\u2013-\u2122"  # what the later bytes of a letter in UTF-8 become
 KINDS = {
     "RTF": r"\{\\rtf\d?",
     "HTML": r"</?(?:p|br|div|span|b|i|u|em|strong|li|ul|ol|h\d|html|body|table|tr|td|font)(?:\s[^<>]*)?/?>",
     "characters as HTML writes them (&lt;)": r"&(?:lt|gt|amp|nbsp|quot|apos|#\d{2,5}|#x[0-9a-f]{2,4}|[aou]uml|szlig);",
     "line ends as Excel writes them (_x000D_)": r"_x00[01][0-9A-F]_",
     "marks of HL7 (\\.br\\)": r"\\\.(?:br|sp|in|ti)[+-]?\d*\\|\\X[0-9A-F]{2,}\\",
-    "letters that were read in another encoding (Ã¼, \ufffd)": r"(?-i:\ufffd|\u00c3[\u0080-\u00bf\u0152-\u02dc\u2013-\u2122]"
-    r"|\u00e2\u20ac[\u0080-\u00bf\u0152-\u02dc\u2013-\u2122])",
+    "letters that were read in another encoding (Ã¼, \ufffd)": rf"(?-i:\ufffd|(?:\u00c3|\u00e2\u20ac)[{AS_CP1252}])",
     "a PDF": r"\A%PDF-|\AJVBERi0",
 }
 PATTERNS = [re.compile(pattern, re.IGNORECASE) for pattern in KINDS.values()]
