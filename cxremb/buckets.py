@@ -19,6 +19,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 from uuid import uuid4
 
+from cxremb.busy import patiently
 from cxremb.errors import StoreError, reason
 
 SCHEMES = ("s3", "gs", "az")  # of which one may be a store root
@@ -75,7 +76,8 @@ class Bucket:
         import obstore
 
         with explained(self.address):
-            for found in (each for some in obstore.list(self.client, prefix or None) for each in some):
+            asked = patiently(self.address, lambda: [*obstore.list(self.client, prefix or None)])
+            for found in (each for some in asked for each in some):
                 version = Version(found["e_tag"], found.get("version"))
                 yield Listed(found["path"], found["size"], version, found["last_modified"])
 
@@ -84,7 +86,7 @@ class Bucket:
         import obstore
 
         with explained(f"{self.address}/{key}", missing=True):
-            found = obstore.get(self.client, key)
+            found = patiently(self.address, lambda: obstore.get(self.client, key))
             with path.open("wb") as file:
                 for chunk in found.stream():
                     file.write(chunk)
@@ -97,7 +99,7 @@ class Bucket:
         import obstore
 
         with explained(f"{self.address}/{key}", missing=True):
-            return bytes(obstore.get(self.client, key).bytes())
+            return bytes(patiently(self.address, lambda: obstore.get(self.client, key)).bytes())
 
     def put(self, path: Path, key: str, seen: Version | None) -> Version:
         """The file as an object, if that still is the version that was `seen`; None: if nothing has this name.
@@ -113,7 +115,7 @@ class Bucket:
         for tries in range(TRIES):
             try:
                 with explained(f"{self.address}/{key}", passed=(AlreadyExistsError, PreconditionError)):
-                    found = obstore.put(self.client, key, path, mode=mode)
+                    found = patiently(self.address, lambda: obstore.put(self.client, key, path, mode=mode))
                     return Version(found["e_tag"], found.get("version"))
             except (AlreadyExistsError, PreconditionError, FileNotFoundError) as error:
                 busy = "409 Conflict" in str(error)
@@ -130,7 +132,7 @@ class Bucket:
 
         try:
             with explained(f"{self.address}/{key}", missing=True):
-                about = obstore.head(self.client, key)
+                about = patiently(self.address, lambda: obstore.head(self.client, key))
                 if about["size"] != path.stat().st_size or self.content(key) != path.read_bytes():
                     return None
         except FileNotFoundError:
@@ -142,7 +144,7 @@ class Bucket:
         import obstore
 
         with explained(f"{self.address}/{key}"):
-            found = obstore.put(self.client, key, path)
+            found = patiently(self.address, lambda: obstore.put(self.client, key, path))
             return Version(found["e_tag"], found.get("version"))
 
     def remove(self, keys: Sequence[str]) -> None:
@@ -151,7 +153,7 @@ class Bucket:
 
         if keys:
             with explained(self.address):
-                obstore.delete(self.client, list(keys))
+                patiently(self.address, lambda: obstore.delete(self.client, list(keys)))
 
 
 def refuse_unconditional(bucket: Bucket) -> None:
@@ -267,6 +269,8 @@ def what_is_wrong(where: str, said: str) -> tuple[str, str]:
          f"check {keys}, and what they may do there"),
         (r"\b501\b", f"{where}: the server does not know a request that cxremb needs ({code_of(said)})",
          "use one that knows conditional writes (If-None-Match, If-Match)"),
+        (r"\b(?:429|503)\b", f"{where}: the server stays busy ({code_of(said)})",
+         "run the command again later: what has arrived is kept"),
         (r"error sending request|timed out|dns error|connection|broke off|error decoding response body",
          f"{where}: cannot be reached, or the connection broke ({short(said)})",
          "see whether the network and the address of the server are right, then run the command again: "

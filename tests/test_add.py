@@ -7,7 +7,6 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import medmnist.dataset
 import numpy as np
 import pydicom
 import pytest
@@ -226,10 +225,11 @@ def write_dicom(path: Path) -> None:
 
 
 def test_fetch_of_a_medmnist_set(cxremb: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def download(self: object) -> None:  # what the package does, with a file instead of the network
-        write_medmnist(Path(self.root) / "pneumoniamnist.npz")  # type: ignore[attr-defined]
+    def download(url: str, target: Path, *_: object, **__: object) -> Path:  # a file instead of the network
+        write_medmnist(target)
+        return target
 
-    monkeypatch.setattr(medmnist.dataset.MedMNIST, "download", download)
+    monkeypatch.setattr("cxremb.datasets.medmnist.download", download)
     code, out, err = cxremb("fetch", "pneumoniamnist", "--output", tmp_path / "here")
     assert code == 0, err
     assert (tmp_path / "here" / "pneumoniamnist.npz").is_file()

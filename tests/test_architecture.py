@@ -18,6 +18,7 @@ STOREYS = [
         "errors",
         "types",
         "buckets",
+        "busy",
         "processes",
         "shipped",
         "table",

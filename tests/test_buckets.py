@@ -3,9 +3,12 @@
 import multiprocessing
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -13,8 +16,9 @@ pytest.importorskip("obstore", reason="needs the extra remote")
 pytest.importorskip("localbucket", reason="an S3 server for tests")
 
 from bucket import BUCKET, KEYS, Bucket, serving
+from obstore.exceptions import GenericError
 
-from cxremb import buckets
+from cxremb import buckets, busy
 from cxremb.buckets import ObjectTaken, Version, address_of, open_bucket, refuse_unconditional
 from cxremb.errors import StoreError
 
@@ -27,6 +31,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
         for name, value in found.env.items():
             monkeypatch.setenv(name, value)
         monkeypatch.setattr(buckets, "RETRIES", {"max_retries": 1})
+        monkeypatch.setattr(busy, "PATIENCE", 0.0)
         yield found
 
 
@@ -154,7 +159,8 @@ def test_a_server_that_only_creates_on_a_condition_is_refused(server: Bucket) ->
         (403, "AccessDenied", "refuses these credentials .AccessDenied", "AWS_PROFILE"),
         (401, "Unauthorized", "refuses these credentials", "AWS_ACCESS_KEY_ID"),
         (501, "NotImplemented", "does not know a request", "conditional writes"),
-        (503, "SlowDown", "SlowDown|503", "run the command again"),
+        (503, "SlowDown", "stays busy .SlowDown", "run the command again later"),
+        (429, "TooManyRequests", "stays busy .TooManyRequests", "run the command again later"),
     ],
 )
 def test_what_a_server_refuses_is_said(
@@ -174,6 +180,64 @@ def test_what_a_server_refuses_is_said(
         assert hint in caught.value.hint
         assert "\n" not in str(caught.value)
         assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize(("status", "code"), [(503, "SlowDown"), (429, "TooManyRequests")])
+def test_a_server_that_is_busy_is_asked_again(
+    server: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int, code: str, caplog: Any
+) -> None:
+    """Every kind of request, six times each: more often than obstore itself asks again."""
+    monkeypatch.setattr(busy, "PATIENCE", 60.0)
+    monkeypatch.setattr(busy, "FIRST", 0.01)
+    there = open_bucket(ADDRESS)
+    refused: Counter[str] = Counter()
+
+    def often(handler: Any, method: str, key: str) -> bool:
+        refused[method] += 1
+        return refused[method] % 7 > 0 and handler.refuse(status, code)
+
+    server.fault = often
+    made = there.put(file_of(tmp_path, b"one"), "x", None)
+    assert [one.key for one in there.listed()] == ["x"]
+    assert there.content("x") == b"one"
+    assert there.fetch("x", tmp_path / "got") == made
+    there.upload(file_of(tmp_path, b"two"), "y")
+    there.remove(["x"])
+    assert server.objects() == ["some/root/y"]
+    assert refused == {"PUT": 14, "GET": 21, "POST": 7}
+    assert caplog.messages.count(f"{ADDRESS}: the server is busy, waiting") == 6
+
+
+def test_a_busy_server_is_asked_later_and_later_and_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    pauses: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        clock[0] += seconds
+
+    monkeypatch.setattr(busy, "time", SimpleNamespace(monotonic=lambda: clock[0], sleep=sleep))
+
+    def ask() -> None:
+        raise GenericError("Server returned non-2xx status code: 503 Service Unavailable: <Code>SlowDown</Code>")
+
+    with pytest.raises(GenericError):
+        busy.patiently(ADDRESS, ask)
+    assert busy.PATIENCE - busy.LONGEST < sum(pauses) <= busy.PATIENCE
+    most = [1.0, 2.0, 4.0, 8.0, 16.0] + [20.0] * len(pauses)
+    assert all(long / 2 <= pause <= long for pause, long in zip(pauses, most, strict=False))
+
+
+def test_what_is_not_busy_is_not_asked_again() -> None:
+    asked: list[int] = []
+
+    def ask() -> None:
+        asked.append(1)
+        raise GenericError("Server returned non-2xx status code: 403 Forbidden: 503 films")
+
+    with pytest.raises(GenericError):
+        busy.patiently(ADDRESS, ask)
+    assert asked == [1]
 
 
 def test_no_such_bucket_no_server_no_keys(server: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,9 +5,12 @@ import csv
 import threading
 import time
 from collections.abc import Iterator
+from datetime import timedelta
+from email.utils import formatdate
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -162,6 +165,46 @@ def test_a_server_that_cannot_be_asked_stops_the_job_and_no_film_is_blamed(
     assert list_stores(far) == []
     with pytest.raises(StoreError, match=said):
         added(tmp_path / "new", f"s3://{BUCKET}/files/")
+    server.fault = None
+    found = encode(far)
+    assert found.store.manifest.written == FILMS
+    assert found.encoded < FILMS  # what was finished is kept
+
+
+def test_a_server_that_falls_silent_in_a_film_is_given_up(
+    server: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The head and half of the film, and then nothing: the same command goes on when it speaks again."""
+    far = added(tmp_path / "far", f"s3://{BUCKET}/files/")
+    monkeypatch.setattr(buckets, "SILENT", timedelta(seconds=0.5))
+    buckets.opened_bucket.cache_clear()
+    over, left = Event(), [FILMS - 4]
+
+    def stall(handler: Any, method: str, key: str) -> bool:
+        left[0] -= method == "GET"
+        if left[0] >= 0:
+            return False
+        content = server.path(key).read_bytes()
+        handler.send_response(200)
+        for name, value in (
+            ("Content-Length", len(content)),
+            ("ETag", '"x"'),
+            ("Last-Modified", formatdate(0, usegmt=True)),
+        ):
+            handler.send_header(name, str(value))
+        handler.end_headers()
+        handler.wfile.write(content[: len(content) // 2])
+        handler.wfile.flush()
+        over.wait(60)
+        handler.close_connection = True
+        return True
+
+    server.fault = stall
+    began = time.monotonic()
+    with pytest.raises(StoreError, match=r"s3://films/files/.*png: cannot be reached, or the connection broke"):
+        encode(far, batch_size=4, part_items=4)
+    assert time.monotonic() - began < 50
+    over.set()
     server.fault = None
     found = encode(far)
     assert found.store.manifest.written == FILMS

@@ -238,15 +238,25 @@ def test_fetch_leaves_another_file_alone(server: Path, tmp_path: Path) -> None:
     assert mine.read_bytes() == before
 
 
-@pytest.mark.parametrize(("harm", "says"), [("gone", "404"), ("changed", "corrupted")])
+@pytest.mark.parametrize(
+    ("harm", "says"), [("gone", "status 404"), ("changed", "not the published file"), ("page", "not a .npz file")]
+)
 def test_fetch_that_fails(server: Path, tmp_path: Path, harm: str, says: str) -> None:
     server.unlink()
     if harm == "changed":
         save(server, seed=5)
-    with pytest.raises(FetchError, match=f"pneumoniamnist.npz: could not be downloaded .*{says}") as caught:
+    if harm == "page":
+        server.write_text("<html>log in</html>")
+    with pytest.raises(FetchError, match=f"pneumoniamnist.npz: .*{says}") as caught:
         fetch("pneumoniamnist", tmp_path / "to")
     assert "cxremb data add medmnist pneumoniamnist.npz" in caught.value.hint
     assert not list((tmp_path / "to").iterdir())
+
+
+def test_fetch_into_what_is_no_folder(server: Path, tmp_path: Path) -> None:
+    (tmp_path / "to").write_text("a file")
+    with pytest.raises(FetchError, match="to: cannot be written"):
+        fetch("pneumoniamnist", tmp_path / "to")
 
 
 def test_fetch_without_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

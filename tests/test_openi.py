@@ -8,11 +8,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
+from typing import IO
 
 import pytest
 
 from cxremb.datasets import download as downloads
+from cxremb.datasets.download import TRIES
 from cxremb.datasets.openi import IMAGES, OPENI_URL, REPORTS, download_archive, fetch, obtain, unpack
 from cxremb.errors import FetchError
 
@@ -42,6 +44,8 @@ class Site:
     ranges: bool = True
     length: bool = True
     cuts: list[int] = field(default_factory=list)
+    stalls: list[int] = field(default_factory=list)  # after how many bytes each answer in turn says nothing more
+    over: Event = field(default_factory=Event)
     statuses: list[int] = field(default_factory=list)
     asked: list[dict[str, str]] = field(default_factory=list)
     url: str = ""
@@ -50,6 +54,13 @@ class Site:
         wanted = re.fullmatch(r"bytes=(\d+)-", request.get("range", ""))
         changed = request.get("if-range", tag) != tag
         return int(wanted[1]) if wanted and self.ranges and not changed else 0
+
+    def send(self, out: IO[bytes], rest: bytes) -> None:
+        if self.stalls:
+            out.write(rest[: self.stalls.pop(0)])
+            self.over.wait(60)
+        else:
+            out.write(rest[: self.cuts.pop(0)] if self.cuts else rest)
 
     def handler(site) -> type[BaseHTTPRequestHandler]:  # noqa: N805, the handler has its own self
         class Handler(BaseHTTPRequestHandler):
@@ -77,8 +88,7 @@ class Site:
                 if tag:
                     self.send_header("ETag", tag)
                 self.end_headers()
-                rest = content[start:]
-                self.wfile.write(rest[: site.cuts.pop(0)] if site.cuts else rest)  # HTTP/1.0: the connection ends here
+                site.send(self.wfile, content[start:])  # HTTP/1.0: the connection ends here
 
         return Handler
 
@@ -95,6 +105,7 @@ def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     site.files = {IMAGES: ARCHIVE, REPORTS: tgz({"ecgen-radiology/1.xml": b"<eCitation/>"})}
     site.tags = {IMAGES: '"v1"'}
     yield site
+    site.over.set()
     server.shutdown()
     thread.join()
     server.server_close()
@@ -117,6 +128,19 @@ def test_a_cut_connection_is_resumed_where_it_broke(site, tmp_path):
     assert [done for done, _, _ in seen] == sorted(done for done, _, _ in seen)
     assert {total for _, total, _ in seen} == {len(ARCHIVE)}
     assert [p.name for p in tmp_path.iterdir()] == [IMAGES]
+
+
+def test_a_server_that_falls_silent_is_given_up_and_resumed_by_the_next_call(site, tmp_path, monkeypatch):
+    monkeypatch.setattr(downloads, "TIMEOUT_SECONDS", 0.2)
+    site.stalls = [100_000, 30_000] + [0] * TRIES  # silence after the first bytes, after some more, and then at once
+    with pytest.raises(FetchError, match=rf"{IMAGES}: the connection broke \(timed out\)") as caught:
+        download_archive(f"{site.url}/{IMAGES}", tmp_path / IMAGES)
+    assert "again" in caught.value.hint
+    assert ranges_asked(site) == [None, "bytes=100000-"] + ["bytes=130000-"] * TRIES
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"{IMAGES}.part", f"{IMAGES}.part.json"]
+    site.stalls = []
+    assert download_archive(f"{site.url}/{IMAGES}", tmp_path / IMAGES).read_bytes() == ARCHIVE
+    assert ranges_asked(site)[-1] == "bytes=130000-"
 
 
 def test_a_stopped_download_is_resumed_by_the_next_call(site, tmp_path):

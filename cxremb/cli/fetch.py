@@ -54,18 +54,15 @@ def fetch(
     if collection != IU_XRAY and base_url is not None:
         raise typer.BadParameter(f"{collection} comes from its own package; leave it out", param_hint="--base-url")
     folder = output or root / "downloads" / collection
-    if collection == IU_XRAY:
-        with byte_bar() as progress:
+    with byte_bar() as progress:
+        if collection == IU_XRAY:
             images, reports = obtain(folder, base_url or OPENI_URL, progress)
+        else:
+            packed = download(collection, folder, SMALLEST if size is None else size, progress=progress)
+    if collection == IU_XRAY:
         added = add(collection, reports, images=images, name=name, root=root, progress=bar)
     else:
-        added = add(
-            "medmnist",
-            download(collection, folder, SMALLEST if size is None else size),
-            name=name,
-            root=root,
-            progress=bar,
-        )
+        added = add("medmnist", packed, name=name, root=root, progress=bar)
     show(added, fmt)
 
 

@@ -5,6 +5,7 @@ anew, and huggingface_hub 2.4 resumes without If-Range, so that a file that chan
 joined to half of the old one.
 """
 
+import hashlib
 import json
 import os
 import re
@@ -48,11 +49,19 @@ class RemoteFile:
 
 
 def download(
-    url: str, target: Path, progress: OnBytes = unwatched_bytes, *, magic: bytes = b"", hint: str = "try again"
+    url: str,
+    target: Path,
+    progress: OnBytes = unwatched_bytes,
+    *,
+    magic: bytes = b"",
+    md5: str = "",
+    hint: str = "try again",
 ) -> Path:
     """`target`, all of it. It takes its name only when every byte the server announced is on the disk.
 
-    url: http or https. magic: how the file must begin; what does not is a page (a log-in, a filter). hint: of errors.
+    url: http or https. magic: how the file must begin; what does not is a page (a log-in, a filter). md5: what its
+    publisher says of it, hexadecimal. hint: of errors. A server that says nothing for `TIMEOUT_SECONDS` is asked again,
+    `TRIES` times in a row; what has come by then stays for the next call.
     Raises `FetchError` if the server cannot be reached or sends something else, `OSError` if the disk fails.
     """
     if not url.startswith(("http://", "https://")):
@@ -72,13 +81,20 @@ def download(
         raise FetchError(f"{url}: status {error.code} {error.reason}", hint=hint) from error
     with part.open("rb") as file:
         begins = file.read(len(magic))
-    if begins != magic:
+    if begins != magic or (md5 and md5_of(part) != md5):
         discard(part)
-        raise FetchError(f"{url}: what came is not a {target.suffix} file", hint=hint)
+        what = f"a {target.suffix} file" if begins != magic else "the published file (its MD5 differs)"
+        raise FetchError(f"{url}: what came is not {what}", hint=hint)
     part.replace(target)
     sync_folder(target.parent)
     remote_path(part).unlink(missing_ok=True)
     return target
+
+
+def md5_of(file: Path) -> str:
+    """The file's MD5, hexadecimal."""
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def fetch_rest(url: str, part: Path, progress: OnBytes) -> str | None:
@@ -126,7 +142,7 @@ def save(answer: HTTPResponse, part: Path, remote: RemoteFile | None, *, url: st
             if not block:
                 break
             file.write(block)
-            progress(file.tell(), total, url.rpartition("/")[2])
+            progress(file.tell(), total, part.name.removesuffix(".part"))
         file.flush()
         os.fsync(file.fileno())
     if trouble is None and total is not None and size_of(part) != total:

@@ -1,6 +1,5 @@
 """MedMNIST v2: any two-dimensional .npz, its arrays unpacked once into PNG files; and its download."""
 
-import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -8,24 +7,21 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from shutil import rmtree
-from types import SimpleNamespace
-from typing import Any
-from urllib.error import HTTPError
-from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cxremb.datasets.download import OnBytes, download, md5_of, unwatched_bytes
 from cxremb.datasets.medmnist_arrays import Arrays, open_arrays, unpack
 from cxremb.datasets.tree import unknown_patients
-from cxremb.errors import DataError, FetchError
+from cxremb.errors import DataError, FetchError, reason
 from cxremb.types import PARTS, Collection, Image, LabelSet, Note, Progress, Study, unwatched
 
 CITATION = (
     "Yang J, Shi R, Wei D, et al. MedMNIST v2: A large-scale lightweight benchmark for 2D and 3D biomedical image "
     "classification. Sci Data 2023;10:41. doi:10.1038/s41597-022-01721-8"
 )
+ZIP_MAGIC = b"PK"
 INSTALL = 'pip install "cxremb[medmnist]"'
 MEANS = {
     "binary": "1 = {1}, 0 = {0}",
@@ -181,17 +177,11 @@ def notes_on(arrays: Arrays, published: MedSet | None, unpack_to: Path) -> list[
     return notes
 
 
-def md5_of(file: Path) -> str:
-    """The file's MD5, hexadecimal: what MedMNIST publishes."""
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+def fetch(name: str, to: Path, size: int = 28, *, progress: OnBytes = unwatched_bytes) -> Path:
+    """The published .npz of a set in the folder `to`, from where the `medmnist` package says; kept if it is there.
 
-
-def fetch(name: str, to: Path, size: int = 28) -> Path:
-    """The published .npz of a set in the folder `to`, downloaded by the `medmnist` package; kept if it is there.
-
-    name: such as pneumoniamnist. size: pixels per side, 28, 64, 128 or 224.
-    Raises `FetchError` if the set or size is unknown, the package is missing, the download fails or is damaged.
+    name: such as pneumoniamnist. size: pixels per side, 28, 64, 128 or 224. Raises `FetchError` if the set or size is
+    unknown, the package is missing, or the file cannot be had or written; what has arrived is kept for the next call.
     """
     known = published_sets()
     if name not in known or size not in known[name].md5:
@@ -202,42 +192,21 @@ def fetch(name: str, to: Path, size: int = 28) -> Path:
     suffix = "" if size == 28 else f"_{size}"
     file = to / f"{name}{suffix}.npz"
     try:
-        package = import_module("medmnist.info"), import_module("medmnist.dataset")
+        info = import_module("medmnist.info").INFO[name]
     except ImportError as error:
         raise FetchError(
-            "MedMNIST is downloaded by its own package",
+            "where MedMNIST lies is known by its own package",
             hint=f"{INSTALL}; or fetch {file.name} from medmnist.com and run `cxremb data add medmnist {file.name}`",
         ) from error
-    info = package[0].INFO[name]
-    if file.exists():
-        if md5_of(file) == info[f"MD5{suffix}"]:
-            return file
+    url, md5 = info[f"url{suffix}"], info[f"MD5{suffix}"]
+    if file.exists() and md5_of(file) != md5:
         raise FetchError(
             f"{file}: is there, and is not the published file (its MD5 differs)",
             hint=f"move it away to download it again, or use it as it is: `cxremb data add medmnist {file}`",
         )
-    download(package[1].MedMNIST, SimpleNamespace(flag=name, size_flag=suffix, info=info), file)
-    return file
-
-
-def download(downloader: Any, wanted: SimpleNamespace, file: Path) -> None:
-    """`file`, there whole or not at all. `wanted` has all that the package's `download` reads of a set."""
-    draft = file.parent / f".{uuid4().hex}"
+    hint = f"run the same command again; or fetch {url} elsewhere and run `cxremb data add medmnist {file.name}`"
     try:
-        draft.mkdir(parents=True)
-        wanted.root = str(draft)
-        downloader.download(wanted)
-        (draft / file.name).replace(file)
-    except (RuntimeError, OSError) as error:  # the package raises a RuntimeError from whatever happened
-        cause = error.__context__ or error
-        if isinstance(cause, KeyboardInterrupt):
-            raise cause from None
-        if isinstance(cause, HTTPError):
-            cause.close()
-        url = wanted.info[f"url{wanted.size_flag}"]
-        raise FetchError(
-            f"{file.name}: could not be downloaded ({cause})",
-            hint=f"try again; or fetch {url} elsewhere and run `cxremb data add medmnist {file.name}`",
-        ) from error
-    finally:
-        rmtree(draft, ignore_errors=True)
+        to.mkdir(parents=True, exist_ok=True)
+        return download(url, file, progress, magic=ZIP_MAGIC, md5=md5, hint=hint)
+    except OSError as error:
+        raise FetchError(f"{to}: cannot be written ({reason(error)})", hint="name a folder with --output") from error

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from cxremb.buckets import CONNECT, RETRIES, SCHEMES, SILENT, Bucket, explained, open_bucket
+from cxremb.busy import patiently
 from cxremb.errors import ImageError, StoreError
 from cxremb.processes import in_order
 
@@ -68,7 +69,7 @@ def fetch_film(address: str) -> Fetched:
     bucket, key = place_of(address)
     try:
         with explained(address, missing=True):
-            found = obstore.get(bucket.client, key)
+            found = patiently(bucket.address, lambda: obstore.get(bucket.client, key))
             content = bytes(found.bytes())
             if len(content) != found.meta["size"]:
                 raise ConnectionError(f"it broke off after {len(content):,} of {found.meta['size']:,} bytes")
@@ -84,7 +85,7 @@ def distant_stamp(address: str) -> Stamp | None:
     bucket, key = place_of(address)
     try:
         with explained(address, missing=True):
-            return stamp_from(address, obstore.head(bucket.client, key))
+            return stamp_from(address, patiently(bucket.address, lambda: obstore.head(bucket.client, key)))
     except FileNotFoundError:
         return None
 
