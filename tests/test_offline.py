@@ -2,14 +2,16 @@
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 
 import pytest
 
@@ -114,3 +116,67 @@ def test_an_answer_that_says_no_is_none_of_the_network(monkeypatch: pytest.Monke
         start = time.perf_counter()
         assert unreachable("timm/resnet50") == ""
         assert time.perf_counter() - start < ANSWER_SECONDS
+
+
+class Halting(BaseHTTPRequestHandler):
+    """A hub with one file, of which it sends half and then nothing, until the test is `over`."""
+
+    protocol_version = "HTTP/1.1"
+    content = bytes(3_000_000)
+    over: Event
+
+    def log_message(self, *words: object) -> None: ...
+
+    def do_HEAD(self) -> None:
+        self.send_response(200)
+        self.send_header("X-Repo-Commit", "a" * 40)
+        self.send_header("ETag", f'"{"b" * 64}"')
+        self.send_header("Content-Length", str(len(self.content)))
+        self.end_headers()
+
+    def do_GET(self) -> None:
+        self.do_HEAD()
+        half = len(self.content) // 2
+        self.wfile.write(self.content[:half])
+        self.wfile.flush()
+        if self.path.endswith("model.safetensors") and not self.over.is_set():
+            self.over.wait(120)
+            self.close_connection = True
+            return
+        self.wfile.write(self.content[half:])
+
+
+FETCH = """
+from cxremb.encoders.hub import hub_file
+from cxremb.encoders.table import ENCODERS
+from cxremb.errors import EncoderError
+try:
+    path, source = hub_file("efficientnet_b1", ENCODERS["efficientnet_b1"])
+    print(path.stat().st_size, source.rpartition("@")[2])
+except EncoderError as error:
+    print(error)
+"""
+
+
+@pytest.mark.slow
+def test_a_hub_that_falls_silent_in_a_file_is_given_up(tmp_path: Path):
+    """Its client waits ten seconds six times, here one second each. It keeps no half: the next call begins anew."""
+    handler = type("Halting", (Halting,), {"over": Event()})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        server.daemon_threads = True
+        Thread(target=server.serve_forever, daemon=True).start()
+        address, home = f"http://127.0.0.1:{server.server_port}", tmp_path / "hub"
+        environment = {**os.environ, "HF_ENDPOINT": address, "HF_HOME": str(home), "HF_HUB_OFFLINE": "0"}
+        environment |= {"HF_HUB_DOWNLOAD_TIMEOUT": "1", "no_proxy": "127.0.0.1"}
+
+        def fetch() -> str:
+            words = [sys.executable, "-c", FETCH]
+            return subprocess.run(
+                words, env=environment, capture_output=True, text=True, check=True, timeout=100
+            ).stdout
+
+        assert re.match(r"no weights for efficientnet_b1 .* and on the hub \(timed out\)", fetch())
+        assert not [path for path in home.rglob("*") if path.is_file() and path.stat().st_size > 10_000]
+        handler.over.set()
+        assert fetch() == f"{len(Halting.content)} {'a' * 40}\n"
+        server.shutdown()

@@ -103,6 +103,8 @@ def members(session: int) -> list[int]:
 def start(work: Callable[[], Any], before: Callable[[], None] | None = None) -> Running:
     """`work` under way in a session of its own, after `before`, its fault. Its output goes to files."""
     out = Path(tempfile.gettempdir()) / f"chaos-{os.getpid()}-{time.monotonic_ns()}"
+    for name in ("out", "err"):  # before it starts: a signal may come before its first instruction
+        Path(f"{out}.{name}").touch(mode=0o600)
     began = time.monotonic()
     pid = os.fork()
     if pid:
@@ -112,7 +114,7 @@ def start(work: Callable[[], Any], before: Callable[[], None] | None = None) -> 
         os.setsid()
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # whoever stops the program stops what it started
         for number, name in ((1, "out"), (2, "err")):
-            os.dup2(os.open(f"{out}.{name}", os.O_WRONLY | os.O_CREAT, 0o600), number)
+            os.dup2(os.open(f"{out}.{name}", os.O_WRONLY), number)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         if before is not None:
             before()
