@@ -137,15 +137,41 @@ def test_files_that_are_no_image(tmp_path: Path) -> None:
     }
 
 
-def test_contradictions_are_refused(tmp_path: Path) -> None:
-    write(tmp_path / "a" / "1.dcm", 1, SOPInstanceUID="1.9")
-    write(tmp_path / "a" / "2.dcm", 2, SOPInstanceUID="1.9")
-    with pytest.raises(DataError, match=r"one SOPInstanceUID, 1\.9, and the files differ"):
-        read(tmp_path / "a", "mine")
-    write(tmp_path / "b" / "1.dcm")
-    write(tmp_path / "b" / "2.dcm", PatientID="P2")
-    with pytest.raises(DataError, match=r"study 1\.2\.3 is of several patients: P1 in .*1\.dcm, P2 in .*2\.dcm"):
-        read(tmp_path / "b", "mine")
+def test_contradictions_are_left_out_and_the_rest_goes_on(tmp_path: Path) -> None:
+    write(tmp_path / "1.dcm", 1, SOPInstanceUID="1.9")
+    write(tmp_path / "2.dcm", 2, SOPInstanceUID="1.9", PatientID="P7")
+    for who in ("P3", "P4"):
+        write(tmp_path / f"torn{who}.dcm", StudyInstanceUID="1.5", PatientID=who)
+    alone = write(tmp_path / "3.dcm", 3, StudyInstanceUID="1.6", PatientID="P5")
+    got = read(tmp_path, "mine")
+    assert {image.image_id: (image.patient_id, image.path) for image in got.images} == {
+        "1.9": ("P1", tmp_path / "1.dcm"),
+        alone: ("P5", tmp_path / "3.dcm"),
+    }
+    assert {study.study_id for study in got.studies} == {"1.2.3", "1.6"}
+    assert {note.what: note.examples for note in got.notes} == {
+        "files with the SOPInstanceUID of another and other contents, left out": (str(tmp_path / "2.dcm"),),
+        "studies of several patients, left out": (
+            f"1.5 (P3 in {tmp_path / 'tornP3.dcm'}, P4 in {tmp_path / 'tornP4.dcm'})",
+        ),
+    }
+    for name in ("1.dcm", "2.dcm", "3.dcm"):
+        (tmp_path / name).unlink()
+    with pytest.raises(DataError, match=r"no study of one patient in it: 1\.5 .P3 in .*tornP3\.dcm, P4 in"):
+        read(tmp_path, "mine")
+
+
+def test_films_of_other_parts_and_films_with_words_in_them_are_noted(tmp_path: Path) -> None:
+    for number, part in enumerate(("CHEST", "THORAX_PA", "TORAX", "RIBS", "", None, "HAND", "ABDOMEN")):
+        write(
+            tmp_path / f"{number}.dcm", number, BodyPartExamined=part, BurnedInAnnotation="YES" if number == 2 else "NO"
+        )
+    got = read(tmp_path, "mine")
+    assert len(list(got.images)) == 8
+    assert {note.what: note.examples for note in got.notes} == {
+        "images of another part of the body": (f"{tmp_path / '6.dcm'} (HAND)", f"{tmp_path / '7.dcm'} (ABDOMEN)"),
+        "images that say that words are burned into them": (str(tmp_path / "2.dcm"),),
+    }
 
 
 def test_one_name_for_everybody(tmp_path: Path) -> None:

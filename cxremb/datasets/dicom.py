@@ -1,5 +1,6 @@
 """A tree of DICOM files: images, studies, patients and views from the tags; no pixel is read."""
 
+import re
 import warnings
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,8 +22,10 @@ if TYPE_CHECKING:
 TAGS = (
     *("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "AccessionNumber", "PatientID", "Modality", "Rows"),
     *("Columns", "NumberOfFrames", "ViewPosition", "PatientOrientation", "SeriesDescription"),
+    *("BodyPartExamined", "BurnedInAnnotation"),
 )
 FILMS = ("CR", "DX")  # the modalities of a radiograph
+CHEST = re.compile(r"chest|thora|tora[xk]|lung|rib|pulm|brust|heart|sternum|clavicle", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,8 @@ class Header:
     view_raw: str | None  # the tag that names the view; else what ViewPosition says
     modality: str | None
     frames: int
+    body_part: str | None
+    burned_in: bool  # whether it says that words stand in the picture
 
 
 def read(folder: Path, name: str, licence: str = NOT_GIVEN, *, citation: str = NOT_GIVEN) -> Collection:
@@ -45,8 +50,8 @@ def read(folder: Path, name: str, licence: str = NOT_GIVEN, *, citation: str = N
     Image: SOPInstanceUID. Study: StudyInstanceUID, else AccessionNumber, else the image. Patient: PatientID, else the
     study. View: ViewPosition, else PatientOrientation, else words of SeriesDescription. There are no labels: bring
     them with `cxremb data label`.
-    Raises `DataError` without pydicom, without an image, or if tags contradict each other: one image with two
-    contents, one study with two patients.
+    Where tags contradict each other, something is left out and noted: of one SOPInstanceUID in two files all but the
+    first, of one study with two patients all of it. Raises `DataError` without pydicom, or if no image is left.
     """
     headers, left_out = read_headers(folder)
     if not headers:
@@ -55,8 +60,12 @@ def read(folder: Path, name: str, licence: str = NOT_GIVEN, *, citation: str = N
             f"{folder}: no DICOM image in it ({instead})",
             hint="check the path; for PNG or JPEG files use `cxremb data add folder DIR --name NAME`",
         )
-    unique, copies = without_copies(headers, folder)
-    patients = patient_of_each(unique, folder)
+    unique, notes = without_copies(headers, folder)
+    patients, torn = patient_of_each(unique, folder)
+    unique = [header for header in unique if ids(header, folder)[1] in patients]
+    notes += counted(("studies of several patients, left out", torn, "correct PatientID or StudyInstanceUID in them"))
+    if not unique:
+        raise DataError(f"{folder}: no study of one patient in it: {torn[0]}", hint=notes[-1].hint)
     return Collection(
         name=name,
         studies=[Study(study, patient or study) for study, patient in patients.items()],
@@ -70,7 +79,7 @@ def read(folder: Path, name: str, licence: str = NOT_GIVEN, *, citation: str = N
         source={"folder": str(folder.resolve())},
         notes=[
             *left_out,
-            *counted(("copies of an image that is already there, left out", copies, "the first by path was kept")),
+            *notes,
             *header_notes(unique),
             *patient_notes(patients),
         ],
@@ -139,6 +148,8 @@ def read_header(path: Path) -> Header | None:
             view_raw=view_raw,
             modality=text(tags, "Modality"),
             frames=int(tags.get("NumberOfFrames") or 1),
+            body_part=text(tags, "BodyPartExamined"),
+            burned_in=text(tags, "BurnedInAnnotation") == "YES",
         )
 
 
@@ -171,37 +182,38 @@ def ids(header: Header, folder: Path) -> tuple[str, str]:
     return image, header.study_id or image
 
 
-def without_copies(headers: Sequence[Header], folder: Path) -> tuple[list[Header], list[str]]:
-    """Each image once, and the copies. Raises `DataError` if two files of one image differ."""
+def without_copies(headers: Sequence[Header], folder: Path) -> tuple[list[Header], list[Note]]:
+    """The first file of each image, and notes on the others: copies of it, or files with its id and other contents."""
     kept: dict[str, Header] = {}
-    copies = []
+    copies: list[str] = []
+    others: list[str] = []
     for header in headers:
         first = kept.setdefault(ids(header, folder)[0], header)
-        if first is header:
-            continue
-        if sha256_of(first.path) != sha256_of(header.path):
-            raise DataError(
-                f"{first.path} and {header.path}: one SOPInstanceUID, {header.image_id}, and the files differ",
-                hint="keep one of them",
-            )
-        copies.append(f"{header.path} is {first.path}")
-    return list(kept.values()), copies
+        if first is not header:
+            same = sha256_of(first.path) == sha256_of(header.path)
+            (copies if same else others).append(f"{header.path} is {first.path}" if same else str(header.path))
+    taken = "the first by path was kept"
+    return list(kept.values()), counted(
+        ("copies of an image that is already there, left out", copies, taken),
+        (
+            "files with the SOPInstanceUID of another and other contents, left out",
+            others,
+            f"{taken}: see which is right",
+        ),
+    )
 
 
-def patient_of_each(headers: Sequence[Header], folder: Path) -> dict[str, str | None]:
-    """Study -> patient, from whichever of its images names one. Raises `DataError` if two name different ones."""
+def patient_of_each(headers: Sequence[Header], folder: Path) -> tuple[dict[str, str | None], list[str]]:
+    """(study -> patient, from whichever of its images names one; the studies of which two name different ones)."""
     found: Mapping[str, dict[str, Path]] = defaultdict(dict)
     for header in headers:
         named = found[ids(header, folder)[1]]
         if header.patient_id:
             named.setdefault(header.patient_id, header.path)
-    for study, named in found.items():
-        if len(named) > 1:
-            raise DataError(
-                f"study {study} is of several patients: {', '.join(f'{who} in {path}' for who, path in named.items())}",
-                hint="correct PatientID or StudyInstanceUID in these files",
-            )
-    return {study: next(iter(named), None) for study, named in found.items()}
+    torn = {study: named for study, named in found.items() if len(named) > 1}
+    return {study: next(iter(named), None) for study, named in found.items() if study not in torn}, [
+        f"{study} ({', '.join(f'{who} in {path}' for who, path in named.items())})" for study, named in torn.items()
+    ]
 
 
 def header_notes(headers: Sequence[Header]) -> list[Note]:
@@ -235,6 +247,20 @@ def header_notes(headers: Sequence[Header]) -> list[Note]:
             f"images of another modality than {' or '.join(FILMS)}",
             where(header.modality not in FILMS for header in headers),
             "kept; remove them if they are not radiographs",
+        ),
+        (
+            "images of another part of the body",
+            [
+                f"{header.path} ({header.body_part})"
+                for header in headers
+                if header.body_part and not CHEST.search(header.body_part)
+            ],
+            "kept; BodyPartExamined says so: remove them if they are not of the chest",
+        ),
+        (
+            "images that say that words are burned into them",
+            where(header.burned_in for header in headers),
+            "kept; BurnedInAnnotation is YES: look whether a name can be read, and cover it before you share films",
         ),
     )
 
