@@ -198,10 +198,10 @@ def test_rows_without_a_label_are_as_if_they_were_not_there():
 def test_a_missing_label_pulls_at_nothing():
     rows = planted(60, "multilabel")
     rows.y[np.random.default_rng(2).random(rows.y.shape) < 0.4] = np.nan
-    targets, index = tensors_of(rows), torch.arange(60)
+    targets = tensors_of(rows)
     logits = torch.randn(1, 60, 3, generator=torch.Generator().manual_seed(0)).requires_grad_()
     weights = targets.known[None].float() / targets.known.sum()
-    loss = summed_loss(logits, targets, index[None], weights=weights)
+    loss = summed_loss(logits, targets.classes[None], targets.task, weights=weights)
     loss.backward()
     total = 0.0
     for label in range(3):
@@ -215,7 +215,7 @@ def test_a_missing_label_pulls_at_nothing():
         torch.testing.assert_close(logits.grad[0, known, label], alone.grad)
         assert not logits.grad[0, np.isnan(rows.y[:, label]), label].any()
     assert float(loss.detach()) == pytest.approx(total, abs=1e-6)
-    assert cell_losses(logits[0], targets, index).shape == (60, 3)
+    assert cell_losses(logits[0], targets.classes, targets.task).shape == (60, 3)
 
 
 def separable(n: int, shift: float, seed: int = 0):

@@ -62,6 +62,18 @@ def test_six_members_together_are_six_alone(spec: HeadSpec, task: str):
         assert len({len(one.history) for one in together}) > 1
 
 
+@pytest.mark.parametrize("task", ["binary", "multiclass", "multilabel"])
+@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: f"{spec.kind}-{len(spec.blocks)}")
+def test_members_with_labels_of_their_own_are_alone_with_rows_of_these_labels(spec: HeadSpec, task: str):
+    rows, options = holed(task, bag=spec.kind == "attention"), replace(SHORT, class_weights=True)
+    members = members_of(300, 4)
+    labels = [rows.y[np.random.default_rng(number).permutation(300)] for number in range(3)]
+    own = [replace(one, y=y) for one, y in zip(members[:3], labels, strict=True)]
+    together = fit_members(rows, [*own, members[3]], spec, options=options)
+    for trained, member, y in zip(together, members, [*labels, rows.y], strict=True):
+        same(trained, fit_members(replace(rows, y=y), [member], spec, options=options)[0])
+
+
 def test_of_many_rows_an_epoch_is_a_share_of_a_pass(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(stack, "EPOCH_ROWS", 50)
     rows, members, spec = planted(300), members_of(300), replace(HEADS["fusion"], hidden=8)

@@ -49,6 +49,7 @@ class Member:
     seed: int
     watched_name: str = "val"  # their phase in the history: val, or test where there is no val: nothing is chosen then
     name: str = ""  # such as repeat0.fold3: what errors call it, and the prefix of its weights
+    y: NDArray[np.float64] | None = None  # (n, k) labels of its own for all rows; None: those that the rows have
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,10 @@ from cxremb.training.data import Member, Place, Rows, Trained
 from cxremb.training.finish import FitResult, finish_run, key_of, predictions_of_model
 from cxremb.training.heads import HeadSpec
 from cxremb.training.parts import Parts, judged_rows, parts_of_job, refuse_seen_by_job
-from cxremb.training.plan import FitJob, Plan
+from cxremb.training.plan import LABELS, FitJob, Plan
 from cxremb.training.runs import Run, find_run
 from cxremb.training.shots import few_rows
-from cxremb.training.shuffles import Draw, draw_of, shuffled
+from cxremb.training.shuffles import exchanged, labels_drawn
 from cxremb.types import Progress, unwatched
 
 __all__ = ["FitJob", "Plan", "fit", "fit_run", "rows_of"]
@@ -97,22 +97,21 @@ def trained_models(
 ) -> tuple[dict[Model, Trained], dict[tuple[str, Place], Predictions], float]:
     """(the models, what they say for each job and place, the seconds of training).
 
-    All are one training; where labels or vectors are shuffled, one for each draw.
+    All are one training, also where each learns labels of its own; where vectors are shuffled, one for each repeat.
     """
     from cxremb.training import loop
 
     first = next(iter(jobs.values()))
-    features, rows = first.features, rows_of(first.features, first.head.blocks)
+    rows = rows_of(first.features, first.head.blocks)
     trained: dict[Model, Trained] = {}
     predictions, seconds = {}, 0.0
-    places = [(key, place, draw_of(job, place)) for key, job in jobs.items() for place in job.plan.places]
-    for draw in dict.fromkeys(draw for *_, draw in places):
-        here = [(key, place) for key, place, drawn in places if drawn == draw]
-        read = rows if draw is None else drawn_rows(rows, first, parts[here[0][0]], draw=draw)
+    exchanges = first.shuffles not in (None, LABELS)
+    places = [(key, place) for key, job in jobs.items() for place in job.plan.places]
+    for repeat in dict.fromkeys(place.repeat if exchanges else None for _, place in places):
+        here = [(key, place) for key, place in places if repeat in (None, place.repeat)]
+        read = rows if repeat is None else exchanged_rows(rows, first, parts[here[0][0]], repeat=repeat)
         members: dict[Model, Member] = {
-            (share_of(jobs[key]), place): few_of(
-                jobs[key], member(parts[key][place.repeat, place.fold], place, features), place
-            )
+            (share_of(jobs[key]), place): member_of(jobs[key], parts[key][place.repeat, place.fold], place)
             for key, place in here
         }
         started = time.perf_counter()
@@ -129,11 +128,16 @@ def trained_models(
     return trained, predictions, seconds
 
 
-def drawn_rows(rows: Rows, job: FitJob, parts: PartsOfFolds, *, draw: Draw) -> Rows:
-    """The rows with what the job shuffles exchanged within the parts of one repeat, or of the fold it is drawn for."""
-    repeat, _, *fold = draw
-    read = [parts[repeat, own] for own in fold or job.plan.folds]
-    return shuffled(rows, job.features, read, what=str(job.shuffles), draw=draw)
+def exchanged_rows(rows: Rows, job: FitJob, parts: PartsOfFolds, *, repeat: int) -> Rows:
+    """The rows with the vectors that the job shuffles exchanged within the parts of one repeat."""
+    read = [parts[repeat, fold] for fold in job.plan.folds]
+    return exchanged(rows, read, what=str(job.shuffles), draw=(repeat, job.plan.seeds[0]))
+
+
+def member_of(job: FitJob, parts: Parts, place: Place) -> Member:
+    """The model of a job at a place, with the rows of its shots alone, and the labels that are drawn for it."""
+    found = few_of(job, member(parts, place, job.features), place)
+    return replace(found, y=labels_drawn(job.features, parts, place)) if job.shuffles == LABELS else found
 
 
 def tested(job: FitJob, rows: Rows, trained: Trained, *, place: Place, parts: Parts) -> Predictions:

@@ -1,7 +1,7 @@
 """Rows as tensors, checked, and their standardisation: the part of a head that is measured, not trained."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from cxremb.errors import TrainError
 from cxremb.store.bags import Bags, Block
-from cxremb.training.data import BINARY, MULTICLASS, MULTILABEL, TASKS, Rows
+from cxremb.training.data import BINARY, MULTICLASS, MULTILABEL, TASKS, Member, Rows
 from cxremb.training.heads import HeadSpec
 from cxremb.training.modules import Batch
 
@@ -91,9 +91,16 @@ def tensors_of(rows: Rows, head: HeadSpec | None = None, device: str = "cpu") ->
         blocks[name] = torch.from_numpy(array).to(device)
         present[name] = torch.from_numpy(rows.present[name].astype(np.float32)).to(device)
     complete = all(bool(there.all()) for there in present.values())
-    classes, known = cells_of(rows)
-    labels = torch.from_numpy(classes).to(device), torch.from_numpy(known).to(device)
-    return RowTensors(blocks, places, present, complete, rows.task, *labels, rows.y.shape[1], rows.groups)
+    classes, known = (torch.from_numpy(cells).to(device) for cells in cells_of(rows.y, rows.task))
+    return RowTensors(blocks, places, present, complete, rows.task, classes, known, rows.y.shape[1], rows.groups)
+
+
+def taught(table: RowTensors, member: Member) -> RowTensors:
+    """The rows with the labels that the member learns: its own, where it has some. Raises as `cells_of`."""
+    if member.y is None:
+        return table
+    classes, known = (torch.from_numpy(cells).to(table.known.device) for cells in cells_of(member.y, table.task))
+    return replace(table, classes=classes, known=known)
 
 
 def flat(block: Block) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -123,9 +130,8 @@ def check_block(name: str, rows: Rows, *, bag: bool) -> None:
         )
 
 
-def cells_of(rows: Rows) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+def cells_of(y: NDArray[np.float64], task: str) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """(classes, known), each (n, cells), as in `RowTensors`. Raises `TrainError` for labels that do not fit it."""
-    y, task = rows.y, rows.task
     if task not in TASKS:
         raise TrainError(f"no task called {task!r}", hint=f"it is one of {', '.join(TASKS)}")
     known: NDArray[np.bool_] = ~np.isnan(y)

@@ -19,7 +19,7 @@ from torch import Tensor
 from cxremb.errors import TrainError
 from cxremb.training.data import Epoch, Member, called
 from cxremb.training.heads import HeadSpec
-from cxremb.training.inputs import RowTensors, gather, measure_scaling
+from cxremb.training.inputs import RowTensors, gather, measure_scaling, taught
 from cxremb.training.losses import figures, labelled, part_sums
 from cxremb.training.modules import logits_of
 from cxremb.training.options import Options
@@ -39,6 +39,7 @@ def fit_linear(table: RowTensors, member: Member, options: Options) -> Solution:
     Where nothing may be chosen (`Options.chooses_epoch`), the path is `UNCHOSEN` alone. A label that the training rows
     show one side of gets its share as a constant. Raises `TrainError` for rows that nothing can be learnt from.
     """
+    table = taught(table, member)
     train = labelled(table, member, "train")
     watched = labelled(table, member, member.watched_name)
     scaling = measure_scaling(table, train, standardise=options.standardise)

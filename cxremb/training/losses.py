@@ -55,23 +55,19 @@ def balanced_weights(targets: RowTensors, rows: Tensor) -> Tensor:
     return torch.where(counts > 0, counts.sum(dim=1, keepdim=True) / (classes * counts.clamp(min=1)), 0.0)
 
 
-def cell_losses(logits: Tensor, targets: RowTensors, rows: Tensor) -> Tensor:
-    """(m, cells) negative log likelihoods of (m, outputs) logits, whether known or not."""
-    classes = targets.classes[rows]
-    if targets.task == MULTILABEL:
-        return binary_cross_entropy_with_logits(logits, classes.to(logits.dtype), reduction="none")
-    if logits.shape[1] == 1:  # logistic regression of a binary task
+def cell_losses(logits: Tensor, classes: Tensor, task: str) -> Tensor:
+    """(m, cells) negative log likelihoods of (m, outputs) logits. classes: (m, cells), as of `RowTensors`."""
+    if task == MULTILABEL or logits.shape[1] == 1:  # one output: logistic regression of a binary task
         return binary_cross_entropy_with_logits(logits, classes.to(logits.dtype), reduction="none")
     return cross_entropy(logits, classes[:, 0], reduction="none").unsqueeze(1)
 
 
-def summed_loss(logits: Tensor, targets: RowTensors, rows: Tensor, *, weights: Tensor) -> Tensor:
+def summed_loss(logits: Tensor, classes: Tensor, task: str, *, weights: Tensor) -> Tensor:
     """The weighted losses of K members, summed: its gradient for a member is that of this member alone.
 
-    logits: (K, B, outputs). rows: (K, B). weights: (K, B, cells), 0 where a cell counts nowhere.
+    logits: (K, B, outputs). classes: (K, B, cells). weights: (K, B, cells), 0 where a cell counts nowhere.
     """
-    members, size, outputs = logits.shape
-    cells = cell_losses(logits.reshape(members * size, outputs), targets, rows.flatten()).view_as(weights)
+    cells = cell_losses(logits.flatten(0, 1), classes.flatten(0, 1), task).view_as(weights)
     return (cells * weights).sum()
 
 
@@ -81,11 +77,10 @@ def part_sums(logits: Tensor, targets: RowTensors, rows: Tensor) -> Tensor:
     Float64: loss, accuracy, then true positives, calls, positives and rows of each class. A cell is called as its
     likeliest class; a tie of two is called 1.
     """
-    known = targets.known[rows]
+    known, classes = targets.known[rows], targets.classes[rows]
     cells = known.sum()
-    losses = cell_losses(logits, targets, rows)
+    losses = cell_losses(logits, classes, targets.task)
     called = calls(logits, targets)
-    classes = targets.classes[rows]
     right = ((called == classes) & known).sum() / cells.double()
     judged = range(targets.levels) if targets.task == MULTICLASS else [1]
     counts = [

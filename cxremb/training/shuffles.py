@@ -9,31 +9,24 @@ from numpy.typing import NDArray
 from cxremb.features import Features
 from cxremb.training.data import Place, Rows
 from cxremb.training.parts import Parts
-from cxremb.training.plan import LABELS, FitJob
 
 Places = NDArray[np.int64]
-Draw = tuple[int, ...]  # repeat and seed that one exchange is drawn with; of labels also the fold
 
 
-def draw_of(job: FitJob, place: Place) -> Draw | None:
-    """Which exchange the model at a place learns from: labels are drawn anew for each model, vectors for each repeat;
-    None where nothing is shuffled.
+def labels_drawn(features: Features, parts: Parts, place: Place) -> NDArray[np.float64]:
+    """(n, k) the labels that the model at a place learns: those of another patient in the same part, anew for each."""
+    rng = np.random.default_rng([place.repeat, place.seed, place.fold, 0])
+    places: Places = np.unique(parts, return_inverse=True)[1].reshape(-1)
+    return features.y[draw_patients(places, features, rng)]
+
+
+def exchanged(rows: Rows, parts: Sequence[Parts], *, what: str, draw: tuple[int, int]) -> Rows:
+    """The rows with the vectors of a modality exchanged among those that share a part in every fold, test as well.
+
+    parts: of every fold that reads them, so that nothing leaves its part in any. draw: repeat and seed.
     """
-    if job.shuffles is None:
-        return None
-    return (place.repeat, place.seed, place.fold) if job.shuffles == LABELS else (place.repeat, job.plan.seeds[0])
-
-
-def shuffled(rows: Rows, features: Features, parts: Sequence[Parts], *, what: str, draw: Draw) -> Rows:
-    """The rows with one thing drawn anew. parts: of every fold that reads them, so that nothing leaves its part in any.
-
-    what: `labels`, of patients that share a part in each of these folds; or a modality, whose vectors are exchanged
-    among the rows that do, in training and in test.
-    """
-    rng = np.random.default_rng([*draw, 0 if what == LABELS else 1 + list(rows.blocks).index(what)])
+    rng = np.random.default_rng([*draw, 1 + list(rows.blocks).index(what)])
     places = np.unique(np.column_stack(parts), axis=0, return_inverse=True)[1].reshape(-1)
-    if what == LABELS:
-        return replace(rows, y=features.y[draw_patients(places, features, rng)])
     order = draw_rows(places, rng)
     blocks = {**rows.blocks, what: rows.blocks[what][order]}
     return replace(rows, blocks=blocks, present={**rows.present, what: rows.present[what][order]})

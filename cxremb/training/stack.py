@@ -17,7 +17,7 @@ from torch.nn.utils.rnn import pad_sequence
 from cxremb.training.adam import Adam
 from cxremb.training.data import Epoch, Member
 from cxremb.training.heads import HeadSpec
-from cxremb.training.inputs import RowTensors, Scaling, gather, measure_scaling
+from cxremb.training.inputs import RowTensors, Scaling, gather, measure_scaling, taught
 from cxremb.training.losses import balanced, figures, labelled, part_sums, summed_loss
 from cxremb.training.modules import Batch, forward, logits_of, unchanged
 from cxremb.training.options import Options
@@ -35,6 +35,7 @@ class Learner:
     """One member while it is trained."""
 
     member: Member
+    rows: RowTensors  # with the labels that it learns
     number: int  # its place in the stack
     train: Tensor  # rows with a label
     measured: Tensor  # those of them whose figures are in the history: as many as are watched
@@ -143,6 +144,7 @@ class Stack:
         active, counts = self.running[: len(rows)], [len(some) for some in rows]
         padded = pad_sequence(list(rows), batch_first=True)
         weights = label_weights(active, padded, counts)
+        classes = torch.stack([learner.rows.classes[some] for learner, some in zip(active, padded, strict=True)])
         lost = self.lost_blocks(active, rows) if self.head.modality_dropout else {}
         kept = iter([self.kept_units(active, counts) for _ in range(self.head.drops)])
 
@@ -153,7 +155,7 @@ class Stack:
                 batch = batch.without(lost)
             drop = (lambda hidden: hidden * next(kept).transpose(1, 2)) if self.head.drops else unchanged
             logits = forward(self.head, parameters, batch, drop=drop)
-            return summed_loss(logits.float(), self.rows, padded, weights=weights)
+            return summed_loss(logits.float(), classes, self.rows.task, weights=weights)
 
         self.adam.step(len(rows), loss)
 
@@ -191,7 +193,7 @@ class Stack:
         found = []
         for rows in (learner.measured, learner.watched):
             logits = logits_of(self.head, rounded, rows, gather=lambda part: self.batch([learner.number], part))
-            found.append(part_sums(logits, self.rows, rows))
+            found.append(part_sums(logits, learner.rows, rows))
         return found
 
     def watch(self, learner: Learner, weights: Mapping[str, Tensor], epoch: int, *, parts: NDArray[np.float64]) -> None:
@@ -213,6 +215,7 @@ class Stack:
 
 def new_learner(rows: RowTensors, member: Member, head: HeadSpec, *, options: Options, number: int) -> Learner:
     """A member before its first epoch. Raises `TrainError` for rows that nothing can be learnt from."""
+    rows = taught(rows, member)
     train = labelled(rows, member, "train")
     watched = labelled(rows, member, member.watched_name)
     scaling, scales = measure_scaling(rows, train, standardise=options.standardise), {}
@@ -221,6 +224,7 @@ def new_learner(rows: RowTensors, member: Member, head: HeadSpec, *, options: Op
         scales = block_scales(rows, seen, scaling, seed=member.seed)
     return Learner(
         member=member,
+        rows=rows,
         number=number,
         train=train,
         measured=sample(train, len(watched), member.seed),

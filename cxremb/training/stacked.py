@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from cxremb.errors import TrainError
 from cxremb.training.data import BINARY, MULTICLASS, Epoch, Member, Rows, Trained, Weights
 from cxremb.training.heads import HeadSpec
-from cxremb.training.inputs import RowTensors, gather, saved_scaling, tensors_of
+from cxremb.training.inputs import RowTensors, gather, saved_scaling, taught, tensors_of
 from cxremb.training.linear import UNCHOSEN, Regression
 from cxremb.training.losses import figures, labelled, part_sums
 from cxremb.training.modules import logits_of
@@ -89,7 +89,7 @@ def joined(trained: Mapping[str, Trained]) -> dict[str, NDArray[np.float32]]:
 
 def weighed(rows: Rows, member: Member, logits: Mapping[str, Logits], *, weights: Weights) -> Trained:
     """The member with its stack. logits: block -> (n, outputs)."""
-    targets, voices = tensors_of(rows), np.concatenate(list(logits.values()), axis=1)
+    targets, voices = taught(tensors_of(rows), member), np.concatenate(list(logits.values()), axis=1)
     solve = partial(solved_stack, targets, voices, problems(rows.task, len(logits), voices.shape[1] // len(logits)))
     val = labelled(targets, member, member.watched_name).numpy()
     weight, bias = solve(rows=val)

@@ -222,7 +222,7 @@ def mean_loss(logits: Tensor, targets: RowTensors, rows: Tensor, *, weights: Ten
     counted = targets.known[rows].float()
     if weights is not None:
         counted = counted * weights[torch.arange(len(weights), device=weights.device), targets.classes[rows]]
-    return (cell_losses(logits, targets, rows) * counted).sum() / counted.sum().clamp(
+    return (cell_losses(logits, targets.classes[rows], targets.task) * counted).sum() / counted.sum().clamp(
         min=torch.finfo(torch.float32).tiny
     )
 
