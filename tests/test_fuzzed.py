@@ -8,10 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import save_film
 
 from cxremb.embedding.decode import Decoders, all_failed, decode
 from cxremb.errors import ImageError
 from cxremb.images import FilmFile, Frame, is_tame
+from cxremb.reporting.cases import film_of
+from cxremb.store.dataset import open_dataset
+from cxremb.store.reader import open_store
 
 ROOT = Path(__file__).parent.parent
 GOLDEN = Path(__file__).parent / "golden" / "format3"
@@ -66,6 +70,31 @@ def test_runs_of_fuzzing_add_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     results.add_run(path, "png", {"executions": 3, "minutes": 1.0, "ends": {}, "found": []})
     found = json.loads(path.read_text())
     assert (found["png"]["executions"], len(found["png"]["runs"]), found["sql"]["executions"]) == (3, 1, 5)
+
+
+@pytest.mark.slow
+def test_a_job_goes_on_after_films_that_end_the_process_of_their_codec(tmp_path: Path, cxremb: Any) -> None:
+    """Each is named and counted under failed; the others are encoded, and no case of a report needs it."""
+    for case in CASES:
+        if case.parent.name == "dicom":
+            (tmp_path / "films").mkdir(exist_ok=True)
+            shutil.copy(case, tmp_path / "films" / f"{case.name}.dcm")
+    good = [save_film(tmp_path / "films" / f"good{number}.png", number).stem for number in range(4)]
+    at = ("--root", tmp_path / "root")
+    assert cxremb("data", "add", "folder", tmp_path / "films", "--name", "mixed", *at).code == 0
+    done = cxremb("embed", "--model", "tiny", *at)
+    assert "7 asked = 0 re-used + 4 new + 3 failed" in done.out
+    dataset = open_dataset(tmp_path / "root")
+    store = open_store(dataset, "tiny")
+    assert (store.manifest.written, store.manifest.failed, sorted(store.vectors()[0])) == (4, 3, good)
+    said = cxremb("sql", "select path, message from failures order by path", "--format", "json", *at)
+    failures = json.loads(said.out)
+    bad = sorted(case.name for case in CASES if case.parent.name == "dicom")
+    assert [row["path"] for row in failures] == [f"{name}.dcm" for name in bad]
+    assert all("the process that decoded it was killed" in row["message"] for row in failures)
+    assert cxremb("store", "check", *at).code == 0
+    assert film_of(dataset, bad[0], bad[0]) is None
+    assert film_of(dataset, good[0], good[0]) is not None
 
 
 def work(files: Any) -> Any:

@@ -1,15 +1,17 @@
 """Rows of the data themselves, with film and report: only where they are asked for."""
 
 from base64 import b64encode
+from contextlib import closing
+from functools import partial
 from io import BytesIO
-from pathlib import Path
 
 import numpy as np
 import pyarrow.compute as pc
 from PIL import Image as PilImage
 
-from cxremb.errors import CxrembError
-from cxremb.images import decode_file
+from cxremb.embedding.decode import Decoders, all_failed, first_good
+from cxremb.errors import StoreError
+from cxremb.images import Film, FilmFile, decode_file
 from cxremb.reporting.parts import PatientCase, Section
 from cxremb.reporting.subject import ReportSubject
 from cxremb.store.dataset import Dataset
@@ -46,16 +48,24 @@ def case_of(subject: ReportSubject, item: str, study: str) -> PatientCase:
 
 
 def film_of(dataset: Dataset, item: str, study: str) -> str | None:
-    """The film, or the study's first one, small and as a data URI; None where it cannot be read."""
+    """The film, or the study's first one, small and as a data URI; None where it cannot be read.
+
+    A codec that ends its process on it ends another one than this.
+    """
     images = dataset.images
     own = images.filter(pc.equal(images["study_id"], study)).sort_by("image_id").to_pylist()
     row = next((one for one in own if one["image_id"] == item), own[0] if own else None)
     if row is None or row["path"] is None:
         return None
+    decoders = Decoders(partial(first_good, read=decode_file), all_failed, workers=1, processes=False)
     try:
-        film = PilImage.fromarray(decode_file(Path(row["path"])).pixels)
-    except CxrembError:  # moved or damaged since: the report stands without it
+        with closing(decoders):
+            answer = next(decoders.run([[FilmFile(row["path"], row["sha256"])]], 1))
+    except StoreError:  # its server cannot be asked
         return None
+    if not isinstance(answer, Film):  # moved, changed or damaged since: the report stands without it
+        return None
+    film = PilImage.fromarray(answer.pixels)
     film.thumbnail((SIDE, SIDE))
     file = BytesIO()
     film.save(file, "JPEG", quality=80)
