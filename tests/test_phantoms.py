@@ -202,8 +202,13 @@ def test_films_are_written_once_and_redrawn_for_another_seed(tmp_path: Path) -> 
     assert np.abs(decode_file(paths[0])[0].astype(int) - drawn).max() <= 1
     assert not np.array_equal(decode_file(paths[2])[0], drawn)  # a second frontal film is no copy of the first
     png = next(p for p in paths if p.suffix == ".png")
+    number = paths.index(png)
+    views_of = [(study, view) for study in studies for _, view in views[study.study_id]]
+    study, view = views_of[number]
     with PilImage.open(png) as picture:
         assert "simulated" in picture.info["Comment"]
+        assert picture.mode == "L"
+        assert np.array_equal(np.asarray(picture), draw_film(study, view))  # by another reader, to the last bit
 
     before = {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in paths}
     paths[4].unlink()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import struct
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,8 +13,7 @@ from itertools import repeat
 from pathlib import Path
 
 import numpy as np
-from PIL import Image as PilImage
-from PIL.PngImagePlugin import PngInfo
+from numpy.typing import NDArray
 
 from cxremb.datasets.phantoms.canvas import Density
 from cxremb.datasets.phantoms.film import VERSION, check_view, expose, stable_hash
@@ -165,12 +165,32 @@ def write_film(path: Path, light: Density, image_id: str, *, view: str) -> None:
     if path.suffix == ".dcm":
         write_dicom(draft, light, image_id, view=view)
     else:
-        info = PngInfo()
-        info.add_text("Comment", NOTICE)
-        picture = PilImage.fromarray((light * 255 + 0.5).astype(np.uint8))
-        # noise does not compress: Huffman alone takes two thirds of the time for the same size
-        picture.save(draft, "PNG", pnginfo=info, compress_level=1, compress_type=zlib.Z_HUFFMAN_ONLY)
+        draft.write_bytes(png_of((light * 255 + 0.5).astype(np.uint8)))
     draft.replace(path)
+
+
+def png_of(pixels: NDArray[np.uint8]) -> bytes:
+    """An 8-bit grey PNG that says in its `Comment` that it is simulated (ISO/IEC 15948).
+
+    Noise does not compress. So each row is written as its difference from the one above, and Huffman coding is all: a
+    library that tries every filter on every row takes more than twice as long, for a fifth less.
+    """
+    height, width = pixels.shape
+    rows = np.empty((height, 1 + width), np.uint8)
+    rows[:, 0], rows[:, 1:] = 2, pixels  # 2: the filter Up
+    rows[1:, 1:] -= pixels[:-1]
+    packer = zlib.compressobj(1, strategy=zlib.Z_HUFFMAN_ONLY)
+    parts = {
+        b"IHDR": struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0),
+        b"tEXt": b"Comment\0" + NOTICE.encode("latin-1"),
+        b"IDAT": packer.compress(rows.data) + packer.flush(),
+        b"IEND": b"",
+    }
+    chunks = (
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in parts.items()
+    )
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
 
 
 def write_dicom(path: Path, light: Density, image_id: str, *, view: str) -> None:
