@@ -14,11 +14,11 @@ from cxremb.embedding.choose import NOT_FRONTAL, check_text, choose_stores, no_r
 from cxremb.embedding.trained_on import TuningPatients, store_trained_on
 from cxremb.errors import DataError
 from cxremb.labels import Labels, read_labels
-from cxremb.store.bags import READ_TOGETHER, Block, Places, gather, gather_bags, places_of_studies
 from cxremb.store.dataset import Dataset
 from cxremb.store.matrices import Matrix
 from cxremb.store.outdated import outdated, rows_with, text_contents
 from cxremb.store.reader import Store
+from cxremb.store.stored_rows import READ_TOGETHER, Block, Places, places_of_studies, stored_rows
 from cxremb.store.texts import KEEP, REPORT, text_role
 from cxremb.tabular import Tabular
 
@@ -189,10 +189,7 @@ def load_features(
         item_ids=as_text(table["image_id"])[kept] if unit == "image" else study_ids[kept],
         study_ids=study_ids[kept],
         patient_ids=as_text(table["patient_id"])[kept],
-        blocks={
-            modality: (gather if rows.ndim == 1 else gather_bags)(matrix, rows[kept])
-            for modality, (matrix, rows) in found.items()
-        },
+        blocks={modality: stored_rows(matrix, rows[kept]) for modality, (matrix, rows) in found.items()},
         present={modality: rows[kept] >= 0 for modality, (_, rows) in found.items()},
         y=y[kept],
         labels=labels.names,

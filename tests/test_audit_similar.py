@@ -6,16 +6,19 @@ from itertools import combinations
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from PIL import Image as PilImage
 from scipy.fft import dctn
 
+from cxremb.audit import similar
 from cxremb.audit.overlap import HAMMING
 from cxremb.audit.pixels import film_facts, frame_width, perceptual_hash
-from cxremb.audit.similar import PARTNERS, cosine_pairs, text_pairs
+from cxremb.audit.similar import PARTNERS, centred, cosine_pairs, text_pairs
 from cxremb.images import decode_file, squash
 from cxremb.splits import normalised
 from cxremb.store.files import sha256_of
+from cxremb.store.matrices import Matrix
 
 
 def edited(rng: np.random.Generator, words: list[str], changes: int) -> str:
@@ -67,6 +70,23 @@ def test_cosine_pairs_as_comparing_all_with_all() -> None:
     }
     assert len(expected) > 40
     assert set(map(tuple, cosine_pairs(vectors, 0.95, queries).tolist())) == expected
+
+
+def test_vectors_of_a_store_are_compared_less_their_mean(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(similar, "ROWS", 7)
+    monkeypatch.setattr(similar, "COLUMNS", 11)  # several blocks of either, the last ones shorter
+    monkeypatch.setattr(similar, "PAIRS_AT_ONCE", 20)
+    rng = np.random.default_rng(0)
+    stored = (rng.standard_normal((90, 4)) + 3).astype(np.float16)
+    places = rng.permutation(90)[:80]
+    vectors = stored[places].astype(np.float64)
+    vectors -= vectors.mean(axis=0)
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    expected = {(a, b) for a, b in combinations(range(80), 2) if a < 30 and unit[a] @ unit[b] >= 0.8}
+    ids = pa.array([str(number) for number in range(90)])
+    pairs = cosine_pairs(centred(Matrix(ids, ids, stored), places), 0.8, np.arange(30))
+    assert len(expected) > 90
+    assert set(map(tuple, pairs.tolist())) == expected
 
 
 def test_of_many_partners_the_nearest_are_kept() -> None:

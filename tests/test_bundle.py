@@ -121,7 +121,7 @@ def test_vectors_of_another_encoder_are_refused_with_both_keys(made, planted):
     [
         (lambda f: replace(f, text="impression"), "trained on text findings[+]impression"),
         (lambda f: replace(f, pooling={**f.pooling, "text": "mean"}), "trained on pooling"),
-        (lambda f: replace(f, blocks={**f.blocks, "image": f.blocks["image"][:, 1:]}), "width 6, not 5"),
+        (lambda f: replace(f, blocks={**f.blocks, "image": np.asarray(f.blocks["image"])[:, 1:]}), "width 6, not 5"),
     ],
 )
 def test_rows_of_another_kind_are_refused(made, planted, change, says):

@@ -69,7 +69,7 @@ def test_a_file_gives_the_stored_predictions(planted, tmp_path, label_set, arm):
     assert (done.models, done.rows) == (["repeat0.fold1.seed0"], min(len(features.y), subject.CHECKED))
     assert done.difference < 1e-5
     rows, wanted = stored(run, features, 1)
-    found = session(done.path).run(None, {block: features.blocks[block][rows] for block in blocks})[0]
+    found = session(done.path).run(None, {block: np.asarray(features.blocks[block][rows]) for block in blocks})[0]
     np.testing.assert_allclose(found, wanted, atol=1e-5)
     assert np.ptp(wanted) > 0.1
 
@@ -80,8 +80,9 @@ def test_the_mean_of_all_models_and_what_the_file_says_of_itself(planted, tmp_pa
         FitJob(planted, features, stored_split(planted, "kind"), Plan("text", options=QUICK, folds=(0, 1, 2)))
     )
     done = export_run(planted, run, tmp_path / "all.onnx")
-    found = session(done.path).run(["probability"], {"text": features.blocks["text"][:7]})[0]
-    each = [load_bundle(run.folder).predict({"text": features.blocks["text"][:7]}, model=name) for name in done.models]
+    texts = {"text": np.asarray(features.blocks["text"][:7])}
+    found = session(done.path).run(["probability"], texts)[0]
+    each = [load_bundle(run.folder).predict(texts, model=name) for name in done.models]
     assert len(each) == 3
     np.testing.assert_allclose(found, np.mean([one.prob for one in each], axis=0), atol=1e-6)
     told = {prop.key: prop.value for prop in onnx.load(done.path).metadata_props}

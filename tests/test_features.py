@@ -94,7 +94,7 @@ def test_newest_of_several_stores_is_taken_and_named(dataset):
     newer = np.full((len(studies), 3), 7.0)
     write_store(dataset, "minilm", "text", studies, newer, created="2026-11-02T00:00:00+00:00")
     features = load_features(dataset, ("text",))
-    assert np.all(features.blocks["text"] == 7)
+    assert np.all(np.asarray(features.blocks["text"]) == 7)
     assert "newest of 2 text stores: minilm@" in features.notes[0]
     chosen = load_features(dataset, ("text",), Inputs(text_model="biobert"))
     assert chosen.blocks["text"].shape[1] == SMALL.dim
@@ -107,7 +107,7 @@ def test_digest_follows_all_that_decides_a_result_and_nothing_else(dataset):
     versions = {name: title.replace(" v1", " v2") for name, title in features.stores.items()}
     assert versions != features.stores
     assert replace(features, stores=versions).digest == features.digest  # the same vectors under another version
-    nudged = features.blocks["image"].copy()
+    nudged = np.array(features.blocks["image"])
     nudged[7, 3] += np.float32(1e-3)  # one value of one vector
     told = {
         "y": 1 - features.y,
@@ -237,10 +237,10 @@ def test_a_study_carries_all_its_films(tmp_path, views):
         np.testing.assert_array_equal(features.blocks["image"][row][there], films[study])
         assert not features.blocks["image"][row][~there].any()
     block = features.blocks["image"]
-    assert len(block.films) == sum(map(len, films.values())) + 1  # however many films the largest study has
+    assert len(block.vectors) == sum(map(len, films.values())) + 1  # however many films the largest study has
     some = features.take(np.arange(len(films))[::-2])
     np.testing.assert_array_equal(some.blocks["image"], np.asarray(block)[::-2])
-    assert some.blocks["image"].films is block.films
+    assert some.blocks["image"].vectors is block.vectors
     padded = replace(features, blocks={**features.blocks, "image": np.asarray(block)})
     assert padded.digest == features.digest  # what is trained on them is found again, however they are held
     np.testing.assert_array_equal(padded.to_torch()["image"], features.to_torch()["image"])
@@ -262,7 +262,20 @@ def test_rows_that_lack_a_modality_can_be_kept(tmp_path):
     assert features.present["image"].tolist() == [item in has_image for item in features.item_ids.tolist()]
     assert features.present["text"].tolist() == [study in has_text for study in features.study_ids.tolist()]
     for name, block in features.blocks.items():
-        np.testing.assert_array_equal(block.any(axis=1), features.present[name])
+        np.testing.assert_array_equal(np.asarray(block).any(axis=1), features.present[name])
+
+
+def test_a_report_of_several_films_is_held_once_and_becomes_float32(tmp_path):
+    dataset = plant(tmp_path, SMALL)
+    features = load_features(dataset, BOTH)
+    text, image = features.blocks["text"], features.blocks["image"]
+    assert text.shape == (len(features.y), SMALL.dim)
+    assert len(text.vectors) == len(np.unique(features.study_ids)) + 1 < len(features.y)
+    assert (image.vectors.dtype, image.dtype, np.asarray(image).dtype, image[0].dtype) == ("f2", "f4", "f4", "f4")
+    vectors = open_store(dataset, "biobert").load("findings+impression")
+    place = dict(zip(vectors.ids.to_pylist(), vectors.vectors, strict=True))
+    np.testing.assert_array_equal(text, [place[study].astype(np.float32) for study in features.study_ids.tolist()])
+    assert not np.asarray(text.emptied()).any()
 
 
 def test_rows_without_vectors_for_who_reads_pixels(tmp_path):

@@ -12,7 +12,7 @@ from sklearn.metrics import log_loss, roc_auc_score
 from torch import nn
 
 from cxremb.errors import TrainError
-from cxremb.store.bags import Bags
+from cxremb.store.stored_rows import StoredRows
 from cxremb.training.data import Member
 from cxremb.training.heads import HEADS, HeadSpec, find_head
 from cxremb.training.linear import PATH
@@ -41,10 +41,11 @@ def test_the_table_has_the_published_parameter_count():
 def test_films_that_are_padded_as_they_are_read_train_the_same_head(name: str):
     rows = bags(planted(200), views=4)
     image, there = rows.blocks["image"] * rows.present["image"][..., None], rows.present["image"]
-    films = np.vstack([image[there], np.zeros((1, image.shape[2]), np.float32)])
+    image = image.astype(np.float16).astype(np.float32)
+    films = np.vstack([image[there], np.zeros((1, image.shape[2]), np.float32)]).astype(np.float16)
     places = np.full(there.shape, there.sum())
     places[there] = np.arange(there.sum())
-    held = replace(rows, blocks={**rows.blocks, "image": Bags(films, places)})
+    held = replace(rows, blocks={**rows.blocks, "image": StoredRows(films, places)})
     padded = replace(rows, blocks={**rows.blocks, "image": image})
     of_array, of_bags = (
         fit_members(one, members_of(200, 2), HEADS[name], options=Options(epochs=3)) for one in (padded, held)

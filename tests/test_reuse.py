@@ -51,7 +51,7 @@ def test_versions_that_begin_anew_bring_no_old_run_back(dataset):
     old, before = trained(dataset), load_features(dataset, ("text",))
     assert trained(dataset).run_id == old.run_id
     remove(open_store(dataset, "biobert").folder)
-    write_store(dataset, "biobert", "text", before.item_ids.tolist(), -before.blocks["text"])
+    write_store(dataset, "biobert", "text", before.item_ids.tolist(), -np.asarray(before.blocks["text"]))
     assert load_features(dataset, ("text",)).stores == before.stores
     new = trained(dataset)
     assert not new.reused
@@ -68,7 +68,7 @@ def test_a_share_of_the_patients_and_a_modality_taken_away_are_in_the_key(datase
 
 def test_a_version_more_of_the_same_vectors_changes_no_result(dataset):
     old, before = trained(dataset), load_features(dataset, ("text",))
-    write_store(dataset, "biobert", "text", before.item_ids.tolist(), before.blocks["text"])
+    write_store(dataset, "biobert", "text", before.item_ids.tolist(), np.asarray(before.blocks["text"]))
     assert load_features(dataset, ("text",)).stores != before.stores
     assert trained(dataset).run_id == old.run_id
 

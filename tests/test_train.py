@@ -68,7 +68,8 @@ def test_test_rows_have_no_influence_on_training(planted, tmp_path):
     _, features, split = planted
     place = fold_parts(split.table, 0, 0)
     outside = np.array([place[study] == "test" for study in features.study_ids.tolist()])
-    moved = {name: np.where(outside[:, None], block * 1000 + 50, block) for name, block in features.blocks.items()}
+    blocks = {name: np.asarray(block) for name, block in features.blocks.items()}
+    moved = {name: np.where(outside[:, None], block * 1000 + 50, block) for name, block in blocks.items()}
     plan = Plan("fusion", options=QUICK, folds=(0,))
     runs = [
         fit_run(FitJob(plant(tmp_path / name, Planted(studies=5)), changed, split, plan))
@@ -241,7 +242,7 @@ def test_rows_that_a_published_split_does_not_list_are_left_out_and_counted(plan
     [
         (lambda f: f.take(np.arange(8)), Plan("image"), "10 are the least"),
         (lambda f: f.take(f.y[:, 0] == 1), Plan("image"), "nothing to tell apart"),
-        (lambda f: replace(f, blocks={**f.blocks, "image": f.blocks["image"] * np.nan}), Plan("image"), "no number"),
+        (lambda f: replace(f, blocks={"image": np.asarray(f.blocks["image"]) * np.nan}), Plan("image"), "no number"),
         (
             lambda f: replace(f, present={**f.present, "image": f.y[:, 0] > 2}),
             Plan("image"),

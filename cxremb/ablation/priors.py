@@ -53,7 +53,7 @@ def with_prior(dataset: Dataset, features: Features, store: Store, *, pooling: s
         )
     prior = np.stack([mean_of_films(matrix.vectors, wanted[row]) for row in kept.tolist()])
     found = features.take(kept)
-    now = found.blocks["image"]
+    now = np.asarray(found.blocks["image"])
     lost = {NO_PRIOR: len(wanted) - len(kept)} if len(kept) < len(wanted) else {}
     return replace(
         found,

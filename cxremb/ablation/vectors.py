@@ -11,9 +11,9 @@ from cxremb.ablation.priors import NO_PRIOR, with_prior
 from cxremb.embedding.choose import choose_stores, edited_store, tower_store
 from cxremb.errors import DataError, StoreError, TrainError
 from cxremb.features import Features, Inputs, load_features
-from cxremb.store.bags import gather
 from cxremb.store.dataset import Dataset
 from cxremb.store.reader import Store, open_store
+from cxremb.store.stored_rows import StoredRows, stored_rows
 from cxremb.store.texts import KEEP, MARKS, section_roles, text_parts
 
 BOTH = ("image", "text")
@@ -108,13 +108,11 @@ def pooled_anew(features: Features, stores: Mapping[str, Store], want: ArmInputs
     return replace(features, blocks={**features.blocks, **blocks}, pooling={**features.pooling, **pooling})
 
 
-def pooled_block(
-    features: Features, store: Store, want: ArmInputs
-) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+def pooled_block(features: Features, store: Store, want: ArmInputs) -> StoredRows:
     """(n, dim) of another pooling: a store has all its poolings of every item."""
     ids = features.study_ids if store.modality == "text" else features.item_ids
     matrix = store.load(want.inputs.text if store.modality == "text" else "image", want.pooling)
-    return gather(matrix, matrix.rows(ids.tolist()))
+    return stored_rows(matrix, matrix.rows(ids.tolist()))
 
 
 def kept_rows(whole: Mapping[ArmInputs, Features]) -> dict[str, set[str]]:

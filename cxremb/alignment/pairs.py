@@ -12,11 +12,11 @@ from cxremb.embedding.trained_on import store_trained_on
 from cxremb.errors import TrainError
 from cxremb.features import Ids, Inputs, as_text, find_vectors, rows_kept
 from cxremb.splits import StoredSplit, fold_parts, normalised
-from cxremb.store.bags import Places, gather
 from cxremb.store.dataset import Dataset
 from cxremb.store.matrices import Matrix
 from cxremb.store.outdated import outdated, rows_with, text_contents
 from cxremb.store.reader import Store
+from cxremb.store.stored_rows import Places, gather
 from cxremb.store.texts import KEEP, edited, report_texts
 
 FEWEST_PAIRS = 20  # training pairs below which a projection learns them by heart and nothing else

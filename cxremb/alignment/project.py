@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from cxremb.errors import TrainError
-from cxremb.store.bags import Places
+from cxremb.store.stored_rows import Places
 from cxremb.training.inputs import LIMIT, column_moments
 from cxremb.types import Progress, unwatched
 

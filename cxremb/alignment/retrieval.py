@@ -12,7 +12,7 @@ from cxremb.evaluation.arrays import cluster_numbers
 from cxremb.evaluation.bootstrap import FEWEST, Resampling, intervals
 from cxremb.evaluation.ranking import columns
 from cxremb.features import Ids
-from cxremb.store.bags import Places
+from cxremb.store.stored_rows import Places
 
 DEPTHS = (1, 5, 10)
 NOISE = 1e-6  # cosines of float32 vectors that differ by less are ties: how a product is summed up decides no rank

@@ -7,6 +7,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from cxremb.api.places import data_set, remark, store_root
 from cxremb.catalog import Added, add_collection
 from cxremb.datasets.brought import is_brought, kept_rows
@@ -229,14 +231,16 @@ def load_features(
     """The rows that `train` learns from: vectors, labels and ids as aligned arrays.
 
     modalities: image, text or both. The options are those of `cxremb train`. `blocks` holds (n, dim) float32 by
-    modality, `y` (n, k) labels. Raises `DataError` for an unknown label set or when no row is left, `StoreError` when a
-    modality has no store.
+    modality, `y` (n, k) labels. The films of studies become an array, (n, views, dim), by `np.asarray`. Raises
+    `DataError` for an unknown label set or when no row is left, `StoreError` when a modality has no store.
     """
     chosen = [modalities] if isinstance(modalities, str) else list(modalities)
     if unknown := [one for one in chosen if one not in MODALITIES]:
         raise DataError(f"no modality {unknown[0]!r}", hint=f"choose from {', '.join(MODALITIES)}")
     inputs = Inputs(label_set, image_model, text_model, text, views, unit, missing)
-    return assemble(data_set(dataset, root), chosen, inputs)
+    found = assemble(data_set(dataset, root), chosen, inputs)
+    blocks = {name: np.asarray(block) if block.ndim == 2 else block for name, block in found.blocks.items()}
+    return replace(found, blocks=blocks)
 
 
 def sql(query: str, *, root: str | Path | None = None) -> "duckdb.DuckDBPyRelation":

@@ -164,7 +164,7 @@ def read_headers(images: pa.Table, progress: Progress) -> dict[str, Header] | st
     paths = {
         image: path
         for image, path in zip(*here.to_pydict().values(), strict=True)
-        if Path(path).suffix.lower() not in NO_HEADER
+        if not path.lower().endswith(NO_HEADER)
     }
     if not paths:
         return "no DICOM file among the films" if here.num_rows else "no film is on this machine"

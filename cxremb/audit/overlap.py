@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxremb.audit.pixels import PixelFacts
-from cxremb.audit.similar import Pairs, cosine_pairs, text_pairs
+from cxremb.audit.similar import Centred, Pairs, centred, cosine_pairs, text_pairs
 from cxremb.audit.subject import (
     FAIL,
     NOTE,
@@ -29,7 +29,6 @@ from cxremb.audit.subject import (
 from cxremb.embedding.choose import usual_stores
 from cxremb.encoders.weights import suggested
 from cxremb.splits import cohort_of, normalised, report_texts
-from cxremb.store.bags import gather
 from cxremb.store.reader import Store, list_stores
 from cxremb.types import EXAMPLES
 
@@ -184,22 +183,19 @@ def embedding_neighbours(subject: AuditSubject) -> Finding:
     )
 
 
-def film_vectors(subject: AuditSubject, store: Store) -> tuple[Numbers, NDArray[np.float32]]:
+def film_vectors(subject: AuditSubject, store: Store) -> tuple[Numbers, Centred]:
     """(the content of each film or -1, one vector for each content less their mean)."""
     matrix = store.load()
     place = positions(subject.films.ids, matrix.ids)
     contents = encoded(subject.images["sha256"])[1]
     held = np.flatnonzero((place >= 0) & (contents >= 0))
-    known, first, number = np.unique(contents[held], return_index=True, return_inverse=True)
+    _, first, number = np.unique(contents[held], return_index=True, return_inverse=True)
     codes = np.full(len(place), -1, dtype=np.int64)
     codes[held] = number
-    vectors = gather(matrix, place[held[first]])
-    vectors -= vectors.mean(axis=0) if len(known) > 1 else 0  # all films share most of their vector
-    vectors[~vectors.any(axis=1)] = 1e-6  # the mean itself has no direction
-    return codes, vectors
+    return codes, centred(matrix, place[held[first]])
 
 
-def alike_films(films: Items, codes: Numbers, vectors: NDArray[np.float32], *, least: float) -> Content:
+def alike_films(films: Items, codes: Numbers, vectors: NDArray[np.float32] | Centred, *, least: float) -> Content:
     """The contents of films whose vectors have a cosine of `least`. Of very many films a sample is looked at."""
     outside = np.any([fold.parts >= VAL for fold in films.folds], axis=0) & (codes >= 0)
     looked_at = np.flatnonzero(outside)

@@ -1,16 +1,20 @@
 """Pairs that are nearly the same, without comparing everything with everything where that can be helped."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import NamedTuple
 from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cxremb.store.matrices import Matrix, let_go
+
 Numbers = NDArray[np.int64]
 Pairs = NDArray[np.int64]  # (p, 2) rows, the smaller number first, no pair twice
 
-BLOCK_VALUES = 1 << 26  # similarities held at once: 256 MB
+ROWS, COLUMNS = 512, 4096  # similarities held at once, 8 MB: they stay in a processor's caches
 PAIRS_AT_ONCE = 100_000
 PARTNERS = 50  # kept of each row: whether one of them is in train needs no more
 
@@ -18,27 +22,89 @@ BANDS, DEPTH = 20, 4  # a pair of Jaccard 0.8 meets in some band with probabilit
 NEIGHBOURS = 20  # of one bucket that each text is compared with: a stock phrase fills buckets with thousands
 
 
-def cosine_pairs(vectors: NDArray[np.float32], least: float, queries: Numbers) -> Pairs:
+@dataclass(frozen=True)
+class Centred:
+    """Vectors of a store less their mean, since all films share most of their vector; read as they are used."""
+
+    matrix: Matrix
+    places: Numbers  # (n,) rows of the matrix
+    mean: NDArray[np.float32]  # (dim,)
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, rows: Numbers) -> NDArray[np.float32]:
+        """(m, dim) of some rows."""
+        found = self.matrix.vectors[self.places[rows]].astype(np.float32) - self.mean
+        found[~found.any(axis=1)] = 1e-6  # the mean itself has no direction
+        let_go(self.matrix.vectors)
+        return found
+
+
+def centred(matrix: Matrix, places: Numbers) -> Centred:
+    """Some vectors of a store. Of a single one no mean is taken off."""
+    whole = Centred(matrix, places, np.zeros(matrix.vectors.shape[1], np.float32))
+    if len(places) < 2:
+        return whole
+    blocks = (whole[np.arange(start, min(start + COLUMNS, len(places)))] for start in range(0, len(places), COLUMNS))
+    mean = sum(block.sum(axis=0, dtype=np.float64) for block in blocks) / len(places)
+    return replace(whole, mean=np.asarray(mean, np.float32))
+
+
+def cosine_pairs(vectors: NDArray[np.float32] | Centred, least: float, queries: Numbers) -> Pairs:
     """Pairs of rows with a cosine of `least` or more, at least one of them in `queries`.
 
-    vectors: (n, dim), not zero; they are given length 1 where they stand, since a copy of all films is gigabytes.
-    Exact, in blocks: n x queries x dim multiplications. Of a row with more than `PARTNERS` partners the nearest are
-    kept.
+    vectors: (n, dim), not zero. Exact, in blocks that are read once: n x queries x dim multiplications. Of a query with
+    more than `PARTNERS` partners the nearest are kept.
     """
-    unit = np.divide(vectors, np.sqrt(np.einsum("ij,ij->i", vectors, vectors))[:, None], out=vectors)
-    block = max(1, BLOCK_VALUES // max(1, len(unit)))
-    found = [np.empty((0, 2), np.int64)]
-    for start in range(0, len(queries), block):
-        rows = queries[start : start + block]
-        cosine = unit[rows] @ unit.T
-        cosine[np.arange(len(rows)), rows] = -2.0  # itself
-        close = cosine >= least
-        for row in np.flatnonzero(close.sum(axis=1) > PARTNERS):
-            close[row] = False
-            close[row, np.argpartition(-cosine[row], PARTNERS)[:PARTNERS]] = True
-        near, far = np.nonzero(close)
-        found.append(np.column_stack([rows[near], far]))
-    return distinct(np.concatenate(found))
+    asked = [queries[start : start + ROWS] for start in range(0, len(queries), ROWS)]
+    towards = [unit(vectors[some]) for some in asked]
+    found = [Close(np.empty(0, np.float32), np.empty(0, np.int64), np.empty(0, np.int64))]
+    for start in range(0, len(vectors), COLUMNS):
+        rows = np.arange(start, min(start + COLUMNS, len(vectors)))
+        block = unit(vectors[rows]).T
+        for some, directions in zip(asked, towards, strict=True):
+            cosine = directions @ block
+            if cosine.max() >= least:  # nearly never
+                found.append(close_ones(cosine, least, asked=some, rows=rows))
+        if sum(len(close.rows) for close in found) > PAIRS_AT_ONCE:
+            found = [nearest_of(found)]
+    close = nearest_of(found)
+    return distinct(np.column_stack([close.asked, close.rows]))
+
+
+class Close(NamedTuple):
+    """Rows that are close to a query."""
+
+    cosine: NDArray[np.float32]  # (m,)
+    asked: Numbers  # (m,) the query
+    rows: Numbers  # (m,)
+
+
+def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The vectors, of length 1."""
+    found: NDArray[np.float32] = vectors / np.sqrt(np.einsum("ij,ij->i", vectors, vectors))[:, None]
+    return found
+
+
+def close_ones(cosine: NDArray[np.float32], least: float, *, asked: Numbers, rows: Numbers) -> Close:
+    """What is close in a block of cosines (queries, rows), no row to itself."""
+    close = cosine >= least
+    for place in np.flatnonzero(close.sum(axis=1) > PARTNERS + 1):  # itself may be one
+        close[place] = False
+        close[place, np.argpartition(-cosine[place], PARTNERS)[: PARTNERS + 1]] = True
+    close &= asked[:, None] != rows
+    one, other = np.nonzero(close)
+    return Close(cosine[one, other], asked[one], rows[other])
+
+
+def nearest_of(found: Sequence[Close]) -> Close:
+    """All of these, of each query the nearest alone."""
+    cosine, asked, rows = (np.concatenate(columns) for columns in zip(*found, strict=True))
+    order = np.lexsort((rows, -cosine, asked))
+    together = asked[order]
+    kept = order[np.arange(len(order)) - np.searchsorted(together, together) < PARTNERS]
+    return Close(cosine[kept], asked[kept], rows[kept])
 
 
 def distinct(pairs: Pairs) -> Pairs:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from cxremb.errors import StoreError, TrainError
 from cxremb.features import Features
-from cxremb.store.bags import Bags, Block
+from cxremb.store.stored_rows import Block, StoredRows
 from cxremb.training.data import Rows
 from cxremb.training.heads import HeadSpec
 from cxremb.training.runs import Run, again, read_run
@@ -101,7 +101,7 @@ class Bundle:
             if block not in vectors:
                 raise TrainError(f"run {self.run.run_id} reads {block} vectors too", hint=f"give it {', '.join(dims)}")
             given = vectors[block]
-            blocks[block] = given if isinstance(given, Bags) else np.asarray(given, dtype=np.float32)
+            blocks[block] = given if isinstance(given, StoredRows) else np.asarray(given, dtype=np.float32)
             if (width := blocks[block].shape[-1]) != dims[block]:
                 raise TrainError(
                     f"run {self.run.run_id} takes {block} vectors of width {dims[block]}, not {width}",

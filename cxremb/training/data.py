@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:  # completion reads the names of heads, and loads no Arrow for it
-    from cxremb.store.bags import Block
+    from cxremb.store.stored_rows import Block
 
 Weights = Mapping[str, NDArray[Any]]
 

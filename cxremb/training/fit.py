@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from cxremb.errors import TrainError
 from cxremb.features import Features
 from cxremb.predictions import Predictions, joined
-from cxremb.store.bags import Bags
 from cxremb.store.files import OTHER_ROOT, refuse_unwritable
+from cxremb.store.stored_rows import StoredRows
 from cxremb.training.data import Member, Place, Rows, Trained
 from cxremb.training.finish import FitResult, finish_run, key_of, predictions_of_model
 from cxremb.training.heads import HeadSpec
@@ -165,7 +165,7 @@ def without(rows: Rows, modality: str | None) -> Rows:
         return rows
     gone = np.zeros_like(rows.present[modality])
     block = rows.blocks[modality]
-    block = block.emptied() if isinstance(block, Bags) else np.zeros_like(block)
+    block = block.emptied() if isinstance(block, StoredRows) else np.zeros_like(block)
     return replace(rows, blocks={**rows.blocks, modality: block}, present={**rows.present, modality: gone})
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cxremb.errors import TrainError
-from cxremb.store.bags import Bags, Block
+from cxremb.store.stored_rows import Block, StoredRows
 from cxremb.training.data import BINARY, MULTICLASS, MULTILABEL, TASKS, Member, Rows
 from cxremb.training.heads import HeadSpec
 from cxremb.training.modules import Batch
@@ -33,8 +33,8 @@ class RowTensors:
     Of a multilabel task each label is a yes or no of its own, a cell; else a row has one cell, which holds its class.
     """
 
-    blocks: Mapping[str, Tensor]  # modality -> (n, dim) float32; of a bag the views of all rows, (films, dim)
-    places: Mapping[str, Tensor]  # of a bag: modality -> (n, views) rows of its block
+    blocks: Mapping[str, Tensor]  # modality -> (n, dim) float32; of places what they point at, (m, dim), maybe float16
+    places: Mapping[str, Tensor]  # of a bag (n, views) rows of its block; of a block that holds each vector once (n,)
     present: Mapping[str, Tensor]  # modality -> (n,), or (n, views): 1.0, or 0.0 where nothing is there
     complete: bool  # nothing is missing anywhere: no mask is needed
     task: str
@@ -83,11 +83,10 @@ def tensors_of(rows: Rows, head: HeadSpec | None = None, device: str = "cpu") ->
             raise TrainError(f"the rows have no {name} block", hint=f"choose a head of {', '.join(rows.blocks)}")
         bag = head is not None and head.kind == "attention" and name == head.blocks[0]
         check_block(name, rows, bag=bag)
-        block = rows.blocks[name]
-        if bag:
-            block, where = flat(block)
+        vectors, where = flat(rows.blocks[name])
+        if where is not None:
             places[name] = torch.from_numpy(where).to(device)
-        array = np.require(block, np.float32, ("C", "W"))  # copied if read-only
+        array = np.require(vectors, None, ("C", "W"))  # copied if read-only
         blocks[name] = torch.from_numpy(array).to(device)
         present[name] = torch.from_numpy(rows.present[name].astype(np.float32)).to(device)
     complete = all(bool(there.all()) for there in present.values())
@@ -103,10 +102,13 @@ def taught(table: RowTensors, member: Member) -> RowTensors:
     return replace(table, classes=classes, known=known)
 
 
-def flat(block: Block) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """A block of bags as (the vectors of all rows, (films, dim), and which each row has, (n, views))."""
-    if isinstance(block, Bags):
-        return block.films, block.places
+def flat(block: Block) -> tuple[NDArray[np.float16] | NDArray[np.float32], NDArray[np.int64] | None]:
+    """(vectors (m, dim), which of them each row has: (n,), (n, views), or None where they are the rows)."""
+    if isinstance(block, StoredRows):
+        return block.vectors, block.places
+    block = np.asarray(block, np.float32)
+    if block.ndim == 2:
+        return block, None
     n, views, dim = block.shape
     return block.reshape(-1, dim), np.arange(n * views).reshape(n, views)
 
@@ -119,11 +121,12 @@ def check_block(name: str, rows: Rows, *, bag: bool) -> None:
             f"{name} has shape {block.shape} and its mask {present.shape}",
             hint="a row of a head of kind attention is a study with (views, dim); of the others a vector",
         )
-    vectors, places = flat(block) if block.ndim == 3 else (block, np.arange(len(block))[:, None])
+    vectors, where = flat(block)
+    places = np.arange(len(block)) if where is None else where
     bad = np.zeros(len(vectors), dtype=np.bool_)
     for start in range(0, len(vectors), CHUNK):
         bad[start : start + CHUNK] = ~np.isfinite(vectors[start : start + CHUNK]).all(axis=1)
-    if count := int(bad[places].any(axis=1).sum()):
+    if count := int(bad[places].reshape(len(block), -1).any(axis=1).sum()):
         raise TrainError(
             f"{count} of {len(block)} rows hold a value that is no number",
             hint="see which store: `cxremb store check`",
@@ -156,7 +159,7 @@ def measure_scaling(table: RowTensors, rows: Tensor, *, standardise: bool) -> Sc
         if not there.any():
             raise TrainError(f"no training row has {name}", hint=f"embed more, or choose a head that reads no {name}")
         places = table.places[name][rows] if name in table.places else rows
-        first = block[:1].squeeze(0)
+        first = block[0].float()
         sides.append(
             column_moments(block, places[there]) if standardise else (torch.zeros_like(first), torch.ones_like(first))
         )
@@ -167,7 +170,8 @@ def measure_scaling(table: RowTensors, rows: Tensor, *, standardise: bool) -> Sc
 def column_moments(values: Tensor, rows: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """(mean, standard deviation or 1 where it is 0 to float32) of each column, summed in double precision.
 
-    values: (n, dim). rows: (m,) those of them that count; all if left out. Some of them are copied at a time.
+    values: (n, dim), float16 or float32, some of which are copied at a time. rows: (m,) those that count; all if left
+    out.
     """
     count = len(values) if rows is None else len(rows)
     parts = [slice(start, start + CHUNK) for start in range(0, count, CHUNK)]
@@ -176,7 +180,8 @@ def column_moments(values: Tensor, rows: Tensor | None = None) -> tuple[Tensor, 
     def summed(of: Callable[[Tensor], Tensor]) -> Tensor:
         """Into one tensor: a list of small ones among large ones that come and go would tear the memory apart."""
         for own, part in zip(sums, parts, strict=True):
-            own.copy_(of(values[part] if rows is None else values[rows[part]]).sum(dim=0, dtype=torch.float64))
+            drawn = values[part] if rows is None else values[rows[part]]
+            own.copy_(of(drawn.float()).sum(dim=0, dtype=torch.float64))
         return sums.sum(dim=0) / count
 
     mean = summed(lambda drawn: drawn)
@@ -215,13 +220,13 @@ def gather(
     for (name, block), shape, *moments in zip(table.blocks.items(), table.shapes, means, scales, strict=True):
         wide = (members, *(1,) * len(shape), -1)  # (K, 1, dim), or (K, 1, 1, dim) for views
         mean, scale = (side.reshape(wide) for side in moments)
-        drawn = torch.empty(at_once * size * prod(shape[:-1]), shape[-1], device=rows.device)
+        drawn = torch.empty(at_once * size * prod(shape[:-1]), shape[-1], dtype=block.dtype, device=rows.device)
         for first in range(0, members, at_once):
             here = slice(first, first + at_once)
             index = rows[here].flatten()
             index = table.places[name][index].flatten() if name in table.places else index
             torch.index_select(block, 0, index, out=drawn)
-            x = drawn.view(at_once, size, *shape)
+            x = drawn.float().view(at_once, size, *shape)
             if limit < np.inf:
                 x.sub_(mean[here]).div_(scale[here]).clamp_(-limit, limit)
             if not table.complete:

@@ -15,8 +15,8 @@ from cxremb.evaluation.arrays import Reals
 from cxremb.evaluation.calibrate import probabilities
 from cxremb.features import Flags
 from cxremb.predictions import joined
-from cxremb.store.bags import READ_TOGETHER, Block
 from cxremb.store.reader import open_store
+from cxremb.store.stored_rows import READ_TOGETHER, Block
 from cxremb.training.data import Trained
 from cxremb.training.finish import FitResult, finish_run, key_of, predictions_of_model
 from cxremb.training.parts import judged_rows, parts_of_plan
