@@ -1,6 +1,7 @@
 """Controls do what their names say: shuffles leave nothing, look-ups are plain ones, and leaks are told in words."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -22,11 +23,13 @@ from cxremb.ablation.trial import Trial
 from cxremb.ablation.verdicts import limits, unread, verdicts
 from cxremb.errors import TrainError
 from cxremb.features import Features, Inputs, load_features
+from cxremb.reporting.chosen import newest_ablation
+from cxremb.reporting.subject import ablation_of
 from cxremb.splits import choose_split, new_split
 from cxremb.splits.spec import SplitSpec
 from cxremb.store.dataset import Dataset
 from cxremb.store.layout import FACTS, REPORTS, DatasetPaths
-from cxremb.table import bare
+from cxremb.table import bare, span
 from cxremb.training.bundle import load_bundle
 from cxremb.training.data import Place
 from cxremb.training.fit import FitJob, Plan, fit, rows_of
@@ -242,6 +245,25 @@ def test_films_that_the_fusion_does_without_are_told(results, arms):
     assert len(said) == 1
     assert said[0].startswith("fusion is not measurably worse with every image exchanged for another row's: AUROC")
     assert "]; nothing here shows" in said[0]
+
+
+def test_a_reference_with_another_head_is_told_too(strong) -> None:
+    """Its control is called by the head, the arm by the grammar: what is compared is what was trained alike."""
+    reference, half = "fusion[head=late]", "fusion[head=late,train-fraction=0.5]"
+    words = ["fusion", reference, half]
+    found = ablate(strong, words, trial=Trial(reference=reference))
+    said = [sentence for sentence in found.verdicts if "not measurably worse" in sentence]
+    runs = {run.arm: run for run in reversed(list_runs(strong))}
+    folder = control(found.controls, "image-shuffle").folder
+    gap = open_run(Path(folder).name, strong).predictions().difference(runs[reference].predictions(), ("auroc",))
+    assert gap["auroc"].high >= 0
+    assert [sentence.partition("; ")[0] for sentence in said] == [
+        f"{reference} is not measurably worse with every image exchanged for another row's: AUROC "
+        f"{span(gap['auroc'].value, gap['auroc'].low, gap['auroc'].high, sign='+')}"
+    ]
+    assert [one for one in ablation_of(newest_ablation([strong])).verdicts if one in said] == said  # the report's
+    of_half = ablate(strong, [half], trial=Trial(reference=half)).verdicts
+    assert not any("not measurably worse" in sentence for sentence in of_half)  # no control learned from half
 
 
 def test_a_majority_answer_ranks_nothing(results, features):
