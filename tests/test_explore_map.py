@@ -1,6 +1,11 @@
 """The map of a store: components as NumPy has them, the same each time, a job that ends, rows inside a lasso."""
 
+import signal
+import subprocess
+import sys
 import time
+from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -123,6 +128,49 @@ def test_a_job_that_is_stopped_leaves_nothing(tmp_path: Path) -> None:
     assert job.process is not None
     assert job.process.returncode != 0
     assert not list(dataset.paths.maps.glob("*"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "Ctrl-C"])
+def test_a_signal_while_the_map_is_made_ends_everything_at_once(tmp_path: Path, number: int) -> None:
+    """The command and the process beside it, in the middle of its work; nothing of a table is left."""
+    dataset = make_explored(tmp_path)
+    stage = "loading UMAP" if find_spec("umap") else "reading vectors"
+    command = [sys.executable, "-m", "cxremb", "explore", "--root", str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as started:
+        assert started.stdout is not None
+        assert started.stderr is not None
+        said = iter(started.stderr.readline, "")
+        try:
+            assert any(stage in line for line in said)
+            children = children_of(started.pid)
+            begin = time.monotonic()
+            started.send_signal(number)
+            _, err = started.communicate(timeout=60)
+            seconds = time.monotonic() - begin
+        finally:
+            started.kill()
+    assert (started.returncode, "Traceback" in err) == (0, False)
+    assert seconds < 20
+    assert children
+    end = time.monotonic() + 10  # Python's own tracker of resources ends a moment after who started it
+    while any(map(stat_of, children)) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not any(map(stat_of, children))
+    assert list(dataset.paths.maps.glob("*")) + list(dataset.paths.distances.glob("*")) == []
+
+
+def stat_of(process: int) -> list[str]:
+    """State, parent and more of a process that is not over; nothing of one that is."""
+    with suppress(OSError):
+        found = Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+        return found if found[0] != "Z" else []
+    return []
+
+
+def children_of(process: int) -> list[int]:
+    """The processes that a process has started and that are not over."""
+    everyone = [int(path.name) for path in Path("/proc").glob("[0-9]*")]
+    return [one for one in everyone if (stat := stat_of(one)) and int(stat[1]) == process]
 
 
 def test_a_data_set_without_vectors_has_no_map(tmp_path: Path) -> None:
