@@ -3,6 +3,7 @@
 import hashlib
 import json
 import pickle
+import re
 import shlex
 import shutil
 from collections.abc import Callable, Mapping
@@ -14,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import collection
 
+import cxremb
 from cxremb.catalog import add_collection
 from cxremb.embedding.job import embed
 from cxremb.embedding.start import run
@@ -291,3 +293,11 @@ def test_a_recipe_is_what_its_key_says() -> None:
     """The test's own way of making keys right is the one that is checked."""
     recipe = Recipe("x", "x", "0" * 64, "image", 2, ("avg",), {}, "full")
     assert recipe.store == f"x@{recipe.key[:12]}"
+
+
+def test_no_network_of_others_is_read_as_onnx() -> None:
+    """A file of ONNX may name other files to read. The one call that opens such a file is for what `export` wrote."""
+    readers = re.compile(r"InferenceSession\(|onnx\.load|read_model\(|import_model\(|hub\.load\(|jit\.load\(")
+    source = Path(cxremb.__file__).parent
+    found = {path.relative_to(source).as_posix(): readers.findall(path.read_text()) for path in source.rglob("*.py")}
+    assert {name: calls for name, calls in found.items() if calls} == {"export/write.py": ["InferenceSession("]}

@@ -12,6 +12,8 @@ from unittest.mock import ANY
 import numpy as np
 import pytest
 from conftest import Result, collection, save_film
+from huggingface_hub import constants
+from tiny_towers import save_towers
 
 from cxremb import images
 from cxremb.catalog import add_collection
@@ -22,9 +24,11 @@ from cxremb.embedding.plan import Item
 from cxremb.embedding.start import seconds_each
 from cxremb.encoders import machine
 from cxremb.encoders.base import Machine, What
+from cxremb.encoders.table import ENCODERS, find_spec
 from cxremb.errors import DataError
 from cxremb.images import Frame, decode_file, resize
 from cxremb.store.dataset import Dataset
+from cxremb.store.files import sha256_of
 from cxremb.store.manifest import manifest_paths
 from cxremb.store.reader import Store, list_stores, open_store
 from cxremb.store.sql import query
@@ -249,6 +253,39 @@ def test_refresh_keeps_to_what_was_done_and_says_what_differs(
     said = " ".join(run(cxremb, small, "refresh", "--model", "tiny").out.split())
     was = old.manifest.recipe.input["decoder"]
     assert f"a new store: decoder was {was} and is of tomorrow. {old.name} stays" in said
+
+
+def test_weights_that_changed_on_the_hub_make_a_store_that_is_told(
+    small: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cxremb: object
+) -> None:
+    """In the hub's cache, `main` comes to mean other weights. A revision means what it meant."""
+    hub = tmp_path / "hub" / "models--lab--little"
+    revisions = ["a" * 40, "b" * 40]
+    for seed, revision in enumerate(revisions):
+        save_towers(hub / "snapshots" / revision, "clip", seed)
+    main = hub / "refs" / "main"
+    main.parent.mkdir()
+    main.write_text(revisions[0])
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setitem(ENCODERS, "little", replace(find_spec("hf:lab/little"), modality="image"))
+    assert "new store" not in run(cxremb, small, "embed", "--model", "little").out
+    (old,) = list_stores(small)
+
+    main.write_text(revisions[1])
+    digests = [sha256_of(hub / "snapshots" / revision / "model.safetensors")[:12] for revision in revisions]
+    said = " ".join(run(cxremb, small, "embed", "--model", "little").out.split())
+    assert f"a new store: weights_sha256 was {digests[0]}... and is {digests[1]}.... {old.name} stays" in said
+    assert [store.manifest.recipe.weights_sha256[:12] for store in list_stores(small)] == digests[::-1]
+    assert "nothing to do" in run(cxremb, small, "refresh", "--model", "little").out  # of the newest
+    assert open_store(small, old.name).version == 1
+
+    pinned = [run(cxremb, small, "embed", "--model", f"hf:lab/little@{revision}") for revision in revisions]
+    assert [done.code for done in pinned] == [0, 0]
+    assert [store.manifest.recipe.weights_sha256[:12] for store in list_stores(small)[:2]] == digests[::-1]
+    main.write_text("c" * 40)  # which nobody has
+    assert "nothing to do" in run(cxremb, small, "embed", "--model", f"hf:lab/little@{revisions[0]}").out
+    assert run(cxremb, small, "embed", "--model", "hf:lab/little").code == 1
 
 
 @pytest.mark.parametrize(("first", "later"), [("bf16", "fp32"), ("fp32", "bf16")])

@@ -12,7 +12,7 @@ from cxremb.cli.options import DEFAULT_ROOT, OWN_LABELS, DatasetName, Root
 from cxremb.cli.output import AsFormat, Format, write
 from cxremb.cli.pasted import command, completed
 from cxremb.cli.progress import bar, console, log
-from cxremb.cli.screen import remark, say, say_commands
+from cxremb.cli.screen import remark, say_commands
 from cxremb.errors import CxrembError
 
 if TYPE_CHECKING:
@@ -204,11 +204,6 @@ def renew_one(data: "Dataset", store: "Store", machine: "Callable[[], Machine]",
         update = run(data, what_of(store), machine(), progress=bar)
     if fmt is Format.table:
         show(update)
-        if update.store.name != store.name:
-            from cxremb.embedding.start import differences
-
-            why = "; ".join(differences(store, update.store))
-            say(f"  a new store: {why}. {store.name} stays", "yellow")
     return describe_update(update)
 
 

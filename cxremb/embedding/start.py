@@ -1,12 +1,13 @@
 """From what a user asks to a job: the precision settled, who does it; and a preview that writes nothing."""
 
+import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from typing import cast
 
-from cxremb.embedding.asked import Preview, made_with, settled_precision
+from cxremb.embedding.asked import Preview, asked_like, made_with, settled_precision
 from cxremb.embedding.encode import Log, encode_groups
 from cxremb.embedding.engines import Engine, fill, fill_on_devices, fill_on_ray, fill_share
 from cxremb.embedding.job import Update, embed
@@ -42,7 +43,18 @@ def run(dataset: Dataset, what: What, machine: Machine | None = None, *, progres
         "made_with": made_with(what),
         **carry(dataset, encoder.recipe.store, what.weights),
     }
-    return embed(dataset, encoder, machine, progress=progress, about=about, engine=engine_for(what, machine))
+    before = next((store for store in list_stores(dataset) if asked_like(store, what)), None)  # the newest
+    update = embed(dataset, encoder, machine, progress=progress, about=about, engine=engine_for(what, machine))
+    return said_anew(update, before) if before else update
+
+
+def said_anew(update: Update, before: Store) -> Update:
+    """The update with a note if it made another store than `before`, which was asked for in the same words."""
+    if update.store.name == before.name:
+        return update
+    kind = "a new store" if update.changed and update.store.version == 1 else "another store"
+    note = f"{kind}: {'; '.join(differences(before, update.store))}. {before.name} stays"
+    return replace(update, notes=[*update.notes, note])
 
 
 def run_share(
@@ -136,4 +148,9 @@ def differences(old: Store, new: Store) -> list[str]:
     recipes = (old.manifest.recipe, new.manifest.recipe)
     before, now = ({**asdict(recipe), **recipe.input, "input": None} for recipe in recipes)
     both = {name: (before.get(name, "nothing"), now.get(name, "nothing")) for name in {**before, **now}}
-    return [f"{name} was {was} and is {now}" for name, (was, now) in both.items() if was != now]
+    return [f"{name} was {short(was)} and is {short(now)}" for name, (was, now) in both.items() if was != now]
+
+
+def short(value: object) -> str:
+    """A value in words; of a SHA-256 as much as tells it from another."""
+    return f"{value[:12]}..." if isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) else str(value)
