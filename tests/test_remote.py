@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -22,8 +23,11 @@ pytest.importorskip("localbucket", reason="an S3 server for tests")
 
 from bucket import BUCKET, Bucket, serving, set_env
 from conftest import collection
+from test_hospital import export
+from test_pseudonyms import OPTIONS
 
 from cxremb import buckets
+from cxremb.api.data import add
 from cxremb.catalog import add_collection
 from cxremb.embedding.job import embed
 from cxremb.encoders.base import What, load_encoder
@@ -308,6 +312,41 @@ def test_who_may_only_read_can_read(server: Bucket, at: Machine, films: Path) ->
     assert open_store(open_dataset(root), "tiny").load().vectors.shape == (24, 32)
     with pytest.raises(StoreError, match="refuses these credentials"):
         label(open_dataset(root), "mine")
+
+
+def test_pseudonyms_are_encoded_on_each_machine_that_has_added_them(
+    server: Bucket, at: Machine, tmp_path: Path, cxremb: Any
+) -> None:
+    """Where films and key lie is known on the machine alone; another that adds the export does not take it away."""
+    sheets = {"a": export(tmp_path / "export-a")}
+    sheets["b"] = Path(shutil.copytree(tmp_path / "export-a", tmp_path / "export-b")) / sheets["a"].name
+    keys = {name: tmp_path / f"{name}.key" for name in "ab"}
+
+    def add_at(name: str) -> Path:
+        root = at(name)
+        more = {**OPTIONS, "images": sheets[name].parent / "Aufnahmen", "pseudonymise": keys[name]}
+        add("table", sheets[name], root=root, **more)
+        return root
+
+    def known(root: Path) -> list[str]:
+        return sorted(path or "" for path in open_dataset(root).images["path"].to_pylist())
+
+    first = add_at("a")
+    shutil.copy(keys["a"], keys["b"])
+    paths = known(first)
+    assert all(path.startswith(str(sheets["a"].parent)) for path in paths if path)
+    films = len(encoded(first).table())
+    second = add_at("b")
+    assert known(second) == [path.replace("export-a", "export-b") for path in paths]
+
+    again = at("a")
+    assert known(again) == paths
+    assert cxremb("store", "gc", "--yes", "--root", ADDRESS).code == 0
+    assert known(again) == paths
+    assert cxremb("store", "rm", "tiny", "--yes", "--root", ADDRESS).code == 0
+    assert len(encoded(again).table()) == films
+    assert not any(path and Path(path).name in key for path in paths for key in server.objects())
+    assert known(at("c")) == [""] * len(paths)  # which has added nothing
 
 
 def test_an_index_that_is_damaged_costs_a_fetch(server: Bucket, at: Machine, films: Path) -> None:

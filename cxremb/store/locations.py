@@ -151,12 +151,18 @@ def locations_path(paths: DatasetPaths, name: str, *, own: bool = False) -> Path
 
 
 def read_locations(paths: DatasetPaths, name: str) -> Locations:
-    """Those of that name; empty ones where the data set came here without. Raises `StoreError` if they are damaged."""
+    """Those of that name; empty ones where the data set came here without. Raises `StoreError` if they are damaged.
+
+    Of pseudonyms where another machine has added the data set since: those that this one knew last. A film has one
+    pseudonym on all of them, and whoever reads it compares its SHA-256.
+    """
     path = locations_path(paths, name, own=True)
     if not path.exists():
         path = locations_path(paths, name)
         with suppress(StoreError):
             remote.there(path)
+    if not path.exists():
+        path = newest_own(paths) or path
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         conform(found, Locations, path.name)
@@ -171,6 +177,11 @@ def read_locations(paths: DatasetPaths, name: str) -> Locations:
         ) from error
 
 
+def newest_own(paths: DatasetPaths) -> Path | None:
+    """The file of pseudonyms that this machine wrote last."""
+    return max(paths.locations.glob(f"*{OWN}"), key=lambda path: path.stat().st_mtime_ns, default=None)
+
+
 def drop_locations(paths: DatasetPaths, kept: Sequence[str] = ()) -> None:
     """Remove what is of no name in `kept`; the folder too if nothing is left. Without names nothing stays."""
     with suppress(OSError, StoreError):  # what is left costs space, and is found again
@@ -183,6 +194,8 @@ def drop_locations(paths: DatasetPaths, kept: Sequence[str] = ()) -> None:
 
 
 def stale_locations(paths: DatasetPaths, kept: Iterable[str]) -> list[Path]:
-    """The files of films that are not of these names."""
+    """The files of films that are not of these names. Where none of these is here the last of pseudonyms stays."""
     names = {WEIGHTS, *(f"{name}{end}" for name in kept for end in (OWN, ".json"))}
+    if not any((paths.locations / name).exists() for name in names - {WEIGHTS}) and (own := newest_own(paths)):
+        names.add(own.name)
     return sorted(path for path in paths.locations.glob("*") if path.name not in names)
