@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -18,9 +19,9 @@ from written import write_dataset
 from cxremb.ablation import ablate
 from cxremb.ablation.compare import ArmResult
 from cxremb.ablation.controls import CONTROLS, DRAWS, ControlResult, one_control, run_controls
-from cxremb.ablation.guesses import by_words
 from cxremb.ablation.trial import Trial
 from cxremb.ablation.verdicts import limits, unread, verdicts
+from cxremb.ablation.words import STRENGTHS, by_words
 from cxremb.errors import TrainError
 from cxremb.features import Features, Inputs, load_features
 from cxremb.reporting.chosen import newest_ablation
@@ -504,3 +505,26 @@ def test_without_validation_rows_a_guess_takes_the_usual_penalty_and_every_contr
         assert any(line.startswith("patient is above chance") for line in whole.caption)
         assert set(whole.to_arrow()["tuned_over"].to_pylist()) == {1}  # tf-idf too: nothing is there to choose on
         assert not any("Settings tried" in line for line in whole.caption)
+
+
+def test_a_text_of_several_rows_counts_as_often_as_they_are():
+    rng = np.random.default_rng(0)
+    phrases = [f"word{a} word{b} seen" for a, b in rng.integers(0, 12, (60, 2))]
+    texts = [phrases[number] for number in rng.integers(0, 60, 500)]
+    y = np.column_stack([[float(text[4] in "123") for text in texts], rng.integers(0, 2, 500)])
+    y[:, 0] = np.where(rng.random(500) < 0.2, 1 - y[:, 0], y[:, 0])
+    y[::9, 1] = np.nan
+    parts = rng.choice(["train", "val", "test"], 500, p=[0.6, 0.2, 0.2])
+    train, val, test = (np.flatnonzero(parts == part) for part in ("train", "val", "test"))
+    counts = TfidfVectorizer(ngram_range=(1, 2), min_df=2, max_features=50_000, sublinear_tf=True)
+    X = counts.fit_transform(np.array(texts)[train])
+    X_val, Z = (counts.transform(np.array(texts)[rows]) for rows in (val, test))
+    wanted = []
+    for label in y.T:
+        here, there = np.isfinite(label[train]), np.isfinite(label[val])
+        models = [LogisticRegression(C=c, max_iter=1000).fit(X[here], label[train][here]) for c in STRENGTHS]
+        losses = [log_loss(label[val][there], one.predict_proba(X_val[there])[:, 1]) for one in models]
+        wanted.append(models[int(np.argmin(losses))].predict_proba(Z)[:, 1])
+    found = by_words(SimpleNamespace(y=y, task="multilabel"), texts)(parts, test)
+    np.testing.assert_allclose(found, np.column_stack(wanted), rtol=0, atol=1e-8)
+    assert np.ptp(found[:, 0]) > 0.5

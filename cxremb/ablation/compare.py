@@ -7,9 +7,9 @@ import numpy as np
 import pyarrow.compute as pc
 from scipy.stats import rankdata
 
-from cxremb.ablation.guesses import STRENGTHS
 from cxremb.ablation.recipes import judged_together
 from cxremb.ablation.trial import CHOSEN, FIXED
+from cxremb.ablation.words import STRENGTHS
 from cxremb.errors import TrainError
 from cxremb.evaluation.bootstrap import USUAL, Difference, Interval
 from cxremb.evaluation.simultaneous import Contrast

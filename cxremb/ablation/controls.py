@@ -12,7 +12,6 @@ from cxremb.ablation.guesses import (
     GuessInput,
     Predict,
     by_look_up,
-    by_words,
     facts_left_out,
     guess_all,
     length_of,
@@ -21,6 +20,7 @@ from cxremb.ablation.guesses import (
     texts_of,
 )
 from cxremb.ablation.trial import Trial
+from cxremb.ablation.words import by_words
 from cxremb.audit.overlap import identical_images
 from cxremb.audit.subject import FAIL, open_subject
 from cxremb.features import Features

@@ -1,10 +1,9 @@
-"""Answers that need no vectors: by the patient, the length of the text, what is known of a film, or counts of words."""
+"""Answers that need no vectors: by the patient, the length of the text, or what is known of a film."""
 
 import hashlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -27,10 +26,7 @@ from cxremb.training.finish import FitResult, predictions_of_model
 from cxremb.training.parts import Parts, judged_rows, parts_of_plan
 from cxremb.training.plan import FitJob
 
-STRENGTHS = (0.01, 0.1, 1.0, 10.0, 100.0)  # C of the logistic regression: an order of magnitude a step
-USUAL_STRENGTH = 1.0  # where there is no validation part to choose on
 MOST_NAMED = 5  # columns of the collection
-WORDS = {"ngram_range": (1, 2), "min_df": 2, "max_features": 50_000, "sublinear_tf": True}
 
 Reals = NDArray[np.float64]
 Predict = Callable[[Parts, NDArray[np.int64]], Reals]  # parts of a fold, m rows of val and test -> (m, k)
@@ -172,59 +168,3 @@ def majority(features: Features) -> Predict:
     """The same answer for every row: how often each label is positive."""
     overall = shares(features.y)
     return lambda parts, rows: np.tile(overall, (len(rows), 1))
-
-
-def by_words(features: Features, texts: tuple[str, ...]) -> Predict:
-    """Logistic regression on TF-IDF of words and pairs of words; its penalty is chosen by log loss on val."""
-
-    def guess(parts: Parts, rows: NDArray[np.int64]) -> Reals:
-        from sklearn.feature_extraction.text import TfidfVectorizer
-
-        train, val = np.flatnonzero(parts == "train"), np.flatnonzero(parts == "val")
-        counts: Any = TfidfVectorizer(**WORDS)
-        try:
-            known = counts.fit_transform([texts[row] for row in train.tolist()])
-        except ValueError:  # no word comes twice: there is nothing to count
-            return np.tile(shares(features.y[train]), (len(rows), 1))
-        X = counts.transform([texts[row] for row in rows.tolist()])
-        X_val = X[np.isin(rows, val)]  # the val rows in order, none where the split has no such part
-        if features.task == MULTICLASS:
-            return chosen_words(known, features.y[train].argmax(axis=1), X_val, targets=features.y[val], X=X)
-        columns = [
-            one_label(known, features.y[train, column], X_val, y_val=features.y[val, column], X=X)
-            for column in range(features.y.shape[1])
-        ]
-        return np.column_stack(columns)
-
-    return guess
-
-
-def one_label(known: Any, y: Reals, X_val: Any, *, y_val: Reals, X: Any) -> Reals:
-    """(m,) the chance of one label, learnt where it is known."""
-    here, there = np.isfinite(y), np.isfinite(y_val)
-    if len(np.unique(y[here])) < 2:
-        return np.full(X.shape[0], float(shares(y[here][:, None])[0]))
-    targets = np.column_stack([1 - y_val[there], y_val[there]])
-    return np.asarray(chosen_words(known[here], y[here], X_val[there], targets=targets, X=X)[:, -1])
-
-
-def chosen_words(known: Any, y: NDArray[Any], X_val: Any, *, targets: Reals, X: Any) -> Reals:
-    """(m, classes) of the strength with the least log loss on val. targets: (v, classes) one-hot."""
-    from sklearn.linear_model import LogisticRegression
-
-    classes = targets.shape[1]
-
-    def model(strength: float) -> Any:
-        return LogisticRegression(C=strength, max_iter=1000).fit(known, y)
-
-    def answers(found: Any, matrix: Any) -> Reals:
-        """A class that no training row has gets no chance."""
-        prob = np.zeros((matrix.shape[0], classes))
-        prob[:, found.classes_.astype(int)] = found.predict_proba(matrix)
-        return prob
-
-    if not X_val.shape[0]:
-        return answers(model(USUAL_STRENGTH), X)
-    models = [model(strength) for strength in STRENGTHS]
-    losses = [-(targets * np.log(np.clip(answers(one, X_val), 1e-12, 1))).sum() for one in models]
-    return answers(models[int(np.argmin(losses))], X)
