@@ -4,6 +4,7 @@ import base64
 import csv
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from datetime import timedelta
 from email.utils import formatdate
@@ -21,7 +22,7 @@ pytest.importorskip("localbucket", reason="an S3 server for tests")
 from bucket import BUCKET, Bucket, serving
 from conftest import save_film
 
-from cxremb import buckets
+from cxremb import buckets, busy
 from cxremb.catalog import add_collection
 from cxremb.datasets.table import TableSpec, read
 from cxremb.embedding.job import embed
@@ -119,6 +120,32 @@ def test_films_on_a_server(server: Bucket, tmp_path: Path) -> None:
 class Quiet(SimpleHTTPRequestHandler):
     def log_message(self, *words: Any) -> None:
         """Nothing on stderr."""
+
+
+@pytest.mark.parametrize("status", [503, 429])
+def test_a_server_of_films_that_is_busy_is_asked_again(
+    server: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    """It refuses each film more often than obstore itself asks again; no film is blamed."""
+    monkeypatch.setattr(busy, "FIRST", 0.01)
+    asked: Counter[str] = Counter()
+
+    class Busy(Quiet):
+        def do_GET(self) -> None:
+            asked[self.path] += 1
+            if asked[self.path] % 5:
+                self.send_error(status)
+            else:
+                super().do_GET()
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Busy, directory=str(server.folder / BUCKET))) as live:
+        threading.Thread(target=live.serve_forever, daemon=True).start()
+        far = added(tmp_path / "far", f"http://127.0.0.1:{live.server_port}/files/")
+        found = encode(far)
+        live.shutdown()
+    assert (found.store.manifest.written, found.store.manifest.failed) == (FILMS, 0)
+    assert len(asked) == FILMS
+    assert set(asked.values()) == {10}  # it is read when it is added, and when it is encoded
 
 
 def test_a_film_that_is_gone_or_another_is_a_failure(server: Bucket, tmp_path: Path) -> None:
