@@ -52,8 +52,9 @@ def read_matrix(path: Path, dim: int) -> Matrix | None:
 
 
 def of_section(rows: pa.Table, section: str, pooling: str) -> pa.Table:
-    """The rows of one section and pooling."""
-    return rows.filter(pc.and_(pc.equal(rows["section"], section), pc.equal(rows["pooling"], pooling)))
+    """The rows of one section and pooling; where they are all, as of films, nothing is copied."""
+    own = pc.and_(pc.equal(rows["section"], section), pc.equal(rows["pooling"], pooling))
+    return rows if pc.all(own).as_py() else rows.filter(own)
 
 
 def write_matrix(path: Path, rows: pa.Table, blocks: Iterator[NDArray[np.float16]], *, dim: int) -> None:
