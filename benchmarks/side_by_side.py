@@ -70,16 +70,25 @@ def row_of(
 
 def about(packages: tuple[str, ...]) -> dict[str, Any]:
     """What is needed to make sense of findings: machine, how busy it is, versions and commit."""
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False, cwd=HERE
-    ).stdout.strip()
     return {
         "machine": {"processor": processor(), "system": platform.system(), "cores": os.cpu_count()},
         "load": [round(load, 1) for load in os.getloadavg()],  # of one, five and fifteen minutes, our own work included
         "busy": os.getloadavg()[1] > (os.cpu_count() or 1),  # more wanted to run than there are cores: believe ratios
         "versions": {"python": platform.python_version(), **{name: installed(name) for name in packages}},
-        "commit": commit,
+        "commit": commit(),
     }
+
+
+def commit() -> str:
+    """The commit that is checked out; with -dirty if a file differs from it that is no result."""
+    said = git("describe", "--always").stdout.strip()
+    same = git("diff", "--quiet", "HEAD", "--", ":(top)", ":(top,exclude)benchmarks/results").returncode == 0
+    return said if same else f"{said}-dirty"
+
+
+def git(*words: str) -> "subprocess.CompletedProcess[str]":
+    """What git says here."""
+    return subprocess.run(["git", *words], capture_output=True, text=True, check=False, cwd=HERE)
 
 
 def write(path: Path, found: Mapping[str, object], packages: tuple[str, ...]) -> None:

@@ -149,17 +149,17 @@ def checked(dataset: Dataset, rows: Iterable[Sequence[Any]], origin: Mapping[str
     )
     known = set(dataset.studies["study_id"].to_pylist())
     own = pseudonym_of(dataset)
+    several = f"; where the store holds several data sets, add: where dataset = '{dataset.name}'"
     named = [(find_id(str(study), known), str(label), number(value)) for study, label, value in rows]
     named = [(known_as(study, known, own), label, value) for study, label, value in named]
     refuse(
         [study for study, _, _ in named if study not in known],
         f"of studies that {dataset.name} does not have",
-        f"{why_unknown(dataset)}its studies are called {name_list(sorted(known), 3)}"
-        + (f"; where the store holds several data sets, add: where dataset = '{dataset.name}'" * ("sql" in origin)),
+        f"{why_unknown(dataset)}its studies are called {name_list(sorted(known), 3)}" + several * ("sql" in origin),
     )
     refuse([row for row in named if row[2] not in (0, 1)], "whose value is neither 0 nor 1", SHAPE)
     times = Counter((study, label) for study, label, _ in named)
-    once = "give each study and label one value" if "file" in origin else "select distinct, or group by"
+    once = "give each study and label one value" if "file" in origin else f"select distinct, or group by{several}"
     refuse([pair for pair, n in times.items() if n > 1], "that come more than once", once)
     return named
 

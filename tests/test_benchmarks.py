@@ -13,6 +13,7 @@ BENCHMARKS = ROOT / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 
 import readme  # noqa: E402
+import side_by_side  # noqa: E402
 
 
 def test_the_page_is_current() -> None:
@@ -33,6 +34,24 @@ def test_a_rival_that_is_faster_is_named_and_a_limit_is_none(tmp_path: Path) -> 
     assert "- stores, load: another\n" in page
     assert re.findall(r"\| (.*) \*\*faster", page) == ["another"]
     assert "load 9 (busy)" in page
+
+
+def test_results_that_are_being_written_do_not_make_a_commit_dirty(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result, code = tmp_path / "benchmarks" / "results" / "one.json", tmp_path / "code.py"
+    result.parent.mkdir(parents=True)
+    monkeypatch.setattr(side_by_side, "HERE", tmp_path / "benchmarks")
+    for path in (result, code):
+        path.write_text("1")
+    who = ("-c", "user.name=test", "-c", "user.email=test@example.org")
+    for words in (("init", "-q"), ("add", "."), (*who, "commit", "-qm", "one")):
+        assert side_by_side.git(*words).returncode == 0
+    clean = side_by_side.commit()
+    result.write_text("2")
+    assert (len(clean) >= 7, side_by_side.commit()) == (True, clean)
+    code.write_text("2")
+    assert side_by_side.commit() == f"{clean}-dirty"
 
 
 def test_what_make_bench_runs_is_there() -> None:

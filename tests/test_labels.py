@@ -226,6 +226,15 @@ def test_rows_that_cannot_be_labels_are_refused_and_nothing_changes(small, text,
     assert snapshot(small) == before
 
 
+def test_rows_of_two_data_sets_are_told_apart_in_the_hint(small, tmp_path):
+    add_collection(collection(tmp_path / "films", name="other"), small.paths.root)
+    odd = "select study_id, 'x' as label, study_id::int % 2 as value from studies"
+    with pytest.raises(DataError, match="12 rows that come more than once") as caught:
+        label_with_sql(small, OWN, odd)
+    assert "add: where dataset = 'small'" in caught.value.hint
+    assert label_with_sql(small, OWN, f"{odd} where dataset = 'small'")
+
+
 def test_sql_that_is_wrong_or_writes_is_refused(small):
     for text in ("select nonsense", "drop table labels"):
         with pytest.raises(QueryError):
