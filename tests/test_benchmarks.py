@@ -45,7 +45,7 @@ def test_results_that_are_being_written_do_not_make_a_commit_dirty(
     for path in (result, code):
         path.write_text("1")
     who = ("-c", "user.name=test", "-c", "user.email=test@example.org")
-    for words in (("init", "-q"), ("add", "."), (*who, "commit", "-qm", "one")):
+    for words in (("init", "-q", str(tmp_path)), ("add", ":(top)"), (*who, "commit", "-qm", "one")):
         assert side_by_side.git(*words).returncode == 0
     clean = side_by_side.commit()
     result.write_text("2")
