@@ -8,7 +8,7 @@ from planted import Planted, plant, write_store
 
 from cxremb.ablation import parse_arms, split_arms
 from cxremb.ablation.arms import AXES, HEADS_OF
-from cxremb.ablation.pairs import pair_logits
+from cxremb.ablation.pairs import mean_positive, pairs_of
 from cxremb.ablation.run import job_of
 from cxremb.ablation.vectors import paired_features
 from cxremb.errors import StoreError, TrainError
@@ -119,7 +119,8 @@ def test_all_pairings_are_what_the_head_says_one_by_one(dataset, arm, label_set)
     job = job_of(FitJob(dataset, features, split, plan), chosen)
     weights = fit([job])[0].weights()["repeat0.fold0.seed0"]
     index = np.arange(0, 24, 2)
-    found = pair_logits(job, weights, index)(np.arange(12), np.arange(12))
+    pairs = pairs_of(job, weights, index)
+    found = pairs.logits(np.arange(12), np.arange(12))
     rows = rows_of(features, ("image", "text"))
     a, b = np.repeat(index, 12), np.tile(index, 12)
     for name, order in (("image", a), ("text", b)):
@@ -128,6 +129,21 @@ def test_all_pairings_are_what_the_head_says_one_by_one(dataset, arm, label_set)
     expected = loop.predict(tiled, chosen.head, weights, index=np.arange(len(a)))
     np.testing.assert_allclose(found.reshape(len(a), -1), expected.logit, atol=2e-5)
     np.testing.assert_allclose(probabilities(found.reshape(len(a), -1), rows.task), expected.prob, atol=1e-5)
+    assert (pairs.means is None) == (arm == "gated")
+    if pairs.means:  # in closed form what the mean of all these pairings is
+        some = np.array([7, 0, 3, 11, 4])
+        own, of_image, of_text = pairs.means(some)
+        table = found[np.ix_(some, some)]
+        np.testing.assert_allclose(own, table[np.arange(5), np.arange(5)], atol=2e-5)
+        np.testing.assert_allclose(of_image, table.mean(axis=1), atol=2e-5)
+        np.testing.assert_allclose(of_text, table.mean(axis=0), atol=2e-5)
+
+
+def test_the_mean_of_positive_parts_is_that_of_all_sums():
+    rng = np.random.default_rng(0)
+    a, b = np.round(rng.normal(size=(40, 3)), 1), np.round(rng.normal(size=(30, 3)), 1)  # with ties, and sums of 0
+    assert mean_positive(a, b) == pytest.approx(np.maximum(a[:, None] + b, 0).mean(axis=1), abs=1e-12)
+    assert mean_positive(a, np.full((4, 3), -9.0)) == pytest.approx(np.zeros((40, 3)))
 
 
 def test_another_pooling_of_the_same_store_is_read(dataset):

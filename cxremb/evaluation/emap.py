@@ -14,9 +14,11 @@ from cxremb.errors import DataError
 from cxremb.evaluation.arrays import Reals, Rows
 
 MOST = 1000  # rows, of one fold: a million pairings, half a second for a head of 256 units; 10,000 would be 100 million
-BLOCK = 100  # images at a time: with 1,000 texts and 256 units, 100 MB
+BLOCK = 8  # images at a time: with 1,000 texts and 256 units, 8 MB, which a processor has near
 
 PairLogits = Callable[[Rows, Rows], Reals]  # (a,) image rows, (b,) text rows -> (a, b, k) logits of all pairings
+# (m,) rows -> (m, k) each: their own logits; the mean of each image over the texts of all, and of each text over images
+Means = Callable[[Rows], tuple[Reals, Reals, Reals]]
 
 
 @dataclass(frozen=True)
@@ -32,11 +34,14 @@ class EmapResult:
     note: str = ""
 
 
-def emap(logits_of: PairLogits, n: int, *, block: int = BLOCK, most: int = MOST, seed: int = 0) -> EmapResult:
+def emap(
+    logits_of: PairLogits, n: int, *, means: Means | None = None, block: int = BLOCK, most: int = MOST, seed: int = 0
+) -> EmapResult:
     """The model's logits of n rows and those of its best additive approximation over all pairings.
 
     logits_of: (a,) image rows and (b,) text rows -> (a, b, k) logits of every image with every text; called with
-    `block` images at a time. Beyond `most` rows, that many are drawn with the seed. Raises `DataError` for fewer than
+    `block` images at a time. means: what follows from all pairings, of a model that needs not be asked for each; then
+    `logits_of` is not called. Beyond `most` rows, that many are drawn with the seed. Raises `DataError` for fewer than
     two rows or logits of another shape.
     """
     if n < 2 or block < 1 or most < 2:
@@ -45,6 +50,15 @@ def emap(logits_of: PairLogits, n: int, *, block: int = BLOCK, most: int = MOST,
     if n > most:
         rows = np.sort(np.random.default_rng(seed).choice(n, most, replace=False)).astype(np.intp)
     m = len(rows)
+    actual, of_image, of_text = means(rows) if means else means_of_pairs(logits_of, rows, block)
+    additive = of_image + of_text - of_image.mean(axis=0)
+    note = f"{m:,} of {n:,} rows, drawn with seed {seed}: all pairings of more would take too long" if m < n else ""
+    return EmapResult(rows, actual, additive, note)
+
+
+def means_of_pairs(logits_of: PairLogits, rows: Rows, block: int) -> tuple[Reals, Reals, Reals]:
+    """As `Means`, by asking for every pairing."""
+    m = len(rows)
     by_image, by_text, actual = [], 0.0, []
     for start in range(0, m, block):
         images = rows[start : start + block]
@@ -52,10 +66,7 @@ def emap(logits_of: PairLogits, n: int, *, block: int = BLOCK, most: int = MOST,
         by_image.append(logits.mean(axis=1))
         by_text = by_text + logits.sum(axis=0)
         actual.append(logits[np.arange(len(images)), start + np.arange(len(images))])
-    of_image, of_text = np.concatenate(by_image), np.asarray(by_text) / m
-    additive = of_image + of_text - of_image.mean(axis=0)
-    note = f"{m:,} of {n:,} rows, drawn with seed {seed}: all pairings of more would take too long" if m < n else ""
-    return EmapResult(rows, np.concatenate(actual), additive, note)
+    return np.concatenate(actual), np.concatenate(by_image), np.asarray(by_text) / m
 
 
 def interaction_share(full: float, additive: float, best_single: float) -> float | None:
