@@ -8,7 +8,7 @@ from planted import Planted, plant, write_store
 
 from cxremb.ablation import parse_arms, split_arms
 from cxremb.ablation.arms import AXES, HEADS_OF
-from cxremb.ablation.pairs import mean_positive, pairs_of
+from cxremb.ablation.pairs import mean_positive, pairings_of
 from cxremb.ablation.run import job_of
 from cxremb.ablation.vectors import paired_features
 from cxremb.errors import StoreError, TrainError
@@ -119,7 +119,7 @@ def test_all_pairings_are_what_the_head_says_one_by_one(dataset, arm, label_set)
     job = job_of(FitJob(dataset, features, split, plan), chosen)
     weights = fit([job])[0].weights()["repeat0.fold0.seed0"]
     index = np.arange(0, 24, 2)
-    pairs = pairs_of(job, weights, index)
+    pairs = pairings_of(job, weights, index)
     found = pairs.logits(np.arange(12), np.arange(12))
     rows = rows_of(features, ("image", "text"))
     a, b = np.repeat(index, 12), np.tile(index, 12)

@@ -177,7 +177,7 @@ def projected(
     place = {item: row for row, item in enumerate(job.features.item_ids.tolist())}
     rows = np.array([place[item] for item in pool.items.tolist()], dtype=np.intp)
     both = np.all([present_rows(job.features, block) for block in job.blocks], axis=0)[rows]
-    from cxremb.ablation.pairs import pairs_of  # torch takes seconds to import
+    from cxremb.ablation.pairs import pairings_of  # torch takes seconds to import
 
     weights = run.weights()
     first = run.record.members[0]
@@ -187,8 +187,8 @@ def projected(
         if len(here) < 2:
             continue
         name = f"repeat{first.repeat}.fold{fold}.seed{first.seed}"
-        pairs = pairs_of(job, weights[name], rows[here])
-        result = emap(pairs.logits, len(here), means=pairs.means, seed=fold)
+        pairings = pairings_of(job, weights[name], rows[here])
+        result = emap(pairings.logits, len(here), means=pairings.means, seed=fold)
         found.append((result.actual, result.additive, here[result.rows]))
         if result.note:
             notes.add(f"on {MOST:,} test rows of a fold, drawn at random")

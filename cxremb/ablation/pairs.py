@@ -20,7 +20,7 @@ Parameters = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
-class Pairs:
+class Pairings:
     """The logits of any pairing of the images and texts of some rows, all of which have both, and their means."""
 
     sides: Sequence[Tensor]  # what meets in the second layer, (n, units) each
@@ -68,7 +68,7 @@ def mean_positive(a: Reals, b: Reals) -> Reals:
     return found
 
 
-def pairs_of(job: FitJob, weights: Mapping[str, NDArray[Any]], index: NDArray[np.intp]) -> Pairs:
+def pairings_of(job: FitJob, weights: Mapping[str, NDArray[Any]], index: NDArray[np.intp]) -> Pairings:
     """The pairings of the rows `index`, all of which have both.
 
     For heads of kind mlp, gated and attention, whose two sides meet in their second layer.
@@ -84,7 +84,7 @@ def pairs_of(job: FitJob, weights: Mapping[str, NDArray[Any]], index: NDArray[np
         image = pooled(stacked, image, batch.present[head.blocks[0]])
     sides_of, hidden_of = (gated_sides, gated_hidden) if head.kind == "gated" else (mlp_sides, mlp_hidden)
     sides = sides_of(parameters, image[0], text[0], blocks=head.blocks)
-    return Pairs(sides, hidden_of, parameters["out.weight"], parameters["out.bias"], features.task)
+    return Pairings(sides, hidden_of, parameters["out.weight"], parameters["out.bias"], features.task)
 
 
 def halves(weight: Tensor, bias: Tensor, image: Tensor, *, text: Tensor) -> list[Tensor]:
