@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pyarrow import csv
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
 from cxremb.errors import DataError, StoreError, did_you_mean, name_list
 from cxremb.evaluation.bootstrap import Interval
@@ -208,7 +208,7 @@ def write_run(
         for name, table in {"history": history, "predictions": predictions, "metrics": metrics}.items():
             replace_table(draft / f"{name}.parquet", table)
         replace_file(draft / "history.csv", partial(csv.write_csv, history))
-        digest = sha256_of(replace_file(draft / MODEL, partial(save_file, dict(weights))))
+        digest = sha256_of(replace_file(draft / MODEL, partial(write_weights, weights)))
         replace_text(draft / "README.md", card.replace("RUN_ID", run_id))
         found = replace(record, model_sha256=digest).to_dict()
         replace_text(draft / "run.json", json.dumps(found, indent=2, ensure_ascii=False) + "\n")
@@ -219,6 +219,11 @@ def write_run(
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return read_run(folder)
+
+
+def write_weights(weights: Weights, path: Path) -> None:
+    """`path`, a safetensors file. Written by Python, whose error for a full disk is an `OSError`."""
+    path.write_bytes(save(dict(weights)))
 
 
 def read_run(folder: Path) -> Run:
