@@ -2,6 +2,8 @@
 
 import gzip
 import importlib.resources
+import json
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -249,6 +251,27 @@ def test_the_command_shows_them_and_what_has_none(tmp_path: Path) -> None:
     assert "1 label without a concept: findings: strange" in done.output
     csv_rows = CliRunner().invoke(app, ["data", "concepts", "one", "--root", str(tmp_path), "--format", "csv"])
     assert csv_rows.output.splitlines()[1] == 'Pleural Effusion,findings,"[""Effusion""]",1,1,0'
+
+
+def test_without_a_name_those_of_every_data_set(tmp_path: Path, cxremb: Any) -> None:
+    labelled(tmp_path, {"findings": {"Effusion": [1, 0]}})
+    labelled(tmp_path, {"findings": {"Edema": [1, 1]}}, name="two")
+    said = cxremb("data", "concepts", "--root", tmp_path).out
+    assert re.findall(r"^(one|two): 1 concept", said, re.M) == ["one", "two"]
+    told = json.loads(cxremb("data", "concepts", "--root", tmp_path, "--format", "json").out)
+    assert [(one["dataset"], one["concepts"][0]["concept"]) for one in told] == [
+        ("one", "Pleural Effusion"),
+        ("two", "Edema"),
+    ]
+    rows = cxremb("data", "concepts", "--root", tmp_path, "--format", "csv").out.splitlines()
+    assert rows[1:] == [
+        'one,Pleural Effusion,findings,"[""Effusion""]",1,1,0',
+        'two,Edema,findings,"[""Edema""]",2,0,0',
+    ]
+    kept = cxremb(
+        "data", "concepts", "--file", table(tmp_path / "t.csv", "findings,Edema,X,exact,me"), "--root", tmp_path
+    )
+    assert (kept.code, "holds several data sets: one, two" in kept.err) == (1, True)
 
 
 def test_labels_that_mean_nothing_yet_are_told_how_to_say_it(tmp_path: Path, cxremb: Any) -> None:

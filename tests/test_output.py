@@ -64,7 +64,6 @@ def test_every_command_that_gives_results_has_format_and_none_has_json() -> None
         "report",
         "serve",
         "runs rm",
-        "store convert",
         "store gc",
         "store rm",
     }

@@ -12,10 +12,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from conftest import Result, collection, save_film
+from planted import write_store
 from scipy.stats import norm
 
 import cxremb as library
 from cxremb.catalog import add_collection
+from cxremb.embedding.choose import choose_stores, usual_stores
 from cxremb.embedding.fresh import encode_like
 from cxremb.embedding.plan import Item
 from cxremb.errors import CxrembError, EncoderError, StoreError
@@ -144,6 +146,25 @@ def test_one_name_is_one_key_over_data_sets_and_a_file_alone_is_not(tmp_path: Pa
     assert keys[0] == keys[2]
     assert len(set(keys)) == 3
     assert [store.encoder for store in stores] == ["theirs", "imported"] * 2
+
+
+def test_a_store_that_was_made_here_stays_the_one_that_is_read(small: Dataset, tmp_path: Path, cxremb: Any) -> None:
+    ids, root = ids_of(small), ("--root", small.paths.root)
+    file = parquet(tmp_path / "v.parquet", ids, vectors(24))
+    assert "commands go on reading" not in cxremb("store", "import", file, "--encoder-name", "first", *root).out
+    assert choose_stores(small, ("image",), {"image": None})[0]["image"].encoder == "first"  # there is no other
+    write_store(small, "efficientnet_b1", "image", ids, vectors(24, seed=1))
+    said = cxremb("store", "import", file, "--encoder-name", "theirs", *root).out
+    stores, notes = choose_stores(small, ("image",), {"image": None})
+    own = stores["image"].name
+    assert (own.partition("@")[0], [store.encoder for store in usual_stores(small, "image")]) == (
+        "efficientnet_b1",
+        ["efficientnet_b1", "theirs", "first"],
+    )
+    assert notes == [f"newest that was encoded here of 3 image stores: {own}; choose with --image-model"]
+    assert f"commands go on reading {own}, which was encoded here; name this one with --image-model" in said
+    named, notes = choose_stores(small, ("image",), {"image": "theirs"})
+    assert (named["image"].encoder, notes) == ("theirs", [])
 
 
 def test_another_file_under_the_same_name_is_refused(small: Dataset, tmp_path: Path) -> None:

@@ -49,18 +49,30 @@ def concepts(
 ) -> None:
     """Show what labels of a data set mean in words that collections share, or keep your own table that says so.
 
+    Without a name those of every data set.
+
     Example: cxremb data concepts iu_xray --vocabulary torchxrayvision
     """
+    from cxremb.cli.screen import say
     from cxremb.concepts import read_concepts
-    from cxremb.store.dataset import open_dataset
+    from cxremb.store.dataset import data_sets, open_dataset
 
     if name and dataset and name != dataset:
         raise typer.BadParameter(f"{name} or {dataset}? Name one data set", param_hint="--dataset")
-    found = read_concepts(open_dataset(root, name or dataset), vocabulary.value, file=file)
-    if fmt is Format.table:
-        show_concepts(found)
-    else:
-        write(asdict(found), fmt, found.to_arrow().to_pylist())
+    one = name or dataset
+    chosen = data_sets(root, one) if file is None else [open_dataset(root, one)]  # a table is kept with one
+    found = [read_concepts(data, vocabulary.value, file=file) for data in chosen]
+    if fmt is not Format.table:
+        each = [asdict(of) for of in found]
+        several = len(found) > 1
+        whose = [{"dataset": of.dataset} if several else {} for of in found]
+        rows = [own | row for own, of in zip(whose, found, strict=True) for row in of.to_arrow().to_pylist()]
+        write(each if several else each[0], fmt, rows)
+        return
+    for place, of in enumerate(found):
+        if place:
+            say()
+        show_concepts(of)
 
 
 def show_concepts(found: "ConceptsOfDataset") -> None:

@@ -12,6 +12,7 @@ from cxremb.cli.options import DEFAULT_ROOT, Root, WhereRunsAre
 from cxremb.cli.output import AsFormat, Format, write
 from cxremb.cli.pasted import completed
 from cxremb.table import Table, bare, probability
+from cxremb.types import PARTS
 
 if TYPE_CHECKING:
     from cxremb.inference.results import FilmJudged, Judgements, LabelJudged
@@ -91,7 +92,7 @@ def show(found: "Judgements") -> None:
         for note in study.notes:
             say(f"  {study.study}: {note}" if len(found.studies) > 1 else f"  {note}", "yellow")
     if any(film.parts for study in found.studies for film in study.films):
-        say("  parts: of how many of the run's models it is in train, val and test; those that tested it judge it here")
+        say("  parts: of how many of the run's models it is in train/val/test; those that tested it judge it here")
     for line in dict.fromkeys((found.calibration, found.threshold, found.space, *found.notes)):
         say(f"  {completed(line, found.dataset)}")
     for line in (*found.caveats, found.notice):
@@ -109,14 +110,20 @@ def probability_table(found: "Judgements", shown: Mapping[str | None, str]) -> T
         if len(study.films) > 1:
             rows += [row(f"  {shown[film.film]}", label, film) for film in study.films for label in film.labels]
     names = ["", "label", "prob.", "threshold", "positive", "unusual", "parts"]
-    return Table(names, rows, lines=lines[1:], prose=[1, 6])
+    return Table(names, rows, lines=lines[1:], prose=[1])
 
 
 def row(name: str, label: "LabelJudged", film: "FilmJudged") -> list[str]:
     """One line."""
     threshold = "-" if label.threshold is None else probability(label.threshold)
     above, unusual = ({None: "-", True: "yes", False: "no"}[one] for one in (label.above, film.unusual))
-    return [name, label.label, probability(label.probability), threshold, above, unusual, film.part or "none: new"]
+    return [name, label.label, probability(label.probability), threshold, above, unusual, parts_of(film)]
+
+
+def parts_of(film: "FilmJudged") -> str:
+    """Of how many models it is in train, val and test: `3/1/1`."""
+    found = list(film.parts.values())
+    return "/".join(str(found.count(part)) for part in PARTS) if found else "new"
 
 
 def film_names(found: "Judgements") -> dict[str | None, str]:

@@ -45,6 +45,8 @@ def take_in(
     from cxremb.api.vectors import import_store
     from cxremb.cli.embed import describe_update, say_next, show
     from cxremb.cli.progress import bar
+    from cxremb.cli.screen import say
+    from cxremb.embedding.choose import usual_stores
     from cxremb.store.dataset import open_dataset
 
     done = import_store(
@@ -62,7 +64,10 @@ def take_in(
         write({**describe_update(done.update), "unknown": done.unknown}, fmt)
         return
     show(done.update)
-    say_next(open_dataset(root, dataset))
+    data = open_dataset(root, dataset)
+    if (read := usual_stores(data, "image"))[0].name != done.update.store.name:
+        say(f"  commands go on reading {read[0].name}, which was encoded here; name this one with --image-model")
+    say_next(data)
 
 
 @app.command()
@@ -71,6 +76,7 @@ def convert(
     dtype: Annotated[str, typer.Option(help="float32, as new stores have it, or float16, as older ones do.")],
     root: Root = DEFAULT_ROOT,
     dataset: DatasetName = None,
+    fmt: AsFormat = Format.table,
 ) -> None:
     """Write the parts of a store anew with its vectors in another type; no number changes and nothing is encoded.
 
@@ -90,8 +96,13 @@ def convert(
         raise StoreError(f"--dtype {dtype}: vectors lie in {' or '.join(VALUES)}", hint="name one of them")
     before = open_store(open_dataset(root, dataset), name)
     after = convert_store(before, VALUES[dtype], progress=bar)
-    if after.version == before.version:
+    sizes = [sum(part.size_bytes for part in one.manifest.parts) for one in (before, after)]
+    if fmt is not Format.table:
+        versions = {"version_before": before.version, "version": after.version}
+        bytes_of = {"size_bytes_before": sizes[0], "size_bytes": sizes[1]}
+        write({"store": after.name, "dtype": dtype, **versions, **bytes_of}, fmt)
+    elif after.version == before.version:
         typer.echo(f"{before.title}: its vectors lie in {dtype} already")
-        return
-    sizes = [store.human(sum(part.size_bytes for part in one.manifest.parts)) for one in (before, after)]
-    typer.echo(f"{after.title}: its vectors lie in {dtype}; {sizes[0]} before, {sizes[1]} now")
+    else:
+        words = f"{store.human(sizes[0])} before, {store.human(sizes[1])} now"
+        typer.echo(f"{after.title}: its vectors lie in {dtype}; {words}")

@@ -45,8 +45,14 @@ def choose_stores(
         else:
             raise no_store(dataset, modality)
         if model is None and len(there) > 1:
-            notes.append(f"newest of {len(there)} {modality} stores: {there[0].name}; choose with --{modality}-model")
+            which = "newest that was encoded here" if mixed(there) else "newest"
+            notes.append(f"{which} of {len(there)} {modality} stores: {there[0].name}; choose with --{modality}-model")
     return stores, notes
+
+
+def mixed(stores: Sequence[Store]) -> bool:
+    """Whether some of them were imported and some made here."""
+    return len({store.imported for store in stores}) > 1
 
 
 def named_store(dataset: Dataset, model: str) -> Store:
@@ -63,11 +69,13 @@ def named_store(dataset: Dataset, model: str) -> Store:
 
 
 def usual_stores(dataset: Dataset, modality: str) -> list[Store]:
-    """Those that are read unless another is named, newest first.
+    """Those that are read unless another is named: encoded here, newest first, then imported ones, newest first.
 
-    Of the built-in encoders, whose vectors mean nothing, only where there is no other.
+    Of the built-in encoders, whose vectors mean nothing, only where there is no other. An imported store is no default
+    beside one that was made here: nothing here encodes a new film as it was.
     """
-    return meaningful(store for store in encoded_stores(dataset, modality) if store.xxxx == KEEP)
+    there = meaningful(store for store in encoded_stores(dataset, modality) if store.xxxx == KEEP)
+    return sorted(there, key=lambda store: store.imported)
 
 
 def meaningful(stores: Iterable[Store]) -> list[Store]:

@@ -246,7 +246,7 @@ def common_store(chosen: Mapping[str, Dataset], block: str, model: str | None) -
     if not stores:
         raise first_store(next(iter(chosen.values())), block)
     keys = [store.manifest.key for store in stores]
-    return max(stores, key=lambda store: (keys.count(store.manifest.key), store.created))
+    return max(stores, key=lambda store: (keys.count(store.manifest.key), not store.imported, store.created))
 
 
 def first_store(dataset: Dataset, block: str) -> StoreError:

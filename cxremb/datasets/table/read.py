@@ -7,7 +7,15 @@ from itertools import islice
 from cxremb.cells import Cells, plain
 from cxremb.datasets.films import FilmFolder
 from cxremb.datasets.table.columns import PICTURE
-from cxremb.datasets.table.labels import TOGETHER, UNCERTAIN, label_sets, says_nothing, study_labels, study_readings
+from cxremb.datasets.table.labels import (
+    TOGETHER,
+    UNCERTAIN,
+    label_sets,
+    readings_of,
+    says_nothing,
+    study_labels,
+    study_readings,
+)
 from cxremb.datasets.table.layout import CLINICAL, Layout, TableSpec, lay_out, section_options
 from cxremb.datasets.table.people import PeopleNotes
 from cxremb.datasets.table.survey import Counters, Survey, counters, survey
@@ -39,7 +47,7 @@ HINTS = {
     TWICE: "both kept: one film counts twice",
     NO_PATIENT: "each is its own: leakage through them cannot be ruled out",
     NO_TEXT: "kept: they have no text vector",
-    UNSURE: "missing, and kept as readings where the column says yes or no: `cxremb data label NAME --readings SET`",
+    UNSURE: "missing",
     UNKNOWN: "missing: the study has no value for that label",
     BLANK: "missing: the study has no value for that label",
     BEYOND: "outside what was measurable: left out of the text, as missing ones are",
@@ -75,7 +83,7 @@ def read(spec: TableSpec) -> Collection:
 
 def studies(found: Survey, notes: list[Note]) -> Iterator[Study]:
     """Each study at its first row, with what all of its rows say."""
-    layout, counted, known = found.layout, counters(HINTS), set()
+    layout, counted, known = found.layout, counters({**HINTS, UNSURE: unsure_hint(found)}), set()
     own = [] if layout.facts_of_images else layout.fact_columns
     said, people = set[str](), PeopleNotes(frozenset(layout.facts) & {"sex", "age"})
     for _, row in layout.rows([*dict.fromkeys((*layout.used, *own))]):
@@ -114,6 +122,13 @@ def count_gaps(layout: Layout, study: str, cells: Cells, *, counted: Counters) -
             counted[gap(cells[column])].add(f"{column} of {study}")
     if layout.template and any(INFINITE.fullmatch(cells[name]) for name in layout.template.fields):
         counted[BEYOND].add(study)
+
+
+def unsure_hint(found: Survey) -> str:
+    """What becomes of a -1, with the name under which the columns that say yes or no have readings."""
+    readings = readings_of([it for it in found.labels if it.yes_or_no])
+    keep = f", and kept as readings where the column says yes or no: `cxremb data label NAME --readings {readings}`"
+    return HINTS[UNSURE] + (keep if readings else "")
 
 
 def gap(cell: str) -> str:
