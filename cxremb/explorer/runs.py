@@ -82,6 +82,9 @@ def runs_page(board: Board, chosen: Selection) -> str:
         chosen=chosen,
         lines=lines,
         metrics=list(METRICS.values()),
+        spread={
+            place for line in lines for place, figure in enumerate(line.figures) if figure and figure[1] is not None
+        },
         differing=differing,
         judged=judged,
         notes=list(notes),
