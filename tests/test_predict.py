@@ -630,6 +630,8 @@ def test_the_command_prints_what_python_gives(
     monkeypatch.setenv("COLUMNS", "80")
     table = cxremb(*words).out
     assert max(map(len, table.splitlines())) <= 80
+    assert re.search(r"^  new\.png .* new$", table, re.M)  # one line each, parts and all
+    assert re.search(r"^  3_Frontal\.png .* \d/\d/1$", table, re.M)
     for line in ("0 failed", "the newest run that reads films", "prevalence 0.33", "no medical device", "false alarms"):
         assert line in " ".join(table.split())
     nothing = cxremb("predict", "gone.png", "--root", here / "stores")

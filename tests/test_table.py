@@ -235,6 +235,8 @@ def test_columns_that_say_yes_or_no_also_make_one_set(tmp_path: Path) -> None:
     assert third == {"sex": {"m": 1.0}}
     assert studies["2"].readings == {"labels": {"": {"mass": -1.0, "nodule": 1.0}}}
     assert not studies["3"].readings
+    (unsure,) = (one for one in collection.notes if one.what == "labels of -1 (uncertain)")
+    assert unsure.hint.endswith("says yes or no: `cxremb data label NAME --readings labels`")  # the set, by its name
     dataset = add_collection(read(TableSpec(tmp_path / "table.csv", "t", labels=("mass", "nodule"))), tmp_path).dataset
     stored = read_labels(dataset, "labels")
     assert stored.study_ids == ("1", "2")
@@ -260,6 +262,7 @@ def test_an_unsure_cell_is_kept_for_a_policy(policy: str, values: dict[str, floa
     stored = read_labels(with_policy, "again")
     assert dict(zip(stored.study_ids, stored.values[:, 0].tolist(), strict=True)) == values
     assert note(collection, "labels of -1 (uncertain)") == (2, ["mass of 2", "kind of 3"])
+    assert any(one.hint.endswith("`cxremb data label NAME --readings mass`") for one in collection.notes)
 
 
 def test_the_default_of_several_findings_is_all_of_them(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -85,6 +86,17 @@ def test_converting_changes_no_number_and_no_name(store: Store, small: Dataset) 
     assert query(small.paths.root, TOTAL).to_pylist() == total
     again = convert(back, VALUES["float32"])
     assert again.manifest == back.manifest  # nothing to do, so no version
+
+
+def test_the_command_says_in_data_what_it_did(store: Store, small: Dataset, cxremb: Any) -> None:
+    words = ("store", "convert", store.name, "--root", small.paths.root, "--format", "json")
+    for dtype, versions in (("float16", (1, 2)), ("float16", (2, 2)), ("float32", (2, 3))):
+        told = json.loads(cxremb(*words, "--dtype", dtype).out)
+        sizes = [sum(part.size_bytes for part in store.at(number).manifest.parts) for number in versions]
+        assert told == {
+            "store": store.name, "dtype": dtype, "version_before": versions[0], "version": versions[1],
+            "size_bytes_before": sizes[0], "size_bytes": sizes[1],
+        }  # fmt: skip
 
 
 def test_a_store_keeps_its_type_when_it_grows(store: Store, small: Dataset, tmp_path: Path) -> None:
