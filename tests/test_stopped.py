@@ -1,17 +1,28 @@
 """A training that was stopped is kept while somebody may go on with it, and never freed under one at work."""
 
 import os
+import resource
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import Result
 
+from cxremb.errors import StoreError
 from cxremb.store.dataset import Dataset
 from cxremb.training.runs import list_runs
-from cxremb.training.stopped import OLD_DAYS, free, leftovers, resumable
+from cxremb.training.stopped import (
+    OLD_DAYS,
+    Checkpoint,
+    free,
+    leftovers,
+    read_checkpoint,
+    resumable,
+    write_checkpoint,
+)
 
 Command = Callable[..., Result]
 
@@ -77,3 +88,20 @@ def test_what_is_freed_is_gone(small: Dataset) -> None:
     stop(small, "old", OLD_DAYS)
     free(leftovers(small)[0])
     assert list(small.paths.runs.iterdir()) == []
+
+
+def test_a_checkpoint_that_finds_no_room_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:
+    """safetensors makes another error of it than Python."""
+    checkpoint = Checkpoint({"w": torch.zeros(100_000)}, {}, {}, {"epoch": 1})
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
+    try:
+        with pytest.raises(StoreError, match=r"cannot be written .*File too large"):
+            write_checkpoint(tmp_path / "checkpoint.safetensors", checkpoint)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list(tmp_path.iterdir()) == []
+    write_checkpoint(tmp_path / "checkpoint.safetensors", checkpoint)
+    found = read_checkpoint(tmp_path / "checkpoint.safetensors")
+    assert found is not None
+    assert (found.record, len(found.network["w"])) == ({"epoch": 1}, 100_000)

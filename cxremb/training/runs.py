@@ -284,12 +284,9 @@ def dataset_of(run: Run) -> Dataset:
 
 
 def remove_run(run: Run) -> int:
-    """Remove a run with all it holds; how many bytes that freed. Raises `StoreError` if it cannot be removed.
-
-    It takes a hidden name first, so that no reader ever finds half of it.
-    """
+    """Remove a run with all it holds; how many bytes that freed. Raises `StoreError` if it cannot be removed."""
     freed = size_of(run.folder)
-    bury(run.folder, ".gone-")
+    bury(run.folder, ".gone-")  # a hidden name first, so that no reader ever finds half of it
     return freed
 
 

@@ -6,6 +6,8 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from errno import EIO
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,7 +89,6 @@ class Checkpoint:
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """`path`, a safetensors file, replaced in one step. Raises `StoreError` if it cannot be written."""
     import torch
-    from safetensors.torch import save_file
 
     named = {f"network.{name}": tensor for name, tensor in checkpoint.network.items()}
     named |= {f"kept.{name}": tensor for name, tensor in checkpoint.kept.items()}
@@ -97,7 +98,18 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     tensors = {
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in named.items()
     }
-    replace_file(path, lambda draft: save_file(tensors, draft, {RECORD: json.dumps(checkpoint.record)}))
+    replace_file(path, partial(write_tensors, tensors, checkpoint.record))
+
+
+def write_tensors(tensors: "Mapping[str, Tensor]", record: Mapping[str, Any], path: Path) -> None:
+    """`path`, a safetensors file. Raises `OSError` for a full disk too, of which its library makes another error."""
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    try:
+        save_file(dict(tensors), path, {RECORD: json.dumps(record)})
+    except SafetensorError as error:
+        raise OSError(EIO, str(error)) from error
 
 
 def read_checkpoint(path: Path) -> Checkpoint | None:
