@@ -11,6 +11,9 @@ EfficientNet-Lite1 with its real weights. Ways, on all cores each:
   cores, so a job cannot take less than the two added up;
 - `cxremb embed`, from nothing, and again with its pixels kept in cache/ from an earlier encoder.
 
+Vectors are compared with those of the plain loop. Of DICOM the least cosine is lower: without a window cxremb stretches
+the grey values of a film (docs/pixels.md), and the plain loop takes them as stored.
+
 Then one long job of smaller films (512 x 624), where what a job does once no longer counts: against its stages one
 after the other, and from the cache against the network alone.
 """

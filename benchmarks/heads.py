@@ -265,8 +265,9 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="one round, and 4 members instead of 25")
     parser.add_argument("--limit", action="store_true", help="only ours beside its matrix products: minutes, not hours")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--out", type=Path, default=HERE / "results" / "heads.json")
+    parser.add_argument("--out", type=Path, help="results/heads.json, or heads_limit.json")
     args = parser.parse_args()
+    out = args.out or HERE / "results" / ("heads_limit.json" if args.limit else "heads.json")
     rows, members = rows_of(), 4 if args.quick else FOLDS
     threads = better_threads(rows)
     told = {}
@@ -291,7 +292,7 @@ def main() -> None:
         "threads_of_the_others": threads,
         "ways": told,
     }
-    write(args.out, found, ("torch", "scikit-learn", "skorch", "numpy"))
+    write(out, found, ("torch", "scikit-learn", "skorch", "numpy"))
 
 
 def summary(seconds: list[Seconds], reference: list[Seconds], fits: int) -> dict[str, float]:

@@ -19,6 +19,7 @@ from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, ge
 from cxremb.errors import ImageError
 from cxremb.images import Frame, decode_bytes, decode_file, image_size, resize
 from cxremb.images import png as png_module
+from cxremb.images.grey import ends_of_levels, stretch
 
 RAMP = np.arange(256, dtype=np.uint8).reshape(16, 16)
 
@@ -486,3 +487,32 @@ def test_the_checksum_within_a_png_counts_too(decoder: str) -> None:
     parts = [chunk(b"IHDR", header), chunk(b"IDAT", bytes(stream)), chunk(b"IEND", b"")]
     with pytest.raises(ImageError, match="not a readable image"):
         decode_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts), "x.png")
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.uint16, np.int16])
+def test_integers_are_stretched_by_level_as_numbers_are_one_by_one(dtype):
+    rng = np.random.default_rng(0)
+    ends = np.iinfo(dtype)
+    for size in ((1, 1), (2, 3), (40, 50), (700, 900)):
+        for low, high in ((ends.min, ends.max), (5, 9), (7, 7)):
+            values = rng.integers(low, high, size, dtype, endpoint=True)
+            np.testing.assert_array_equal(stretch(values), stretch(values.astype(np.float32)))
+            picture = values[rng.random(size) < 0.7]
+            if picture.size:
+                np.testing.assert_array_equal(
+                    stretch(values, picture), stretch(values.astype(np.float32), picture * 1.0)
+                )
+    film = np.repeat(np.arange(200, dtype=np.uint8), 50).reshape(100, 100)  # a percentile between two levels
+    film[0, :49] = 1
+    np.testing.assert_array_equal(stretch(film.astype(dtype)), stretch(film.astype(dtype).astype(np.float32)))
+
+
+def test_percentiles_counted_by_level_are_those_of_numpy():
+    rng = np.random.default_rng(1)
+    for n in (2, 3, 200, 201, 1000, 40_001):
+        values = rng.integers(-90, 90, n).astype(np.int16)
+        ends = ends_of_levels(values)
+        if ends is not None and np.percentile(values, 0.5) < np.percentile(values, 99.5):
+            assert ends == tuple(np.percentile(values, (0.5, 99.5)))
+    assert ends_of_levels(np.arange(180, dtype=np.int16)) is None  # each between two levels
+    assert ends_of_levels(rng.integers(-90, 90, 40_001).astype(np.int16)) is not None

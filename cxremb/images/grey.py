@@ -19,6 +19,7 @@ class Decoded(NamedTuple):
 
 CLIP = (0.5, 99.5)  # percentiles: a burnt-in marker is brighter than any tissue, a collimator edge darker
 LUMA = np.array([19595, 38470, 7471], np.uint32) * 0x101  # of red, green, blue in 16 bits (ITU-R 601), as wuffs has it
+PIXELS = 2**19  # counted at once
 ROWS = 256  # of a film at once, where numbers are wider than it: bounds memory
 MAX_PIXELS = 200_000_000  # a 14k x 14k film; anything above is a decompression bomb or not a radiograph
 
@@ -26,19 +27,56 @@ MAX_PIXELS = 200_000_000  # a 14k x 14k film; anything above is a decompression 
 def stretch(values: NDArray[Any], picture: NDArray[Any] | None = None) -> Grey:
     """Values to 0..255, linear between two of their percentiles, or their range where those are equal.
 
-    picture: the values that count for it, if not all do.
+    picture: the values that count for it, if not all do. Integers of 16 bits at most have few levels: each is computed
+    once and looked up, which is the same and several times as fast.
     """
+    counted = values if picture is None else picture
+    if values.dtype.kind in "iu" and values.dtype.itemsize <= 2 and (ends := ends_of_levels(counted)):
+        return looked_up(values, *ends)
     values = values.astype(np.float32, copy=False)
     if not all(np.isfinite(values[start : start + ROWS]).all() for start in range(0, len(values), ROWS)):
         raise ImageError("holds values that are no numbers", "write it again without NaN or infinity", "content")
-    counted = values if picture is None else picture.astype(np.float32, copy=False)
+    counted = counted.astype(np.float32, copy=False)
     low, high = (float(value) for value in np.percentile(counted, CLIP))
     if not high > low:
         low, high = float(counted.min()), float(counted.max())
     grey = np.empty(values.shape, np.uint8)
     for start in range(0, len(values), ROWS):  # in double precision: all of it at once would be eight times the film
         rows = slice(start, start + ROWS)
-        grey[rows] = to_grey((values[rows].astype(np.float64) - low) / ((high - low) or 1.0))
+        grey[rows] = between(values[rows], low, high)
+    return grey
+
+
+def between(values: NDArray[Any], low: float, high: float) -> Grey:
+    """Values to 0..255, linear from `low` to `high`."""
+    return to_grey((values.astype(np.float64) - low) / ((high - low) or 1.0))
+
+
+def ends_of_levels(values: NDArray[Any]) -> tuple[float, float] | None:
+    """What integers are stretched between, counted level by level; None where a percentile lies between two levels."""
+    if not values.size:
+        return None
+    flat, least, greatest = values.reshape(-1), int(values.min()), int(values.max())
+    counts = np.zeros(greatest - least + 1, np.int64)
+    for start in range(0, len(flat), PIXELS):
+        counts += np.bincount(flat[start : start + PIXELS].astype(np.intp) - least, minlength=len(counts))
+    places = np.array(CLIP) / 100 * (len(flat) - 1)  # among the sorted values, between two of them
+    beside = np.floor(places - 1e-6), np.ceil(places + 1e-6)  # a place that is a whole number, but for rounding, is one
+    below, above = (np.searchsorted(np.cumsum(counts), place, "right") for place in beside)
+    if (below != above).any():
+        return None
+    low, high = (float(least + level) for level in below)
+    return (low, high) if high > low else (float(least), float(greatest))
+
+
+def looked_up(values: NDArray[Any], low: float, high: float) -> Grey:
+    """As `between`, of integers of 16 bits at most."""
+    least = int(values.min())
+    table = between(np.arange(least, int(values.max()) + 1), low, high)
+    grey = np.empty(values.shape, np.uint8)
+    for start in range(0, len(values), ROWS):
+        rows = slice(start, start + ROWS)
+        np.take(table, values[rows].astype(np.intp) - least, out=grey[rows])
     return grey
 
 
