@@ -130,6 +130,7 @@ def test_a_job_that_is_stopped_leaves_nothing(tmp_path: Path) -> None:
     assert not list(dataset.paths.maps.glob("*"))
 
 
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks at processes as Linux shows them")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "Ctrl-C"])
 def test_a_signal_while_the_map_is_made_ends_everything_at_once(tmp_path: Path, number: int) -> None:
     """The command and the process beside it, in the middle of its work; nothing of a table is left."""
