@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 # Modules of `coverage_steps`, in the order of the file that is written.
-STEPS = ("fixed", "aimed", "calibration", "shuffled_labels", "trained", "units", "interaction")
+STEPS = ("fixed", "figures", "aimed", "calibration", "shuffled_labels", "trained", "units", "interaction")
 
 
 def main() -> None:

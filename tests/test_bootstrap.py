@@ -12,7 +12,7 @@ from cxremb.evaluation import bootstrap
 from cxremb.evaluation.bootstrap import FLAT, METRICS, UNDEFINED, Resampling
 from cxremb.evaluation.delong import CONSTANT
 from cxremb.evaluation.shares import ALIKE
-from cxremb.predictions.pool import linear
+from cxremb.predictions.pool import PRECISION, linear
 
 
 def slow_specificity(y, p):
@@ -44,6 +44,7 @@ SLOW = {
 
 
 DRAWN = tuple(metric for metric in SLOW if not linear(metric))  # the others need no resampling: `test_shares`
+SPANS = tuple(metric for metric in DRAWN if metric != PRECISION)  # whose intervals need it too: `test_precision`
 
 
 def predictions(seed: int = 0, patients: int = 60, n: int = 150) -> tuple[np.ndarray, ...]:
@@ -76,7 +77,7 @@ def test_intervals_equal_those_of_duplicated_rows(block_values, monkeypatch):
     found = intervals_of(y, prob, patient, metrics=tuple(SLOW), resamples=60, level=0.9, seed=3)
     for metric, slow in SLOW.items():
         assert found[metric].value == pytest.approx(slow(y, prob), rel=0, abs=1e-12)
-    for metric, slow in ((metric, SLOW[metric]) for metric in DRAWN):
+    for metric, slow in ((metric, SLOW[metric]) for metric in SPANS):
         drawn = [slow(y[rows], prob[rows]) for rows in duplicated(patient, 60, 3)]
         expected = [slow(y, prob), *np.quantile(drawn, [0.05, 0.95])]
         assert [found[metric].value, found[metric].low, found[metric].high] == pytest.approx(expected, rel=0, abs=1e-12)

@@ -64,6 +64,19 @@ def test_intervals_of_fixed_models_hold_and_equal_models_are_seldom_told_apart()
     assert np.mean(worst) < 0.75  # what it was for
 
 
+def test_intervals_of_the_other_figures_hold_and_like_groups_do_not_differ(steps):
+    figures, step = STORED["figures"], steps["figures"]
+    assert figures["data_sets"] >= 300  # a share of .95 has a standard error of .013
+    for cell in figures["cells"]:
+        held = [cell[name] for name in step.FIGURES if cell[name] is not None]
+        assert len(held) >= len(step.FIGURES) - 1  # a rate at a given rate needs 40 patients of its class
+        assert min(held) >= 0.89
+        rejected = [cell[f"{name} p"] for name in step.COMPARED] + [cell[f"{name} gap"] for name in step.GAPS]
+        assert max(share for share in rejected if share is not None) <= 0.095
+    for name in step.FIGURES:
+        assert np.mean([cell[name] for cell in figures["cells"] if cell[name] is not None]) >= 0.94, name
+
+
 def test_calibration_intervals_hold_and_few_rows_give_no_temperature():
     found = STORED["calibration"]
     assert found["data_sets"] >= 400

@@ -6,6 +6,8 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 from sklearn.metrics import roc_auc_score
 
@@ -112,6 +114,18 @@ def test_a_store_that_may_only_be_read_gives_the_same_figures(untouched: Path, m
         found = read_run(run.folder).metrics
     assert {path: path.read_bytes() for path in run.folder.iterdir()} == written
     assert found.equals(read_run(run.folder).metrics)
+
+
+def test_rates_that_were_a_mean_over_folds_are_made_again(untouched: Path) -> None:
+    run = next(run for run in list_runs(open_dataset(untouched)) if len(run.record.folds) > 1)
+    file, wanted = run.folder / "metrics.parquet", run.metrics
+    since = pq.read_table(file)
+    doubled = since.set_column(3, "value", pc.multiply(since["value"], 2))
+    pq.write_table(doubled.replace_schema_metadata(None), file)  # as a version between the two wrote it
+    assert read_run(run.folder).metrics.equals(wanted)
+    assert pq.read_table(file).equals(since)
+    pq.write_table(doubled, file)  # one of today is believed
+    assert read_run(run.folder).metrics.equals(doubled)
 
 
 def test_names_of_pooled_figures_are_one_list() -> None:

@@ -16,6 +16,7 @@ from cxremb.errors import DataError
 from cxremb.evaluation.arrays import Reals, Rows, checked, checked_folds, cluster_numbers, split_rows
 from cxremb.evaluation.bootstrap import Difference, Interval, cluster_count, why_not
 from cxremb.evaluation.metrics import mean_or_none
+from cxremb.evaluation.ranking import share_below
 from cxremb.evaluation.shares import ALIKE, NOTHING, degrees
 
 ONE_CLASS = "no fold has both classes"
@@ -228,13 +229,6 @@ def mean_placed(parts: Sequence[Placed]) -> Placed:
         folds=sum(part.folds for part in parts),
         constant=all(part.constant for part in parts),
     )
-
-
-def share_below(score: Reals, others: Reals) -> Reals:
-    """The share of `others` that each score is above, a tie counting one half."""
-    ordered = np.sort(others)
-    left, right = np.searchsorted(ordered, score, "left"), np.searchsorted(ordered, score, "right")
-    return np.asarray((left + right) / (2 * len(others)), dtype=np.float64)
 
 
 def own_clusters(clusters: ArrayLike | None, n: int) -> Rows:

@@ -1,10 +1,12 @@
 """Figures that only the order of the scores decides. All take weights, so that a resample costs no sort.
 
-Scores of two models are not on one scale: figures are made within each fold, and folds are weighted by what the figure
-is a mean over (Parker et al. 2007; Forman & Scholz 2010).
+Scores of two models are not on one scale. Means over pairs and positives are made within each fold, and folds are
+weighted by what the figure is a mean over (Parker et al. 2007; Forman & Scholz 2010). A rate at a given rate is no
+mean: in a fold of ten positives a sensitivity of .95 is all of them. It is made of all folds, on one scale
+(`on_one_scale`).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -131,6 +133,7 @@ FIGURES: dict[str, Callable[[Ranking, Reals, Reals], Reals]] = {
     SENSITIVITY: specificity_at,
 }
 RANKED = tuple(FIGURES)
+ON_ONE_SCALE = ("specificity_at_sensitivity_95", SENSITIVITY)
 FOLD_WEIGHTS: dict[str, Callable[[Reals, Reals], Reals]] = {  # from the positives and negatives of a fold
     "auroc": lambda positives, negatives: positives * negatives,  # pairs
     "average_precision": lambda positives, _: positives,
@@ -142,7 +145,8 @@ FOLD_WEIGHTS: dict[str, Callable[[Reals, Reals], Reals]] = {  # from the positiv
 def within_folds(
     metric: str, y: Reals, score: Reals, *, folds: NDArray[np.int64] | None = None, clusters: Rows | None = None
 ) -> Callable[[Reals], Reals]:
-    """A metric of `RANKED` within each fold as a function of (b, n) row weights; NaN where no fold has both classes.
+    """A metric of `RANKED` within each fold, or of folds on one scale, as a function of (b, n) row weights; NaN where
+    no fold has both classes.
 
     y, score, folds: (n,), checked. clusters: (n,) whose weight a row has; weights are then (b, clusters). Folds of one
     class are left out, by the classes that the weights leave them. Sorted here, once.
@@ -150,7 +154,12 @@ def within_folds(
     if metric == SENSITIVITY:
         y, score = 1 - y, -score
     whose = np.arange(len(y)) if clusters is None else clusters
-    rankings = [ranked(y[rows], score[rows], whose[rows]) for rows in split_rows(folds, len(y))]
+    parts = split_rows(folds, len(y))
+    if metric in ON_ONE_SCALE and len(parts) > 1:
+        parts = [rows for rows in parts if 0 < y[rows].sum() < len(rows)]
+        score = on_one_scale(y, score, parts)
+        parts = [np.concatenate(parts)] if parts else []
+    rankings = [ranked(y[rows], score[rows], whose[rows]) for rows in parts]
 
     def figure(weights: Reals) -> Reals:
         total, whole = np.zeros(len(weights)), np.zeros(len(weights))
@@ -163,6 +172,31 @@ def within_folds(
         return divided(total, whole)
 
     return figure
+
+
+def on_one_scale(y: Reals, score: Reals, folds: Sequence[Rows]) -> Reals:
+    """(n,) scores that can be compared across folds: where each stands among the negatives of its own fold.
+
+    folds: the rows of each, which have both classes; other rows get 0. Where that is the same, the positives of the
+    fold decide, so that within a fold order and ties stay as they were. Placement values (Pepe & Cai 2004): their ROC
+    curve is that of one fold, averaged over the folds of the positives (Janes & Pepe 2009; the fold is the covariate).
+    """
+    places = np.zeros((2, len(y)))
+    for rows in folds:
+        own = score[rows]
+        places[:, rows] = [share_below(own, own[y[rows] == kind]) for kind in (0, 1)]
+    order = np.lexsort(places[::-1])
+    steps = np.any(np.diff(places[:, order], prepend=-1.0) != 0, axis=0)
+    scale = np.zeros(len(y))
+    scale[order] = np.cumsum(steps)
+    return scale
+
+
+def share_below(score: Reals, others: Reals) -> Reals:
+    """The share of `others` that each score is above, a tie counting one half."""
+    ordered = np.sort(others)
+    left, right = np.searchsorted(ordered, score, "left"), np.searchsorted(ordered, score, "right")
+    return np.asarray((left + right) / (2 * len(others)), dtype=np.float64)
 
 
 def row_weights(weights: ArrayLike | None, n: int) -> Reals:

@@ -35,7 +35,6 @@ from cxremb.evaluation.bootstrap import (
     Interval,
     Resampling,
     differences,
-    intervals,
     refuse_unknown,
 )
 from cxremb.evaluation.calibrate import METHODS, Calibration
@@ -44,7 +43,7 @@ from cxremb.evaluation.metrics import THRESHOLD, mean_or_none
 from cxremb.evaluation.ranking import FLOOR
 from cxremb.evaluation.reliability import logit as log_odds
 from cxremb.evaluation.threshold import SENSITIVITY, choose_threshold
-from cxremb.predictions.pool import Pool, area_of, gap_of, interval_of, linear, statistic_of
+from cxremb.predictions.pool import Pool, area_of, gap_of, intervals_of, linear, no_interval, statistic_of
 from cxremb.types import PARTS
 
 Ids = NDArray[np.generic]  # text, or numbers
@@ -172,19 +171,12 @@ class Predictions:
 
     def interval(self, metrics: Sequence[str] = USUAL, resampling: Resampling | None = None) -> dict[str, Interval]:
         """Metric -> headline figure and its interval. low and high are None where some label of some pool has fewer
-        than ten patients with positive rows, or with negative ones: `reason` says which. AUROC and shares need no
-        resampling (`delong`, `shares`); the others have it. Raises `DataError` for an unknown metric.
+        than ten patients with positive rows, or with negative ones, or fewer than 40 at a given rate: `reason` says
+        which. AUROC, shares and average precision need no resampling. Raises `DataError` for an unknown metric.
         """
         refuse_unknown(metrics)
-        how, reason, pools = resampling or Resampling(), self.no_interval(), self.arrays()
         clusters = cluster_numbers(self.patients, len(self.items))
-        drawn = [metric for metric in metrics if not linear(metric)]
-        figures = [statistic_of(pools, metric) for metric in drawn]
-        found = dict(zip(drawn, intervals(figures, clusters, how, reason=reason), strict=True))
-        for metric in set(metrics) - set(drawn):
-            own = interval_of(pools, metric, how.level)
-            found[metric] = Interval(own.value, None, None, reason=reason) if reason else own
-        return {metric: found[metric] for metric in metrics}
+        return intervals_of(self.arrays(), metrics, clusters=clusters, how=resampling or Resampling())
 
     def difference(
         self, other: "Predictions", metrics: Sequence[str] = USUAL, resampling: Resampling | None = None
@@ -214,7 +206,7 @@ class Predictions:
 
     def no_interval(self) -> str | None:
         """Why these rows bear no interval, or None."""
-        return next(filter(None, (pool.no_interval() for pool in self.arrays())), None)
+        return no_interval(self.arrays())
 
     # What is chosen on validation rows.
 

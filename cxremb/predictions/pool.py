@@ -17,16 +17,29 @@ from cxremb.evaluation.arrays import (
     checked_probabilities,
     checked_table,
 )
-from cxremb.evaluation.bootstrap import Difference, Interval, Statistic, mean_of, resampled, why_not
+from cxremb.evaluation.bootstrap import (
+    Difference,
+    Interval,
+    Resampling,
+    Statistic,
+    intervals,
+    mean_of,
+    resampled,
+    why_not,
+)
 from cxremb.evaluation.delong import Placed, mean_placed, place
 from cxremb.evaluation.metrics import binary_metrics, called_positive, ratio_parts, row_parts
-from cxremb.evaluation.ranking import divided
+from cxremb.evaluation.precision import precision_interval
+from cxremb.evaluation.ranking import defined, divided
 from cxremb.evaluation.shares import Share, mean_share, share_of
 
 # Figures that lie between 0 and 1 and are ratios of sums over rows.
 SHARES = ("accuracy", "balanced_accuracy", "precision", "recall", "specificity", "f1")
 BALANCED = {"balanced_accuracy": ("recall", "specificity")}  # the mean of two
 NO_LABEL = "no label has both answers"
+PRECISION = "average_precision"
+AT_A_RATE = {"specificity_at_sensitivity_95": 1, "sensitivity_at_specificity_95": 0}  # of which class the rate is given
+FEWEST_AT_A_RATE = 40  # patients of that class: two lie beyond a rate of .95, and of fewer no interval would hold
 
 
 @dataclass(frozen=True)
@@ -59,6 +72,19 @@ class Pool:
         if not columns:
             return NO_LABEL
         return reasons[0] + (f" (and {len(reasons) - 1} others)" if len(reasons) > 1 else "") if reasons else None
+
+    def too_few(self, metric: str) -> str | None:
+        """Why a rate at a given rate bears no interval where other figures do, or None."""
+        kind = AT_A_RATE.get(metric)
+        counts = [] if kind is None else [self.patients(column, kind) for column in self.averaged]
+        if not counts or min(counts) >= FEWEST_AT_A_RATE:
+            return None
+        who = f"{'positive' if kind else 'negative'} patients"
+        return f"only {min(counts)} {who}: an interval at a rate of .95 needs {FEWEST_AT_A_RATE}"
+
+    def patients(self, column: int, kind: int) -> int:
+        """How many clusters have rows of a class, 1 or 0."""
+        return len(np.unique(self.clusters[self.y[:, column] == kind]))
 
     @property
     def averaged(self) -> list[int]:
@@ -108,12 +134,14 @@ class Pool:
                 return lambda counts: divided(counts @ sums[:, 0], counts @ sums[:, 1])
             metric = "recall" if metric == "balanced_accuracy" else metric
 
-        def of_label(column: int) -> Statistic:
-            known = ~np.isnan(y[:, column])
-            of_row = {"called": called[known, column], "clusters": self.clusters[known], "folds": self.folds[known]}
-            return resampled(metric, y[known, column], prob[known, column], **of_row, c=self.c)
+        return mean_of([self.of_label(metric, column) for column in self.averaged])
 
-        return mean_of([of_label(column) for column in self.averaged])
+    def of_label(self, metric: str, column: int) -> Statistic:
+        """A figure of one label as a function of how often each of the c clusters is drawn."""
+        y, prob, called = self.checked
+        known = ~np.isnan(y[:, column])
+        of_row = {"called": called[known, column], "clusters": self.clusters[known], "folds": self.folds[known]}
+        return resampled(metric, y[known, column], prob[known, column], **of_row, c=self.c)
 
     @cached_property
     def checked(self) -> tuple[Reals, Reals, Flags]:
@@ -127,12 +155,37 @@ class Pool:
 
 
 def linear(metric: str) -> bool:
-    """Whether its interval needs no resampling."""
+    """Whether neither its interval nor a difference of it needs resampling."""
     return metric == "auroc" or metric in SHARES
 
 
+def no_interval(pools: Sequence[Pool], metric: str | None = None) -> str | None:
+    """Why these rows bear no interval, or none of this figure, or None."""
+    reasons = [pool.no_interval() for pool in pools] + [pool.too_few(metric) for pool in pools if metric]
+    return next(filter(None, reasons), None)
+
+
+def intervals_of(
+    pools: Sequence[Pool], metrics: Sequence[str], *, clusters: Rows, how: Resampling
+) -> dict[str, Interval]:
+    """Metric -> headline figure, the mean over pools, and its interval. clusters: as of `bootstrap.intervals`."""
+    drawn = [metric for metric in metrics if not (linear(metric) or metric == PRECISION)]
+    figures = [statistic_of(pools, metric) for metric in drawn]
+    found = dict(zip(drawn, intervals(figures, clusters, how, reason=no_interval(pools)), strict=True))
+    for metric in metrics:
+        own = found.get(metric) or interval_of(pools, metric, how.level)
+        why = no_interval(pools, metric)
+        found[metric] = Interval(own.value, None, None, reason=why) if why else own
+    return {metric: found[metric] for metric in metrics}
+
+
 def interval_of(pools: Sequence[Pool], metric: str, level: float) -> Interval:
-    """Of a figure for which `linear` holds, the mean over pools."""
+    """Of a figure that needs no resampling, the mean over pools."""
+    if metric == PRECISION:
+        each = [(pool, column) for pool in pools for column in pool.averaged]
+        once = np.ones((1, max((pool.c for pool in pools), default=0)))
+        values = [defined(pool.of_label(metric, column)(once)) for pool, column in each]
+        return precision_interval(values, [pool.patients(column, 1) for pool, column in each], level)
     return area_of(pools).interval(level) if metric == "auroc" else mean_of_shares(pools, metric).interval(level)
 
 

@@ -104,7 +104,8 @@ METRICS = pa.schema(
         ("low", pa.float64()),
         ("high", pa.float64()),
         ("folds", pa.int32()),  # of how many models it is; null: by a version that ranked the rows of all as one
-    ]
+    ],
+    metadata={"rates": "on one scale"},  # of several folds; a file without it has the mean of those of each fold
 )
 # What metrics without the column `folds` call so is of the rows of all folds as one: `auroc_pooled` and so on by now.
 ONCE_POOLED = (

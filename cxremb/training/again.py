@@ -1,4 +1,7 @@
-"""Figures of a run of before, made again of its predictions: it ranked the rows of all folds as one."""
+"""Figures of a run of before, made again of its predictions.
+
+It ranked the rows of all folds as one, or took the mean over folds of a rate at a given rate.
+"""
 
 from pathlib import Path
 

@@ -131,10 +131,14 @@ class Run(Tabular):
     def metrics(self) -> pa.Table:
         """Columns `layout.METRICS`: part `test` is of all its folds, `test.fold0` of one of them.
 
-        Those of a run of before, which ranked the rows of all folds as one, are made again of its predictions.
+        Those of a run of before, which made figures of several folds in another way, are made again of its predictions.
         """
         old = self.table("metrics", METRICS)
-        return made_again(self.folder, self.record, self.predictions(), old=old) if old["folds"].null_count else old
+        several = pc.max(old["folds"]).as_py() != 1 and not self.record.is_external
+        today = pq.read_schema(self.folder / "metrics.parquet").metadata or {}
+        if old["folds"].null_count or (several and not METRICS.metadata.items() <= today.items()):
+            return made_again(self.folder, self.record, self.predictions(), old=old)
+        return old
 
     def metric(
         self, name: str, part: str = "test", label: str | None = None

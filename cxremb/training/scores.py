@@ -8,11 +8,15 @@ import pyarrow as pa
 from cxremb.evaluation.bootstrap import Interval
 from cxremb.evaluation.significance import over_draws
 from cxremb.predictions import Predictions
-from cxremb.predictions.pool import SHARES
+from cxremb.predictions.pool import PRECISION, SHARES
 from cxremb.store.layout import METRICS
 from cxremb.training.plan import LABELS
 
-INTERVALS = ("auroc", *SHARES)  # those that need no resampling; `cxremb evaluate` makes the others when it is asked
+INTERVALS = (
+    "auroc",
+    PRECISION,
+    *SHARES,
+)  # those that need no resampling; `cxremb evaluate` makes the others when it is asked
 IN_TRAIN = "verbatim_in_train"  # the share of test rows whose text stands word for word in train
 NEW_TEXT = "test.new-text"  # the part of the other rows
 BY_STUDY, BY_PATIENT = "test.by-study", "test.by-patient"  # one row for each, where one has several
