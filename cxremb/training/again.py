@@ -6,6 +6,8 @@ It ranked the rows of all folds as one, or took the mean over folds of a rate at
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from cxremb.evaluation.metrics import POOLED
 from cxremb.predictions import Predictions
@@ -14,6 +16,15 @@ from cxremb.store.layout import METRICS, ONCE_POOLED
 from cxremb.training.card import model_card
 from cxremb.training.record import RunRecord
 from cxremb.training.scores import IN_TRAIN, NEW_TEXT, metrics_table
+
+
+def is_of_before(folder: Path, record: RunRecord, metrics: pa.Table) -> bool:
+    """Whether figures of several folds were made in another way than today. metrics: what the file of the run holds."""
+    if metrics["folds"].null_count:
+        return True
+    said = pq.read_schema(folder / "metrics.parquet").metadata or {}
+    several = pc.max(metrics["folds"]).as_py() != 1 and not record.is_external
+    return several and not METRICS.metadata.items() <= said.items()
 
 
 def made_again(folder: Path, record: RunRecord, test: Predictions, *, old: pa.Table) -> pa.Table:

@@ -28,7 +28,7 @@ from cxremb.store.expected import refuse_format, refuse_links
 from cxremb.store.files import publish_folder, replace_file, replace_table, replace_text, sha256_of, unwritable
 from cxremb.store.layout import FORMAT_VERSION, HISTORY, METRICS, NOT_IN_OLD_RUNS, PREDICTIONS
 from cxremb.tabular import Tabular
-from cxremb.training.again import made_again
+from cxremb.training.again import is_of_before, made_again
 from cxremb.training.record import RunRecord, record_from, refuse_unexpected
 from cxremb.training.scores import IN_TRAIN, NEW_TEXT, ONE_CLASS
 
@@ -131,14 +131,10 @@ class Run(Tabular):
     def metrics(self) -> pa.Table:
         """Columns `layout.METRICS`: part `test` is of all its folds, `test.fold0` of one of them.
 
-        Those of a run of before, which made figures of several folds in another way, are made again of its predictions.
+        Those of a run of before, with other figures of several folds, are made again of its predictions.
         """
-        old = self.table("metrics", METRICS)
-        several = pc.max(old["folds"]).as_py() != 1 and not self.record.is_external
-        today = pq.read_schema(self.folder / "metrics.parquet").metadata or {}
-        if old["folds"].null_count or (several and not METRICS.metadata.items() <= today.items()):
-            return made_again(self.folder, self.record, self.predictions(), old=old)
-        return old
+        found, own = self.table("metrics", METRICS), (self.folder, self.record)
+        return made_again(*own, self.predictions(), old=found) if is_of_before(*own, found) else found
 
     def metric(
         self, name: str, part: str = "test", label: str | None = None
