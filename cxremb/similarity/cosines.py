@@ -4,6 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from cxremb.processes import usable_cores
 from cxremb.store.matrices import let_go
@@ -78,7 +79,7 @@ def rough_cosines(vectors: Halves, towards: NDArray[np.float32], rows: NDArray[n
 
     workers = usable_cores()
     share = ROUGH_ROWS * max(1, -(-len(rows) // (ROUGH_ROWS * workers)))  # each reads one stretch of the file
-    with ThreadPoolExecutor(workers) as pool:
+    with threadpool_limits(1), ThreadPoolExecutor(workers) as pool:  # else the threads of each product wait busily
         shares = [range(first, min(first + share, len(rows)), ROUGH_ROWS) for first in range(0, len(rows), share)]
         list(pool.map(some, shares))
     return found
