@@ -58,11 +58,16 @@ def table(steps: Mapping[str, Mapping[str, Any]]) -> list[str]:
     heads = [f"{int(size[:-1]) * FILMS:,} films" for size in sizes]
     lines = [f"| processor seconds | {' | '.join(heads)} | exponent | peak, GB |", "| --- " * (len(sizes) + 3) + "|"]
     for name, own in steps.items():
-        seconds = [f"{own[size]['cpu_s']:.2g}" if size in own else "" for size in sizes]
+        seconds = [two_digits(own[size]["cpu_s"]) if size in own else "" for size in sizes]
         peak = max(own[size]["peak_mb"] for size in sizes if size in own) / 1000
         grown = f"{own['exponent_last']:.2f}" if "exponent_last" in own else ""
         lines.append(f"| {name} | {' | '.join(seconds)} | {grown} | {peak:.1f} |")
     return lines
+
+
+def two_digits(value: float) -> str:
+    """190, 41 or 0.25."""
+    return f"{float(f'{value:.2g}'):g}"
 
 
 def exponents(step: Mapping[str, Any]) -> dict[str, float]:
