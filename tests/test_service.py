@@ -412,7 +412,11 @@ def everything(folder: Path) -> dict[str, int]:
 
 def test_nothing_that_is_sent_stays(here: Path, runs: dict[str, str], tmp_path: Path) -> None:
     film = here / "new" / "7.png"
-    with process(here / "stores", "--run", runs["fusion"], TMPDIR=str(tmp_path)) as (bound, _, running):
+    with process(here / "stores", "--run", runs["fusion"], TMPDIR=str(tmp_path)) as (bound, said, running):
+        curl = f'curl -F films=@film.png -F report_text="Clear lungs." http://127.0.0.1:{bound.port}/predict'
+        assert curl in " ".join(
+            map(str.strip, said)
+        )  # all that the run reads: without its report it would judge nothing
         assert post(bound, film, text=TEXT).status == 200  # what it derives from the collection is kept by now
         before, shared = everything(here), {path.name for path in Path("/dev/shm").glob("cxremb-*")}
         for text in ("A secret word.", "Another secret."):
@@ -422,8 +426,8 @@ def test_nothing_that_is_sent_stays(here: Path, runs: dict[str, str], tmp_path: 
         assert {path.name for path in Path("/dev/shm").glob("cxremb-*")} <= shared
         assert list(tmp_path.iterdir()) == []
         running.send_signal(signal.SIGINT)
-        said = running.communicate(timeout=30)
-        assert (running.returncode, said) == (0, ("", "loading the run and its encoders ...\nended\n"))
+        ended = running.communicate(timeout=30)
+        assert (running.returncode, ended) == (0, ("", "loading the run and its encoders ...\nended\n"))
 
 
 def test_names_that_are_sent_are_only_names(tmp_path: Path) -> None:

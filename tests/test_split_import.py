@@ -11,9 +11,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 import typer
+from PIL import Image
 from typer.testing import CliRunner
 from written import write_dataset
 
+import cxremb
 from cxremb.cli.split import split as command
 from cxremb.datasets.known_ids import KnownIds, RowIds
 from cxremb.errors import CxrembError, DataError, SplitError
@@ -30,7 +32,7 @@ from cxremb.splits import (
     store_published,
     stored_split,
 )
-from cxremb.store.dataset import Dataset
+from cxremb.store.dataset import Dataset, open_dataset
 from cxremb.store.layout import IMAGES, LABELS, REPORTS, STUDIES, DatasetPaths
 
 Shown = dict[str, tuple[str, list[str]]]  # study -> patient, images
@@ -399,6 +401,34 @@ def test_films_are_found_under_the_headings_and_paths_that_people_use(
     file.write_text(f"{header}\n" + "".join(f"{written.format(name)},{part_for(name)}\n" for name in images))
     usual.write_text("image_id,split\n" + "".join(f"{name},{part_for(name)}\n" for name in images))
     assert read_published(file, dataset) == read_published(usual, dataset)
+
+
+def test_films_are_found_by_name_where_their_ids_are_paths_of_another_machine(tmp_path: Path) -> None:
+    """The ids of a table with full paths keep its folders; `test/f1` is another film than `train/f1`, as ever."""
+    names = [f"f{n}" for n in range(4)]
+    films = tmp_path / "films" / "train"
+    films.mkdir(parents=True)
+    for n, name in enumerate(names):
+        Image.new("L", (8, 8), 40 * n).save(films / f"{name}.png")
+
+    def parts(name: str, images: Path, path: str, listed: str) -> dict[str, str]:
+        table, published = tmp_path / f"{name}.csv", tmp_path / "list.csv"
+        rows = (f"{path}{film}.png;{n}\n" for n, film in enumerate(names))
+        table.write_text("Dateipfad;Patientennummer\n" + "".join(rows))
+        cxremb.add("table", table, images=images, name=name, root=tmp_path / "stores")
+        rows = (f"{listed}{film}.png,{'test' if film == 'f0' else 'train'}\n" for film in names)
+        published.write_text("Image Index,split\n" + "".join(rows))
+        return dict(read_published(published, open_dataset(tmp_path / "stores", name)).parts)
+
+    placed = dict(zip(names, ("test", "train", "train", "train"), strict=True))
+    for name, path in (("windows", "D:\\PACS\\x\\"), ("posix", "/srv/x/")):
+        wanted = {f"{path.replace(chr(92), '/').strip('/')}/{film}": part for film, part in placed.items()}
+        for listed in ("", "images_001/images/", path):
+            assert parts(name, films, path, listed) == wanted
+    assert parts("here", films.parent, "train/", "train/") == {f"train/{film}": part for film, part in placed.items()}
+    with pytest.raises(DataError, match="none of its 4 ids is in here") as refused:
+        parts("here", films.parent, "train/", "test/")
+    assert "select image_id, study_id, patient_id from images" in str(refused.value.hint)
 
 
 def part_for(image: str) -> str:

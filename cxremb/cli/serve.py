@@ -78,8 +78,9 @@ def show(served: "Served") -> None:
     if served.made:
         say(f"  token: {served.token}")
         say("  made for this start; to keep one, set CXREMB_TOKEN")
-    field = "films=@film.png" if "image" in model.reads else 'report_text="Clear lungs."'
+    fields = {"image": "-F films=@film.png", "text": '-F report_text="Clear lungs."'}
+    asked = " ".join(fields[what] for what in model.reads)
     bearer = '-H "Authorization: Bearer $CXREMB_TOKEN" ' if served.token else ""
-    say_commands([f"curl {bearer}-F {field} {served.bound.address}predict"], "  ask: ", "cyan")
+    say_commands([f"curl {bearer}{asked} {served.bound.address}predict"], "  ask: ", "cyan")
     say(f"  {NOTICE}", "yellow")
     console.file.flush()  # in a pipe it would stay until the end

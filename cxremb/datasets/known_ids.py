@@ -2,14 +2,14 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from cxremb.cells import Cells
 from cxremb.datasets.table.columns import FILM_NAMES, ROLE_NAMES, snake
 from cxremb.datasets.tree import without_suffix
 from cxremb.ids import clean_id, find_id
-from cxremb.store.dataset import Dataset
+from cxremb.store.dataset import Dataset, read_table
 
 HEADINGS = {
     "image": (*ROLE_NAMES["id"], *FILM_NAMES, *ROLE_NAMES["path"]),
@@ -55,6 +55,7 @@ class KnownIds:
     studies: frozenset[str]
     images: Mapping[str, str]  # image id -> study id
     patients: Mapping[str, tuple[str, ...]]  # patient id -> study ids
+    places: Mapping[str, str] = field(default_factory=dict)  # where it lies -> image id, that is another machine's path
 
     def studies_of(self, row: RowIds) -> tuple[str, ...]:
         """The studies that a row means: the one it names, else that of its image, else all of its patient."""
@@ -69,18 +70,23 @@ class KnownIds:
 
     def in_pseudonyms(self, row: RowIds, pseudonym: Callable[[str], str]) -> RowIds:
         """The row with the pseudonyms of its ids, of those that are known here under one."""
-        for field, known in (("image", self.images), ("study", self.studies), ("patient", self.patients)):
-            name = getattr(row, field)
-            ways = (name, without_suffix(name)) if field == "image" else spellings(name, field[0])
+        for kind, known in (("image", self.images), ("study", self.studies), ("patient", self.patients)):
+            name = getattr(row, kind)
+            ways = (name, without_suffix(name)) if kind == "image" else spellings(name, kind[0])
             made = next((one for way in ways if (one := pseudonym(way)) != way and one in known), None)
-            row = row._replace(**{field: made}) if made else row
+            row = row._replace(**{kind: made}) if made else row
         return row
 
     def image(self, cell: str) -> str:
-        """The image that a cell means, named with the suffix of its file or without, or by its path; or nothing."""
+        """The image that a cell means, named with the suffix of its file or without, or by its path; or nothing.
+
+        The ids themselves come first; then where the films lie, for ids that are paths of another machine.
+        """
         bare = without_suffix(cell)
-        tried = (find_id(name, self.images) for name in (cell, bare, re.split(r"[/\\]", bare)[-1]))
-        return next((name for name in tried if name in self.images), "")
+        ways = (cell, bare, re.split(r"[/\\]", bare)[-1])
+        tried = (find_id(name, self.images) for name in ways)
+        named = next((name for name in tried if name in self.images), "")
+        return named or next((self.places[name] for name in ways if name in self.places), "")
 
     def like(self, row: RowIds) -> str:
         """An id of the data set, of the kind that a row gives."""
@@ -93,8 +99,15 @@ def known_ids(dataset: Dataset) -> KnownIds:
     patients: dict[str, list[str]] = {}
     for study, patient in zip(studies, dataset.studies["patient_id"].to_pylist(), strict=True):
         patients.setdefault(patient, []).append(study)
-    images = zip(dataset.images["image_id"].to_pylist(), dataset.images["study_id"].to_pylist(), strict=True)
-    return KnownIds(frozenset(studies), dict(images), {patient: tuple(its) for patient, its in patients.items()})
+    names, owners, paths = (dataset.images[name].to_pylist() for name in ("image_id", "study_id", "path"))
+    below = map(without_suffix, (path or "" for path in read_table(dataset, "images")["path"].to_pylist()))
+    places = {
+        place: name
+        for name, place, path in zip(names, below, paths, strict=True)
+        if path and name.endswith(f"/{place}") and not without_suffix(path).endswith(f"/{name}")
+    }
+    of_patients = {patient: tuple(its) for patient, its in patients.items()}
+    return KnownIds(frozenset(studies), dict(zip(names, owners, strict=True)), of_patients, places)
 
 
 def spellings(name: str, letter: str) -> tuple[str, ...]:

@@ -132,7 +132,8 @@ def nobody_known(file: Path, dataset: Dataset, lost: Sequence[str], *, like: str
     names = name_list(lost, EXAMPLES)
     return DataError(
         f"{file}: none of its {len(lost):,} ids is in {dataset.name}: {names}; here one is {like!r}",
-        hint=why_unknown(dataset) + "give the list of this collection, with ids as they are here: `cxremb data show`",
+        hint=why_unknown(dataset) + "give the list of this collection, with ids as they are here: "
+        '`cxremb sql "select image_id, study_id, patient_id from images limit 10"`',
     )
 
 
