@@ -8,7 +8,7 @@ import shlex
 import pytest
 from planted import FOUND, KINDS, Planted, plant
 
-from cxremb.cli.run_view import epoch_table, number
+from cxremb.cli.run_view import epoch_table, not_learnt, number
 from cxremb.cli.screen import show_table
 from cxremb.splits import LEAKY
 from cxremb.store.dataset import Dataset
@@ -225,3 +225,22 @@ def test_no_run_yet_says_how_to_make_one(cxremb, tmp_path):
     assert result.code == 0
     assert "cxremb train" in result.err
     assert json.loads(cxremb("runs", "ls", "--root", root, "--format", "json").out) == []
+
+
+@pytest.mark.parametrize(
+    ("losses", "said"),
+    [
+        ([0.70, 0.69, 1.05, 0.98], "The loss on train did not fall in 4 epochs, so the figures say little."),
+        ([0.70, 0.70], "The loss on train did not fall in 2 epochs, so the figures say little."),
+        ([0.70, 1.05, 0.69], ""),
+        ([0.70], ""),
+    ],
+)
+def test_a_training_whose_loss_did_not_fall_says_so(losses: list[float], said: str) -> None:
+    """Val falls in all of them: it is the rows that were trained on that tell."""
+    history = [
+        {"phase": phase, "loss": loss if phase == "train" else 0.5 - 0.1 * epoch}
+        for epoch, loss in enumerate(losses)
+        for phase in ("train", "val")
+    ]
+    assert not_learnt(history).partition(" Train")[0] == said

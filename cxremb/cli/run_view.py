@@ -82,6 +82,8 @@ def show_run(run: "Run", preset: "Preset | None" = None) -> None:
     say(f"{record.head}, {record.parameters:,} trainable parameters, preset {record.preset}{kept}")
     if own:
         show_training(run)
+        if said := not_learnt(own):
+            say(said, style="yellow")
     show_test(run)
     if preset and preset.reported:
         show_reported(run, preset)
@@ -112,6 +114,20 @@ def trained_loss(run: "Run") -> str:
     if record.options.get("class_weights"):
         own.append("with each class weighing the same")
     return f"The loss shown is that of the labels; trained was cross entropy {' and '.join(own)}." if own else ""
+
+
+def not_learnt(history: Sequence[Mapping[str, Any]]) -> str:
+    """That the loss on train is no lower after the last epoch than after the first, and what to do; nothing if it is.
+
+    A network on few films makes few steps an epoch, too few for what its batch norms keep: its figures are then noise.
+    """
+    losses = [row["loss"] for row in history if row["phase"] == "train"]
+    if len(losses) < 2 or losses[-1] < losses[0]:
+        return ""
+    return (
+        f"The loss on train did not fall in {len(losses)} epochs, so the figures say little. "
+        "Train longer with `--epochs`, or on more rows."
+    )
 
 
 def show_test(run: "Run") -> None:
