@@ -381,6 +381,28 @@ def test_where_too_many_wait_more_are_turned_away(here: Path, judge: Judge, monk
         assert (first.result().status, second.result().status) == (200, 200)
 
 
+def test_a_study_that_is_not_judged_when_the_service_ends_is_told_so(
+    here: Path, judge: Judge, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+    judge_all = room.judge_studies
+
+    def slow(*words: Any, **options: Any) -> Any:
+        begun.set()
+        assert go_on.wait(30)
+        return judge_all(*words, **options)
+
+    monkeypatch.setattr(room, "judge_studies", slow)
+    with ThreadPoolExecutor(2) as senders:
+        with application(judge) as bound:
+            asked = senders.submit(post, bound, here / "new" / "0.png")
+            assert begun.wait(30)
+            senders.submit(lambda: (asked.exception(30), go_on.set()))
+        answer = asked.result()
+    assert problem(answer, 503)["detail"] == "this service is ending"
+    assert not [record for record in caplog.records if record.exc_info]  # no traceback for whoever ends it
+
+
 def test_beyond_this_machine_a_token_is_needed(here: Path, runs: dict[str, str]) -> None:
     film = here / "new" / "0.png"
     with process(here / "stores", "--run", runs["image"], "--host", "0.0.0.0") as (bound, said, _running):

@@ -33,6 +33,7 @@ ABOUT = f"""Judges films and reports as `cxremb predict` does, by one trained ru
 FILMS = "The films of one study: PNG, JPEG, TIFF, DICOM or NumPy."
 REPORT = "Its report: the text that the run learned from, such as findings and impression, without headings."
 AGAIN_SECONDS = 1  # after which to ask again where too many wait
+BACK_SECONDS = 60  # after which to ask again where it ends: to start anew takes it that long at most, with its encoders
 PREDICT, HEALTH = "/predict", "/health"
 FORM = "send a form (multipart/form-data) with `films`, `report_text`, or both"
 ELSE = "GET / says what is where"
@@ -151,6 +152,11 @@ def busy() -> JSONResponse:
     return problem(503, "too many studies wait", hint="ask again in a second", retry_after=AGAIN_SECONDS)
 
 
+def ending() -> JSONResponse:
+    """The server ends before the study is judged."""
+    return problem(503, "this service is ending", hint="ask again once it is back", retry_after=BACK_SECONDS)
+
+
 def describe(app: FastAPI, *, needs_token: bool) -> None:
     """The OpenAPI document, with the shape of problems, and the token where one is needed."""
     made = app.openapi
@@ -183,12 +189,21 @@ class Limited:
             await self.app(scope, receive, send)
             return
 
+        begun = False
+
         async def counting(message: Message) -> None:
+            nonlocal begun
             if message["type"] == "http.response.start":
+                begun = True
                 self.batches.metrics.answered(message["status"])
             await send(message)
 
-        await (self.refusal(scope) or self.app)(scope, receive, counting)
+        try:
+            await (self.refusal(scope) or self.app)(scope, receive, counting)
+        except asyncio.CancelledError:  # the server ends, and what was under way has had its time
+            if begun:
+                raise
+            await ending()(scope, receive, counting)
 
     def refusal(self, scope: Scope) -> JSONResponse | None:
         """Why not to go on, if so."""
