@@ -12,11 +12,12 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from cxremb.evaluation.metrics import POOLED, WITHIN
+from cxremb.evaluation.ranking import ON_ONE_SCALE
 from cxremb.splits import choose_split
 from cxremb.splits.stored import read_split
 from cxremb.store.check import check_store
 from cxremb.store.dataset import open_dataset
-from cxremb.store.layout import ONCE_POOLED
+from cxremb.store.layout import ONCE_MEANS, ONCE_POOLED
 from cxremb.store.reader import list_stores
 from cxremb.store.sql import query
 from cxremb.training.bundle import load_bundle
@@ -122,14 +123,21 @@ def test_rates_that_were_a_mean_over_folds_are_made_again(untouched: Path) -> No
     since = pq.read_table(file)
     doubled = since.set_column(3, "value", pc.multiply(since["value"], 2))
     pq.write_table(doubled.replace_schema_metadata(None), file)  # as a version between the two wrote it
+    asked = f"select metric, value from metrics where run_id = '{run.run_id}' and part = 'test' and metric like 's%95%'"
+    then = {row["metric"]: row["value"] for row in query(untouched, asked).to_pylist()}
+    assert set(then) == {f"{name}{end}" for name in ON_ONE_SCALE for end in ("_mean", "_pooled")}
     assert read_run(run.folder).metrics.equals(wanted)
     assert pq.read_table(file).equals(since)
+    now = {row["metric"]: row["value"] for row in query(untouched, asked).to_pylist()}
+    assert set(now) == {f"{name}{end}" for name in ON_ONE_SCALE for end in ("", "_pooled")}
+    assert all(then[f"{name}_mean"] == 2 * now[name] for name in ON_ONE_SCALE)
     pq.write_table(doubled, file)  # one of today is believed
     assert read_run(run.folder).metrics.equals(doubled)
 
 
 def test_names_of_pooled_figures_are_one_list() -> None:
     assert set(ONCE_POOLED) == set(WITHIN)
+    assert set(ONCE_MEANS) == set(ON_ONE_SCALE)
 
 
 @pytest.mark.parametrize("text", FOUND["sql"])

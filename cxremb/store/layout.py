@@ -95,6 +95,7 @@ PREDICTIONS = pa.schema(
     ]
 )
 NOT_IN_OLD_RUNS = {"predictions": ("text_in_train",), "metrics": ("folds",)}  # columns, null there
+RATES = "rates"  # the key in a file of metrics that says how those of several folds were made
 METRICS = pa.schema(
     [
         ("part", pa.string()),
@@ -105,7 +106,7 @@ METRICS = pa.schema(
         ("high", pa.float64()),
         ("folds", pa.int32()),  # of how many models it is; null: by a version that ranked the rows of all as one
     ],
-    metadata={"rates": "on one scale"},  # of several folds; a file without it has the mean of those of each fold
+    metadata={RATES: "on one scale"},  # of several folds; a file without it has the mean of those of each fold
 )
 # What metrics without the column `folds` call so is of the rows of all folds as one: `auroc_pooled` and so on by now.
 ONCE_POOLED = (
@@ -117,6 +118,8 @@ ONCE_POOLED = (
     "calibration_slope",
     "calibration_intercept",
 )
+# What metrics without the key `RATES` call so is, of several folds, the mean over them: `_mean` at its end in SQL.
+ONCE_MEANS = ("specificity_at_sensitivity_95", "sensitivity_at_specificity_95")
 # One line of an audit: what was measured, the figure, whether it holds, why it matters, what to do.
 AUDIT = pa.schema(
     [

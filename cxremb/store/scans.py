@@ -3,7 +3,9 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import duckdb
 import pyarrow as pa
 
 TYPES = {
@@ -105,3 +107,10 @@ def identifier(name: str) -> str:
 def quoted(value: str) -> str:
     """`value` as an SQL string."""
     return "'" + value.replace("'", "''") + "'"
+
+
+def fill(con: duckdb.DuckDBPyConnection, name: str, kinds: dict[str, str], *, rows: Sequence[Sequence[Any]]) -> None:
+    """A small table in memory."""
+    con.execute(f"CREATE TABLE {name} ({', '.join(f'{column} {kind}' for column, kind in kinds.items())})")
+    if rows:
+        con.executemany(f"INSERT INTO {name} VALUES ({', '.join('?' * len(kinds))})", rows)

@@ -2,29 +2,19 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import duckdb
-import pyarrow as pa
 
-from cxremb.errors import StoreError
 from cxremb.store.concepts import COLUMNS as CONCEPTS
 from cxremb.store.concepts import meanings_of
 from cxremb.store.dataset import Dataset, list_datasets
-from cxremb.store.expected import read_object
 from cxremb.store.layout import (
     AUDIT,
     BEFORE_READING,
     FAILURES,
-    HISTORY,
     JOINED,
-    METRICS,
-    NOT_IN_OLD_RUNS,
-    ONCE_POOLED,
     PRE_READ,
-    PREDICTIONS,
     SPLITS,
     TABLES,
 )
@@ -34,17 +24,10 @@ from cxremb.store.notes import NOTES, notes_path
 from cxremb.store.patients import patients_view, prior_view
 from cxremb.store.prompts import prompt_views
 from cxremb.store.reader import Store, list_stores
-from cxremb.store.scans import Source, columns, identifier, source, view
+from cxremb.store.run_views import create_runs, moment
+from cxremb.store.scans import Source, columns, fill, identifier, source, view
 from cxremb.store.texts import KEEP, PLACES, REPORT
 
-RUN_TABLES = {
-    "history": (["run_id"], HISTORY),
-    "predictions": (["run_id", "dataset"], PREDICTIONS),
-    "metrics": (["run_id"], METRICS),
-}
-# An old file has pooled figures under names that are by now those of figures within folds.
-RENAMED = f"""(metric || CASE WHEN folds IS NULL AND NOT contains(part, 'fold') AND metric IN {ONCE_POOLED}
-    THEN '_pooled' ELSE '' END)::VARCHAR AS metric"""
 STORE_COLUMNS = {
     "dataset": "VARCHAR",
     "store": "VARCHAR",
@@ -58,25 +41,6 @@ STORE_COLUMNS = {
     "xxxx": "VARCHAR",
     "imported": "BOOLEAN",
     "first_pooling": "VARCHAR",  # which one `nearest` compares
-}
-RUN_COLUMNS = {
-    "run_id": "VARCHAR",
-    "dataset": "VARCHAR",
-    "head": "VARCHAR",
-    "arm": "VARCHAR",
-    "preset": "VARCHAR",
-    "label_set": "VARCHAR",
-    "split": "VARCHAR",
-    "stores": "VARCHAR[]",
-    "seeds": "BIGINT[]",
-    "seconds": "DOUBLE",
-    "created": "TIMESTAMP",
-    "text": "VARCHAR",
-    "text_role": "VARCHAR",
-    "simulated": "BOOLEAN",
-    "leaky": "BOOLEAN",
-    "note": "VARCHAR",
-    "trained_on": "VARCHAR",  # other data sets; null: the one that it lies below
 }
 
 
@@ -122,13 +86,6 @@ SELECT * EXCLUDE (first_pooling), (dataset, store) IN (
     UNION ALL
     SELECT (dataset, store) FROM (FROM meta.held EXCEPT FROM meta.wanted)
 ) AS stale FROM meta.stores;
-"""
-
-# What `cxremb external` judged: figures of models that were trained on other data sets than they are tested on.
-EXTERNAL = """
-CREATE VIEW external AS
-SELECT runs.dataset, trained_on, arm, run_id, runs.stores, label AS concept, metric, value, low, high, created
-FROM runs JOIN metrics USING (run_id) WHERE trained_on IS NOT NULL AND part = 'external'
 """
 
 
@@ -234,60 +191,3 @@ def create_stores(con: duckdb.DuckDBPyConnection, stores: Sequence[tuple[str, St
     ]
     fill(con, "meta.stores", STORE_COLUMNS, rows=rows)
     con.execute(STALE)
-
-
-def create_runs(con: duckdb.DuckDBPyConnection, folders: Sequence[Path], *, absent: bool) -> None:
-    """`runs` from each run.json, and the tables beside it. Raises `StoreError` if one is there twice."""
-    check_copies(folders)
-    fill(con, "runs", RUN_COLUMNS, rows=[run_row(folder) for folder in folders])
-    runs: dict[str, list[Path]] = {}
-    for folder in folders:
-        runs.setdefault(folder.parent.parent.name, []).append(folder)
-    for name, (origin, schema) in RUN_TABLES.items():
-        found = [
-            source((folder / f"{name}.parquet" for folder in own), dataset=dataset) for dataset, own in runs.items()
-        ]
-        kept = columns(schema)
-        if name == "metrics":
-            kept = [RENAMED if each.startswith('"metric"') else each for each in kept]
-        younger = pa.schema([schema.field(column) for column in NOT_IN_OLD_RUNS.get(name, ())])
-        lacks, unread_one = younger if len(younger) else None, absent and name == "predictions"
-        con.execute(view(name, origin, kept, sources=found, may_lack=lacks, absent=unread_one))
-    con.execute(EXTERNAL)
-
-
-def check_copies(folders: Iterable[Path]) -> None:
-    """Raises `StoreError` for a run that two data sets have: views are joined by its id, and its rows would double."""
-    first: dict[str, Path] = {}
-    for folder in folders:
-        other = first.setdefault(folder.name, folder)
-        if other != folder:
-            copies = f"{other.parent.parent.name} and {folder.parent.parent.name}"
-            raise StoreError(
-                f"data sets {copies} both have run {folder.name}: one is a copy of the other",
-                hint=f"move the copy out of {folder.parent.parent.parent}: each of its rows would be counted twice",
-            )
-
-
-def run_row(folder: Path) -> list[Any]:
-    """The values of `RUN_COLUMNS` that run.json knows. The folder names the run and the data set, as for its tables."""
-    try:
-        record = read_object((folder / "run.json").read_text(encoding="utf-8"))
-        record |= {"run_id": folder.name, "dataset": folder.parent.parent.name, "created": moment(record["created"])}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StoreError(
-            f"{folder / 'run.json'}: cannot be read ({error})", hint=f"delete the folder {folder}"
-        ) from error
-    return [record.get(name) for name in RUN_COLUMNS]
-
-
-def moment(iso: str) -> datetime:
-    """A point in time in UTC, as the naive TIMESTAMP that SQL compares."""
-    return datetime.fromisoformat(iso).astimezone(UTC).replace(tzinfo=None)
-
-
-def fill(con: duckdb.DuckDBPyConnection, name: str, kinds: dict[str, str], *, rows: Sequence[Sequence[Any]]) -> None:
-    """A small table in memory."""
-    con.execute(f"CREATE TABLE {name} ({', '.join(f'{column} {kind}' for column, kind in kinds.items())})")
-    if rows:
-        con.executemany(f"INSERT INTO {name} VALUES ({', '.join('?' * len(kinds))})", rows)
