@@ -205,6 +205,10 @@ def test_where_nothing_can_be_judged_each_is_named_with_its_reason(here: Path, t
         predict(here, *(tmp_path / name for name in contents), run=list_runs(open_dataset(here / "stores"))[-1])
     for name in contents:
         assert f"{name}: " in str(caught.value)
+    (tmp_path / "many.csv").write_text("path\nD:\\PACS\\a.png\n", encoding="utf-8")
+    with pytest.raises(package.CxrembError, match=r"nothing could be judged: D:\\PACS") as caught:
+        predict(here, tmp_path / "many.csv", run=list_runs(open_dataset(here / "stores"))[-1])
+    assert "a table with their paths on this machine" in str(caught.value.hint)
     many = nothing_judged([NotJudged(str(number), f"{number}: gone") for number in range(22)], "hint")
     assert str(many).endswith("; 19: gone; and 2 more")
 

@@ -25,7 +25,10 @@ NAMES = {  # what a row of a table may say -> headings
 SHAPE = "give a column path, and if you like report and study: films of one study have the same word there"
 BYTES = 4 * LONGEST  # of a report: a letter takes four at most
 LISTED = 20  # reasons in an error; where something is judged, all stand in the result
-READABLE = "give films (PNG, JPEG, TIFF, DICOM or NumPy), a folder or a table of them, ids, or --report FILE"
+READABLE = (
+    "give films (PNG, JPEG, TIFF, DICOM or NumPy), a folder of them, a table with their paths on this machine "
+    "(relative ones begin at the table), ids, or --report FILE"
+)
 WHAT_IT_READS = "give what the run reads, or name another with --run"
 
 
