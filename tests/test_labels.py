@@ -317,7 +317,7 @@ def test_a_file_makes_a_set(small, tmp_path, delimiter):
         ("Image;ill\n1a.png;ja\n1b.png;ja\n/x/2a.png;nein\n", "binary", {"1": {"ill": 1}, "2": {"ill": 0}}),
         # a patient's label is that of all studies
         ("PatientID,died\np1,1\np2,0\n", "binary", {n: {"died": float(n in "13")} for n in ("1", "2", "3", "4")}),
-        ("study_id,dx\n1,TB\n2,normal\n", "binary", {"1": {"TB": 1}, "2": {"TB": 0}}),
+        ("Study,dx\n1,TB\n2,normal\n", "binary", {"1": {"TB": 1}, "2": {"TB": 0}}),
         (
             "study_id,dx\n1,TB\n2,normal\n3,COVID\n",
             "multiclass",

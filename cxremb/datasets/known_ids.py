@@ -13,7 +13,7 @@ from cxremb.store.dataset import Dataset, read_table
 
 HEADINGS = {
     "image": (*ROLE_NAMES["id"], *FILM_NAMES, *ROLE_NAMES["path"]),
-    "study": ROLE_NAMES["study"],
+    "study": (*ROLE_NAMES["study"], "study"),
     "patient": ROLE_NAMES["patient"],
 }
 
