@@ -607,6 +607,7 @@ def test_folders_of_another_machine_are_left_off(head: str, left_off: str, tmp_p
     collection, _, images = read_text(tmp_path, "path\n" + "".join(f"{head}{it}\n" for it in places), images=films)
     found = [image.path.relative_to(films).as_posix() if image.path else None for image in images.values()]
     assert found == ["p1/1.png", "p1/2.png", None]
+    assert set(images) == {"p1/1", "p1/2", "p2/1"}  # an id names no folder of another machine
     assert note(collection, "all paths of the table begin") == (1, [left_off])
 
 

@@ -2,14 +2,14 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from cxremb.cells import Cells
 from cxremb.datasets.table.columns import FILM_NAMES, ROLE_NAMES, snake
 from cxremb.datasets.tree import without_suffix
 from cxremb.ids import clean_id, find_id
-from cxremb.store.dataset import Dataset, read_table
+from cxremb.store.dataset import Dataset
 
 HEADINGS = {
     "image": (*ROLE_NAMES["id"], *FILM_NAMES, *ROLE_NAMES["path"]),
@@ -55,7 +55,6 @@ class KnownIds:
     studies: frozenset[str]
     images: Mapping[str, str]  # image id -> study id
     patients: Mapping[str, tuple[str, ...]]  # patient id -> study ids
-    places: Mapping[str, str] = field(default_factory=dict)  # where it lies -> image id, that is another machine's path
 
     def studies_of(self, row: RowIds) -> tuple[str, ...]:
         """The studies that a row means: the one it names, else that of its image, else all of its patient."""
@@ -78,15 +77,10 @@ class KnownIds:
         return row
 
     def image(self, cell: str) -> str:
-        """The image that a cell means, named with the suffix of its file or without, or by its path; or nothing.
-
-        The ids themselves come first; then where the films lie, for ids that are paths of another machine.
-        """
+        """The image that a cell means, named with the suffix of its file or without, or by its path; or nothing."""
         bare = without_suffix(cell)
-        ways = (cell, bare, re.split(r"[/\\]", bare)[-1])
-        tried = (find_id(name, self.images) for name in ways)
-        named = next((name for name in tried if name in self.images), "")
-        return named or next((self.places[name] for name in ways if name in self.places), "")
+        tried = (find_id(name, self.images) for name in (cell, bare, re.split(r"[/\\]", bare)[-1]))
+        return next((name for name in tried if name in self.images), "")
 
     def like(self, row: RowIds) -> str:
         """An id of the data set, of the kind that a row gives."""
@@ -99,15 +93,8 @@ def known_ids(dataset: Dataset) -> KnownIds:
     patients: dict[str, list[str]] = {}
     for study, patient in zip(studies, dataset.studies["patient_id"].to_pylist(), strict=True):
         patients.setdefault(patient, []).append(study)
-    names, owners, paths = (dataset.images[name].to_pylist() for name in ("image_id", "study_id", "path"))
-    below = map(without_suffix, (path or "" for path in read_table(dataset, "images")["path"].to_pylist()))
-    places = {
-        place: name
-        for name, place, path in zip(names, below, paths, strict=True)
-        if path and name.endswith(f"/{place}") and not without_suffix(path).endswith(f"/{name}")
-    }
-    of_patients = {patient: tuple(its) for patient, its in patients.items()}
-    return KnownIds(frozenset(studies), dict(zip(names, owners, strict=True)), of_patients, places)
+    images = zip(dataset.images["image_id"].to_pylist(), dataset.images["study_id"].to_pylist(), strict=True)
+    return KnownIds(frozenset(studies), dict(images), {patient: tuple(its) for patient, its in patients.items()})
 
 
 def spellings(name: str, letter: str) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from cxremb.cells import Cells, is_missing, plain
 from cxremb.datasets.table.columns import Role, find_facts, find_film, find_picture, find_roles, snake
@@ -44,6 +44,7 @@ class Layout:
     template: Template | None
     facts: Mapping[str, Role]  # name -> column, of all columns that have no role
     picture: Role | None = None  # the column with the films as bytes
+    left_off: str = ""  # folders that all paths begin with, and that are of another machine
 
     @cached_property
     def of_study(self) -> tuple[str, ...]:
@@ -92,6 +93,13 @@ class Layout:
         """The path a row gives, with / between folders."""
         return self.cell("path", cells).replace("\\", "/")
 
+    def place(self, cells: Cells) -> str:
+        """The same without the folders that are left off: where the film lies, on any machine."""
+        path = self.path(cells)
+        whole = PurePosixPath(path)
+        found = self.left_off and whole.is_relative_to(self.left_off)
+        return whole.relative_to(self.left_off).as_posix() if found else path
+
     def paths(self) -> Iterator[str]:
         """The path of each row that gives one."""
         column = [self.roles["path"].column] if "path" in self.roles else []
@@ -105,7 +113,7 @@ class Layout:
 
     def ids(self, cells: Cells) -> tuple[str, str]:
         """(study id, image id) of a row, "" where it has none. Without a study column, the image is the study."""
-        item = clean_id(self.cell("id", cells)) or without_suffix(self.path(cells)).strip("/")
+        item = clean_id(self.cell("id", cells)) or without_suffix(self.place(cells)).strip("/")
         return clean_id(self.cell("study", cells)) or item, item if self.has_images else ""
 
     def patient(self, cells: Cells) -> str:

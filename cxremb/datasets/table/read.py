@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Set
+from dataclasses import replace
 from itertools import islice
 
 from cxremb.cells import Cells, plain
@@ -63,10 +64,12 @@ def read(spec: TableSpec) -> Collection:
     contradict each other.
     """
     table = open_table(spec.table)
-    found = survey(lay_out(spec, table))
+    layout = lay_out(spec, table)
+    films = FilmFolder(spec.images or spec.table.parent, searched=spec.images is not None)
+    films.leave_off(layout.paths)
+    found = survey(replace(layout, left_off=films.left_off))
     layout = found.layout
     notes = [*open_questions(found), *found.notes]
-    films = FilmFolder(spec.images or spec.table.parent, searched=spec.images is not None)
     return Collection(
         name=spec.name,
         studies=studies(found, notes),
@@ -143,7 +146,6 @@ def images(found: Survey, films: FilmFolder, notes: list[Note]) -> Iterator[Imag
     of_file: dict[str, tuple[str, str]] = {}  # file -> the image and patient that it is
     own = layout.fact_columns if layout.facts_of_images else []
     said, people = set[str](), PeopleNotes(frozenset(layout.facts) & {"sex", "age"})
-    films.leave_off(layout.paths)
     for number, row in layout.rows([*dict.fromkeys((*layout.of_image, *own))]):
         study, image = layout.ids(row)
         if not image or image in known:
