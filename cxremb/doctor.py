@@ -13,7 +13,7 @@ from tempfile import TemporaryFile
 
 from cxremb.encoders.table import ENCODERS
 from cxremb.encoders.weights import local_source
-from cxremb.errors import CxrembError, name_list
+from cxremb.errors import CxrembError, count_of, name_list
 from cxremb.store.dataset import list_datasets
 
 PACKAGES = ("torch", "timm", "transformers", "pyarrow", "duckdb", "numpy", "scikit-learn")
@@ -60,7 +60,8 @@ def devices() -> Iterator[Diagnosis]:
 
     for index in range(torch.cuda.device_count()):
         yield Diagnosis(f"cuda:{index}", torch.cuda.get_device_name(index))
-    yield Diagnosis("cpu", f"{os.cpu_count()} cores, torch uses {torch.get_num_threads()} threads")
+    cores, threads = count_of(os.cpu_count() or 1, "core"), count_of(torch.get_num_threads(), "thread")
+    yield Diagnosis("cpu", f"{cores}, torch uses {threads}")
     device = best_device()
     yield Diagnosis("--device auto", f"{device}: the fastest that torch sees")
     precision, reason = measured_precision(device)
